@@ -1,0 +1,348 @@
+"""The connector contract: all that a connector needs to know, in one file.
+
+A connector is a class with a settings model and a few decorated async methods::
+
+    class Config(ConnectionConfig):
+        base_url: HttpUrl = Field(description="Address of the tool.")
+        token: SecretStr | None = Field(None, description="Leave empty for anonymous reading.")
+
+    class Acme(Connector[Config]):
+        slug, label, category = "acme", "Acme CI", Category.CI
+
+        async def check(self) -> Health: ...
+
+        @resource(of=Pipeline)
+        async def jobs(self) -> AsyncIterator[Pipeline]: ...
+
+It turns a tool's API into records; the core alone decides what to write, retry and remove. It never builds
+a client of its own, never touches the database, and does not catch the errors of `integrations.errors`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from integrations.errors import AuthFailed, BadPayload, Misconfigured, SourceError, SourceUnavailable
+from integrations.files import FileReader
+from integrations.git import GitClient
+from integrations.http import Answer, HttpClient
+from integrations.records import Record
+
+__all__ = [
+    "Answer",
+    "AuthFailed",
+    "BadPayload",
+    "Category",
+    "Check",
+    "ConnectionConfig",
+    "Connector",
+    "Expect",
+    "FileReader",
+    "GitClient",
+    "Health",
+    "HttpClient",
+    "Mark",
+    "Misconfigured",
+    "OperationResult",
+    "Refused",
+    "Risk",
+    "SourceError",
+    "SourceUnavailable",
+    "Tools",
+    "WebhookRequest",
+    "operation",
+    "resource",
+    "webhook",
+]
+
+
+class ConnectionConfig(BaseModel):
+    """Base of every connector's settings model.
+
+    The model is the only description of the settings: form, validation, API and docs come from it. A
+    `SecretStr` field is encrypted, masked and never logged. Every field needs a `description`, which is
+    shown as help text.
+    """
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class Category(StrEnum):
+    """The shelf in the gallery of connectors, and the colour of the monogram."""
+
+    GIT = "git"
+    CI = "ci"
+    REGISTRY = "registry"
+    PACKAGES = "packages"
+    CLUSTER = "cluster"
+    MONITORING = "monitoring"
+    ISSUES = "issues"
+    PEOPLE = "people"
+    FILES = "files"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of a connection test.
+
+    :ivar label: what was tried, as a fact: "Reached", "Signed in as ci-bot", "Can read builds".
+    :ivar ok: whether it worked.
+    :ivar detail: what came instead, or a figure worth showing.
+    :ivar remedy: what to do about it, naming the missing permission exactly.
+    """
+
+    label: str
+    ok: bool
+    detail: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """The outcome of `Connector.check`: what works and what is missing."""
+
+    checks: list[Check]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+
+# What a resource may yield besides records.
+
+
+@dataclass(frozen=True)
+class Expect:
+    """How many records are to come, if the tool says so: makes progress a fraction."""
+
+    total: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """All records before this one are safe to keep; an interrupted or later run may go on from `cursor`.
+
+    The next call of the resource gets the cursor of the last mark as its `since` argument. Only resources
+    declared `incremental=True` get one.
+    """
+
+    cursor: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """One item that could not be read; the others go on. Shown in the run's list of refused records."""
+
+    external_id: str
+    reason: str
+    place: str = ""
+
+
+Yielded = Record | Expect | Mark | Refused
+
+
+@dataclass(frozen=True)
+class ResourceSpec:
+    """What `@resource` notes of a method."""
+
+    name: str
+    of: tuple[type[Record], ...]
+    label: str
+    incremental: bool
+    method: str
+
+
+def resource(
+    *, of: type[Record] | tuple[type[Record], ...], label: str = "", incremental: bool = False
+) -> Callable[[Callable[..., AsyncIterator[Yielded]]], Callable[..., AsyncIterator[Yielded]]]:
+    """Mark an async generator as one of the connector's lists.
+
+    :param of: the record type or types it yields.
+    :param label: plural name for people; default from the method's name.
+    :param incremental: the method takes `since: dict | None` and yields `Mark`s; it lists what is new, so its
+        records are never swept. A resource that is not incremental is a complete list: what a complete pass
+        no longer shows is swept, unless the guard holds it.
+    """
+
+    def decorate(method: Callable[..., AsyncIterator[Yielded]]) -> Callable[..., AsyncIterator[Yielded]]:
+        name = method.__name__
+        method.__portico_resource__ = ResourceSpec(  # type: ignore[attr-defined]
+            name=name.replace("_", "-"),
+            of=of if isinstance(of, tuple) else (of,),
+            label=label or name.replace("_", " ").capitalize(),
+            incremental=incremental,
+            method=name,
+        )
+        return method
+
+    return decorate
+
+
+class Risk(StrEnum):
+    """How much an operation can harm: decides who may run it and what is asked first."""
+
+    READ = "read"
+    LOW = "low"
+    HIGH = "high"
+
+
+@dataclass(frozen=True)
+class OperationSpec:
+    """What `@operation` notes of a method."""
+
+    name: str
+    label: str
+    risk: Risk
+    on: tuple[type[Record], ...]
+    params: type[BaseModel]
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationResult:
+    """What an operation did: a sentence, the thing's page, and records that it brought about."""
+
+    message: str
+    url: str = ""
+    records: list[Record] = field(default_factory=list)
+
+
+class NoParams(BaseModel):
+    """Parameters of an operation that needs none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def operation(
+    *, label: str, on: type[Record] | tuple[type[Record], ...], risk: Risk = Risk.LOW
+) -> Callable[[Callable[..., Awaitable[OperationResult]]], Callable[..., Awaitable[OperationResult]]]:
+    """Mark a method `async def name(self, target: Record, params: SomeModel) -> OperationResult`.
+
+    :param on: the record types it can be done to; the record is the one that the connector yielded.
+    The parameter model is taken from the annotation of `params`; without such an argument there are none.
+    """
+
+    def decorate(method: Callable[..., Awaitable[OperationResult]]) -> Callable[..., Awaitable[OperationResult]]:
+        annotated = inspect.get_annotations(method, eval_str=True).get("params", NoParams)
+        method.__portico_operation__ = OperationSpec(  # type: ignore[attr-defined]
+            name=method.__name__.replace("_", "-"),
+            label=label,
+            risk=risk,
+            on=on if isinstance(on, tuple) else (on,),
+            params=annotated,
+            method=method.__name__,
+        )
+        return method
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class WebhookRequest:
+    """A delivery as it came in.
+
+    :ivar headers: names in lower case.
+    :ivar body: the exact bytes, for the signature.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class WebhookSpec:
+    """What `@webhook` notes of a method."""
+
+    method: str
+    verify: str
+
+
+def webhook(
+    *, verify: str
+) -> Callable[[Callable[..., AsyncIterator[Yielded]]], Callable[..., AsyncIterator[Yielded]]]:
+    """Mark an async generator `async def name(self, request: WebhookRequest)` that turns a delivery into records.
+
+    :param verify: name of a method `(request) -> bool` that checks the signature before anything is parsed.
+    """
+
+    def decorate(method: Callable[..., AsyncIterator[Yielded]]) -> Callable[..., AsyncIterator[Yielded]]:
+        method.__portico_webhook__ = WebhookSpec(method=method.__name__, verify=verify)  # type: ignore[attr-defined]
+        return method
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a connector is handed: every way out of the house, each under the same guard."""
+
+    http: HttpClient
+    git: GitClient
+    files: FileReader
+
+
+C = TypeVar("C", bound=ConnectionConfig)
+
+
+class Connector(Generic[C]):
+    """One tool's adapter. Subclass it as `Connector[YourConfig]`.
+
+    :cvar slug: short name, as in the folder's name and the entry point.
+    :cvar label: the tool's name, for people.
+    :cvar monogram: two letters for the badge.
+    :cvar brings: one line for the gallery: what it brings into the catalog.
+    """
+
+    slug: ClassVar[str]
+    label: ClassVar[str]
+    monogram: ClassVar[str]
+    category: ClassVar[Category]
+    brings: ClassVar[str]
+    Config: ClassVar[type[ConnectionConfig]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            args = getattr(base, "__args__", ())
+            if args and isinstance(args[0], type) and issubclass(args[0], ConnectionConfig):
+                cls.Config = args[0]
+
+    def __init__(self, config: C, tools: Tools) -> None:
+        self.config = config
+        self.http = tools.http
+        self.git = tools.git
+        self.files = tools.files
+
+    async def check(self) -> Health:
+        """Make the cheapest calls that prove the settings, and say which permission is missing."""
+        raise NotImplementedError
+
+    @classmethod
+    def _specs(cls, attribute: str) -> list[Any]:
+        found = {}
+        for klass in reversed(cls.__mro__):
+            for name, member in vars(klass).items():
+                if hasattr(member, attribute):
+                    found[name] = getattr(member, attribute)
+        return list(found.values())
+
+    @classmethod
+    def resources(cls) -> list[ResourceSpec]:
+        """The connector's lists, in the order of the class body: the order in which they are synced."""
+        return cls._specs("__portico_resource__")
+
+    @classmethod
+    def operations(cls) -> list[OperationSpec]:
+        """What the connector can do to its tool."""
+        return cls._specs("__portico_operation__")
+
+    @classmethod
+    def webhooks(cls) -> list[WebhookSpec]:
+        """How the connector takes deliveries; at most one."""
+        return cls._specs("__portico_webhook__")

@@ -1,0 +1,51 @@
+"""What can go wrong between us and a tool. Each error names who has to act.
+
+Connectors raise these or let the shared clients raise them; they do not catch them.
+"""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy as _
+
+from base.errors import DomainError
+
+
+class SourceError(DomainError):
+    """A tool could not be read. The sentence is for the person who looks after the connection."""
+
+    code = "source-error"
+    status = 502
+    title = _("The tool could not be read")
+
+
+class AuthFailed(SourceError):
+    """The tool refused our credentials, or they lack a permission. A person must act; no retry."""
+
+    code = "auth-failed"
+
+
+class Misconfigured(SourceError):
+    """The settings cannot work (wrong address, forbidden host, bad path). A person must act; no retry."""
+
+    code = "misconfigured"
+    status = 422
+
+
+class SourceUnavailable(SourceError):
+    """The tool does not answer as it should right now. We try again.
+
+    :ivar retry_after: seconds the tool asked us to wait, or None.
+    """
+
+    code = "source-unavailable"
+    status = 503
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **more: object) -> None:
+        super().__init__(message, **more)
+        self.retry_after = retry_after
+
+
+class BadPayload(SourceError):
+    """The tool answered something that its API does not promise. A bug of ours or of the tool; no retry."""
+
+    code = "bad-payload"

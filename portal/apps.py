@@ -1,0 +1,7 @@
+"""The Django app of this floor."""
+
+from django.apps import AppConfig
+
+
+class PortalConfig(AppConfig):
+    name = "portal"

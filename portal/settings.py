@@ -1,0 +1,180 @@
+"""Django's settings, read from the environment; every default runs on a laptop.
+
+What people change while the portal runs is a row, not a setting. `PORTICO_*` names are public.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portal import environment as env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+PORTICO_HOME = env.path("PORTICO_HOME", default=BASE_DIR / "var")
+
+DEBUG = env.boolean("PORTICO_DEBUG", default=False)
+PORTICO_URL = env.url("PORTICO_URL", default="")
+SECRET_KEY = env.secret("PORTICO_SECRET_KEY", file=PORTICO_HOME / "secret-key")
+# Encrypts connections' credentials at rest; several, newest first, while a key is being rotated.
+PORTICO_ENCRYPTION_KEYS = env.secret("PORTICO_ENCRYPTION_KEYS", file=PORTICO_HOME / "encryption-keys").split()
+
+ALLOWED_HOSTS = env.hosts("PORTICO_ALLOWED_HOSTS", url=PORTICO_URL)
+CSRF_TRUSTED_ORIGINS = env.origins(url=PORTICO_URL)
+SECURE = PORTICO_URL.startswith("https://")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "access",
+    "catalog",
+    "integrations",
+    "portal",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "portal.middleware.SecurityHeadersMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "portal.urls"
+WSGI_APPLICATION = "portal.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.shell.context",
+            ],
+        },
+    }
+]
+
+DATABASES = {"default": env.database("DATABASE_URL", home=PORTICO_HOME)}
+REDIS_URL = env.redis("REDIS_URL", home=PORTICO_HOME)
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "portico",
+    }
+}
+
+AUTH_USER_MODEL = "access.User"
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "portal:sign-in"
+LOGIN_REDIRECT_URL = "portal:home"
+
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_SSL_REDIRECT = False  # the proxy that speaks TLS redirects; health checks arrive as plain HTTP
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("PORTICO_TRUST_PROXY", default=False) else None
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English")]
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = PORTICO_HOME / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "portal.staticfiles.Storage"},
+}
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "access.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["base.api.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["base.api.JSONParser"],
+    "EXCEPTION_HANDLER": "base.api.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Portico",
+    "DESCRIPTION": "One software catalog and one timeline over the tools that you already run.",
+    "VERSION": "v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# Hosts and networks, loopback included, that outbound calls may reach besides public ones.
+PORTICO_OUTBOUND_ALLOW = env.words("PORTICO_OUTBOUND_ALLOW")
+# Folders below which a connector or an import may read local files.
+PORTICO_FILES_ALLOW = env.paths("PORTICO_FILES_ALLOW", default=[BASE_DIR])
+# Packs to load besides packs/core; a later one's definitions replace an earlier one's of the same name.
+PORTICO_PACKS = env.paths("PORTICO_PACKS", default=[])
+
+CELERY_BROKER_URL = env.celery_broker(REDIS_URL)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "queue_order_strategy": "priority"}
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {
+    "integrations.execute_run": {"queue": "sync"},
+    "integrations.process_delivery": {"queue": "webhooks"},
+    "integrations.execute_operation": {"queue": "operations"},
+}
+CELERY_BEAT_SCHEDULE = {
+    "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
+    "render": {"task": "catalog.render_dirty", "schedule": 1.0, "options": {"expires": 5}},
+    "housekeeping": {"task": "integrations.housekeeping", "schedule": 3600.0, "options": {"expires": 600}},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"secrets": {"()": "base.logs.MaskSecrets"}},
+    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secrets"]}},
+    "root": {"handlers": ["stderr"], "level": env.choice("PORTICO_LOG_LEVEL", ["DEBUG", "INFO", "WARNING"], default="INFO")},
+    "loggers": {"django.request": {"level": "ERROR"}, "httpx2": {"level": "WARNING"}, "httpcore2": {"level": "WARNING"}},
+}
