@@ -1,0 +1,32 @@
+"""State and invariants of the catalog: what exists, what was said of it, and what happened."""
+
+from catalog.models.activity import Activity, Transition
+from catalog.models.claims import Claim, ClaimMode, EntityKey, Rank, Source, SourceType
+from catalog.models.entities import Alias, DirtyEntity, Entity, Relation, Served, Tie, TieState
+from catalog.models.history import FeedItem, Revision
+from catalog.models.kinds import Kind, RelationType
+from catalog.models.problems import Problem, Severity
+
+__all__ = [
+    "Activity",
+    "Alias",
+    "Claim",
+    "ClaimMode",
+    "DirtyEntity",
+    "Entity",
+    "EntityKey",
+    "FeedItem",
+    "Kind",
+    "Problem",
+    "Rank",
+    "Relation",
+    "RelationType",
+    "Revision",
+    "Served",
+    "Severity",
+    "Source",
+    "SourceType",
+    "Tie",
+    "TieState",
+    "Transition",
+]

@@ -1,0 +1,89 @@
+"""What happened: activities, and the transitions that the timeline shows."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+
+
+class Activity(models.Model):
+    """One run, commit, change, version, deployment, alert...: a row that only moves forward.
+
+    The subject is found by the first identity key that an entity *is*; it may appear later. It is held by uid and
+    label, for the activity outlives it.
+
+    :ivar type: the record type: run, commit, change, version, deployment, alert, incident, issue, check.
+    :ivar at: its place on the timeline.
+    :ivar data: the record's other fields; `raw` is the tool's own payload, for editors.
+    """
+
+    connection = models.TextField(help_text="Slug of the connection.")
+    connector = models.TextField()
+    type = models.TextField()
+    external_id = models.TextField()
+    status = models.TextField(blank=True)
+    title = models.TextField(blank=True)
+    url = models.TextField(blank=True)
+    actor = models.TextField(blank=True)
+    number = models.TextField(blank=True)
+    branch = models.TextField(blank=True)
+    is_default_branch = models.BooleanField(null=True)
+    is_change = models.BooleanField(default=False)
+    commit = models.TextField(blank=True)
+    version = models.TextField(blank=True)
+    environment = models.TextField(blank=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    at = models.DateTimeField()
+    as_of = models.DateTimeField()
+    keys = ArrayField(models.TextField(), default=list)
+    subject_uid = models.UUIDField(null=True)
+    subject_ref = models.TextField(blank=True)
+    namespace = models.TextField(blank=True, help_text="The subject's, for permission.")
+    digest = models.BinaryField(max_length=16)
+    data = models.JSONField(default=dict)
+    raw = models.JSONField(null=True)
+
+    class Meta:
+        verbose_name_plural = "activities"
+        constraints = [
+            models.UniqueConstraint(fields=["connection", "type", "external_id"], name="activity_once"),
+        ]
+        indexes = [
+            models.Index(fields=["-at", "-id"], name="activity_at"),
+            models.Index(fields=["subject_uid", "type", "-at"], name="activity_subject"),
+            models.Index(fields=["type", "-at"], name="activity_type"),
+            GinIndex(fields=["keys"], name="activity_keys", condition=models.Q(subject_uid=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.external_id}"
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to finish, or None while it runs."""
+        if self.started_at and self.finished_at:
+            return (self.finished_at - self.started_at).total_seconds()
+        return None
+
+
+class Transition(models.Model):
+    """One step of an activity: insert-only.
+
+    :ivar event: the CDEvents type, such as `pipelinerun.finished`.
+    """
+
+    activity = models.ForeignKey(Activity, on_delete=models.CASCADE, related_name="transitions")
+    at = models.DateTimeField()
+    status = models.TextField(blank=True)
+    event = models.TextField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["activity", "event", "status", "at"], name="transition_once"),
+        ]
+        indexes = [models.Index(fields=["-at", "-id"], name="transition_at")]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.status}"

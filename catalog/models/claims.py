@@ -1,0 +1,101 @@
+"""Who says what of an entity."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from catalog.models.entities import Entity
+
+
+class SourceType(models.TextChoices):
+    PERSON = "person", "Person"
+    YAML = "yaml", "YAML file"
+    API = "api", "API"
+    CONNECTION = "connection", "Connection"
+
+
+class Source(models.Model):
+    """Who says something: a connection's resource, a YAML location, a person, an API token.
+
+    :ivar key: what it is, for ever: `connection:git-main/repositories`, `yaml:<address>`, `person:<user uid>`.
+    :ivar name: what people filter by (`source:git-main`); a connection's resources share its slug.
+    """
+
+    type = models.TextField(choices=SourceType.choices)
+    key = models.TextField(unique=True)
+    name = models.TextField(db_index=True)
+    label = models.TextField()
+    connector = models.TextField(blank=True, help_text="Slug of the connector, for the monogram.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Rank(models.IntegerChoices):
+    """Whose word counts more, first to last."""
+
+    PERSON = 0, "Person"
+    YAML = 1, "File"
+    API = 2, "API"
+    CONNECTION = 3, "Tool"
+    INFERRED = 4, "Inferred"
+
+
+class ClaimMode(models.TextChoices):
+    ASSERT = "assert", "Asserts that it exists"
+    AMEND = "amend", "Amends what exists"
+
+
+class Claim(models.Model):
+    """What one source says of one entity.
+
+    :ivar external_id: the source's own stable id of the thing.
+    :ivar digest: of document, keys and place: an equal one means that nothing is written.
+    :ivar place: where it stands: file, document, line, commit, address.
+    :ivar stale_reason: why the source's newest word could not be read; this is its last good one.
+    """
+
+    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="claims")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="claims")
+    external_id = models.TextField()
+    rank = models.PositiveSmallIntegerField(choices=Rank.choices)
+    mode = models.TextField(choices=ClaimMode.choices, default=ClaimMode.ASSERT)
+    digest = models.BinaryField(max_length=16)
+    document = models.JSONField()
+    place = models.JSONField(default=dict)
+    as_of = models.DateTimeField()
+    is_shadowed = models.BooleanField(default=False, help_text="Another YAML location declared it first.")
+    stale_reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="claim_once")]
+
+    def __str__(self) -> str:
+        return f"{self.source_id} {self.external_id}"
+
+
+class EntityKey(models.Model):
+    """An identity key that a claim brought.
+
+    :ivar is_identity: the entity *is* this; otherwise the claim only speaks *about* it.
+    :ivar path: the folder inside the repository, for an `about` key that names one.
+    """
+
+    claim = models.ForeignKey(Claim, on_delete=models.CASCADE, related_name="keys")
+    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="keys")
+    kind = models.TextField()
+    key = models.TextField()
+    path = models.TextField(blank=True)
+    is_identity = models.BooleanField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["claim", "key", "path", "is_identity"], name="key_once")]
+        indexes = [
+            models.Index(fields=["key", "kind"], name="key_lookup"),
+            models.Index(fields=["entity"], name="key_entity"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,69 @@
+"""What changed in the catalog: revisions for people, the feed for programs."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Func
+
+
+class Action(models.TextChoices):
+    CREATED = "created", "Created"
+    CHANGED = "changed", "Changed"
+    RENAMED = "renamed", "Renamed"
+    DELETED = "deleted", "Deleted"
+    RETURNED = "returned", "Returned"
+
+
+class Revision(models.Model):
+    """One change of an entity. It outlives the entity, so it holds no foreign key.
+
+    :ivar diff: rows of {"path", "old", "new"}; a missing side is left out.
+    :ivar by: the source or person that brought it, as shown to people.
+    """
+
+    entity_uid = models.UUIDField()
+    entity_ref = models.TextField()
+    namespace = models.TextField()
+    number = models.PositiveIntegerField()
+    action = models.TextField(choices=Action.choices)
+    at = models.DateTimeField()
+    by = models.TextField()
+    by_key = models.TextField(blank=True, help_text="Key of the source.")
+    diff = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["entity_uid", "number"], name="revision_number")]
+        indexes = [models.Index(fields=["at"], name="revision_at")]
+
+    def __str__(self) -> str:
+        return f"{self.entity_ref} #{self.number}"
+
+
+class CurrentTransaction(Func):
+    """The id of the running transaction, as PostgreSQL counts them (64 bits)."""
+
+    template = "(pg_current_xact_id()::text::bigint)"
+    output_field = models.BigIntegerField()
+
+
+class FeedItem(models.Model):
+    """One row for each change of an entity, in the transaction that made it.
+
+    Readers stop below the oldest running transaction (`catalog.queries.feed_since`), so that a late commit with a
+    lower id is not skipped.
+    """
+
+    transaction = models.BigIntegerField(db_default=CurrentTransaction())
+    at = models.DateTimeField()
+    action = models.TextField(choices=Action.choices)
+    entity_uid = models.UUIDField()
+    entity_ref = models.TextField()
+    kind = models.TextField()
+    namespace = models.TextField()
+    revision = models.PositiveIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["entity_uid"], name="feed_entity")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.entity_ref}"

@@ -1,0 +1,19 @@
+"""Kinds and relation types: the catalog's vocabulary, as data that packs bring."""
+
+from __future__ import annotations
+
+from access.definitions import Definition
+
+
+class Kind(Definition):
+    """A type of entity. `spec` is a KindDefinition as `catalog.documents.kinds` describes it."""
+
+    class Meta(Definition.Meta):
+        verbose_name = "kind"
+
+
+class RelationType(Definition):
+    """A type of relation with its inverse and the words for both directions."""
+
+    class Meta(Definition.Meta):
+        verbose_name = "relation type"

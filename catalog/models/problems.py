@@ -1,0 +1,48 @@
+"""What a person should see to."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Severity(models.TextChoices):
+    FAIL = "fail", "Error"
+    WARN = "warn", "Warning"
+
+
+class Problem(models.Model):
+    """Something wrong: what, where, since when, how to mend it.
+
+    One row for each cause: `fingerprint` names it, and what raises it again finds the row. The subject is held by
+    type, uid and label, for the problem outlives it.
+
+    :ivar raised_by: who keeps it up to date (`catalog`, `connection:git-main`); it resolves what it no longer sees.
+    :ivar detail: facts for the page: place (file, document, line, path), values, refs.
+    """
+
+    fingerprint = models.TextField(unique=True)
+    type = models.TextField(help_text="Code, such as missing-target, refused-document, ambiguous-key.")
+    severity = models.TextField(choices=Severity.choices)
+    raised_by = models.TextField()
+    subject_type = models.TextField()
+    subject_uid = models.UUIDField(null=True)
+    subject_label = models.TextField()
+    namespace = models.TextField(blank=True, help_text="The subject's, for permission.")
+    message = models.TextField()
+    remedy = models.TextField(blank=True)
+    detail = models.JSONField(default=dict)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True)
+    snoozed_until = models.DateTimeField(null=True)
+    snoozed_by = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["type", "first_seen_at"], name="problem_open", condition=models.Q(resolved_at=None)),
+            models.Index(fields=["subject_uid"], name="problem_subject"),
+            models.Index(fields=["raised_by", "type"], name="problem_raised_by"),
+        ]
+
+    def __str__(self) -> str:
+        return self.message
