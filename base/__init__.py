@@ -1,0 +1,1 @@
+"""The floor below all others. No models, and nothing of ours is imported."""
