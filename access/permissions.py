@@ -1,0 +1,306 @@
+"""The one permission pair: `can(user, verb, thing)` and `visible(user, queryset)`.
+
+Grants give a role's verbs as far as a scope reaches. What a scope means for a model is the model's own floor's
+knowledge, which it registers with `register_scope` (and `register_thing`); a model that nobody registered stays
+hidden from everybody whose grants do not reach everything.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Exists, Model, Q, QuerySet
+from django.utils.text import get_text_list
+from django.utils.translation import gettext as _
+
+from access.models import (
+    AccessVersion,
+    ApiToken,
+    AuditEvent,
+    Grant,
+    Group,
+    Role,
+    ScopeType,
+    Secret,
+    SignInLink,
+    User,
+)
+from access.verbs import EVERYTHING, VERBS
+from base.errors import Forbidden
+
+__all__ = ["Scope", "can", "covers", "register_scope", "register_thing", "require", "visible"]
+
+M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+Viewer = User | AnonymousUser
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How far a grant or token reaches: everything, one namespace, or what a query finds."""
+
+    type: str
+    text: str = ""
+
+
+Scopes = Sequence[Scope]
+"""Alternatives: what lies in any of them is reached."""
+
+
+@dataclass(frozen=True)
+class _Limit:
+    limit: Callable[[Scopes], Q]
+    verb: str
+    own: Callable[[User], Q] | None
+
+
+_limits: dict[type[Model], _Limit] = {}
+_things: dict[type, Callable[[Any, Scopes], bool]] = {}
+
+
+def register_scope(
+    model: type[Model],
+    limit: Callable[[Scopes], Q],
+    *,
+    verb: str = "entity.read",
+    own: Callable[[User], Q] | None = None,
+) -> None:
+    """Say what scopes mean for a model.
+
+    :param limit: turns scopes, of which any may hold, into the condition on the model's rows; it never gets the
+        scope that reaches everything. The condition must not multiply rows: no joins to many.
+    :param verb: what it takes to see the model's rows.
+    :param own: the rows that a person sees in any case.
+    """
+    _limits[model] = _Limit(limit, verb, own)
+
+
+def register_thing(thing_type: type[T], is_within: Callable[[T, Scopes], bool]) -> None:
+    """Say whether one thing lies in any of some scopes, for types that are no rows (yet), or to spare a query."""
+    _things[thing_type] = is_within
+
+
+def everywhere(scopes: Scopes) -> Q:
+    """For `register_scope`: rows that everybody sees who holds the verb anywhere, such as kinds."""
+    return Q()
+
+
+def nowhere(scopes: Scopes) -> Q:
+    """For `register_scope`: rows that only those see whose grant reaches everything."""
+    return Q(pk__in=())
+
+
+def can(user: Viewer, verb: str, thing: object = None) -> bool:
+    """Whether this person, with the token that they came with, may do this to this thing.
+
+    Without a thing: whether they may do it somewhere; verbs that concern the whole portal are allowed to those
+    alone whose grant reaches everything.
+
+    :raises KeyError: if there is no such verb.
+    """
+    reach = _reach(user, verb)
+    if reach is None:
+        return False
+    return thing is None or all(_is_within(thing, scopes) for scopes in reach)
+
+
+def visible(user: Viewer, queryset: QuerySet[M], verb: str | None = None) -> QuerySet[M]:
+    """The rows that this person may see, as a condition in the query.
+
+    :param verb: another verb than the model's reading one: the rows that the person may do this to.
+    """
+    known = next((_limits[cls] for cls in queryset.model.__mro__ if cls in _limits), None)
+    reach = _reach(user, verb or (known.verb if known else "entity.read"))
+    if reach is not None and not reach:
+        return queryset
+    if known is None:
+        return queryset.none()
+    condition = Q(pk__in=())
+    if reach is not None:
+        condition = Q()
+        for scopes in reach:
+            condition &= known.limit(scopes)
+    if known.own and verb is None and isinstance(user, User):
+        condition |= known.own(user)
+    return queryset.filter(condition)
+
+
+def require(user: Viewer, verb: str, thing: object = None) -> None:
+    """Let nobody pass who may not do this.
+
+    :raises Forbidden: saying what is missing and who can grant it.
+    """
+    if can(user, verb, thing):
+        return
+    wanted = VERBS[verb]
+    if not isinstance(user, User):
+        raise Forbidden(_("Sign in first: nobody may do this anonymously."), verb=verb)
+    if user.token is not None and _granted(user, verb):
+        raise Forbidden(
+            _("The token %(prefix)s… may not do this: “%(label)s” (%(verb)s). %(advice)s")
+            % {
+                "prefix": user.token.prefix,
+                "label": wanted.label,
+                "verb": verb,
+                "advice": _("Use a token that may do more.")
+                if wanted.by_token
+                else _("It takes a person who is signed in."),
+            },
+            verb=verb,
+        )
+    roles = [role.title for role in Role.objects.order_by("name") if _allows(role.verbs, verb)]
+    raise Forbidden(
+        _(
+            "You may not do this%(where)s: “%(label)s” (%(verb)s). It comes with %(roles)s; %(who)s can grant it."
+        )
+        % {
+            "where": "" if thing is None or _reach(user, verb) is None else _(" here"),
+            "label": wanted.label,
+            "verb": verb,
+            "roles": get_text_list([f"“{title}”" for title in roles], _("or")) or _("no role yet"),
+            "who": _administrators(),
+        },
+        verb=verb,
+    )
+
+
+def covers(user: Viewer, verbs: Iterable[str], scope: Scope) -> bool:
+    """Whether this person may pass on these verbs for this scope: nobody gives what they do not have."""
+    return all(_passes_on(_reach(user, verb), scope) for verb in verbs)
+
+
+def _passes_on(reach: Sequence[Scopes] | None, scope: Scope) -> bool:
+    return reach is not None and all(scope in scopes for scopes in reach)
+
+
+def _allows(verbs: frozenset[str], verb: str) -> bool:
+    return verb in verbs or EVERYTHING in verbs
+
+
+def _granted(user: Viewer, verb: str) -> list[Scope]:
+    """The scopes of the grants that give this verb, whatever token the person came with."""
+    if not isinstance(user, User):
+        return []
+    return [scope for verbs, scope in _held_by(user) if _allows(verbs, verb)]
+
+
+def _reach(user: Viewer, verb: str) -> Sequence[Scopes] | None:
+    """How far the person may do this: all of these must hold, each has alternatives; None: nowhere.
+
+    An empty answer reaches everything.
+    """
+    wanted = VERBS[verb]
+    reach: list[Scopes] = [_granted(user, verb)]
+    if not reach[0]:
+        return None
+    token = cast(User, user).token
+    if token is not None:
+        if not wanted.by_token or (token.role is not None and not _allows(token.role.verbs, verb)):
+            return None
+        reach.append([Scope(token.scope_type, token.scope)])
+    limited = [scopes for scopes in reach if not any(scope.type == ScopeType.ALL for scope in scopes)]
+    return None if limited and not wanted.is_scoped else limited
+
+
+def _is_within(thing: object, scopes: Scopes) -> bool:
+    for cls in type(thing).__mro__:
+        if cls in _things:
+            return _things[cls](thing, scopes)
+        if cls in _limits:
+            row = cast(Model, thing)
+            return cast(type[Model], cls)._base_manager.filter(_limits[cls].limit(scopes), pk=row.pk).exists()
+    return False
+
+
+def _administrators() -> str:
+    """Who can grant roles, in words, for those who may not do something."""
+    everything = Grant.objects.filter(scope_type=ScopeType.ALL, role__spec__verbs__contains=[EVERYTHING])
+    people = User.objects.filter(is_active=True).filter(
+        Q(pk__in=everything.values("user_id")) | Q(access_groups__in=everything.values("group_id"))
+    )
+    names = [user.label for user in people.distinct().order_by("pk")[:3]]
+    return get_text_list(names, _("or")) or _("an administrator")
+
+
+# What people may do changes rarely and is asked all the time, so it is kept in memory.
+
+
+class AccessCache:
+    """What this process knows of who may do what, looked up again when the access version has changed.
+
+    At most `seconds` old; of bounded size; safe for threads.
+    """
+
+    def __init__(self, *, seconds: float = 1.0, size: int = 10_000) -> None:
+        self.seconds, self.size = seconds, size
+        self._lock = threading.Lock()
+        self._entries: dict[Hashable, Any] = {}
+        self._stamp: uuid.UUID | None = None
+        self._checked_at = float("-inf")
+        self._generation = 0
+
+    def clear(self) -> None:
+        """Forget everything; what is being looked up right now is not kept either."""
+        with self._lock:
+            self._forget()
+            self._checked_at = float("-inf")
+
+    def get(self, key: Hashable, load: Callable[[], T]) -> T:
+        """The entry of this key, loaded if it is not known or no longer true."""
+        self._check()
+        with self._lock:
+            if key in self._entries:
+                return cast(T, self._entries[key])
+            generation = self._generation
+        value = load()
+        with self._lock:
+            if generation == self._generation:
+                if len(self._entries) >= self.size:
+                    self._entries.pop(next(iter(self._entries)))
+                self._entries[key] = value
+        return value
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        if now - self._checked_at < self.seconds:
+            return
+        stamp = AccessVersion.objects.values_list("stamp", flat=True).first()
+        with self._lock:
+            if stamp != self._stamp:
+                self._forget()
+                self._stamp = stamp
+            self._checked_at = now
+
+    def _forget(self) -> None:
+        self._entries.clear()
+        self._generation += 1
+
+
+cache = AccessCache()
+
+
+def _held_by(user: User) -> tuple[tuple[frozenset[str], Scope], ...]:
+    def load() -> tuple[tuple[frozenset[str], Scope], ...]:
+        active = User.objects.filter(pk=user.pk, is_active=True)
+        grants = Grant.objects.reaching(user).filter(Exists(active)).select_related("role")
+        return tuple((grant.role.verbs, Scope(grant.scope_type, grant.scope)) for grant in grants)
+
+    return cache.get(("user", user.pk), load)
+
+
+register_scope(User, nowhere, verb="user.read", own=lambda user: Q(pk=user.pk))
+register_scope(Group, nowhere, verb="user.read")
+register_scope(
+    Grant, nowhere, verb="user.read", own=lambda user: Q(pk__in=Grant.objects.reaching(user).values("pk"))
+)
+register_scope(Role, everywhere)
+register_scope(ApiToken, nowhere, verb="user.read", own=lambda user: Q(user=user))
+register_scope(AuditEvent, nowhere, verb="audit.read")
+register_scope(SignInLink, nowhere, verb=EVERYTHING)
+register_scope(Secret, nowhere, verb=EVERYTHING)
