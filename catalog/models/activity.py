@@ -54,6 +54,7 @@ class Activity(models.Model):
             models.Index(fields=["-at", "-id"], name="activity_at"),
             models.Index(fields=["subject_uid", "type", "-at"], name="activity_subject"),
             models.Index(fields=["type", "-at"], name="activity_type"),
+            models.Index(fields=["commit"], name="activity_commit", condition=~models.Q(commit="")),
             GinIndex(fields=["keys"], name="activity_keys", condition=models.Q(subject_uid=None)),
         ]
 

@@ -28,6 +28,7 @@ class Problem(models.Model):
     subject_uid = models.UUIDField(null=True)
     subject_label = models.TextField()
     namespace = models.TextField(blank=True, help_text="The subject's, for permission.")
+    cause = models.TextField(help_text="Groups equal problems of many subjects.")
     message = models.TextField()
     remedy = models.TextField(blank=True)
     detail = models.JSONField(default=dict)

@@ -1,0 +1,229 @@
+"""Activity comes in by the page; rows only move forward, and each step stays as a transition."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.db import connection, transaction
+
+from catalog import identity
+from catalog.models import Activity, Entity, EntityKey, Tie, Transition
+from catalog.services.ingest import Outcome, mark_dirty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityIn:
+    """One activity as a source tells it. `about` leads to the subject: the first key that an entity is.
+
+    :ivar event: the CDEvents type of its present state.
+    :ivar steps: transitions known besides the present one: (event, status, at).
+    """
+
+    type: str
+    external_id: str
+    event: str
+    at: datetime
+    as_of: datetime
+    status: str = ""
+    title: str = ""
+    url: str = ""
+    actor: str = ""
+    number: str = ""
+    branch: str = ""
+    is_default_branch: bool | None = None
+    is_change: bool = False
+    commit: str = ""
+    version: str = ""
+    environment: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    about: tuple[str, ...] = ()
+    steps: tuple[tuple[str, str, datetime], ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    raw: dict[str, Any] | None = None
+
+    def digest(self) -> bytes:
+        """16 bytes over all but the raw payload and the time of reading."""
+        payload = [getattr(self, name) for name in _DIGESTED]
+        return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+_DIGESTED = (
+    "type", "external_id", "event", "at", "status", "title", "url", "actor", "number", "branch", "is_default_branch",
+    "is_change", "commit", "version", "environment", "started_at", "finished_at", "about", "data",
+)  # fmt: skip
+_COLUMNS = (
+    "status", "title", "url", "actor", "number", "branch", "is_default_branch", "is_change", "commit", "version",
+    "environment", "started_at", "finished_at", "at", "as_of", "data", "raw",
+)  # fmt: skip
+# Final states by type: what is over is not begun again by a message that came late.
+_FINAL = {
+    "run": {"passed", "failed", "unstable", "cancelled", "skipped"},
+    "deployment": {"deployed", "failed", "cancelled"},
+}
+
+
+def apply_activity(*, connection_slug: str, connector: str, items: Sequence[ActivityIn]) -> list[Outcome]:
+    """Take in one page of activities of one connection.
+
+    An item that is older than what is stored (`as_of`), or would take a finished one back, changes nothing.
+
+    :returns: what became of each, in order.
+    """
+    with transaction.atomic():
+        known = {
+            (row.type, row.external_id): row
+            for row in Activity.objects.filter(
+                connection=connection_slug,
+                type__in={item.type for item in items},
+                external_id__in=[item.external_id for item in items],
+            )
+            .order_by("id")
+            .select_for_update()
+        }
+        outcomes: list[Outcome] = []
+        rows: dict[tuple[str, str], tuple[ActivityIn, bytes]] = {}
+        for item in items:
+            digest = item.digest()
+            old = known.get((item.type, item.external_id))
+            if old is not None and (
+                bytes(old.digest) == digest or item.as_of < old.as_of or _goes_back(old, item)
+            ):
+                outcomes.append(Outcome.UNCHANGED)
+                continue
+            outcomes.append(Outcome.NEW if old is None else Outcome.CHANGED)
+            rows[item.type, item.external_id] = (item, digest)
+        if rows:
+            _write(connection_slug, connector, rows, known)
+    return outcomes
+
+
+def _goes_back(old: Activity, item: ActivityIn) -> bool:
+    final = _FINAL.get(item.type, set())
+    return old.status in final and item.status not in final and item.started_at == old.started_at
+
+
+def _write(
+    connection_slug: str,
+    connector: str,
+    rows: dict[tuple[str, str], tuple[ActivityIn, bytes]],
+    known: dict[tuple[str, str], Activity],
+) -> None:
+    keys = {
+        name: tuple(dict.fromkeys(identity.split_folder(k)[0] for key in item.about if (k := identity.normalise(key))))
+        for name, (item, _) in rows.items()
+    }
+    subjects = subjects_of({key for found in keys.values() for key in found})
+    activities = []
+    for name, (item, digest) in rows.items():
+        subject = next((s for key in keys[name] if (s := subjects.get(key)) is not None), None)
+        old = known.get(name)
+        activity = Activity(
+            id=old.id if old else None,
+            connection=connection_slug,
+            connector=connector,
+            type=item.type,
+            external_id=item.external_id,
+            keys=list(keys[name]),
+            subject_uid=subject.uid if subject else None,
+            subject_ref=subject.ref if subject else "",
+            namespace=subject.namespace if subject else "",
+            digest=digest,
+            **{column: getattr(item, column) for column in _COLUMNS},
+        )
+        activities.append(activity)
+    Activity.objects.bulk_create(
+        activities,
+        update_conflicts=True,
+        unique_fields=["connection", "type", "external_id"],
+        update_fields=["connector", "keys", "subject_uid", "subject_ref", "namespace", "digest", *_COLUMNS],
+    )
+    transitions = []
+    for activity, (item, _) in zip(activities, rows.values(), strict=True):
+        for event, status, at in (*item.steps, (item.event, item.status, item.at)):
+            transitions.append(Transition(activity=activity, event=event, status=status, at=at))
+    Transition.objects.bulk_create(transitions, ignore_conflicts=True)
+    mark_subjects_dirty({activity.subject_uid for activity in activities if activity.subject_uid})
+
+
+def subjects_of(keys: set[str]) -> dict[str, Entity]:
+    """The living entity that each key belongs to; of several, the oldest."""
+    found: dict[str, Entity] = {}
+    rows = (
+        EntityKey.objects.filter(key__in=keys, is_identity=True, entity__deleted_at=None)
+        .select_related("entity")
+        .only("key", "entity__uid", "entity__ref", "entity__namespace")
+        .order_by("entity_id")
+    )
+    for row in rows:
+        found.setdefault(row.key, row.entity)
+    return found
+
+
+def mark_subjects_dirty(uids: set[Any]) -> None:
+    """Queue the subjects and what is tied to them: their signals show the activity."""
+    ids = set(Entity.objects.filter(uid__in=uids).values_list("id", flat=True))
+    mark_dirty(ids | neighbours(ids))
+
+
+def neighbours(entity_ids: set[int]) -> set[int]:
+    """What is tied to these entities, and what is tied to that: a pipeline's repository and its components."""
+    reached = set(entity_ids)
+    for _ in range(2):
+        pairs = Tie.objects.exclude(state="forbidden").filter(source_id__in=reached).values_list("target_id", flat=True)
+        back = Tie.objects.exclude(state="forbidden").filter(target_id__in=reached).values_list("source_id", flat=True)
+        reached |= set(pairs) | set(back)
+    return reached
+
+
+def resolve_subjects(keys: set[str]) -> int:
+    """Give activities that waited for these keys their subject.
+
+    :returns: how many found it.
+    """
+    if not keys:
+        return 0
+    subjects = subjects_of(keys)
+    if not subjects:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE catalog_activity a
+            SET subject_uid = s.uid, subject_ref = s.ref, namespace = s.namespace
+            FROM unnest(%(keys)s::text[], %(uids)s::uuid[], %(refs)s::text[], %(namespaces)s::text[])
+                AS s(key, uid, ref, namespace)
+            WHERE a.subject_uid IS NULL AND a.keys && %(keys)s::text[]
+              AND s.key = (
+                SELECT k.key FROM unnest(a.keys) WITH ORDINALITY AS k(key, place)
+                WHERE k.key = ANY(%(keys)s::text[]) ORDER BY k.place LIMIT 1
+              )
+            """,
+            {
+                "keys": list(subjects),
+                "uids": [entity.uid for entity in subjects.values()],
+                "refs": [entity.ref for entity in subjects.values()],
+                "namespaces": [entity.namespace for entity in subjects.values()],
+            },
+        )
+        count = cursor.rowcount
+    return count
+
+
+def forget_activity(*, connection_slug: str) -> int:
+    """Remove all that a connection told, when the connection goes.
+
+    :returns: how many activities went.
+    """
+    with transaction.atomic():
+        rows = Activity.objects.filter(connection=connection_slug)
+        uids = set(rows.exclude(subject_uid=None).values_list("subject_uid", flat=True))
+        mark_subjects_dirty(uids)
+        count = rows.count()
+        rows.delete()
+    return count

@@ -1,0 +1,758 @@
+"""The one way into the catalog: claims come in by the page, entities are merged from them.
+
+Every writer (a sync, an import, a person, the API) calls `apply_claims` or `drop_claims`. A page is one
+transaction and a handful of statements, whatever its size; what did not change writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
+
+from base.text import derive_name
+from catalog import identity
+from catalog.kinds import KindView, current_kinds
+from catalog.models import (
+    Alias,
+    Claim,
+    ClaimMode,
+    DirtyEntity,
+    Entity,
+    EntityKey,
+    FeedItem,
+    Rank,
+    Relation,
+    Revision,
+    Served,
+    Source,
+)
+from catalog.models.history import Action
+from catalog.query.tokens import token, tokens_of
+from catalog.services import problems
+from catalog.services.merge import Said, conflicts, diff, merge
+
+# Serialises the creation of entities (not their change), so that two writers that meet the same new thing at the
+# same time make one entity of it.
+_CREATION_LOCK = 0x706F7274
+
+
+class Outcome(StrEnum):
+    """What became of one claim."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimIn:
+    """What a source says of one thing.
+
+    :ivar external_id: the source's stable id of it.
+    :ivar kind: of the entity, in lower case.
+    :ivar document: the Backstage envelope, or a part of it; without `metadata.name` the name is derived.
+    :ivar suggested_name: a path that the name is derived from, once.
+    :ivar keys: what it is; `about`: what it speaks of (`catalog.identity`). Unnormalised ones are fine.
+    :ivar place: where it stands, for people: file, document, line, commit, address.
+    """
+
+    external_id: str
+    kind: str
+    document: dict[str, Any]
+    rank: Rank
+    as_of: datetime
+    mode: ClaimMode = ClaimMode.ASSERT
+    suggested_name: str = ""
+    namespace: str = "default"
+    keys: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    place: dict[str, Any] = field(default_factory=dict)
+
+    def declared_ref(self) -> str | None:
+        """The ref that the document itself declares."""
+        metadata = self.document.get("metadata") or {}
+        name = metadata.get("name")
+        if not name or self.mode == ClaimMode.AMEND:
+            return None
+        return f"{self.kind}:{metadata.get('namespace') or 'default'}/{name}".lower()
+
+    def digest(self) -> bytes:
+        """16 bytes over all that matters; equal means unchanged."""
+        payload = (self.kind, self.document, int(self.rank), str(self.mode), self.keys, self.about, self.place)
+        return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a page of claims did.
+
+    :ivar outcomes: in the order of the claims.
+    :ivar written: ids of entities that changed.
+    :ivar entity_ids: of each claim's entity, in the order of the claims.
+    """
+
+    outcomes: list[Outcome]
+    written: set[int]
+    entity_ids: list[int]
+
+
+def apply_claims(*, source: Source, claims: Sequence[ClaimIn], at: datetime, by: str) -> Applied:
+    """Take in one page of claims of one source.
+
+    :param at: now; the time of the revisions.
+    :param by: who brought it, as people read it in the history.
+    """
+    for attempt in range(3):
+        try:
+            with transaction.atomic():
+                return _Page(source=source, at=at, by=by).apply(claims)
+        except IntegrityError:
+            # Another writer made the same thing between our look and our write; now we see it.
+            if attempt == 2:
+                raise
+    raise AssertionError("unreachable")
+
+
+def drop_claims(*, source: Source, external_ids: Iterable[str], at: datetime, by: str) -> set[int]:
+    """Take back what a source said; entities that nobody asserts any more become tombstones.
+
+    :returns: ids of the entities that changed.
+    """
+    with transaction.atomic():
+        gone = list(
+            Claim.objects.filter(source=source, external_id__in=list(external_ids)).values_list("id", "entity_id")
+        )
+        if not gone:
+            return set()
+        page = _Page(source=source, at=at, by=by)
+        affected = {entity_id for _, entity_id in gone}
+        page.lock(affected)
+        Claim.objects.filter(id__in=[claim_id for claim_id, _ in gone]).delete()
+        return page.merge_entities(affected, fresh=set())
+
+
+def remerge(*, entity_ids: Iterable[int], source: Source | None = None, at: datetime, by: str) -> set[int]:
+    """Merge entities anew from the claims that stand, after the claims or the kinds changed by other means."""
+    with transaction.atomic():
+        page = _Page(source=source, at=at, by=by)
+        ids = set(entity_ids)
+        page.lock(ids)
+        return page.merge_entities(ids, fresh=set())
+
+
+class _Page:
+    """One transaction over a page of claims."""
+
+    def __init__(self, *, source: Source | None, at: datetime, by: str) -> None:
+        self.source = source
+        self.at = at
+        self.by = by
+        self.kinds = current_kinds()
+
+    # --- claims -------------------------------------------------------------------------------------------
+
+    def apply(self, claims: Sequence[ClaimIn]) -> Applied:
+        assert self.source is not None
+        known = {
+            claim.external_id: claim
+            for claim in Claim.objects.filter(
+                source=self.source, external_id__in=[c.external_id for c in claims]
+            ).only("id", "external_id", "entity_id", "digest", "as_of", "stale_reason")
+        }
+        outcomes: list[Outcome] = []
+        todo: list[tuple[ClaimIn, bytes, Claim | None]] = []
+        for claim in claims:
+            digest = claim.digest()
+            old = known.get(claim.external_id)
+            if old is not None and (
+                (bytes(old.digest) == digest and not old.stale_reason) or claim.as_of < old.as_of
+            ):
+                outcomes.append(Outcome.UNCHANGED)
+                continue
+            outcomes.append(Outcome.CHANGED if old is not None else Outcome.NEW)
+            todo.append((claim, digest, old))
+        written: set[int] = set()
+        if todo:
+            written = self._write(todo)
+        if todo:
+            known = {
+                claim.external_id: claim
+                for claim in Claim.objects.filter(
+                    source=self.source, external_id__in=[c.external_id for c in claims]
+                ).only("external_id", "entity_id")
+            }
+        return Applied(outcomes, written, [known[c.external_id].entity_id for c in claims])
+
+    def _write(self, todo: list[tuple[ClaimIn, bytes, Claim | None]]) -> set[int]:
+        assert self.source is not None
+        if any(old is None for _, _, old in todo):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
+        normalised = [(_normal(claim.keys), _normal(claim.about)) for claim, _, _ in todo]
+        homes, fresh, moved = self._find_homes([claim for claim, _, _ in todo], [old for _, _, old in todo], normalised)
+        affected = {entity.id for entity in homes} | moved
+        self.lock(affected - fresh)
+
+        rows = []
+        for (claim, digest, old), entity in zip(todo, homes, strict=True):
+            row = Claim(
+                id=old.id if old else None,
+                entity=entity,
+                source=self.source,
+                external_id=claim.external_id,
+                rank=claim.rank,
+                mode=claim.mode,
+                digest=digest,
+                document=claim.document,
+                place=claim.place,
+                as_of=claim.as_of,
+                stale_reason="",
+                created_at=self.at,
+            )
+            rows.append(row)
+        Claim.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["source", "external_id"],
+            update_fields=["entity", "rank", "mode", "digest", "document", "place", "as_of", "stale_reason"],
+        )
+        self._write_keys(todo, rows, normalised)
+        return self.merge_entities(affected, fresh=fresh)
+
+    def _write_keys(
+        self,
+        todo: list[tuple[ClaimIn, bytes, Claim | None]],
+        rows: list[Claim],
+        normalised: list[tuple[list[str], list[str]]],
+    ) -> None:
+        old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
+        if old_ids:
+            EntityKey.objects.filter(claim_id__in=old_ids).delete()
+        keys = []
+        fresh_identities: list[str] = []
+        for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
+            for key in is_keys:
+                keys.append(EntityKey(claim=row, entity_id=row.entity_id, kind=claim.kind, key=key, is_identity=True))
+                fresh_identities.append(key)
+            for about in about_keys:
+                base, folder = identity.split_folder(about)
+                keys.append(
+                    EntityKey(
+                        claim=row, entity_id=row.entity_id, kind=claim.kind, key=base, path=folder, is_identity=False
+                    )
+                )
+        EntityKey.objects.bulk_create(keys, ignore_conflicts=True)
+        self.fresh_identities = fresh_identities
+
+    def _find_homes(
+        self,
+        claims: list[ClaimIn],
+        olds: list[Claim | None],
+        normalised: list[tuple[list[str], list[str]]],
+    ) -> tuple[list[Entity], set[int], set[int]]:
+        """The entity of each claim: the one it had, the one it declares, the one that shares a key, or a new one.
+
+        :returns: the entities, the ids of new ones, and the ids of entities that lost claims to another.
+        """
+        refs = {ref for claim in claims if (ref := claim.declared_ref())}
+        by_ref = self._entities_by_ref(refs)
+        by_key = self._entities_by_key({key for keys, _ in normalised for key in keys})
+        had_ids = {old.entity_id for old in olds if old is not None}
+        had = {entity.id: entity for entity in Entity.objects.filter(id__in=had_ids)}
+
+        homes: list[Entity | None] = []
+        moved: set[int] = set()
+        new: dict[str, Entity] = {}
+        unnamed: list[int] = []
+        for index, (claim, old) in enumerate(zip(claims, olds, strict=True)):
+            ref = claim.declared_ref()
+            sharing = self._sharing(by_key, claim.kind, normalised[index][0])
+            home: Entity | None = None
+            if old is not None:
+                home = had[old.entity_id]
+            elif ref is not None and ref in by_ref:
+                home = by_ref[ref]
+                moved |= self._take_over(sharing, home)
+            elif ref is not None and ref in new:
+                home = new[ref]
+            elif sharing:
+                home = sharing[0]
+                if len(sharing) > 1:
+                    problems.ambiguous_key(entities=sharing, key=normalised[index][0][0], at=self.at)
+            elif ref is not None:
+                metadata = claim.document["metadata"]
+                home = self._new_entity(claim.kind, str(metadata.get("namespace") or "default"), str(metadata["name"]))
+                new[ref] = home
+            else:
+                unnamed.append(index)
+            if home is not None:
+                for key in normalised[index][0]:
+                    by_key.setdefault((claim.kind, key), [])
+                    if home not in by_key[claim.kind, key]:
+                        by_key[claim.kind, key].append(home)
+            homes.append(home)
+        if unnamed:
+            self._name(claims, unnamed, normalised, homes, new, by_key)
+        fresh_entities = list(new.values())
+        Entity.objects.bulk_create(fresh_entities)
+        return [h for h in homes if h is not None], {entity.id for entity in fresh_entities}, moved
+
+    def _name(
+        self,
+        claims: list[ClaimIn],
+        unnamed: list[int],
+        normalised: list[tuple[list[str], list[str]]],
+        homes: list[Entity | None],
+        new: dict[str, Entity],
+        by_key: dict[tuple[str, str], list[Entity]],
+    ) -> None:
+        """Give derived names: once, from the path, with a suffix from the key where the short name is taken."""
+        candidates: dict[int, list[str]] = {}
+        for index in unnamed:
+            claim = claims[index]
+            seed = (normalised[index][0] or [claim.external_id])[0]
+            path = claim.suggested_name or claim.external_id
+            candidates[index] = [
+                derive_name(path, key=seed, with_suffix=with_suffix) for with_suffix in (False, True)
+            ]
+        wanted = {
+            f"{claims[index].kind}:{claims[index].namespace}/{name}".lower()
+            for index, names in candidates.items()
+            for name in names
+        }
+        taken = set(Entity.objects.filter(ref__in=wanted).values_list("ref", flat=True))
+        taken |= set(Alias.objects.filter(ref__in=wanted).values_list("ref", flat=True)) | set(new)
+        for index in unnamed:
+            claim = claims[index]
+            sharing = self._sharing(by_key, claim.kind, normalised[index][0])
+            if sharing:  # an earlier claim of this very page made it
+                homes[index] = sharing[0]
+                continue
+            name = candidates[index][0]
+            if f"{claim.kind}:{claim.namespace}/{name}".lower() in taken:
+                name = candidates[index][1]
+            ref = f"{claim.kind}:{claim.namespace}/{name}".lower()
+            counter = 2
+            while ref in taken:
+                ref = f"{claim.kind}:{claim.namespace}/{name[:60]}-{counter}".lower()
+                counter += 1
+            name = ref.rpartition("/")[2] if counter > 2 else name
+            entity = self._new_entity(claim.kind, claim.namespace, name)
+            homes[index] = entity
+            new[entity.ref] = entity
+            taken.add(entity.ref)
+            for key in normalised[index][0]:
+                by_key.setdefault((claim.kind, key), []).append(entity)
+
+    @staticmethod
+    def _sharing(
+        by_key: dict[tuple[str, str], list[Entity]], kind: str, keys: list[str]
+    ) -> list[Entity]:
+        found: dict[int, Entity] = {}
+        for key in keys:
+            for entity in by_key.get((kind, key), ()):
+                found[id(entity) if entity.pk is None else entity.pk] = entity
+        return sorted(found.values(), key=lambda entity: (entity.pk is None, entity.pk or 0))
+
+    def _take_over(self, sharing: list[Entity], home: Entity) -> set[int]:
+        """A declaration names an entity that exists, and shares a key with an inferred one: they become one."""
+        moved = set()
+        for other in sharing:
+            if other.pk is None or other.pk == home.pk:
+                continue
+            if other.claims.exclude(rank=Rank.INFERRED).exists():
+                continue
+            other.claims.update(entity=home)
+            EntityKey.objects.filter(entity=other).update(entity=home)
+            moved.add(other.pk)
+        return moved
+
+    def _entities_by_ref(self, refs: set[str]) -> dict[str, Entity]:
+        if not refs:
+            return {}
+        found = {entity.ref: entity for entity in Entity.objects.filter(ref__in=refs)}
+        missing = refs - set(found)
+        if missing:
+            for alias in Alias.objects.filter(ref__in=missing).select_related("entity"):
+                found[alias.ref] = alias.entity
+        return found
+
+    def _entities_by_key(self, keys: set[str]) -> dict[tuple[str, str], list[Entity]]:
+        found: dict[tuple[str, str], list[Entity]] = defaultdict(list)
+        if not keys:
+            return found
+        rows = (
+            EntityKey.objects.filter(key__in=keys, is_identity=True).select_related("entity").order_by("entity_id")
+        )
+        for row in rows:
+            if row.entity not in found[row.kind, row.key]:
+                found[row.kind, row.key].append(row.entity)
+        return found
+
+    def _new_entity(self, kind: str, namespace: str, name: str) -> Entity:
+        kind, namespace, folded = kind.lower(), namespace.lower(), name.lower()
+        return Entity(
+            uid=uuid.uuid4(),
+            ref=f"{kind}:{namespace}/{folded}",
+            kind=kind,
+            namespace=namespace,
+            name=folded,
+            title=name,
+            digest=b"",
+            revision=0,
+            created_at=self.at,
+            changed_at=self.at,
+        )
+
+    # --- entities -----------------------------------------------------------------------------------------
+
+    def lock(self, entity_ids: set[int]) -> None:
+        """Lock entities in the order that all writers keep, so that two never wait for each other."""
+        if entity_ids:
+            list(
+                Entity.objects.filter(id__in=entity_ids).order_by("uid").select_for_update().values_list("id", flat=True)
+            )
+
+    def merge_entities(self, entity_ids: set[int], *, fresh: set[int]) -> set[int]:
+        """Merge, compare, and write what changed: columns, document, revision, feed, relations.
+
+        :returns: ids of the entities that were written.
+        """
+        entities = {entity.id: entity for entity in Entity.objects.filter(id__in=entity_ids)}
+        olds = {
+            entity_id: _without_stamp(orjson.loads(document))
+            for entity_id, document in Served.objects.filter(entity_id__in=entity_ids - fresh).values_list(
+                "entity_id", "document"
+            )
+        }
+        claims: dict[int, list[Claim]] = defaultdict(list)
+        for claim in Claim.objects.filter(entity_id__in=entity_ids).select_related("source").order_by("id"):
+            claims[claim.entity_id].append(claim)
+
+        merged_of: dict[int, dict[str, Any] | None] = {}
+        conflicts_of: dict[int, list[Any]] = {}
+        shadow_changes: list[Claim] = []
+        for entity in entities.values():
+            effective = _effective(claims[entity.id], shadow_changes)
+            if not any(claim.mode == ClaimMode.ASSERT for claim in effective):
+                merged_of[entity.id] = None
+                conflicts_of[entity.id] = []
+                continue
+            said = [Said(c.id, c.rank, c.source_id, c.document) for c in effective]
+            kind = self.kinds.by_name(entity.kind)
+            merged_of[entity.id] = merge(said, unions=kind.unions)
+            conflicts_of[entity.id] = conflicts(said, unions=kind.unions)
+        if shadow_changes:
+            Claim.objects.bulk_update(shadow_changes, ["is_shadowed"])
+
+        renames = self._rename(entities, merged_of)
+        written, revisions, feed, served = [], [], [], []
+        relations: dict[int, set[tuple[str, str]]] = {}
+        reported: list[problems.Finding] = []
+        born: list[int] = []
+        dead: list[int] = []
+        for entity in entities.values():
+            document = merged_of[entity.id]
+            own_claims = claims[entity.id]
+            old = olds.get(entity.id, {})
+            was_alive = entity.is_alive and entity.revision > 0
+            if document is None:
+                if was_alive:
+                    dead.append(entity.id)
+                    entity.deleted_at = self.at
+                    self._note(entity, Action.DELETED, [], revisions, feed)
+                    written.append(entity)
+                    relations[entity.id] = set()
+                    reported.append(problems.Finding(entity, []))
+                continue
+            kind = self.kinds.by_name(entity.kind)
+            document = _with_identity(document, entity, kind)
+            changes = diff(old, document) if old else []
+            digest = hashlib.blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+            sources = sorted({claim.source.name for claim in own_claims})
+            disagreeing = conflicts_of[entity.id]
+            reported.append(
+                problems.Finding(entity, problems.of_entity(entity, document, kind, own_claims, disagreeing))
+            )
+            tokens = sorted(
+                {
+                    *tokens_of(document),
+                    *(token("conflict", name) for c in disagreeing for name in (".".join(c.path), c.path[-1])),
+                    *(token("source", name) for name in sources),
+                }
+            )
+            is_same = was_alive and bytes(entity.digest) == digest and entity.id not in renames
+            if is_same and entity.sources == sources and entity.tokens == tokens:
+                continue
+            found = kind.relations_of(document, entity.namespace)
+            relations[entity.id] = set(found)
+            _fill_columns(entity, document, found, sources, tokens)
+            if not is_same:
+                entity.digest = digest
+                if entity.revision == 0:
+                    action = Action.CREATED
+                elif not was_alive:
+                    action = Action.RETURNED
+                elif entity.id in renames:
+                    action = Action.RENAMED
+                else:
+                    action = Action.CHANGED
+                if not was_alive or entity.id in renames:
+                    born.append(entity.id)
+                entity.deleted_at = None
+                self._note(entity, action, changes, revisions, feed)
+            written.append(entity)
+            served.append(Served(entity=entity, document=_served_text(document, entity)))
+
+        self._save(written, served, revisions, feed)
+        self._relate(entities, relations, born=born, dead=dead, renamed=set(renames))
+        problems.report(reported, at=self.at)
+        return {entity.id for entity in written}
+
+    def _rename(self, entities: dict[int, Entity], merged_of: dict[int, dict[str, Any] | None]) -> dict[int, str]:
+        """Entities whose strongest declaration gives another name take it; the old ref becomes an alias.
+
+        :returns: old refs by entity id.
+        """
+        wishes: dict[str, Entity] = {}
+        for entity in entities.values():
+            document = merged_of[entity.id]
+            metadata = (document or {}).get("metadata") or {}
+            if not metadata.get("name"):
+                continue
+            namespace = str(metadata.get("namespace") or "default").lower()
+            ref = f"{entity.kind}:{namespace}/{str(metadata['name']).lower()}"
+            if ref != entity.ref:
+                wishes[ref] = entity
+        if not wishes:
+            return {}
+        taken = set(Entity.objects.filter(ref__in=wishes).values_list("ref", flat=True))
+        renamed: dict[int, str] = {}
+        aliases = []
+        for ref, entity in wishes.items():
+            if ref in taken:
+                continue
+            renamed[entity.id] = entity.ref
+            aliases.append(Alias(ref=entity.ref, entity=entity))
+            entity.ref = ref
+            head, _, entity.name = ref.rpartition("/")
+            entity.namespace = head.partition(":")[2]
+        Alias.objects.filter(ref__in=[e.ref for e in wishes.values()]).delete()
+        Alias.objects.bulk_create(aliases, ignore_conflicts=True)
+        return renamed
+
+    def _note(
+        self,
+        entity: Entity,
+        action: Action,
+        changes: list[dict[str, Any]],
+        revisions: list[Revision],
+        feed: list[FeedItem],
+    ) -> None:
+        entity.revision += 1
+        entity.changed_at = self.at
+        revisions.append(
+            Revision(
+                entity_uid=entity.uid,
+                entity_ref=entity.ref,
+                namespace=entity.namespace,
+                number=entity.revision,
+                action=action,
+                at=self.at,
+                by=self.by,
+                by_key=self.source.key if self.source else "",
+                diff=changes,
+            )
+        )
+        feed.append(
+            FeedItem(
+                at=self.at,
+                action=action,
+                entity_uid=entity.uid,
+                entity_ref=entity.ref,
+                kind=entity.kind,
+                namespace=entity.namespace,
+                revision=entity.revision,
+            )
+        )
+
+    def _save(
+        self, written: list[Entity], served: list[Served], revisions: list[Revision], feed: list[FeedItem]
+    ) -> None:
+        if not written:
+            return
+        Entity.objects.bulk_create(
+            written,
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=[
+                "ref", "kind", "namespace", "name", "title", "description", "type", "lifecycle", "owner", "system",
+                "tags", "sources", "tokens", "digest", "revision", "changed_at", "deleted_at",
+            ],
+        )  # fmt: skip
+        Served.objects.bulk_create(
+            served, update_conflicts=True, unique_fields=["entity"], update_fields=["document"]
+        )
+        Revision.objects.bulk_create(revisions)
+        FeedItem.objects.bulk_create(feed)
+
+    def _relate(
+        self,
+        entities: dict[int, Entity],
+        wanted: dict[int, set[tuple[str, str]]],
+        *,
+        born: list[int],
+        dead: list[int],
+        renamed: set[int],
+    ) -> None:
+        """Write the relations that changed, resolve what waited for the new, and mark both ends dirty."""
+        dirty: set[int] = set(wanted) | set(born) | set(dead) | renamed
+        stored: dict[int, dict[tuple[str, str], Relation]] = defaultdict(dict)
+        for relation in Relation.objects.filter(source_id__in=set(wanted) - (set(born) - renamed)):
+            stored[relation.source_id][relation.type, relation.target_ref] = relation
+        removed: list[Relation] = []
+        added: list[Relation] = []
+        for entity_id, pairs in wanted.items():
+            have = stored[entity_id]
+            removed += [relation for pair, relation in have.items() if pair not in pairs]
+            added += [Relation(source_id=entity_id, type=t, target_ref=r) for t, r in pairs if (t, r) not in have]
+        if removed:
+            dirty |= {relation.target_id for relation in removed if relation.target_id}
+            Relation.objects.filter(id__in=[relation.id for relation in removed]).delete()
+        if added:
+            targets = self._entities_by_ref({relation.target_ref for relation in added})
+            for relation in added:
+                target = targets.get(relation.target_ref)
+                if target is not None and (target.id in entities or target.is_alive) and target.id not in dead:
+                    relation.target = target
+                    dirty.add(target.id)
+            Relation.objects.bulk_create(added, ignore_conflicts=True)
+        if born:
+            dirty |= resolve_relations(born)
+        if dead:
+            waiting = Relation.objects.filter(target_id__in=dead)
+            dirty |= set(waiting.values_list("source_id", flat=True))
+            waiting.update(target=None)
+        mark_dirty(dirty)
+
+
+def resolve_relations(entity_ids: Sequence[int]) -> set[int]:
+    """Fill the target of relations that waited for these entities.
+
+    :returns: ids of the entities that have such a relation.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE catalog_relation r SET target_id = e.id
+            FROM (
+                SELECT id, ref FROM catalog_entity WHERE id = ANY(%(ids)s)
+                UNION ALL
+                SELECT entity_id, ref FROM catalog_alias WHERE entity_id = ANY(%(ids)s)
+            ) e
+            WHERE r.target_ref = e.ref AND r.target_id IS NULL
+            RETURNING r.source_id
+            """,
+            {"ids": list(entity_ids)},
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def mark_dirty(entity_ids: Iterable[int]) -> None:
+    """Queue entities for `catalog.services.render`; an entity waits at most once."""
+    DirtyEntity.objects.bulk_create(
+        [DirtyEntity(entity_id=entity_id) for entity_id in sorted(set(entity_ids))], ignore_conflicts=True
+    )
+
+
+def _effective(claims: list[Claim], changes: list[Claim]) -> list[Claim]:
+    """The claims that count: of several YAML locations that declare one entity only the first does."""
+    first_yaml: Claim | None = None
+    effective = []
+    for claim in claims:
+        shadowed = False
+        if claim.rank == Rank.YAML and claim.mode == ClaimMode.ASSERT:
+            if first_yaml is None:
+                first_yaml = claim
+            else:
+                shadowed = True
+        if claim.is_shadowed != shadowed:
+            claim.is_shadowed = shadowed
+            changes.append(claim)
+        if not shadowed:
+            effective.append(claim)
+    return effective
+
+
+def _with_identity(document: dict[str, Any], entity: Entity, kind: KindView) -> dict[str, Any]:
+    """The document with the envelope's fixed parts: what every entity has, whoever speaks of it."""
+    metadata = dict(document.get("metadata") or {})
+    name = metadata.pop("name", None)
+    namespace = metadata.pop("namespace", None)
+    display = str(name) if name and str(name).lower() == entity.name else entity.name
+    space = str(namespace) if namespace and str(namespace).lower() == entity.namespace else entity.namespace
+    body = {key: value for key, value in document.items() if key not in {"apiVersion", "kind", "metadata", "relations"}}
+    return {
+        "apiVersion": document.get("apiVersion") or kind.api_version,
+        "kind": kind.title_case,
+        "metadata": {"namespace": space, "name": display, **metadata},
+        **body,
+    }
+
+
+def _served_text(document: dict[str, Any], entity: Entity) -> str:
+    metadata = {"uid": str(entity.uid), "etag": bytes(entity.digest).hex(), **document["metadata"]}
+    return orjson.dumps({**document, "metadata": metadata}).decode()
+
+
+def _without_stamp(document: dict[str, Any]) -> dict[str, Any]:
+    for stamp in ("uid", "etag"):
+        document["metadata"].pop(stamp, None)
+    return document
+
+
+def _fill_columns(
+    entity: Entity,
+    document: dict[str, Any],
+    relations: list[tuple[str, str]],
+    sources: list[str],
+    tokens: list[int],
+) -> None:
+    metadata, spec = document["metadata"], document.get("spec") or {}
+    entity.title = str(metadata.get("title") or metadata["name"])
+    entity.description = str(metadata.get("description") or "")
+    entity.type = _word(spec.get("type"))
+    entity.lifecycle = _word(spec.get("lifecycle"))
+    entity.owner = next((ref for kind, ref in relations if kind == "ownedBy"), "")
+    entity.system = next((ref for kind, ref in relations if kind == "partOf" and ref.startswith("system:")), "")
+    tags = metadata.get("tags")
+    entity.tags = [str(tag).lower() for tag in tags if tag is not None] if isinstance(tags, list) else []
+    entity.sources = sources
+    entity.tokens = tokens
+
+
+def _word(value: Any) -> str:
+    return value.strip().lower() if isinstance(value, str) else ""
+
+
+def _normal(keys: Iterable[str]) -> list[str]:
+    found = (identity.normalise(key) for key in keys)
+    return list(dict.fromkeys(key for key in found if key))
+
+
+def claims_of(entity: Entity) -> list[Claim]:
+    """The claims on an entity, strongest first, shadowed ones last."""
+    return sorted(
+        Claim.objects.filter(Q(entity=entity)).select_related("source"),
+        key=lambda claim: (claim.is_shadowed, claim.rank, claim.source_id, claim.id),
+    )

@@ -1,0 +1,173 @@
+"""How claims become one document: a pure function of the set of claims.
+
+Objects merge by key; scalars and lists are taken whole from the claim that ranks first, except the lists that
+the kind calls a union. An explicit null removes what weaker claims say. Rank decides (person, file, API, tool,
+inferred), and at equal rank the older source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Path = tuple[str, ...]
+
+# Lists that every kind merges by union; a kind may name more (`spec.unions` of its definition).
+COMMON_UNIONS: frozenset[Path] = frozenset({("metadata", "tags"), ("metadata", "links")})
+# Belong to the entity, not to what is said of it; never in conflict.
+IDENTITY: frozenset[Path] = frozenset({("metadata", "name"), ("metadata", "namespace"), ("metadata", "uid")})
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One claim, as the merge sees it.
+
+    :ivar rank: 0 counts most.
+    :ivar age: orders sources of equal rank; lower is older.
+    """
+
+    claim_id: int
+    rank: int
+    age: int
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What one claim says of one field."""
+
+    claim_id: int
+    rank: int
+    value: Any
+
+
+def in_order(claims: Iterable[Said]) -> list[Said]:
+    """The claims, strongest first."""
+    return sorted(claims, key=lambda said: (said.rank, said.age, said.claim_id))
+
+
+def merge(claims: Sequence[Said], *, unions: frozenset[Path] = COMMON_UNIONS) -> dict[str, Any]:
+    """Merge claims into one document.
+
+    :param claims: in any order; the outcome does not depend on it.
+    :param unions: paths of lists whose elements are put together, strongest claim's first.
+    """
+    ordered = in_order(claims)
+    if len(ordered) == 1:
+        return _without_nulls(ordered[0].document)
+    return _merge_objects([said.document for said in ordered], (), unions)
+
+
+def _merge_objects(values: list[Any], path: Path, unions: frozenset[Path]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    keys: dict[str, None] = {}
+    for value in values:
+        keys.update(dict.fromkeys(value))
+    for key in keys:
+        here = (*path, key)
+        voices = [value[key] for value in values if key in value]
+        first = voices[0]
+        if first is None:
+            continue
+        if isinstance(first, dict):
+            objects = []
+            for voice in voices:
+                if not isinstance(voice, dict):
+                    break  # a null or another type cuts off what weaker claims say
+                objects.append(voice)
+            inner = _merge_objects(objects, here, unions)
+            if inner or not first:
+                merged[key] = inner
+        elif isinstance(first, list) and here in unions:
+            merged[key] = _union(voices)
+        else:
+            merged[key] = first
+    return merged
+
+
+def _union(voices: list[Any]) -> list[Any]:
+    out: list[Any] = []
+    seen: set[str] = set()
+    for voice in voices:
+        if not isinstance(voice, list):
+            break
+        for element in voice:
+            # Links are one when their address is.
+            mark = repr(element.get("url", element)) if isinstance(element, dict) else repr(element)
+            if mark not in seen:
+                seen.add(mark)
+                out.append(element)
+    return out
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def provenance(
+    claims: Sequence[Said], *, unions: frozenset[Path] = COMMON_UNIONS
+) -> dict[Path, list[Voice]]:
+    """Who says what of each field: path to voices, the winning one first.
+
+    A list that is a union is listed with every claim that adds to it.
+    """
+    fields: dict[Path, list[Voice]] = {}
+    for said in in_order(claims):
+        for path, value in leaves(said.document):
+            fields.setdefault(path, []).append(Voice(said.claim_id, said.rank, value))
+    return fields
+
+
+def leaves(value: Any, path: Path = ()) -> Iterable[tuple[Path, Any]]:
+    """Every scalar and whole list of a document with its path."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, key))
+    elif path:
+        yield path, value
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A field of which claims say different things.
+
+    :ivar is_tie: the two strongest are of equal rank, so only age decided: a person should.
+    """
+
+    path: Path
+    voices: tuple[Voice, ...]
+    is_tie: bool
+
+
+def conflicts(claims: Sequence[Said], *, unions: frozenset[Path] = COMMON_UNIONS) -> list[Conflict]:
+    """The fields on which the claims disagree."""
+    if len(claims) < 2:
+        return []
+    found = []
+    for path, voices in provenance(claims, unions=unions).items():
+        if path in unions or path in IDENTITY or path == ("apiVersion",) or path == ("kind",):
+            continue
+        first = voices[0]
+        others = [voice for voice in voices[1:] if voice.value != first.value]
+        if others:
+            found.append(Conflict(path, tuple(voices), is_tie=any(v.rank == first.rank for v in others)))
+    return found
+
+
+def diff(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """Field by field, what changed: rows of path, old and new; a side that has nothing is left out."""
+    before = {".".join(path): value for path, value in leaves(old)}
+    after = {".".join(path): value for path, value in leaves(new)}
+    rows = []
+    for path in sorted({**before, **after}):
+        if path in before and path in after:
+            if before[path] != after[path]:
+                rows.append({"path": path, "old": before[path], "new": after[path]})
+        elif path in after:
+            rows.append({"path": path, "new": after[path]})
+        else:
+            rows.append({"path": path, "old": before[path]})
+    return rows

@@ -1,0 +1,233 @@
+"""Problems: raised where they are seen, resolved when they are no longer.
+
+Whoever raises problems about a set of subjects says all that it sees of them in one call; what it raised before
+and does not see now is resolved. A problem that comes back keeps its row and its first date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from catalog.models import Claim, Entity, Problem, Rank, Severity
+from catalog.services.merge import Conflict
+
+if TYPE_CHECKING:
+    from catalog.kinds import KindView
+
+CATALOG = "catalog"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One thing that is wrong now.
+
+    :ivar cause: what groups it with equal problems of other subjects.
+    :ivar discriminator: tells apart several problems of one type on one subject.
+    """
+
+    type: str
+    severity: Severity
+    cause: str
+    message: str
+    remedy: str = ""
+    discriminator: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """All that the merge sees of one entity."""
+
+    entity: Entity
+    seen: list[Seen]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a problem is about."""
+
+    type: str
+    label: str
+    uid: uuid.UUID | None = None
+    namespace: str = ""
+
+
+# Types that the merge of an entity decides; others (missing-target, ambiguous-key) have their own occasion.
+MERGE_TYPES = ("incomplete", "conflict", "shadowed", "stale")
+
+
+def of_entity(
+    entity: Entity,
+    document: dict[str, Any],
+    kind: KindView,
+    claims: Sequence[Claim],
+    disagreeing: Sequence[Conflict],
+) -> list[Seen]:
+    """What is wrong with a merged entity: gaps, disagreement of equals, shadowed and stale claims."""
+    seen = []
+    for error in kind.gaps(document):
+        seen.append(
+            Seen(
+                type="incomplete",
+                severity=Severity.WARN,
+                cause=_("%(field)s is missing or not valid") % {"field": error.path.strip("/").replace("/", ".")},
+                message=error.message,
+                remedy=_("Add it to the catalog file, or set it here as an override."),
+                discriminator=error.path,
+                detail={"path": error.path},
+            )
+        )
+    labels = {claim.id: claim.source.label for claim in claims}
+    for conflict in disagreeing:
+        if conflict.is_tie:
+            path = ".".join(conflict.path)
+            values = [{"source": labels[v.claim_id], "value": v.value} for v in conflict.voices]
+            seen.append(
+                Seen(
+                    type="conflict",
+                    severity=Severity.WARN,
+                    cause=_("Sources disagree on %(field)s") % {"field": path},
+                    message=_("%(first)s says %(a)s, %(second)s says %(b)s.")
+                    % {
+                        "first": values[0]["source"],
+                        "a": values[0]["value"],
+                        "second": values[1]["source"],
+                        "b": next(v["value"] for v in values[1:] if v["value"] != values[0]["value"]),
+                    },
+                    remedy=_("The older source wins until somebody overrides the field."),
+                    discriminator=path,
+                    detail={"path": path, "values": values},
+                )
+            )
+    for claim in claims:
+        if claim.is_shadowed:
+            place = claim.place.get("file") or claim.place.get("address") or claim.source.label
+            seen.append(
+                Seen(
+                    type="shadowed",
+                    severity=Severity.WARN,
+                    cause=_("Declared in more than one place"),
+                    message=_("%(ref)s is also declared in %(place)s; the earlier declaration counts.")
+                    % {"ref": entity.ref, "place": place},
+                    remedy=_("Rename one of them or remove it."),
+                    discriminator=f"{claim.source_id}/{claim.external_id}",
+                    detail={"place": claim.place, "source": claim.source.label},
+                )
+            )
+        if claim.stale_reason:
+            seen.append(
+                Seen(
+                    type="stale",
+                    severity=Severity.FAIL if claim.rank == Rank.YAML else Severity.WARN,
+                    cause=_("The newest word of a source cannot be read"),
+                    message=claim.stale_reason,
+                    remedy=_("The last good version stays until the file is mended."),
+                    discriminator=f"{claim.source_id}/{claim.external_id}",
+                    detail={"place": claim.place, "source": claim.source.label},
+                )
+            )
+    return seen
+
+
+def report(findings: Iterable[Finding], *, at: datetime) -> None:
+    """Bring the problems that merging decides up to date for these entities."""
+    findings = list(findings)
+    subjects = {f.entity.uid for f in findings}
+    sync(
+        raised_by=CATALOG,
+        seen=[(subject_of(f.entity), seen) for f in findings for seen in f.seen],
+        within=Q(subject_uid__in=subjects, type__in=MERGE_TYPES),
+        at=at,
+    )
+
+
+def subject_of(entity: Entity) -> Subject:
+    """An entity as the subject of a problem."""
+    return Subject(type="entity", label=entity.ref, uid=entity.uid, namespace=entity.namespace)
+
+
+def fingerprint(*, raised_by: str, type: str, subject: Subject, discriminator: str) -> str:
+    """What makes two reports the same problem."""
+    parts = "\0".join((raised_by, type, str(subject.uid or subject.label), discriminator))
+    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at: datetime) -> None:
+    """Make the open problems of `raised_by` within a set equal to what is seen now.
+
+    :param within: which of its problems this call speaks of; what is among them and not seen is resolved.
+    """
+    wanted: dict[str, Problem] = {}
+    for subject, item in seen:
+        mark = fingerprint(raised_by=raised_by, type=item.type, subject=subject, discriminator=item.discriminator)
+        wanted[mark] = Problem(
+            fingerprint=mark,
+            type=item.type,
+            severity=item.severity,
+            raised_by=raised_by,
+            subject_type=subject.type,
+            subject_uid=subject.uid,
+            subject_label=subject.label,
+            namespace=subject.namespace,
+            cause=item.cause,
+            message=item.message,
+            remedy=item.remedy,
+            detail=item.detail,
+            first_seen_at=at,
+            last_seen_at=at,
+        )
+    open_now = {
+        row.fingerprint: row for row in Problem.objects.filter(within, raised_by=raised_by, resolved_at=None)
+    }
+    gone = [row.pk for mark, row in open_now.items() if mark not in wanted]
+    if gone:
+        Problem.objects.filter(pk__in=gone).update(resolved_at=at)
+    fresh = [
+        row
+        for mark, row in wanted.items()
+        if mark not in open_now or open_now[mark].message != row.message or open_now[mark].detail != row.detail
+    ]
+    if fresh:
+        Problem.objects.bulk_create(
+            fresh,
+            update_conflicts=True,
+            unique_fields=["fingerprint"],
+            update_fields=[
+                "severity", "subject_uid", "subject_label", "namespace", "cause", "message", "remedy", "detail",
+                "last_seen_at", "resolved_at",
+            ],
+        )  # fmt: skip
+
+
+def ambiguous_key(*, entities: Sequence[Entity], key: str, at: datetime) -> None:
+    """Two entities of one kind are the same key: a person should say which."""
+    refs = sorted(entity.ref for entity in entities if entity.pk)
+    sync(
+        raised_by=CATALOG,
+        seen=[
+            (
+                subject_of(entity),
+                Seen(
+                    type="ambiguous-key",
+                    severity=Severity.WARN,
+                    cause=_("Several entities share one identity"),
+                    message=_("%(key)s belongs to %(refs)s.") % {"key": key, "refs": ", ".join(refs)},
+                    remedy=_("Merge them, or correct the address that one of them carries."),
+                    discriminator=key,
+                    detail={"key": key, "refs": refs},
+                ),
+            )
+            for entity in entities
+            if entity.pk
+        ],
+        within=Q(type="ambiguous-key", detail__key=key),
+        at=at,
+    )

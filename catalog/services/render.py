@@ -1,0 +1,291 @@
+"""What follows from a change: ties, the relations text, signals, missing targets.
+
+Entities wait in a deduplicated queue (`DirtyEntity`) and are worked off in pages, by whoever comes first: the end
+of an import or a sync, or the beat. Each step is idempotent; a killed worker leaves the rows in the queue.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.utils.translation import gettext as _
+
+from catalog.kinds import current_kinds
+from catalog.models import DirtyEntity, Entity, EntityKey, Relation, Severity, Tie, TieState
+from catalog.services import problems
+from catalog.services.activity import resolve_subjects
+from catalog.services.ties import tie_entities
+
+PAGE = 2_000
+RUNS_ON_A_CARD = 12
+
+
+def render_dirty(*, at: datetime, limit: int | None = None) -> int:
+    """Work off the queue.
+
+    :param at: now.
+    :param limit: stop after about so many entities.
+    :returns: how many entities were rendered.
+    """
+    done = 0
+    while limit is None or done < limit:
+        with transaction.atomic():
+            ids = list(
+                DirtyEntity.objects.select_for_update(skip_locked=True)
+                .order_by("entity_id")
+                .values_list("entity_id", flat=True)[:PAGE]
+            )
+            if not ids:
+                break
+            DirtyEntity.objects.filter(entity_id__in=ids).delete()
+            _render(set(ids), at=at)
+            done += len(ids)
+    return done
+
+
+def _render(ids: set[int], *, at: datetime) -> None:
+    changed = tie_entities(entity_ids=ids, at=at)
+    keys = set(EntityKey.objects.filter(entity_id__in=ids, is_identity=True).values_list("key", flat=True))
+    resolve_subjects(keys)
+    everyone = ids | changed
+    write_relations(everyone)
+    write_signals(everyone)
+    _report_missing(ids, at=at)
+
+
+def write_relations(entity_ids: Iterable[int]) -> None:
+    """Build the relations text of these entities from what is stored in both directions, and the ties."""
+    ids = list(entity_ids)
+    found: dict[int, set[tuple[str, str]]] = {entity_id: set() for entity_id in ids}
+    inverse = current_kinds().inverse
+    for source_id, type_, ref in Relation.objects.filter(source_id__in=ids).values_list(
+        "source_id", "type", "target_ref"
+    ):
+        found[source_id].add((type_, ref))
+    # A renamed target is named by its present ref.
+    for source_id, type_, old, ref in (
+        Relation.objects.filter(source_id__in=ids, target__isnull=False)
+        .exclude(target__ref=F("target_ref"))
+        .values_list("source_id", "type", "target_ref", "target__ref")
+    ):
+        found[source_id].discard((type_, old))
+        found[source_id].add((type_, ref))
+    for target_id, type_, ref in Relation.objects.filter(target_id__in=ids).values_list(
+        "target_id", "type", "source__ref"
+    ):
+        found[target_id].add((inverse(type_), ref))
+    ties = Tie.objects.exclude(state=TieState.FORBIDDEN)
+    for source_id, type_, ref in ties.filter(source_id__in=ids, target__deleted_at=None).values_list(
+        "source_id", "type", "target__ref"
+    ):
+        found[source_id].add((type_, ref))
+    for target_id, type_, ref in ties.filter(target_id__in=ids, source__deleted_at=None).values_list(
+        "target_id", "type", "source__ref"
+    ):
+        found[target_id].add((inverse(type_), ref))
+    texts = {
+        entity_id: orjson.dumps([{"type": t, "targetRef": r} for t, r in sorted(pairs)]).decode()
+        for entity_id, pairs in found.items()
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE catalog_served s SET relations = n.relations
+            FROM unnest(%s::bigint[], %s::text[]) AS n(entity_id, relations)
+            WHERE s.entity_id = n.entity_id AND s.relations <> n.relations
+            """,
+            [list(texts), list(texts.values())],
+        )
+
+
+def write_signals(entity_ids: Iterable[int]) -> None:
+    """Note on each entity what its latest activity says: the last run and the newest version.
+
+    A component's runs are those of the pipelines tied to it, and of its repository's pipelines that are tied to no
+    component (shared). Runs of changes never count.
+    """
+    ids = set(entity_ids)
+    reach = reach_of(ids)
+    subjects = {uid for uids in reach.values() for uid, _ in uids}
+    runs = _latest_runs(subjects)
+    versions = _latest_versions(subjects)
+    rows = []
+    for entity in Entity.objects.filter(id__in=ids).only(
+        "id", "signals", "last_run", "last_run_at", "version"
+    ):
+        near = [uid for uid, _ in reach.get(entity.id, ())]
+        own_runs = sorted((run for uid in near for run in runs.get(uid, ())), key=lambda r: r["at"], reverse=True)
+        own_versions = sorted((v for uid in near if (v := versions.get(uid))), key=lambda v: v["at"], reverse=True)
+        signals: dict[str, Any] = {}
+        if own_runs:
+            signals["runs"] = own_runs[:RUNS_ON_A_CARD]
+        if own_versions:
+            signals["version"] = own_versions[0]
+        last = own_runs[0] if own_runs else None
+        status, last_at = (last["status"], last["at"]) if last else ("", None)
+        version = own_versions[0]["version"] if own_versions else ""
+        if signals != entity.signals or status != entity.last_run or version != entity.version:
+            rows.append((entity.id, orjson.dumps(signals).decode(), status, last_at, version))
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE catalog_entity e
+            SET signals = n.signals::jsonb, last_run = n.last_run, last_run_at = n.last_run_at, version = n.version
+            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
+                AS n(id, signals, last_run, last_run_at, version)
+            WHERE e.id = n.id
+            """,
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+
+
+def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
+    """Whose activity shows on each entity: itself, what is tied to it, and what its repository shares.
+
+    :returns: for each entity, pairs of subject uid and whether it is shared.
+    """
+    ties = list(
+        Tie.objects.exclude(state=TieState.FORBIDDEN)
+        .filter(Q(source_id__in=entity_ids) | Q(target_id__in=entity_ids))
+        .values_list("source_id", "target_id", "source__kind", "target__kind")
+    )
+    direct: dict[int, set[int]] = defaultdict(set)
+    repositories: dict[int, set[int]] = defaultdict(set)
+    for source_id, target_id, source_kind, target_kind in ties:
+        for here, there, there_kind in ((source_id, target_id, target_kind), (target_id, source_id, source_kind)):
+            if here not in entity_ids:
+                continue
+            # Things tied to a component show on it; the component does not show on them.
+            if there_kind in {"repository", "pipeline", "artifact", "workload"}:
+                direct[here].add(there)
+            if there_kind == "repository":
+                repositories[here].add(there)
+    shared = _shared_of({r for found in repositories.values() for r in found})
+    kinds = dict(Entity.objects.filter(id__in=entity_ids).values_list("id", "kind"))
+    wanted = set(entity_ids) | {i for found in direct.values() for i in found} | {i for s in shared.values() for i in s}
+    uids = dict(Entity.objects.filter(id__in=wanted, deleted_at=None).values_list("id", "uid"))
+    reach: dict[int, list[tuple[Any, bool]]] = {}
+    for entity_id in entity_ids:
+        near = {entity_id: False, **dict.fromkeys(direct[entity_id], False)}
+        if kinds.get(entity_id) == "component":
+            for repository in repositories[entity_id]:
+                for other in shared.get(repository, ()):
+                    near.setdefault(other, True)
+        reach[entity_id] = [(uids[i], is_shared) for i, is_shared in near.items() if i in uids]
+    return reach
+
+
+def _shared_of(repositories: set[int]) -> dict[int, set[int]]:
+    """What each repository has that no component claims for itself."""
+    found: dict[int, set[int]] = defaultdict(set)
+    if not repositories:
+        return found
+    pairs = list(
+        Tie.objects.exclude(state=TieState.FORBIDDEN)
+        .filter(source_id__in=repositories, type__in=["builtBy", "packagedAs", "runsAs"])
+        .values_list("source_id", "target_id")
+    )
+    taken = set(
+        Tie.objects.exclude(state=TieState.FORBIDDEN)
+        .filter(target_id__in={t for _, t in pairs}, source__kind="component")
+        .values_list("target_id", flat=True)
+    )
+    for repository, target in pairs:
+        if target not in taken:
+            found[repository].add(target)
+    return found
+
+
+def _latest_runs(subjects: set[Any]) -> dict[Any, list[dict[str, Any]]]:
+    """The last runs of each subject on its default branch, newest first; changes' runs left out."""
+    found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    if not subjects:
+        return found
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT s.uid, r.id, r.status, r.number, r.title, r.at, r.started_at, r.finished_at, r.url
+            FROM unnest(%s::uuid[]) AS s(uid)
+            CROSS JOIN LATERAL (
+                SELECT * FROM catalog_activity a
+                WHERE a.subject_uid = s.uid AND a.type = 'run' AND NOT a.is_change
+                  AND a.is_default_branch IS NOT FALSE
+                ORDER BY a.at DESC LIMIT %s
+            ) r
+            """,
+            [list(subjects), RUNS_ON_A_CARD],
+        )
+        for uid, id_, status, number, title, at, started, finished, url in cursor.fetchall():
+            seconds = (finished - started).total_seconds() if started and finished else None
+            found[uid].append(
+                {
+                    "id": id_, "status": status, "number": number, "title": title, "at": at.isoformat(),
+                    "seconds": seconds, "url": url,
+                }  # fmt: skip
+            )
+    return found
+
+
+def _latest_versions(subjects: set[Any]) -> dict[Any, dict[str, Any]]:
+    if not subjects:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT s.uid, r.version, r.at FROM unnest(%s::uuid[]) AS s(uid)
+            CROSS JOIN LATERAL (
+                SELECT version, at FROM catalog_activity a
+                WHERE a.subject_uid = s.uid AND a.type = 'version' ORDER BY a.at DESC LIMIT 1
+            ) r
+            """,
+            [list(subjects)],
+        )
+        return {uid: {"version": version, "at": at.isoformat()} for uid, version, at in cursor.fetchall()}
+
+
+def _report_missing(ids: set[int], *, at: datetime) -> None:
+    """Targets that do not exist, as problems of the entities that name them."""
+    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=ids)}
+    seen = []
+    for source_id, type_, ref in Relation.objects.filter(
+        source_id__in=ids, target=None, source__deleted_at=None
+    ).values_list("source_id", "type", "target_ref"):
+        kind = ref.partition(":")[0].capitalize()
+        seen.append(
+            (
+                problems.subject_of(entities[source_id]),
+                problems.Seen(
+                    type="missing-target",
+                    severity=Severity.WARN,
+                    cause=(
+                        _('Owner "%(ref)s" does not exist') if type_ == "ownedBy" else _('%(kind)s "%(ref)s" does not exist')
+                    )
+                    % {"ref": ref, "kind": kind},
+                    message=_("%(subject)s names %(ref)s (%(type)s), which no source declares.")
+                    % {"subject": entities[source_id].ref, "ref": ref, "type": type_},
+                    remedy=_("Import what declares it, or correct the name."),
+                    discriminator=f"{type_} {ref}",
+                    detail={"type": type_, "target": ref},
+                ),
+            )
+        )
+    problems.sync(
+        raised_by=problems.CATALOG,
+        seen=seen,
+        within=Q(type="missing-target", subject_uid__in=[e.uid for e in entities.values()]),
+        at=at,
+    )
+
+
+def splice(document: str, relations: str) -> str:
+    """One JSON text from a document and its relations, without parsing either."""
+    return f'{document[:-1]},"relations":{relations}}}'
+

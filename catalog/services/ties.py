@@ -1,0 +1,226 @@
+"""Ties: what identity keys bring together across kinds.
+
+A tie needs evidence: one entity *is* a key that another speaks *about*. Rules, in the order of caution:
+
+- A key that two entities of one kind claim to be is ambiguous: it ties nothing.
+- In a monorepo the longest folder prefix decides, by whole path segments. What fits no component's folder, or
+  fits several equally, stays on the repository and shows on each component as shared.
+- An artifact that speaks of several repositories, or whose commit is known from another repository only than
+  the one its label names, is contradicted: a person decides.
+- What a person confirmed or forbade is never touched here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from catalog.models import Activity, Entity, EntityKey, Severity, Tie, TieState
+from catalog.services import problems
+
+# (kind that is the key, kind that speaks about it) -> (source kind, type). The stored direction is the one that
+# reads as a sentence: component hasSource repository, repository builtBy pipeline.
+TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
+    ("repository", "component"): ("component", "hasSource"),
+    ("repository", "api"): ("api", "hasSource"),
+    ("repository", "resource"): ("resource", "hasSource"),
+    ("repository", "template"): ("template", "hasSource"),
+    ("repository", "system"): ("system", "hasSource"),
+    ("repository", "pipeline"): ("repository", "builtBy"),
+    ("repository", "artifact"): ("repository", "packagedAs"),
+    ("repository", "workload"): ("repository", "runsAs"),
+    ("artifact", "component"): ("component", "packagedAs"),
+    ("artifact", "workload"): ("artifact", "runsAs"),
+    ("pipeline", "component"): ("component", "builtBy"),
+    ("pipeline", "artifact"): ("pipeline", "makes"),
+}
+# What speaks of a repository and so belongs to one of its components.
+SIBLING_TYPES: dict[str, str] = {"pipeline": "builtBy", "artifact": "packagedAs", "workload": "runsAs"}
+# A key that more things than this speak about says nothing of any one of them: a template's or a base image's address.
+CROWD = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    entity_id: int
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A tie that the evidence asks for."""
+
+    source_id: int
+    type: str
+    target_id: int
+    key: str
+
+
+def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
+    """Bring the automatic ties of these entities, and of all that shares a key with them, up to date.
+
+    :returns: ids of entities whose ties changed.
+    """
+    ids = set(entity_ids)
+    keys = set(EntityKey.objects.filter(entity_id__in=ids).values_list("key", flat=True))
+    wanted, contradicted = _candidates(keys)
+    existing = {
+        (tie.source_id, tie.type, tie.target_id): tie
+        for tie in Tie.objects.filter(Q(key__in=keys) | Q(source_id__in=ids) | Q(target_id__in=ids))
+    }
+    names = {(c.source_id, c.type, c.target_id): c for c in wanted}
+    gone = [
+        tie
+        for name, tie in existing.items()
+        if tie.state == TieState.AUTO and name not in names and (tie.key in keys or not keys or _touches(tie, ids))
+    ]
+    fresh = [
+        Tie(source_id=c.source_id, type=c.type, target_id=c.target_id, key=c.key)
+        for name, c in names.items()
+        if name not in existing
+    ]
+    if gone:
+        Tie.objects.filter(id__in=[tie.id for tie in gone]).delete()
+    if fresh:
+        Tie.objects.bulk_create(fresh, ignore_conflicts=True)
+    _report(contradicted, ids=ids, at=at)
+    return {end for tie in (*gone, *fresh) for end in (tie.source_id, tie.target_id)}
+
+
+def _touches(tie: Tie, ids: set[int]) -> bool:
+    return tie.source_id in ids or tie.target_id in ids
+
+
+def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]]]:
+    """What the evidence of these keys asks for, and which entities contradict themselves (with their keys)."""
+    are: dict[str, list[_Voice]] = defaultdict(list)
+    speak: dict[str, list[_Voice]] = defaultdict(list)
+    rows = (
+        EntityKey.objects.filter(key__in=keys, entity__deleted_at=None, claim__is_shadowed=False)
+        .order_by("entity_id")
+        .values_list("entity_id", "kind", "key", "path", "is_identity")
+    )
+    for entity_id, kind, key, path, is_identity in rows:
+        voices = are[key] if is_identity else speak[key]
+        voice = _Voice(entity_id, kind, path)
+        if voice not in voices:
+            voices.append(voice)
+    contradicted = _contradicted(are, speak)
+    wanted: dict[tuple[int, str, int], Candidate] = {}
+    for key, owners in are.items():
+        for kind in {owner.kind for owner in owners}:
+            same = {owner.entity_id for owner in owners if owner.kind == kind}
+            if len(same) > 1:
+                continue
+            owner_id = next(iter(same))
+            voices = [v for v in speak[key] if v.kind != kind and v.entity_id not in contradicted]
+            crowd = {v.entity_id for v in voices if v.kind == "artifact"}
+            if len(crowd) > CROWD:
+                voices = [v for v in voices if v.kind != "artifact"]
+            for candidate in _around(key, kind, owner_id, voices):
+                wanted.setdefault((candidate.source_id, candidate.type, candidate.target_id), candidate)
+    return list(wanted.values()), contradicted
+
+
+def _around(key: str, kind: str, owner_id: int, voices: list[_Voice]) -> Iterable[Candidate]:
+    """The ties that one key makes around the entity that is it."""
+    for voice in voices:
+        if (rule := TIE_TYPES.get((kind, voice.kind))) is None:
+            continue
+        source_kind, type_ = rule
+        if source_kind == kind:
+            yield Candidate(owner_id, type_, voice.entity_id, key)
+        else:
+            yield Candidate(voice.entity_id, type_, owner_id, key)
+    if kind != "repository":
+        return
+    components = [v for v in voices if v.kind == "component"]
+    for voice in voices:
+        if (type_ := SIBLING_TYPES.get(voice.kind)) is None:
+            continue
+        home = _home(voice.path, components)
+        if home is not None:
+            yield Candidate(home, type_, voice.entity_id, key)
+
+
+def _home(path: str, components: list[_Voice]) -> int | None:
+    """The component whose folder is the longest prefix of a path, if it is one alone."""
+    best: set[int] = set()
+    longest = -1
+    for component in components:
+        folder = component.path
+        if folder and path != folder and not path.startswith(f"{folder}/"):
+            continue
+        if not folder and not path and len({c.entity_id for c in components}) > 1:
+            # Nothing says which of the repository's components it is for.
+            return None
+        if len(folder) > longest:
+            best, longest = {component.entity_id}, len(folder)
+        elif len(folder) == longest:
+            best.add(component.entity_id)
+    return next(iter(best)) if len(best) == 1 else None
+
+
+def _contradicted(are: dict[str, list[_Voice]], speak: dict[str, list[_Voice]]) -> dict[int, list[str]]:
+    """Artifacts whose own words do not agree on the repository, with the keys that disagree."""
+    artifacts = {v.entity_id for voices in speak.values() for v in voices if v.kind == "artifact"}
+    if not artifacts:
+        return {}
+    repositories: dict[int, set[str]] = defaultdict(set)
+    commits: dict[int, set[str]] = defaultdict(set)
+    for entity_id, key in EntityKey.objects.filter(
+        entity_id__in=artifacts, is_identity=False, claim__is_shadowed=False
+    ).values_list("entity_id", "key"):
+        if key.startswith("repo:"):
+            repositories[entity_id].add(key)
+        elif key.startswith("commit:"):
+            commits[entity_id].add(key.removeprefix("commit:"))
+    seen_in: dict[str, set[str]] = defaultdict(set)
+    all_commits = {sha for shas in commits.values() for sha in shas}
+    if all_commits:
+        for sha, keys in Activity.objects.filter(type="commit", commit__in=all_commits).values_list("commit", "keys"):
+            seen_in[sha] |= {key for key in keys if key.startswith("repo:")}
+    found: dict[int, list[str]] = {}
+    for entity_id in artifacts:
+        named = repositories[entity_id]
+        elsewhere = {
+            repo
+            for sha in commits[entity_id]
+            if seen_in[sha] and not (seen_in[sha] & named)
+            for repo in seen_in[sha]
+        }
+        if len(named) > 1 or (named and elsewhere):
+            found[entity_id] = sorted(named | elsewhere)
+    return found
+
+
+def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) -> None:
+    asked = set(contradicted) | ids
+    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=asked)}
+    problems.sync(
+        raised_by=problems.CATALOG,
+        seen=[
+            (
+                problems.subject_of(entities[entity_id]),
+                problems.Seen(
+                    type="ambiguous-tie",
+                    severity=Severity.WARN,
+                    cause=_("It speaks of more than one repository"),
+                    message=_("%(ref)s points at %(keys)s.")
+                    % {"ref": entities[entity_id].ref, "keys": ", ".join(k.removeprefix("repo:") for k in keys)},
+                    remedy=_("Tie it to the right repository, or correct its label."),
+                    detail={"keys": keys},
+                ),
+            )
+            for entity_id, keys in contradicted.items()
+            if entity_id in entities
+        ],
+        within=Q(type="ambiguous-tie", subject_uid__in=[e.uid for e in entities.values()]),
+        at=at,
+    )

@@ -1,0 +1,21 @@
+"""State of the ways in and out: connections, runs, what was read, operations, catalog files."""
+
+from integrations.models.connections import Connection, RuleRevision
+from integrations.models.locations import CatalogLocation
+from integrations.models.operations import OperationRun
+from integrations.models.records import StoredRecord
+from integrations.models.runs import RecordOutcome, ResourceRun, ResourceState, RunState, SeenPage, SyncRun
+
+__all__ = [
+    "CatalogLocation",
+    "Connection",
+    "OperationRun",
+    "RecordOutcome",
+    "ResourceRun",
+    "ResourceState",
+    "RuleRevision",
+    "RunState",
+    "SeenPage",
+    "StoredRecord",
+    "SyncRun",
+]

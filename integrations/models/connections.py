@@ -1,0 +1,70 @@
+"""Connections: connectors that somebody configured."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+SLUG = RegexValidator(
+    r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+    _("Use lower-case letters, digits and hyphens, at most 63 characters, beginning and ending with a letter or digit."),
+)
+
+
+class Connection(models.Model):
+    """A configured connector. Its slug is its public name and never changes.
+
+    :ivar config: the settings without secrets; secrets lie sealed in `access.Secret`, owned by the uid.
+    :ivar rules: how records become components (`integrations.components.ComponentRule`).
+    :ivar interval: seconds between two runs.
+    :ivar due_at: when the schedule starts the next run; later when the tool asked us to wait.
+    """
+
+    uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    slug = models.CharField(_("slug"), max_length=63, unique=True, validators=[SLUG])
+    label = models.CharField(_("name"), max_length=100)
+    connector = models.CharField(_("connector"), max_length=63)
+    config = models.JSONField(_("settings"), default=dict)
+    namespace = models.CharField(
+        _("namespace"), max_length=63, default="default", help_text=_("Where what it brings is put in the catalog.")
+    )
+    rules = models.JSONField(_("rules"), default=dict)
+    interval = models.PositiveIntegerField(
+        _("seconds between runs"), default=600, validators=[MinValueValidator(30), MaxValueValidator(7 * 86_400)]
+    )
+    is_paused = models.BooleanField(_("paused"), default=False)
+    allows_operations = models.BooleanField(
+        _("operations are switched on"), default=False, help_text=_("Until then the tool is only read.")
+    )
+    is_sample = models.BooleanField(default=False, editable=False)
+    due_at = models.DateTimeField(_("next run"), null=True, blank=True)
+    checked_at = models.DateTimeField(_("last tested"), null=True, blank=True)
+    check_result = models.JSONField(default=list, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("last changed"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("connection")
+        verbose_name_plural = _("connections")
+        ordering = ["label", "slug"]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class RuleRevision(models.Model):
+    """The rules of a connection as they were before a change, so that the change can be undone."""
+
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="rule_revisions")
+    rules = models.JSONField()
+    at = models.DateTimeField(auto_now_add=True)
+    by = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"rules of {self.connection_id} until {self.at}"

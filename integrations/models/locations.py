@@ -1,0 +1,31 @@
+"""Catalog files that were imported by name, and are read again when they change."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class CatalogLocation(models.Model):
+    """A file, folder, Git repository or URL of catalog files.
+
+    :ivar summary: the numbers of the last reading, as `import_catalog --json` prints them.
+    """
+
+    address = models.TextField(_("path or address"), unique=True)
+    interval = models.PositiveIntegerField(_("seconds between readings"), default=300)
+    fingerprint = models.TextField(blank=True, editable=False, help_text=_("Of the files at the last reading."))
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=200, blank=True)
+    read_at = models.DateTimeField(_("last read"), null=True)
+    due_at = models.DateTimeField(null=True)
+    message = models.TextField(blank=True, help_text=_("Why the last reading failed."))
+    summary = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = _("catalog location")
+        verbose_name_plural = _("catalog locations")
+        ordering = ["address"]
+
+    def __str__(self) -> str:
+        return self.address

@@ -1,0 +1,39 @@
+"""What connections told us, kept as they told it: a changed rule or mapping needs no second fetch."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from integrations.models.connections import Connection
+
+
+class StoredRecord(models.Model):
+    """The last form of one record.
+
+    :ivar data: the record's fields without `raw`; `raw` is the tool's own payload.
+    :ivar touched_at: when it was last written; a sweep spares what was touched since its pass began.
+    :ivar deleted_at: when a sweep took it away; the row stays as the tombstone that undo brings back.
+    """
+
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="records")
+    resource = models.CharField(max_length=63)
+    type = models.CharField(max_length=30)
+    external_id = models.TextField()
+    digest = models.BinaryField(max_length=16)
+    data = models.JSONField()
+    raw = models.JSONField(null=True)
+    as_of = models.DateTimeField()
+    touched_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["connection", "resource", "external_id"], name="record_once"),
+        ]
+        indexes = [
+            models.Index(fields=["connection", "type"], name="record_by_type", condition=Q(deleted_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.external_id}"
