@@ -271,8 +271,11 @@ def _integer(digits: str, base: int) -> int | float | None:
     return number if -(1 << 63) <= number < 1 << 63 else _finite(float(number))
 
 
-def _finite(number: float) -> float | None:
-    return number if abs(number) <= 1.7976931348623157e308 else None  # JSON has no infinity
+def _finite(number: float) -> int | float | None:
+    """A number as JSON has it: whole ones without a fraction, and no infinity."""
+    if number.is_integer() and abs(number) < 1 << 53:
+        return int(number)
+    return number if abs(number) <= 1.7976931348623157e308 else None
 
 
 def _tagged(tag: str, value: str) -> Any:
@@ -282,7 +285,7 @@ def _tagged(tag: str, value: str) -> Any:
         case "int" if isinstance(plain, int) and not isinstance(plain, bool):
             return plain
         case "float" if isinstance(plain, (int, float)) and not isinstance(plain, bool):
-            return float(plain)
+            return plain
         case "bool" if isinstance(plain, bool):
             return plain
         case "null" if plain is None:
@@ -357,6 +360,10 @@ def _explain(error: yaml.MarkedYAMLError, raw: str, line: int, column: int) -> s
         return _("A tab stands where spaces are needed; indent with spaces.")
     if "mapping values are not allowed" in problem:
         return _("A colon and a space begin a key here; put the text in quotes, or mend the indentation.")
+    if "invalid Unicode character escape" in problem:
+        return _(
+            "This escape is no character (half of a surrogate pair, perhaps); write the character itself."
+        )
     if "found unexpected end of stream" in problem:
         return _("The text ends inside of quotes or brackets; close them.")
     return f"{error.context}, {problem}" if error.context else problem
