@@ -19,7 +19,19 @@ from access.verbs import EVERYTHING
 USERNAME = r"\A[a-z0-9][a-z0-9._@+-]*\Z"
 
 
-class UserManager(BaseUserManager["User"]):
+class UserQuerySet(models.QuerySet["User"]):
+    """Sets of accounts."""
+
+    def administrators(self) -> Self:
+        """Those who may do everything everywhere and can sign in."""
+        everything = Grant.objects.filter(scope_type=ScopeType.ALL, role__spec__verbs__contains=[EVERYTHING])
+        groups = Group.members.through.objects.filter(group_id__in=everything.values("group_id"))
+        return self.filter(
+            Q(pk__in=everything.values("user_id")) | Q(pk__in=groups.values("user_id")), is_active=True
+        )
+
+
+class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
     """Finds accounts whatever the case of the name."""
 
     def get_by_natural_key(self, username: str | None) -> User:
@@ -47,7 +59,7 @@ class User(AbstractBaseUser):
     is_active = models.BooleanField(
         _("active"),
         default=True,
-        help_text=_("An account that is not active cannot sign in; its tokens rest."),
+        help_text=_("An inactive account cannot sign in, and its tokens rest."),
     )
     entity_uid = models.UUIDField(_("person in the catalog"), null=True, blank=True, unique=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
@@ -79,12 +91,7 @@ class User(AbstractBaseUser):
     @property
     def is_staff(self) -> bool:
         """Whether Django's admin lets the account in: it is for administrators of the whole portal."""
-        return (
-            self.is_active
-            and Grant.objects.reaching(self)
-            .filter(scope_type=Grant.ScopeType.ALL, role__spec__verbs__contains=[EVERYTHING])
-            .exists()
-        )
+        return User.objects.administrators().filter(pk=self.pk).exists()
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
         """Django's admin asks this; everything else asks `access.permissions.can`."""

@@ -1,8 +1,8 @@
 """The one permission pair: `can(user, verb, thing)` and `visible(user, queryset)`.
 
-Grants give a role's verbs as far as a scope reaches. What a scope means for a model is the model's own floor's
-knowledge, which it registers with `register_scope` (and `register_thing`); a model that nobody registered stays
-hidden from everybody whose grants do not reach everything.
+Grants give a role's verbs as far as a scope reaches. What a scope means for a model is the knowledge of the
+model's own floor, which registers it with `register_scope` (and `register_thing`); a model that nobody
+registered stays hidden from everybody whose grants do not reach everything.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
 from django.db.models import Exists, Model, Q, QuerySet
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
@@ -34,7 +36,31 @@ from access.models import (
 from access.verbs import EVERYTHING, VERBS
 from base.errors import Forbidden
 
-__all__ = ["Scope", "can", "covers", "register_scope", "register_thing", "require", "visible"]
+__all__ = [
+    "Scope",
+    "can",
+    "changing_access",
+    "covers",
+    "everywhere",
+    "holds",
+    "nowhere",
+    "register_scope",
+    "register_thing",
+    "require",
+    "visible",
+]
+    "Scope",
+    "can",
+    "changing_access",
+    "covers",
+    "everywhere",
+    "holds",
+    "nowhere",
+    "register_scope",
+    "register_thing",
+    "require",
+    "visible",
+]
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
@@ -73,8 +99,8 @@ def register_scope(
 ) -> None:
     """Say what scopes mean for a model.
 
-    :param limit: turns scopes, of which any may hold, into the condition on the model's rows; it never gets the
-        scope that reaches everything. The condition must not multiply rows: no joins to many.
+    :param limit: turns scopes, of which any may hold, into the condition on the model's rows; it never gets
+        the scope that reaches everything. The condition must not multiply rows: no joins to many.
     :param verb: what it takes to see the model's rows.
     :param own: the rows that a person sees in any case.
     """
@@ -82,7 +108,7 @@ def register_scope(
 
 
 def register_thing(thing_type: type[T], is_within: Callable[[T, Scopes], bool]) -> None:
-    """Say whether one thing lies in any of some scopes, for types that are no rows (yet), or to spare a query."""
+    """Say whether one thing lies in any of some scopes: for what is no row (yet), or to spare a query."""
     _things[thing_type] = is_within
 
 
@@ -99,8 +125,8 @@ def nowhere(scopes: Scopes) -> Q:
 def can(user: Viewer, verb: str, thing: object = None) -> bool:
     """Whether this person, with the token that they came with, may do this to this thing.
 
-    Without a thing: whether they may do it somewhere; verbs that concern the whole portal are allowed to those
-    alone whose grant reaches everything.
+    Without a thing: whether they may do it somewhere. Verbs that concern the whole portal take a grant that
+    reaches everything.
 
     :raises KeyError: if there is no such verb.
     """
@@ -157,7 +183,8 @@ def require(user: Viewer, verb: str, thing: object = None) -> None:
     roles = [role.title for role in Role.objects.order_by("name") if _allows(role.verbs, verb)]
     raise Forbidden(
         _(
-            "You may not do this%(where)s: “%(label)s” (%(verb)s). It comes with %(roles)s; %(who)s can grant it."
+            "You may not do this%(where)s: “%(label)s” (%(verb)s). "
+            "It comes with the role %(roles)s, which %(who)s can grant."
         )
         % {
             "where": "" if thing is None or _reach(user, verb) is None else _(" here"),
@@ -170,13 +197,15 @@ def require(user: Viewer, verb: str, thing: object = None) -> None:
     )
 
 
+def holds(user: Viewer, verbs: Iterable[str]) -> bool:
+    """Whether grants give this person all these verbs, each at least somewhere."""
+    return all(_granted(user, verb) for verb in verbs)
+
+
 def covers(user: Viewer, verbs: Iterable[str], scope: Scope) -> bool:
     """Whether this person may pass on these verbs for this scope: nobody gives what they do not have."""
-    return all(_passes_on(_reach(user, verb), scope) for verb in verbs)
-
-
-def _passes_on(reach: Sequence[Scopes] | None, scope: Scope) -> bool:
-    return reach is not None and all(scope in scopes for scopes in reach)
+    reaches = [_reach(user, verb, by_token=True) for verb in verbs if verb in VERBS]
+    return all(reach is not None and all(scope in scopes for scopes in reach) for reach in reaches)
 
 
 def _allows(verbs: frozenset[str], verb: str) -> bool:
@@ -190,10 +219,10 @@ def _granted(user: Viewer, verb: str) -> list[Scope]:
     return [scope for verbs, scope in _held_by(user) if _allows(verbs, verb)]
 
 
-def _reach(user: Viewer, verb: str) -> Sequence[Scopes] | None:
+def _reach(user: Viewer, verb: str, *, by_token: bool = False) -> Sequence[Scopes] | None:
     """How far the person may do this: all of these must hold, each has alternatives; None: nowhere.
 
-    An empty answer reaches everything.
+    An empty answer reaches everything. `by_token` lets a token pass where it takes a person.
     """
     wanted = VERBS[verb]
     reach: list[Scopes] = [_granted(user, verb)]
@@ -201,7 +230,9 @@ def _reach(user: Viewer, verb: str) -> Sequence[Scopes] | None:
         return None
     token = cast(User, user).token
     if token is not None:
-        if not wanted.by_token or (token.role is not None and not _allows(token.role.verbs, verb)):
+        if not (by_token or wanted.by_token) or (
+            token.role is not None and not _allows(token.role.verbs, verb)
+        ):
             return None
         reach.append([Scope(token.scope_type, token.scope)])
     limited = [scopes for scopes in reach if not any(scope.type == ScopeType.ALL for scope in scopes)]
@@ -209,7 +240,7 @@ def _reach(user: Viewer, verb: str) -> Sequence[Scopes] | None:
 
 
 def _is_within(thing: object, scopes: Scopes) -> bool:
-    for cls in type(thing).__mro__:
+    for cls in thing.__class__.__mro__:  # of what a lazy object holds
         if cls in _things:
             return _things[cls](thing, scopes)
         if cls in _limits:
@@ -220,11 +251,7 @@ def _is_within(thing: object, scopes: Scopes) -> bool:
 
 def _administrators() -> str:
     """Who can grant roles, in words, for those who may not do something."""
-    everything = Grant.objects.filter(scope_type=ScopeType.ALL, role__spec__verbs__contains=[EVERYTHING])
-    people = User.objects.filter(is_active=True).filter(
-        Q(pk__in=everything.values("user_id")) | Q(access_groups__in=everything.values("group_id"))
-    )
-    names = [user.label for user in people.distinct().order_by("pk")[:3]]
+    names = [user.label for user in User.objects.administrators().order_by("pk")[:3]]
     return get_text_list(names, _("or")) or _("an administrator")
 
 
@@ -252,7 +279,7 @@ class AccessCache:
             self._checked_at = float("-inf")
 
     def get(self, key: Hashable, load: Callable[[], T]) -> T:
-        """The entry of this key, loaded if it is not known or no longer true."""
+        """The entry of this key, loaded if it is not known or no longer true; None is not kept."""
         self._check()
         with self._lock:
             if key in self._entries:
@@ -260,7 +287,7 @@ class AccessCache:
             generation = self._generation
         value = load()
         with self._lock:
-            if generation == self._generation:
+            if value is not None and generation == self._generation:
                 if len(self._entries) >= self.size:
                     self._entries.pop(next(iter(self._entries)))
                 self._entries[key] = value
@@ -283,6 +310,27 @@ class AccessCache:
 
 
 cache = AccessCache()
+
+
+@contextmanager
+def changing_access() -> Iterator[None]:
+    """A transaction that changes users, groups, roles, grants or tokens; nested ones are one.
+
+    Such transactions run one after the other, so that what they check (the last administrator, say) still
+    holds when they commit. Every process sees the change within a second, this one at once.
+    """
+    with transaction.atomic():
+        AccessVersion.objects.bulk_create(
+            [AccessVersion(pk=1, stamp=uuid.uuid4())],
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["stamp"],
+        )
+        transaction.on_commit(cache.clear)
+        try:
+            yield
+        finally:
+            cache.clear()
 
 
 def _held_by(user: User) -> tuple[tuple[frozenset[str], Scope], ...]:

@@ -23,8 +23,8 @@ class Verb:
 
     :ivar name: noun and verb: `entity.write`.
     :ivar label: the same for people, in the infinitive.
-    :ivar is_scoped: whether a grant for one namespace or query gives it there. What is not scoped concerns the
-        whole portal and takes a grant for everything.
+    :ivar is_scoped: whether a grant for one namespace or query gives it there. What is not scoped concerns
+        the whole portal and takes a grant for everything.
     :ivar by_token: whether a program may do it with a token, or only a person who signed in.
     """
 

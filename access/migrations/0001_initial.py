@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('username', models.CharField(error_messages={'unique': 'There is an account of this name already.'}, max_length=100, unique=True, validators=[django.core.validators.RegexValidator('\\A[a-z0-9][a-z0-9._@+-]*\\Z', 'Use lower-case letters, digits and . _ @ + -')], verbose_name='user name')),
                 ('name', models.CharField(blank=True, max_length=200, verbose_name='name')),
                 ('email', models.EmailField(blank=True, max_length=254, verbose_name='e-mail')),
-                ('is_active', models.BooleanField(default=True, help_text='An account that is not active cannot sign in; its tokens rest.', verbose_name='active')),
+                ('is_active', models.BooleanField(default=True, help_text='An inactive account cannot sign in, and its tokens rest.', verbose_name='active')),
                 ('entity_uid', models.UUIDField(blank=True, null=True, unique=True, verbose_name='person in the catalog')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created')),
             ],

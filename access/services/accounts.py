@@ -1,0 +1,104 @@
+"""Accounts: making and changing them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from access.models import User
+from access.permissions import changing_access
+from access.services.audit import differences, record_audit
+from access.services.grants import clean, keeping_an_administrator, require_outranks
+from base.errors import FieldError, InvalidInput
+
+
+def create_user(*, username: str, name: str = "", email: str = "", by: User | None = None) -> User:
+    """Make an account; it can do nothing until something is granted, and signs in first by a link.
+
+    :param by: who makes it; None when Portico does.
+    :raises InvalidInput: if the user name is taken, or a field is wrong.
+    """
+    user = User(username=username.strip().lower(), name=name.strip(), email=email.strip())
+    user.set_unusable_password()
+    with changing_access():
+        clean(user)
+        user.save()
+        record_audit("user.create", user, changes=differences({}, _facts(user)), actor=by)
+    return user
+
+
+def change_user(
+    user: User,
+    *,
+    name: str | None = None,
+    email: str | None = None,
+    is_active: bool | None = None,
+    by: User | None = None,
+) -> User:
+    """Change what is given of an account.
+
+    :raises InvalidInput: if a field is wrong.
+    :raises Forbidden: if the account may do more than `by`.
+    :raises LastAdministrator: if nobody could administer the portal after that.
+    """
+    require_outranks(by, user)
+    with keeping_an_administrator():
+        user = User.objects.select_for_update().get(pk=user.pk)
+        before = _facts(user)
+        user.name = user.name if name is None else name.strip()
+        user.email = user.email if email is None else email.strip()
+        user.is_active = user.is_active if is_active is None else is_active
+        clean(user)
+        if changes := differences(before, _facts(user)):
+            user.save(update_fields=["name", "email", "is_active"])
+            record_audit("user.update", user, changes=changes, actor=by)
+    return user
+
+
+def set_password(user: User, *, password: str, by: User | None = None) -> None:
+    """Give an account a new password; that ends its sessions elsewhere.
+
+    :raises InvalidInput: if the password is too weak, saying why.
+    :raises Forbidden: if the account may do more than `by`.
+    """
+    require_outranks(by, user)
+    check_password(user, password)
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        record_audit("user.set-password", user, actor=by)
+
+
+def check_password(user: User, password: str) -> None:
+    """Whether a password is good enough for this person.
+
+    :raises InvalidInput: if it is too weak, saying why.
+    """
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise InvalidInput(
+            " ".join(error.messages), errors=[FieldError("password", message) for message in error.messages]
+        )
+
+
+def tie_account(user: User, *, entity_uid: uuid.UUID | None, by: User | None = None) -> None:
+    """Say which User entity of the catalog an account is, or that it is none.
+
+    :raises InvalidInput: if another account is that person.
+    """
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=user.pk)
+        before = user.entity_uid
+        user.entity_uid = entity_uid
+        clean(user)
+        user.save(update_fields=["entity_uid"])
+        record_audit("user.tie", user, changes={"entity_uid": [before, entity_uid]}, actor=by)
+
+
+def _facts(user: User) -> dict[str, Any]:
+    return {field: getattr(user, field) for field in ("username", "name", "email", "is_active")}
