@@ -1,0 +1,50 @@
+"""Names and excerpts made from text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from typing import Any
+
+import orjson
+
+MAX_NAME = 63
+_SUFFIX = 8
+
+
+def slugify_path(path: str) -> str:
+    """A path or title as a name of at most 63 characters: `Acme/Pay API` becomes `acme-pay-api`.
+
+    A longer one keeps its end, which tells more. Empty if nothing of it can stand in a name.
+    """
+    plain = unicodedata.normalize("NFKD", path.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9._]+", "-", plain)
+    slug = re.sub(r"-*([._])[-._]*|-{2,}", lambda found: found.group(1) or "-", slug).strip("-._")
+    return slug[-MAX_NAME:].strip("-._")
+
+
+def derive_name(path: str, *, key: str, with_suffix: bool = False) -> str:
+    """The name of what a tool knows by a path or title; always valid as an entity's name.
+
+    :param key: what the thing is known by for ever; makes the suffix.
+    :param with_suffix: on a collision: the same name with a hash of the key.
+    """
+    slug = slugify_path(path)
+    if slug and not with_suffix:
+        return slug
+    suffix = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).hexdigest()[:_SUFFIX]
+    kept = slug[-(MAX_NAME - _SUFFIX - 1) :].strip("-._")
+    return f"{kept}-{suffix}" if kept else f"x-{suffix}"
+
+
+def excerpt(value: Any, *, limit: int = 80) -> str:
+    """A value as it would stand in JSON, cut to a length: for "got" in messages."""
+    if isinstance(value, str):
+        text = value if len(value) <= limit else value[: limit - 1] + "…"
+        return f"“{text}”"
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:
+        text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
