@@ -6,9 +6,12 @@ name, and it can always go back to what the pack shipped.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 
@@ -51,3 +54,127 @@ class Definition(models.Model):
         self.spec, self.draft = spec, None
         self.revision += 1
         self.updated_by = by[:200]
+
+
+D = TypeVar("D", bound=Definition)
+
+
+@dataclass(frozen=True)
+class DefinitionType(Generic[D]):
+    """A type of pack document whose rows are definitions: how it is checked, applied and exported.
+
+    The portal reads packs, plans and calls; each floor registers its own types with `register_document_type`.
+    A type of document that is no definition is a class of its own with the same methods.
+
+    :ivar kind: the document's `kind`: `Role`.
+    :ivar check: gets name and `spec`, returns the spec as it is stored, raises `InvalidInput` with the places.
+    :ivar changing: what has to be open around a change, such as `changing_access`.
+    """
+
+    kind: str
+    model: type[D]
+    check: Callable[[str, Any], Any]
+    changing: Callable[[], AbstractContextManager[Any]] = transaction.atomic
+    format_version: int = 1
+
+    def validate(self, name: str, spec: Any) -> Any:
+        """The spec as it would be stored.
+
+        :raises InvalidInput: if it is wrong, with each place.
+        """
+        return self.check(name, spec)
+
+    def current(self, name: str) -> Any:
+        """The spec that is served under this name now, or None."""
+        return self.model._default_manager.filter(name=name).values_list("spec", flat=True).first()
+
+    def apply(
+        self, name: str, spec: Any, *, pack: str, by: str, keep_edits: bool = False
+    ) -> DefinitionChange | None:
+        """Serve a pack's definition.
+
+        :param keep_edits: leave what a person has edited since; only the pristine copy is renewed.
+        :returns: what changed, for the audit log; None if nothing did.
+        :raises InvalidInput: if the spec is wrong, with each place.
+        """
+        spec = self.validate(name, spec)
+        with self.changing():
+            row = self.model._default_manager.select_for_update().filter(name=name).first()
+            before = row.spec if row else None
+            if row is None:
+                row = self.model(name=name, spec=spec, updated_by=by[:200])
+            elif row.spec != spec and not (keep_edits and row.is_edited):
+                row.replace_spec(spec, by=by)
+            elif (row.pack, row.pristine, row.format_version) == (pack, spec, self.format_version):
+                return None
+            row.pack, row.pristine, row.format_version = pack, spec, self.format_version
+            row.save()
+        return DefinitionChange(row, before, row.spec) if before != row.spec else None
+
+    def edit(self, name: str, spec: Any, *, by: str) -> DefinitionChange | None:
+        """Serve a definition that was composed in the browser or by the API; what the pack shipped is kept.
+
+        :returns: what changed, for the audit log; None if nothing did.
+        :raises InvalidInput: if the spec is wrong, with each place.
+        """
+        spec = self.validate(name, spec)
+        with self.changing():
+            row = self.model._default_manager.select_for_update().filter(name=name).first()
+            before = row.spec if row else None
+            if before == spec:
+                return None
+            if row is None:
+                row = self.model(
+                    name=name, spec=spec, format_version=self.format_version, updated_by=by[:200]
+                )
+            else:
+                row.replace_spec(spec, by=by)
+            row.save()
+        return DefinitionChange(row, before, row.spec)
+
+    def delete(self, name: str) -> DefinitionChange | None:
+        """Take a definition away.
+
+        :returns: what changed, for the audit log; None if there was none.
+        """
+        with self.changing():
+            row = self.model._default_manager.select_for_update().filter(name=name).first()
+            if row is None:
+                return None
+            change = DefinitionChange(row, row.spec, None)
+            row.delete()
+        return change
+
+    def export(self, *, pack: str | None = None) -> Iterator[tuple[str, Any]]:
+        """Name and spec of what is served, of one pack or of all."""
+        rows = self.model._default_manager.order_by("name")
+        yield from (rows if pack is None else rows.filter(pack=pack)).values_list("name", "spec")
+
+
+class DefinitionChange(NamedTuple):
+    """What applying, editing or deleting did to a definition.
+
+    :ivar before: the spec until now; None if the definition is new.
+    :ivar after: the spec from now on; None if the definition is gone.
+    """
+
+    row: Definition
+    before: Any
+    after: Any
+
+
+_document_types: dict[str, DefinitionType[Any]] = {}
+
+
+def register_document_type(document_type: DefinitionType[Any]) -> None:
+    """Make a type of pack document known.
+
+    :raises ValueError: if another type of this kind is known.
+    """
+    if _document_types.setdefault(document_type.kind, document_type) is not document_type:
+        raise ValueError(f"There is another type of pack document {document_type.kind!r} already.")
+
+
+def document_types() -> dict[str, DefinitionType[Any]]:
+    """The types of pack documents that are known, by kind, in the order in which they are applied."""
+    return dict(_document_types)

@@ -49,18 +49,6 @@ __all__ = [
     "require",
     "visible",
 ]
-    "Scope",
-    "can",
-    "changing_access",
-    "covers",
-    "everywhere",
-    "holds",
-    "nowhere",
-    "register_scope",
-    "register_thing",
-    "require",
-    "visible",
-]
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")

@@ -1,0 +1,45 @@
+"""Who may call a view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from access.permissions import require
+from base.errors import Forbidden
+
+_AS_GET = {"HEAD": "GET", "OPTIONS": "GET"}
+
+
+class HasVerb(BasePermission):
+    """Lets in who holds the verb that the view names for the method: `verbs = {"GET": "entity.read", ...}`.
+
+    A method that the view does not name is let in for nobody; `None` stands for anybody who is signed in.
+    For one object it asks again, so that a grant for one namespace does not reach into another.
+    """
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """:raises Forbidden: saying what is missing and who can grant it."""
+        if not request.user.is_authenticated:
+            return False  # answered with 401 and how to sign in
+        return self._check(request, view)
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        """:raises Forbidden: saying what is missing and who can grant it."""
+        return self._check(request, view, obj)
+
+    def _check(self, request: Request, view: APIView, thing: object = None) -> bool:
+        verbs: Mapping[str, str | None] = getattr(view, "verbs", {})
+        method = _AS_GET.get(str(request.method), str(request.method))
+        if method not in verbs:
+            if method.lower() in view.http_method_names and hasattr(view, method.lower()):
+                raise Forbidden(f"{type(view).__name__} names no verb for {method}.")
+            return True  # answered with 405
+        verb = verbs[method]
+        if verb is not None:
+            require(request.user, verb, thing)
+        return True
