@@ -10,13 +10,13 @@ from typing import IO, Any
 
 import orjson
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import connections
 from django.http import Http404, HttpRequest, JsonResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from rest_framework import exceptions, parsers, renderers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from base import limits
 from base.errors import BadRequest, DomainError, FieldError, Forbidden, InvalidInput, NotFound
@@ -109,7 +109,9 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     Expected failures keep their code and sentence. Anything else is a bug: logged once with the request's id,
     answered with a plain sentence that names that id and nothing else.
     """
-    set_rollback()
+    for connection in connections.all(initialized_only=True):
+        if connection.settings_dict["ATOMIC_REQUESTS"] and connection.in_atomic_block:
+            connection.set_rollback(True)
     headers: dict[str, str] = {}
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(int(wait) + 1)
