@@ -13,7 +13,6 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from access.models import AuditEvent, User
-from base.api import request_id
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 def actor_of(user: object) -> Actor:
     """The actor that this person, or the token they came with, is in the request being answered."""
     request = _request.get()
-    where = ("", None) if request is None else (request_id(request), client_address(request))
+    where = ("", None) if request is None else (getattr(request, "request_id", ""), client_address(request))
     if not isinstance(user, User):
         return Actor(AuditEvent.ActorType.ANONYMOUS, "", _("not signed in"), *where)
     if user.token is not None:
@@ -72,7 +71,7 @@ def acting_as(actor: Actor) -> Iterator[None]:
 
 @contextmanager
 def answering(request: HttpRequest) -> Iterator[None]:
-    """Whatever is recorded inside is the doing of the one who sent this request."""
+    """Whatever is recorded inside is the doing of the one who sent this request (with its `request_id`)."""
     reset = _request.set(request)
     try:
         yield

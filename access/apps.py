@@ -8,4 +8,4 @@ class AccessConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what other floors find by name."""
-        from access import roles  # noqa: F401, PLC0415 - needs the models, which are loaded by now
+        from access import roles  # noqa: F401 - needs the models, which are loaded by now

@@ -67,7 +67,7 @@ class DefinitionType(Generic[D]):
     A type of document that is no definition is a class of its own with the same methods.
 
     :ivar kind: the document's `kind`: `Role`.
-    :ivar check: gets name and `spec`, returns the spec as it is stored, raises `InvalidInput` with the places.
+    :ivar check: gets name and `spec`, returns the spec as it is stored, raises `InvalidInput`.
     :ivar changing: what has to be open around a change, such as `changing_access`.
     """
 

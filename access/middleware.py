@@ -17,7 +17,8 @@ class RequestContextMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        identifier = request_id(request)
         with answering(request):
             response = self.get_response(request)
-        response.headers["X-Request-ID"] = request_id(request)
+        response.headers["X-Request-ID"] = identifier
         return response
