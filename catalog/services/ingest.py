@@ -37,7 +37,7 @@ from catalog.models import (
     Source,
 )
 from catalog.models.history import Action
-from catalog.query.tokens import token, tokens_of
+from catalog.query.tokens import tokens_of
 from catalog.services import problems
 from catalog.services.merge import Said, conflicts, diff, merge
 
@@ -139,6 +139,27 @@ def drop_claims(*, source: Source, external_ids: Iterable[str], at: datetime, by
         page.lock(affected)
         Claim.objects.filter(id__in=[claim_id for claim_id, _ in gone]).delete()
         return page.merge_entities(affected, fresh=set())
+
+
+def mark_stale(*, source: Source, reasons: dict[str, str], at: datetime, by: str) -> set[int]:
+    """Note that a source's newest word on some things cannot be read; its last good claims stay.
+
+    :param reasons: why, by external id; unknown ids are ignored.
+    :returns: ids of the entities concerned.
+    """
+    with transaction.atomic():
+        rows = list(Claim.objects.filter(source=source, external_id__in=list(reasons)))
+        rows = [row for row in rows if row.stale_reason != reasons[row.external_id]]
+        if not rows:
+            return set()
+        page = _Page(source=source, at=at, by=by)
+        affected = {row.entity_id for row in rows}
+        page.lock(affected)
+        for row in rows:
+            row.stale_reason = reasons[row.external_id]
+        Claim.objects.bulk_update(rows, ["stale_reason"])
+        page.merge_entities(affected, fresh=set())
+        return affected
 
 
 def remerge(*, entity_ids: Iterable[int], source: Source | None = None, at: datetime, by: str) -> set[int]:
@@ -484,12 +505,10 @@ class _Page:
             reported.append(
                 problems.Finding(entity, problems.of_entity(entity, document, kind, own_claims, disagreeing))
             )
-            tokens = sorted(
-                {
-                    *tokens_of(document),
-                    *(token("conflict", name) for c in disagreeing for name in (".".join(c.path), c.path[-1])),
-                    *(token("source", name) for name in sources),
-                }
+            tokens = tokens_of(
+                document,
+                sources=sources,
+                conflicts=[name for c in disagreeing for name in (".".join(c.path), c.path[-1])],
             )
             is_same = was_alive and bytes(entity.digest) == digest and entity.id not in renames
             if is_same and entity.sources == sources and entity.tokens == tokens:

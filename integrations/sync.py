@@ -1,0 +1,575 @@
+"""One sync run from lease to end.
+
+The connector's generators run on an event loop in a thread of its own and hand pages through a bounded queue to
+the task's thread, which is the only one that touches the database. A page is one transaction: records, claims,
+activity, the ids seen, the numbers, the checkpoint and the renewed lease. Whoever loses the lease writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import queue
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from catalog.models import Claim, Source, SourceType
+from catalog.services.activity import apply_activity
+from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
+from catalog.services.render import render_dirty
+from integrations import components
+from integrations.contract import Connector, Expect, Mark, Refused, ResourceSpec, Yielded
+from integrations.errors import AuthFailed, Misconfigured, SourceError, SourceUnavailable
+from integrations.mapping import Context, RecordRefused, map_activity, map_entity
+from integrations.models import (
+    Connection,
+    RecordOutcome,
+    ResourceRun,
+    ResourceState,
+    RunState,
+    SeenPage,
+    StoredRecord,
+    SyncRun,
+)
+from integrations.records import ActivityRecord, Record
+from integrations.services.connections import build_connector, close_connector
+
+logger = logging.getLogger(__name__)
+
+PAGE = 200
+LEASE = timedelta(seconds=90)
+# A sweep that would remove more than this share, and at least so many, stops and asks.
+GUARD_SHARE = 0.2
+GUARD_COUNT = 10
+_OUTCOMES = {"new": RecordOutcome.NEW, "changed": RecordOutcome.CHANGED, "unchanged": RecordOutcome.UNCHANGED}
+
+
+class RunNotLeasable(Exception):  # noqa: N818 - states a fact, as all expected outcomes do
+    """The run is over, not due, or held by another worker."""
+
+
+class LeaseLost(Exception):  # noqa: N818
+    """Another worker took the run over; this one stops without a trace."""
+
+
+class RunCancelled(Exception):  # noqa: N818
+    """Somebody cancelled the run."""
+
+
+@dataclass
+class _Page:
+    """What the reading thread hands over: some of one resource's records, or its end."""
+
+    resource: ResourceSpec
+    records: list[Record] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    expected: int | None = None
+    cursor: dict[str, Any] | None = None
+    is_last: bool = False
+    error: Exception | None = None
+
+
+def execute_run(*, run_id: int, now: datetime) -> None:
+    """Do one run to its end.
+
+    :raises RunNotLeasable: when there is nothing to do for this worker.
+    """
+    lease = uuid.uuid4()
+    taken = (
+        SyncRun.objects.leasable(now=now)
+        .filter(pk=run_id)
+        .update(
+            state=RunState.RUNNING, lease=lease, lease_until=now + LEASE, attempts=F("attempts") + 1, not_before=None
+        )
+    )
+    if not taken:
+        raise RunNotLeasable
+    run = SyncRun.objects.select_related("connection").get(pk=run_id)
+    SyncRun.objects.filter(pk=run_id, started_at=None).update(started_at=now)
+    try:
+        _Execution(run, lease).execute()
+    except LeaseLost:
+        logger.warning("Run %s was taken over by another worker.", run_id)
+    except RunCancelled:
+        _finish(run, lease, RunState.CANCELLED, _("Cancelled. What was read until then is kept."))
+    except SourceError as error:
+        _finish(run, lease, RunState.FAILED, error.message, code=error.code)
+    except Exception:
+        logger.exception("Run %s of %s failed.", run_id, run.connection.slug)
+        _finish(run, lease, RunState.FAILED, _("An internal error; the log of the worker tells more."), code="internal")
+        raise
+
+
+def _finish(run: SyncRun, lease: uuid.UUID, state: RunState, message: str = "", *, code: str = "") -> None:
+    now = timezone.now()
+    with transaction.atomic():
+        done = SyncRun.objects.filter(pk=run.pk, lease=lease, state=RunState.RUNNING).update(
+            state=state, message=message, error_code=code, finished_at=now, lease=None, lease_until=None
+        )
+        if done:
+            ResourceRun.objects.filter(run=run, state__in=[ResourceState.WAITING, ResourceState.READING]).update(
+                state=ResourceState.PARTIAL, finished_at=now
+            )
+
+
+class _Execution:
+    """A run while this worker holds its lease."""
+
+    def __init__(self, run: SyncRun, lease: uuid.UUID) -> None:
+        self.run = run
+        self.lease = lease
+        self.connection: Connection = run.connection
+        self.retry_after: float | None = None
+        self.failures: list[str] = []
+        self.error_code = ""
+
+    def execute(self) -> None:
+        connector = build_connector(self.connection)
+        specs = connector.resources()
+        rows = self._prepare(specs)
+        todo = [spec for spec in specs if rows[spec.name].state not in {ResourceState.COMPLETE, ResourceState.HELD}]
+        for page in _read(connector, todo, {name: row.cursor for name, row in rows.items()}):
+            self._take(page, rows[page.resource.name])
+        components.apply_rules(now=timezone.now(), by=self.connection.label)
+        self._renew()
+        render_dirty(at=timezone.now())
+        self._close(list(rows.values()))
+
+    def _prepare(self, specs: list[ResourceSpec]) -> dict[str, ResourceRun]:
+        """The run's resources. A pass that another worker left half read begins anew, unless it has a checkpoint."""
+        rows = {row.name: row for row in ResourceRun.objects.filter(run=self.run)}
+        for position, spec in enumerate(specs):
+            row = rows.get(spec.name)
+            if row is None:
+                cursor = self._last_cursor(spec) if spec.incremental else None
+                rows[spec.name] = ResourceRun.objects.create(
+                    run=self.run, name=spec.name, position=position, cursor=cursor
+                )
+            elif row.state == ResourceState.READING and not spec.incremental:
+                row.pages.all().delete()
+                for name in ("listed", "new", "changed", "unchanged", "skipped", "refused"):
+                    setattr(row, name, 0)
+                row.state = ResourceState.WAITING
+                row.save()
+        return rows
+
+    def _last_cursor(self, spec: ResourceSpec) -> dict[str, Any] | None:
+        return (
+            ResourceRun.objects.filter(run__connection=self.connection, name=spec.name)
+            .exclude(cursor=None)
+            .order_by("-run_id")
+            .values_list("cursor", flat=True)
+            .first()
+        )
+
+    # --- pages --------------------------------------------------------------------------------------------
+
+    def _take(self, page: _Page, row: ResourceRun) -> None:
+        now = timezone.now()
+        if row.state == ResourceState.WAITING:
+            row.state = ResourceState.READING
+            row.started_at = now
+            row.pass_lease = self.lease
+        if page.error is not None:
+            self._fail(page.error, row, now)
+            return
+        with transaction.atomic():
+            self._renew()
+            if page.expected is not None:
+                row.expected = page.expected
+            if page.records or page.refused:
+                self._write_page(page, row, now)
+            if page.cursor is not None:
+                row.cursor = page.cursor
+            if page.is_last:
+                row.state = ResourceState.COMPLETE
+                row.finished_at = now
+                if not page.resource.incremental:
+                    self._sweep(page.resource, row, now)
+            row.save()
+        self._check_cancel()
+
+    def _fail(self, error: Exception, row: ResourceRun, now: datetime) -> None:
+        if not isinstance(error, SourceError):
+            logger.error(
+                "Resource %s of %s failed.", row.name, self.connection.slug, exc_info=(type(error), error, error.__traceback__)
+            )
+            message, code = _("An internal error; the log of the worker tells more."), "internal"
+        else:
+            message, code = error.message, error.code
+        row.state = ResourceState.PARTIAL
+        row.finished_at = now
+        row.message = message
+        with transaction.atomic():
+            self._renew()
+            row.save()
+        self.failures.append(f"{row.name}: {message}")
+        self.error_code = self.error_code or code
+        if isinstance(error, SourceUnavailable) and error.retry_after:
+            self.retry_after = max(self.retry_after or 0, error.retry_after)
+
+    def _renew(self) -> None:
+        held = SyncRun.objects.filter(pk=self.run.pk, lease=self.lease, state=RunState.RUNNING).update(
+            lease_until=timezone.now() + LEASE
+        )
+        if not held:
+            raise LeaseLost
+
+    def _check_cancel(self) -> None:
+        if SyncRun.objects.filter(pk=self.run.pk, is_cancel_requested=True).exists():
+            raise RunCancelled
+
+    def _write_page(self, page: _Page, row: ResourceRun, now: datetime) -> None:
+        outcomes: dict[str, RecordOutcome] = {}
+        errors: dict[str, dict[str, str]] = {}
+        for refusal in page.refused:
+            outcomes[refusal.external_id] = RecordOutcome.REFUSED
+            errors[refusal.external_id] = {"reason": refusal.reason, "place": refusal.place}
+        writer = RecordWriter(connection=self.connection, resource=row.name, by=self.connection.label, now=now)
+        written = writer.write(page.records)
+        outcomes.update(written.outcomes)
+        errors.update(written.errors)
+        if page.refused:
+            writer.keep_last_good(page.refused)
+        SeenPage.objects.create(
+            resource=row,
+            number=row.pages.count() + 1,
+            ids=list(outcomes),
+            outcomes=[int(outcome) for outcome in outcomes.values()],
+            errors=errors,
+        )
+        row.listed += len(outcomes)
+        for outcome in outcomes.values():
+            name = outcome.name.lower()
+            setattr(row, name, getattr(row, name) + 1)
+
+    # --- the sweep ----------------------------------------------------------------------------------------
+
+    def _sweep(self, spec: ResourceSpec, row: ResourceRun, now: datetime) -> None:
+        """Remove what a complete pass under one lease no longer showed, unless the guard holds it."""
+        if row.pass_lease != self.lease or not any(issubclass(of, Record) and of.makes == "entity" for of in spec.of):
+            return
+        gone = unseen(row)
+        missing = gone.count()
+        if not missing:
+            return
+        before = StoredRecord.objects.filter(
+            connection=self.connection, resource=row.name, deleted_at=None
+        ).count()
+        is_empty = row.listed == 0
+        is_much = missing >= GUARD_COUNT and missing > before * GUARD_SHARE
+        if is_empty or is_much:
+            row.state = ResourceState.HELD
+            row.would_remove = missing
+            row.message = (
+                _("The tool listed nothing, and %(count)d were there before. Nothing was removed.")
+                if is_empty
+                else _("%(count)d of %(before)d are no longer listed, more than usual. Nothing was removed.")
+            ) % {"count": missing, "before": before}
+            return
+        row.removed = remove_unseen(row, now=now, by=self.connection.label)
+
+    def _close(self, rows: list[ResourceRun]) -> None:
+        now = timezone.now()
+        held = [row for row in rows if row.state == ResourceState.HELD]
+        refused = sum(row.refused for row in rows)
+        messages = [*self.failures, *(f"{row.name}: {row.message}" for row in held)]
+        if self.failures and not any(row.listed or row.state == ResourceState.COMPLETE for row in rows):
+            state = RunState.FAILED
+        elif self.failures or held:
+            state = RunState.PARTIAL
+        else:
+            state = RunState.SYNCED
+            if refused:
+                messages.append(_("%(count)d records were refused.") % {"count": refused})
+        if held and not self.error_code:
+            self.error_code = "guard"
+        _finish(self.run, self.lease, state, "\n".join(messages), code=self.error_code)
+        if self.retry_after:
+            Connection.objects.filter(pk=self.connection.pk).update(
+                due_at=now + timedelta(seconds=max(self.retry_after, self.connection.interval))
+            )
+
+
+# --- what a page writes, in a sync and elsewhere ------------------------------------------------------------------
+
+
+@dataclass
+class Written:
+    """What became of some records."""
+
+    outcomes: dict[str, RecordOutcome] = field(default_factory=dict)
+    errors: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class RecordWriter:
+    """Writes records of one resource: stored, mapped, taken in by the catalog. The caller holds the transaction."""
+
+    connection: Connection
+    resource: str
+    by: str
+    now: datetime
+
+    def context(self, read_at: datetime) -> Context:
+        return Context(self.connection.slug, self.connection.connector, self.connection.namespace, read_at)
+
+    def write(self, records: list[Record]) -> Written:
+        """Write one page; records that did not change write nothing."""
+        result = Written()
+        unique = {record.external_id: record for record in records}
+        known = {
+            row.external_id: row
+            for row in StoredRecord.objects.filter(
+                connection=self.connection, resource=self.resource, external_id__in=list(unique)
+            ).only("id", "external_id", "digest", "as_of", "deleted_at")
+        }
+        stored: list[StoredRecord] = []
+        fresh: list[Record] = []
+        for external_id, record in unique.items():
+            digest = digest_of(record)
+            as_of = record.as_of or self.now
+            old = known.get(external_id)
+            if old is not None and old.deleted_at is None and (bytes(old.digest) == digest or as_of < old.as_of):
+                result.outcomes[external_id] = RecordOutcome.UNCHANGED
+                continue
+            fresh.append(record)
+            stored.append(
+                StoredRecord(
+                    connection=self.connection,
+                    resource=self.resource,
+                    type=record.type,
+                    external_id=external_id,
+                    digest=digest,
+                    data=record.model_dump(mode="json", exclude_defaults=True, exclude={"raw", "as_of"}),
+                    raw=record.raw,
+                    as_of=as_of,
+                    touched_at=self.now,
+                    deleted_at=None,
+                )
+            )
+        outcomes = self.map(fresh, result)
+        for external_id, outcome in outcomes.items():
+            # The catalog may know it unchanged where the record changed in what the mapping leaves out.
+            known_before = external_id in known and known[external_id].deleted_at is None
+            result.outcomes[external_id] = RecordOutcome.CHANGED if known_before else RecordOutcome.NEW
+            if outcome == RecordOutcome.REFUSED:
+                result.outcomes[external_id] = RecordOutcome.REFUSED
+        StoredRecord.objects.bulk_create(
+            [row for row in stored if result.outcomes[row.external_id] != RecordOutcome.REFUSED],
+            update_conflicts=True,
+            unique_fields=["connection", "resource", "external_id"],
+            update_fields=["type", "digest", "data", "raw", "as_of", "touched_at", "deleted_at"],
+        )
+        return result
+
+    def map(self, records: list[Record], result: Written) -> dict[str, RecordOutcome]:
+        """Map records and hand them to the catalog."""
+        outcomes: dict[str, RecordOutcome] = {}
+        claims: list[ClaimIn] = []
+        activities = []
+        refused: list[Refused] = []
+        for record in records:
+            context = self.context(record.as_of or self.now)
+            try:
+                if isinstance(record, ActivityRecord):
+                    activities.append(map_activity(record, context))
+                else:
+                    claims.append(map_entity(record, context))
+            except RecordRefused as error:
+                outcomes[record.external_id] = RecordOutcome.REFUSED
+                result.errors[record.external_id] = {"reason": error.message, "place": error.place}
+                refused.append(Refused(external_id=record.external_id, reason=error.message, place=error.place))
+        if claims:
+            applied = apply_claims(source=self.source(), claims=claims, at=self.now, by=self.by)
+            outcomes |= {
+                claim.external_id: _OUTCOMES[outcome]
+                for claim, outcome in zip(claims, applied.outcomes, strict=True)
+            }
+        if activities:
+            done = apply_activity(
+                connection_slug=self.connection.slug, connector=self.connection.connector, items=activities
+            )
+            outcomes |= {item.external_id: _OUTCOMES[o] for item, o in zip(activities, done, strict=True)}
+        if refused:
+            self.keep_last_good(refused)
+        return outcomes
+
+    def keep_last_good(self, refused: list[Refused]) -> None:
+        """What cannot be read now keeps its last good claim, marked stale."""
+        source = Source.objects.filter(key=self.source_key).first()
+        if source is not None:
+            mark_stale(
+                source=source,
+                reasons={item.external_id: f"{item.place}: {item.reason}" if item.place else item.reason for item in refused},
+                at=self.now,
+                by=self.by,
+            )
+
+    @property
+    def source_key(self) -> str:
+        return f"connection:{self.connection.slug}/{self.resource}"
+
+    def source(self) -> Source:
+        """The source that this resource is, in the catalog."""
+        source, _created = Source.objects.get_or_create(
+            key=self.source_key,
+            defaults={
+                "type": SourceType.CONNECTION,
+                "name": self.connection.slug,
+                "label": self.connection.label,
+                "connector": self.connection.connector,
+            },
+        )
+        return source
+
+
+def digest_of(record: Record) -> bytes:
+    """16 bytes over the fact: all fields but the raw payload and the time of reading."""
+    payload = record.model_dump(mode="json", exclude_defaults=True, exclude={"raw", "as_of"})
+    payload["type"] = record.type
+    return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def unseen(row: ResourceRun) -> Any:
+    """Stored records of the resource that this pass did not show and nobody touched since it began.
+
+    A refused document spares what came from the same file: it may be the same thing, mistyped.
+    """
+    pages = list(row.pages.all())
+    seen = {external_id for page in pages for external_id in page.ids}
+    files = {
+        external_id.partition("#")[0]
+        for page in pages
+        for external_id, outcome in zip(page.ids, page.outcomes, strict=True)
+        if outcome == RecordOutcome.REFUSED and "#" in external_id
+    }
+    rows = StoredRecord.objects.filter(
+        connection_id=row.run.connection_id, resource=row.name, deleted_at=None, touched_at__lt=row.started_at
+    )
+    gone = [
+        (pk, external_id)
+        for pk, external_id in rows.values_list("pk", "external_id")
+        if external_id not in seen and external_id.partition("#")[0] not in files
+    ]
+    return StoredRecord.objects.filter(pk__in=[pk for pk, _ in gone])
+
+
+def remove_unseen(row: ResourceRun, *, now: datetime, by: str) -> int:
+    """Let go of what a pass no longer showed. The rows stay as tombstones, so it can be undone.
+
+    :returns: how many went.
+    """
+    gone = list(unseen(row).values_list("pk", "external_id"))
+    source = Source.objects.filter(key=f"connection:{row.run.connection.slug}/{row.name}").first()
+    if source is not None:
+        drop_claims(source=source, external_ids=[external_id for _, external_id in gone], at=now, by=by)
+    StoredRecord.objects.filter(pk__in=[pk for pk, _ in gone]).update(deleted_at=now, touched_at=now)
+    return len(gone)
+
+
+def claims_count(connection: Connection) -> int:
+    """How many claims the connection makes."""
+    return Claim.objects.filter(source__key__startswith=f"connection:{connection.slug}/").count()
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def _read(
+    connector: Connector[Any], specs: list[ResourceSpec], cursors: dict[str, dict[str, Any] | None]
+) -> Iterator[_Page]:
+    """Run the connector's generators in a thread with an event loop, and give their pages as they come.
+
+    Leaving the iteration early stops the reading.
+    """
+    pages: queue.Queue[_Page | None] = queue.Queue(maxsize=4)
+    stop = threading.Event()
+
+    def put(page: _Page | None) -> None:
+        while not stop.is_set():
+            try:
+                pages.put(page, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+        raise RunCancelled
+
+    async def read_all() -> None:
+        try:
+            for spec in specs:
+                error = await read_one(spec)
+                if isinstance(error, (AuthFailed, Misconfigured)):
+                    for rest in specs[specs.index(spec) + 1 :]:
+                        await asyncio.to_thread(put, _Page(rest, error=error))
+                    break
+        finally:
+            await close_connector(connector)
+
+    async def read_one(spec: ResourceSpec) -> Exception | None:
+        method = getattr(connector, spec.method)
+        stream = method(cursors[spec.name]) if spec.incremental else method()
+        page = _Page(spec)
+        try:
+            async for item in stream:
+                _add(page, item)
+                if len(page.records) + len(page.refused) >= PAGE or page.cursor is not None or page.expected is not None:
+                    await asyncio.to_thread(put, page)
+                    page = _Page(spec)
+            page.is_last = True
+            await asyncio.to_thread(put, page)
+        except RunCancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to the thread that knows what to do with it
+            if page.records or page.refused:
+                await asyncio.to_thread(put, page)
+            await asyncio.to_thread(put, _Page(spec, error=error))
+            return error
+        finally:
+            await stream.aclose()
+        return None
+
+    def main() -> None:
+        try:
+            asyncio.run(read_all())
+        except RunCancelled:
+            return
+        except Exception:
+            logger.exception("Reading stopped.")
+        finally:
+            if not stop.is_set():
+                pages.put(None)
+
+    thread = threading.Thread(target=main, name=f"read-{connector.slug}", daemon=True)
+    thread.start()
+    try:
+        while (page := pages.get()) is not None:
+            yield page
+    finally:
+        stop.set()
+        while not pages.empty():
+            pages.get_nowait()
+        thread.join(timeout=30)
+
+
+def _add(page: _Page, item: Yielded) -> None:
+    match item:
+        case Record():
+            page.records.append(item)
+        case Refused():
+            page.refused.append(item)
+        case Expect():
+            page.expected = item.total
+        case Mark():
+            page.cursor = item.cursor
