@@ -1,0 +1,77 @@
+"""What every test shares: a home of its own, shut sockets, and programs that may be missing."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shut_sockets() -> Iterator[None]:
+    """Let tests reach Unix sockets and loopback only: no test may depend on another machine."""
+    patch = pytest.MonkeyPatch()
+    for name in ("connect", "connect_ex"):
+        patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+    yield
+    patch.undo()
+
+
+def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family != socket.AF_UNIX and not _is_loopback(address[0]):
+            raise AssertionError(f"A test tried to reach {address}; only loopback is open.")
+        return connect(self, address)
+
+    return guarded
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def require_program() -> Callable[..., str]:
+    """Find a program by its names, first that exists; without one skip, or fail where CI must have it."""
+
+    def require(*names: str) -> str:
+        for name in names:
+            if found := shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])):
+                return found
+        reason = f"needs {' or '.join(names)}, which is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"This test {reason}; .ci/run installs it.")
+        pytest.skip(reason)
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Give the folder of data that is shared between checkouts, or skip."""
+    folder = Path(os.environ.get("PORTICO_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared test data: set PORTICO_TEST_DATA (no folder {folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(
+    browser_type_launch_args: dict[str, Any], require_program: Callable[..., str]
+) -> dict[str, Any]:
+    """Run the machine's own Chromium: no browser is downloaded."""
+    chromium = require_program("chromium", "chromium-browser", "google-chrome")
+    return {**browser_type_launch_args, "executable_path": chromium, "args": ["--no-sandbox"]}
