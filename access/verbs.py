@@ -51,7 +51,7 @@ VERBS: dict[str, Verb] = {
         Verb("mapping.write", _("Change mappings and rules")),
         Verb("page.write", _("Compose pages")),
         Verb("pack.write", _("Apply packs")),
-        Verb("token.write", _("Make and revoke tokens of one's own"), by_token=False),
+        Verb("token.write", _("Make and revoke tokens of one's own"), is_scoped=True, by_token=False),
         Verb("user.read", _("See users, access groups and grants")),
         Verb("user.write", _("Change users, access groups and grants")),
         Verb("audit.read", _("Read the audit log")),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.core import signing
 from django.db.models import Q, QuerySet
@@ -16,9 +16,11 @@ from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
-from rest_framework.views import APIView
 
 from base.errors import BadRequest, FieldError
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
@@ -56,8 +58,8 @@ def paginate(
 ) -> Page[R]:
     """One page of a queryset of rows, `values()` or `values_list()`.
 
-    :param order: names of fields, with `-` for descending. None of them may be null, and together they must be
-        unique: end with `id`.
+    :param order: names of fields, with `-` for descending. None of them may be null, and together they must
+        be unique: end with `id`.
     :param cursor: where the page begins, as an earlier page said; None for the first page.
     :param key: a row's values of the fields in `order`; needed for `values_list()` only.
     :raises BadCursor: if the cursor is broken, or was made for another order.

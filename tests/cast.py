@@ -1,0 +1,121 @@
+"""The fixed cast of the tests: ana owns, ben is on her team, cleo may not see.
+
+Ana is an administrator, ben an editor of everything, vic a viewer of everything, and cleo a viewer of the
+namespace `elsewhere` alone. A test folder takes them by `from tests.cast import *` in its `conftest.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.core.cache import cache as django_cache
+
+from access import permissions
+from access.models import Role, User
+from access.roles import ROLES
+from access.services import create_token, create_user, grant
+
+__all__ = [
+    "access_cache",
+    "admin_user",
+    "ana",
+    "as_token",
+    "ben",
+    "cleo",
+    "fresh_cache",
+    "no_access",
+    "roles",
+    "vic",
+]
+
+PASSWORD = "a green bicycle in the rain"
+ROLES_FILE = Path(__file__).resolve().parent.parent / "packs" / "core" / "roles.yaml"
+
+
+@pytest.fixture(autouse=True)
+def access_cache() -> Iterator[permissions.AccessCache]:
+    """Nothing that one test knows of who may do what reaches the next one."""
+    permissions.cache.clear()
+    yield permissions.cache
+    permissions.cache.clear()
+
+
+@pytest.fixture
+def roles(db: Any) -> dict[str, Role]:
+    """The roles that ship."""
+    for document in yaml.safe_load_all(ROLES_FILE.read_text()):
+        ROLES.apply(document["metadata"]["name"], document["spec"], pack="core", by="tests")
+    return {role.name: role for role in Role.objects.all()}
+
+
+def _person(username: str, name: str) -> User:
+    user = create_user(username=username, name=name, email=f"{username}@acme.example")
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+@pytest.fixture
+def ana(roles: dict[str, Role]) -> User:
+    """Ana Ruiz, an administrator."""
+    user = _person("ana", "Ana Ruiz")
+    grant(role="administrator", user=user)
+    return user
+
+
+@pytest.fixture
+def ben(roles: dict[str, Role]) -> User:
+    """Ben Okafor, an editor of everything."""
+    user = _person("ben", "Ben Okafor")
+    grant(role="editor", user=user)
+    return user
+
+
+@pytest.fixture
+def vic(roles: dict[str, Role]) -> User:
+    """Vic Lind, a viewer of everything."""
+    user = _person("vic", "Vic Lind")
+    grant(role="viewer", user=user)
+    return user
+
+
+@pytest.fixture
+def cleo(roles: dict[str, Role]) -> User:
+    """Cleo Marsh, a viewer of the namespace `elsewhere` and of nothing else."""
+    user = _person("cleo", "Cleo Marsh")
+    grant(role="viewer", user=user, scope_type="namespace", scope="elsewhere")
+    return user
+
+
+@pytest.fixture
+def no_access(roles: dict[str, Role]) -> User:
+    """Somebody who has an account and no grant."""
+    return _person("noor", "Noor Haddad")
+
+
+@pytest.fixture
+def as_token(db: Any) -> Callable[..., dict[str, str]]:
+    """Headers of a request by a new token: `client.get(url, headers=as_token(ana, role="viewer"))`."""
+
+    def headers(user: User, **more: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {create_token(user=user, name='test', **more).text}"}
+
+    return headers
+
+
+@pytest.fixture
+def admin_user(ana: User) -> User:
+    """What pytest-django's `admin_client` signs in."""
+    return ana
+
+
+@pytest.fixture
+def fresh_cache() -> Iterator[None]:
+    """An empty cache in Redis, as for counts of attempts to sign in."""
+    django_cache.clear()
+    yield
+    django_cache.clear()
