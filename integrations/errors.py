@@ -49,3 +49,9 @@ class BadPayload(SourceError):
     """The tool answered something that its API does not promise. A bug of ours or of the tool; no retry."""
 
     code = "bad-payload"
+
+
+class NotThere(SourceError):
+    """The tool, or the disk, knows no such thing. A caller to whom that is no surprise asks so that it is none."""
+
+    code = "not-there"

@@ -1,0 +1,284 @@
+"""The one way to local files: only below the allowed folders, only plain files, only so much."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import os
+import re
+import stat
+from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from base.limits import readable_size
+from integrations.errors import BadPayload, Misconfigured, NotThere, SourceError, SourceUnavailable
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
+MAX_ENTRIES = 500_000
+_CHUNK = 1024 * 1024
+
+
+class FileReader:
+    """Reads local files below the allowed folders.
+
+    A symbolic link counts as what it leads to, so a link out of the folders is refused like any other path out
+    of them. Devices, sockets and pipes are refused.
+
+    :param roots: the folders; the settings' by default.
+    """
+
+    def __init__(self, roots: Iterable[Path | str] | None = None) -> None:
+        given = settings.PORTICO_FILES_ALLOW if roots is None else roots
+        self.roots = [Path(root).expanduser().resolve() for root in given]
+
+    def confine(self, path: Path | str) -> Path:
+        """The true place of a path.
+
+        :raises Misconfigured: if it is relative or lies outside the allowed folders.
+        :raises NotThere: if there is nothing.
+        """
+        shown = {"path": str(path)}
+        given = Path(path)
+        if "\0" in str(path) or not given.is_absolute():
+            raise Misconfigured(_("%(path)s is not the full path of a file or folder.") % shown)
+        try:
+            true = given.resolve(strict=True)
+        except FileNotFoundError as error:
+            # Outside the folders, not even what exists is told.
+            if not self._is_inside(given.resolve()):
+                raise self._outside(path) from error
+            raise NotThere(_("There is no %(path)s.") % shown) from error
+        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+            if not self._is_inside(Path(os.path.normpath(given))):
+                raise self._outside(path) from error
+            raise self._unreadable(path, error) from error
+        if not self._is_inside(true):
+            raise self._outside(path)
+        return true
+
+    def _is_inside(self, path: Path) -> bool:
+        return any(path.is_relative_to(root) for root in self.roots)
+
+    def _outside(self, path: Path | str) -> Misconfigured:
+        return Misconfigured(
+            _(
+                "%(path)s is outside the folders that may be read: %(roots)s. Add its folder to PORTICO_FILES_ALLOW."
+            )
+            % {"path": path, "roots": ", ".join(map(str, self.roots)) or "-"}
+        )
+
+    @staticmethod
+    def _unreadable(path: Path | str, error: Exception) -> SourceError:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        failure = Misconfigured if isinstance(error, PermissionError) else SourceUnavailable
+        return failure(_("%(path)s cannot be read: %(why)s.") % {"path": path, "why": why})
+
+    def _open(self, path: Path | str) -> int:
+        """A descriptor of a plain file that lies inside, also at the moment when it was opened."""
+        true = self.confine(path)
+        try:
+            handle = os.open(true, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Misconfigured(_("%(path)s is not a plain file.") % {"path": path})
+            # A folder on the way may have become a link since it was looked at.
+            opened = f"/proc/self/fd/{handle}"
+            if os.path.exists("/proc/self/fd") and not self._is_inside(Path(os.readlink(opened))):
+                raise self._outside(path)
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+    async def read(self, path: Path | str, *, limit: int = MAX_BYTES) -> bytes:
+        """The whole content of a file.
+
+        :raises BadPayload: if it has more than `limit` bytes. Else as `confine`.
+        """
+        return await asyncio.to_thread(self._read, path, limit)
+
+    def _read(self, path: Path | str, limit: int) -> bytes:
+        with os.fdopen(self._open(path), "rb") as file:
+            try:
+                content = file.read(limit + 1)
+            except OSError as error:
+                raise self._unreadable(path, error) from error
+        if len(content) > limit:
+            raise BadPayload(
+                _("%(path)s has more than %(limit)s.") % {"path": path, "limit": readable_size(limit)}
+            )
+        return content
+
+    async def lines(self, path: Path | str, *, limit: int = MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+        """The lines of a file of any length, blank ones too, without their ends.
+
+        :raises BadPayload: if a line has more than `limit` bytes. Else as `confine`.
+        """
+        cutter = LineCutter(str(path), limit=limit)
+        with os.fdopen(await asyncio.to_thread(self._open, path), "rb") as file:
+            while chunk := await asyncio.to_thread(self._chunk, file, path):
+                for line in cutter.feed(chunk):
+                    yield line
+        for line in cutter.end():
+            yield line
+
+    def _chunk(self, file: BinaryIO, path: Path | str) -> bytes:
+        try:
+            return file.read(_CHUNK)
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+
+    async def walk(self, folder: Path | str, patterns: Iterable[str] = ("**",)) -> AsyncIterator[Path]:
+        """The plain files below a folder whose path inside it matches a pattern, in the order of their paths.
+
+        Folders that are links are not entered, so a loop ends; `.git` folders are left out.
+
+        :param patterns: globs with `*`, `**`, `?`, `[...]` and `{a,b}`.
+        :raises Misconfigured: if it is no folder or has too many entries. Else as `confine`.
+        """
+        for path in await asyncio.to_thread(self._walk, folder, tuple(patterns)):
+            yield path
+
+    def _walk(self, folder: Path | str, patterns: tuple[str, ...]) -> list[Path]:
+        top = self.confine(folder)
+        if not top.is_dir():
+            raise Misconfigured(_("%(path)s is not a folder.") % {"path": folder})
+        found, entries = [], 0
+        for place, folders, names in os.walk(top, onerror=self._raise, followlinks=False):
+            folders[:] = [name for name in folders if name != ".git"]
+            entries += len(folders) + len(names)
+            if entries > MAX_ENTRIES:
+                raise Misconfigured(
+                    _("%(path)s holds more than %(count)d files and folders; name a smaller one.")
+                    % {"path": folder, "count": MAX_ENTRIES}
+                )
+            for name in names:
+                path = Path(place, name)
+                if matches(path.relative_to(top).as_posix(), patterns) and self._is_plain(path):
+                    found.append(path)
+        return sorted(found, key=lambda path: path.relative_to(top).parts)
+
+    def _raise(self, error: OSError) -> None:
+        # A folder that cannot be listed would look like one that has become empty.
+        raise self._unreadable(error.filename, error) from error
+
+    def _is_plain(self, path: Path) -> bool:
+        try:
+            return path.is_file() and self._is_inside(path.resolve())
+        except (OSError, RuntimeError):
+            return False
+
+
+class LineCutter:
+    """Cuts chunks of bytes into lines without their ends.
+
+    :param place: the file or address, for messages.
+    """
+
+    def __init__(self, place: str, *, limit: int = MAX_LINE_BYTES) -> None:
+        self._place = place
+        self._limit = limit
+        self._number = 1
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The lines that are whole now.
+
+        :raises BadPayload: if a line is longer than the limit.
+        """
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._check(line)
+            yield line.removesuffix(b"\r")
+            self._number += 1
+        self._check(self._rest)
+
+    def end(self) -> Iterator[bytes]:
+        """The last line, if it had no end."""
+        if self._rest:
+            yield self._rest.removesuffix(b"\r")
+
+    def _check(self, line: bytes) -> None:
+        if len(line) > self._limit:
+            raise BadPayload(
+                _("Line %(number)d of %(place)s is longer than %(limit)s.")
+                % {"number": self._number, "place": self._place, "limit": readable_size(self._limit)}
+            )
+
+
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a relative path with `/` matches one of the globs.
+
+    `*` and `?` stay within a name, `**` crosses folders, `[...]` is one of these characters, `{a,b}` either.
+    """
+    parts = path.split("/")
+    return any(_fits(parts, glob) for pattern in patterns for glob in _compile(pattern))
+
+
+def has_glob(text: str) -> bool:
+    """Whether a text means more than itself as a glob."""
+    return any(character in text for character in "*?[{")
+
+
+_Segment = str | re.Pattern[str] | None  # a name, a name with wildcards, or None for any folders
+_MAX_ALTERNATIVES = 256
+
+
+@lru_cache(maxsize=500)
+def _compile(pattern: str) -> list[list[_Segment]]:
+    return [
+        [_segment(part) for part in plain.removeprefix("./").split("/")] for plain in _alternatives(pattern)
+    ]
+
+
+def _segment(part: str) -> _Segment:
+    if part == "**":
+        return None
+    # fnmatch's expressions do not backtrack across stars, so no pattern can be made to take long.
+    return re.compile(fnmatch.translate(part)) if has_glob(part) else part
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """`a/{b,c}` as `a/b` and `a/c`."""
+    done, open_ = [], [pattern]
+    while open_ and len(done) + len(open_) <= _MAX_ALTERNATIVES:
+        text = open_.pop()
+        if found := re.search(r"\{([^{}]*)\}", text):
+            open_ += [text[: found.start()] + choice + text[found.end() :] for choice in found[1].split(",")]
+        else:
+            done.append(text)
+    return done
+
+
+def _fits(parts: list[str], glob: list[_Segment]) -> bool:
+    at = _reach(glob, {0})
+    for part in parts:
+        passed = set()
+        for index in at:
+            segment = glob[index] if index < len(glob) else ""
+            if segment is None:
+                passed.add(index)
+            elif segment == part or (isinstance(segment, re.Pattern) and segment.match(part)):
+                passed.add(index + 1)
+        if not passed:
+            return False
+        at = _reach(glob, passed)
+    return len(glob) in at
+
+
+def _reach(glob: list[_Segment], at: set[int]) -> set[int]:
+    """With each position before `**` also the one behind it, for it may stand for no folder."""
+    reached = set(at)
+    for index in at:
+        while index < len(glob) and glob[index] is None:
+            index += 1
+            reached.add(index)
+    return reached
