@@ -24,7 +24,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from catalog.models import Claim, Source, SourceType
+from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
 from catalog.services.render import render_dirty
@@ -48,7 +48,8 @@ from integrations.services.connections import build_connector, close_connector
 logger = logging.getLogger(__name__)
 
 PAGE = 200
-LEASE = timedelta(seconds=90)
+LEASE = timedelta(seconds=60)
+HEARTBEAT = 5.0
 # A sweep that would remove more than this share, and at least so many, stops and asks.
 GUARD_SHARE = 0.2
 GUARD_COUNT = 10
@@ -140,7 +141,11 @@ class _Execution:
         rows = self._prepare(specs)
         todo = [spec for spec in specs if rows[spec.name].state not in {ResourceState.COMPLETE, ResourceState.HELD}]
         for page in _read(connector, todo, {name: row.cursor for name, row in rows.items()}):
-            self._take(page, rows[page.resource.name])
+            if page is None:
+                self._renew()
+                self._check_cancel()
+            else:
+                self._take(page, rows[page.resource.name])
         components.apply_rules(now=timezone.now(), by=self.connection.label)
         self._renew()
         render_dirty(at=timezone.now())
@@ -374,6 +379,11 @@ class RecordWriter:
         )
         return result
 
+    def remap(self, records: list[Record]) -> None:
+        """Hand stored records to the catalog again, after a rule or a removal was taken back."""
+        for start in range(0, len(records), PAGE):
+            self.map(records[start : start + PAGE], Written())
+
     def map(self, records: list[Record], result: Written) -> dict[str, RecordOutcome]:
         """Map records and hand them to the catalog."""
         outcomes: dict[str, RecordOutcome] = {}
@@ -479,20 +489,16 @@ def remove_unseen(row: ResourceRun, *, now: datetime, by: str) -> int:
     return len(gone)
 
 
-def claims_count(connection: Connection) -> int:
-    """How many claims the connection makes."""
-    return Claim.objects.filter(source__key__startswith=f"connection:{connection.slug}/").count()
-
-
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
 def _read(
     connector: Connector[Any], specs: list[ResourceSpec], cursors: dict[str, dict[str, Any] | None]
-) -> Iterator[_Page]:
+) -> Iterator[_Page | None]:
     """Run the connector's generators in a thread with an event loop, and give their pages as they come.
 
-    Leaving the iteration early stops the reading.
+    While the tool lets us wait, None comes every few seconds, so that the lease can be renewed. Leaving the
+    iteration early stops the reading.
     """
     pages: queue.Queue[_Page | None] = queue.Queue(maxsize=4)
     stop = threading.Event()
@@ -554,7 +560,14 @@ def _read(
     thread = threading.Thread(target=main, name=f"read-{connector.slug}", daemon=True)
     thread.start()
     try:
-        while (page := pages.get()) is not None:
+        while True:
+            try:
+                page = pages.get(timeout=HEARTBEAT)
+            except queue.Empty:
+                yield None
+                continue
+            if page is None:
+                return
             yield page
     finally:
         stop.set()

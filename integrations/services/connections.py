@@ -1,0 +1,444 @@
+"""Connections: made, changed, tested, previewed, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from access.secrets import forget_secrets, keep_secret, names_of_secrets, read_secrets
+from access.services.audit import differences, record_audit
+from base.errors import Conflict, FieldError, InvalidInput
+from catalog.models import Activity, Claim, Entity, Problem, Source
+from catalog.services.activity import forget_activity
+from catalog.services.ingest import drop_claims
+from catalog.services.render import render_dirty
+from integrations.components import ComponentRule, apply_rule
+from integrations.contract import Connector, ConnectionConfig, Health, Refused, Tools
+from integrations.errors import SourceError
+from integrations.files import FileReader
+from integrations.git import GitClient
+from integrations.http import HttpClient
+from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
+from integrations.models import Connection, RuleRevision, SyncRun
+from integrations.models.connections import SLUG
+from integrations.records import ActivityRecord, Record
+from integrations.registry import connector as connector_class
+
+OWNER = "connection"
+CHECK_SECONDS = 45
+PREVIEW_SECONDS = 60
+PREVIEW_RECORDS = 20
+DROP_PAGE = 500
+
+
+# --- settings and secrets ---------------------------------------------------------------------------------
+
+
+def secret_fields(config: type[BaseModel]) -> set[str]:
+    """Names of the settings that are secrets."""
+    return {name for name, field in config.model_fields.items() if "SecretStr" in str(field.annotation)}
+
+
+def validate_config(connector: str, values: Mapping[str, Any]) -> ConnectionConfig:
+    """Settings as the connector's model has them.
+
+    :raises InvalidInput: naming each wrong setting, what was expected and what came.
+    :raises Misconfigured: if the connector is not installed.
+    """
+    model = connector_class(connector).Config
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        secrets = secret_fields(model)
+        raise InvalidInput(
+            _("These settings cannot be used."),
+            errors=[
+                FieldError(
+                    path="/" + "/".join(str(part) for part in item["loc"]),
+                    message=_readable(item["msg"]),
+                    got="" if item["loc"] and item["loc"][0] in secrets else _shown(item.get("input")),
+                )
+                for item in error.errors(include_url=False)
+            ],
+        ) from None
+
+
+def _readable(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return text if text.endswith(".") else f"{text}."
+
+
+def _shown(value: Any) -> str:
+    return "" if isinstance(value, (dict, list)) or value is None else str(value)[:200]
+
+
+def _split(config: ConnectionConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """Plain settings as JSON, and the secrets in the clear."""
+    secrets = {}
+    for name in secret_fields(type(config)):
+        value = getattr(config, name)
+        if isinstance(value, SecretStr) and value.get_secret_value():
+            secrets[name] = value.get_secret_value()
+    return config.model_dump(mode="json", exclude=secret_fields(type(config))), secrets
+
+
+def config_of(connection: Connection) -> ConnectionConfig:
+    """The connection's whole settings, secrets included: for the moment of use.
+
+    :raises InvalidInput: if the stored settings no longer fit the connector.
+    """
+    secrets = read_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
+    return validate_config(connection.connector, {**connection.config, **secrets})
+
+
+def secrets_set(connection: Connection) -> set[str]:
+    """Which secrets the connection has, without their values."""
+    return names_of_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
+
+
+def build_connector(connection: Connection) -> Connector[Any]:
+    """The connection's connector, ready to read. Close it with `close_connector` in its event loop."""
+    return _build(connection.connector, config_of(connection))
+
+
+def _build(slug: str, config: ConnectionConfig) -> Connector[Any]:
+    tools = Tools(http=HttpClient(), git=GitClient(), files=FileReader())
+    return connector_class(slug)(config, tools)
+
+
+async def close_connector(connector: Connector[Any]) -> None:
+    """Give back what the connector held open."""
+    await connector.http.aclose()
+
+
+# --- making and changing ----------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def create_connection(
+    *,
+    slug: str,
+    label: str,
+    connector: str,
+    config: Mapping[str, Any],
+    namespace: str = "default",
+    interval: int = 600,
+    rules: Mapping[str, Any] | None = None,
+    is_sample: bool = False,
+    now: datetime | None = None,
+) -> Connection:
+    """Make a connection; the schedule runs it soon.
+
+    :raises InvalidInput: if slug or settings are wrong.
+    :raises Conflict: if the slug is taken.
+    """
+    valid = validate_config(connector, config)
+    plain, secrets = _split(valid)
+    connection = Connection(
+        slug=slug,
+        label=label or slug,
+        connector=connector,
+        config=plain,
+        namespace=namespace.lower(),
+        interval=interval,
+        rules=dict(rules or {}),
+        is_sample=is_sample,
+        due_at=now or timezone.now(),
+    )
+    _validate(connection)
+    try:
+        with transaction.atomic():
+            connection.save()
+    except IntegrityError:
+        raise Conflict(_("There is a connection %(slug)s already.") % {"slug": slug}) from None
+    for name, value in secrets.items():
+        keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
+    record_audit(
+        "connection.create", connection, changes={"connector": connector, "config": plain, "secrets": sorted(secrets)}
+    )
+    return connection
+
+
+@transaction.atomic
+def update_connection(
+    *,
+    connection: Connection,
+    label: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    interval: int | None = None,
+    is_paused: bool | None = None,
+    allows_operations: bool | None = None,
+) -> Connection:
+    """Change a connection. Secrets that are not given stay as they are; an empty one is forgotten.
+
+    :raises InvalidInput: if a setting is wrong.
+    """
+    connection = Connection.objects.select_for_update().get(pk=connection.pk)
+    before = _state(connection)
+    changed_secrets: list[str] = []
+    if config is not None:
+        model = connector_class(connection.connector).Config
+        kept = read_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
+        given = {name: config[name] for name in secret_fields(model) if name in config}
+        forgotten = {name for name, value in given.items() if not value}
+        merged = {**kept, **{k: v for k, v in config.items() if k not in forgotten}}
+        merged = {k: v for k, v in merged.items() if k not in forgotten}
+        plain, secrets = _split(validate_config(connection.connector, merged))
+        connection.config = plain
+        for name in forgotten:
+            forget_secrets(owner_type=OWNER, owner_uid=str(connection.uid), name=name)
+        for name, value in secrets.items():
+            if kept.get(name) != value:
+                keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
+                changed_secrets.append(name)
+        changed_secrets += sorted(forgotten)
+    for name, value in (
+        ("label", label),
+        ("interval", interval),
+        ("is_paused", is_paused),
+        ("allows_operations", allows_operations),
+    ):
+        if value is not None:
+            setattr(connection, name, value)
+    if is_paused is False:
+        connection.due_at = timezone.now()
+    _validate(connection)
+    connection.save()
+    if label is not None:
+        Source.objects.filter(key__startswith=f"connection:{connection.slug}/").update(label=label)
+    record_audit(
+        "connection.update",
+        connection,
+        changes={**differences(before, _state(connection)), **({"secrets": changed_secrets} if changed_secrets else {})},
+    )
+    return connection
+
+
+def _validate(connection: Connection) -> None:
+    errors = []
+    if not SLUG.regex.match(connection.slug):
+        errors.append(FieldError(path="/slug", message=str(SLUG.message), got=connection.slug[:100]))
+    if not SLUG.regex.match(connection.namespace):
+        errors.append(FieldError(path="/namespace", message=str(SLUG.message), got=connection.namespace[:100]))
+    if not 30 <= connection.interval <= 7 * 86_400:
+        errors.append(
+            FieldError(path="/interval", message=_("Between 30 seconds and 7 days."), got=str(connection.interval))
+        )
+    if not connection.label or len(connection.label) > 100:
+        errors.append(FieldError(path="/label", message=_("A name of 1 to 100 characters."), got=connection.label[:100]))
+    if errors:
+        raise InvalidInput(_("This connection cannot be saved."), errors=errors)
+
+
+def _state(connection: Connection) -> dict[str, Any]:
+    return {
+        name: getattr(connection, name) for name in ("label", "config", "interval", "is_paused", "allows_operations")
+    }
+
+
+@transaction.atomic
+def change_rule(*, connection: Connection, rule: ComponentRule, by: str) -> None:
+    """Change how repositories become components, and decide anew at once; nothing is fetched."""
+    connection = Connection.objects.select_for_update().get(pk=connection.pk)
+    RuleRevision.objects.create(connection=connection, rules=connection.rules, by=by)
+    before = connection.rules
+    connection.rules = {**connection.rules, "components": rule.model_dump(exclude_defaults=True)}
+    connection.save()
+    record_audit("connection.rule", connection, changes=differences(before, connection.rules))
+    apply_rule(connection=connection, now=timezone.now(), by=by)
+
+
+@transaction.atomic
+def undo_rule(*, connection: Connection, by: str) -> bool:
+    """Go back to the rules before the last change.
+
+    :returns: False when there is nothing to go back to.
+    """
+    connection = Connection.objects.select_for_update().get(pk=connection.pk)
+    last = connection.rule_revisions.first()
+    if last is None:
+        return False
+    before, connection.rules = connection.rules, last.rules
+    connection.save()
+    last.delete()
+    record_audit("connection.rule-undo", connection, changes=differences(before, connection.rules))
+    apply_rule(connection=connection, now=timezone.now(), by=by)
+    return True
+
+
+# --- testing and previewing -------------------------------------------------------------------------------
+
+
+def check_config(*, connector: str, config: ConnectionConfig) -> Health:
+    """Ask the tool whether these settings work.
+
+    :raises SourceError: when the connector could not even begin to say.
+    """
+
+    async def ask() -> Health:
+        instance = _build(connector, config)
+        try:
+            return await asyncio.wait_for(instance.check(), CHECK_SECONDS)
+        except TimeoutError:
+            raise SourceError(
+                _("The tool did not answer within %(seconds)d seconds.") % {"seconds": CHECK_SECONDS}
+            ) from None
+        finally:
+            await close_connector(instance)
+
+    return asyncio.run(ask())
+
+
+def check_connection(*, connection: Connection) -> Health:
+    """Test a stored connection and remember the outcome."""
+    health = check_config(connector=connection.connector, config=config_of(connection))
+    Connection.objects.filter(pk=connection.pk).update(
+        checked_at=timezone.now(), check_result=[asdict(check) for check in health.checks]
+    )
+    return health
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """One record and what it would become.
+
+    :ivar becomes: the entity or activity in words; empty when it is refused.
+    """
+
+    resource: str
+    type: str
+    external_id: str
+    name: str
+    becomes: str
+    is_known: bool
+    reason: str = ""
+
+
+def preview_config(*, connector: str, config: ConnectionConfig, namespace: str = "default") -> list[Previewed]:
+    """The first records that these settings bring, and what they would become. Writes nothing.
+
+    :raises SourceError: when the tool cannot be read.
+    """
+
+    async def read() -> list[tuple[str, Record | Refused]]:
+        instance = _build(connector, config)
+        found: list[tuple[str, Record | Refused]] = []
+        try:
+            async with asyncio.timeout(PREVIEW_SECONDS):
+                for spec in instance.resources():
+                    count = 0
+                    method = getattr(instance, spec.method)
+                    stream = method(None) if spec.incremental else method()
+                    if not inspect.isasyncgen(stream):
+                        continue
+                    async for item in stream:
+                        if isinstance(item, (Record, Refused)):
+                            found.append((spec.name, item))
+                            count += 1
+                        if count >= PREVIEW_RECORDS:
+                            break
+                    await stream.aclose()
+        except TimeoutError:
+            if not found:
+                raise SourceError(
+                    _("The tool sent nothing within %(seconds)d seconds.") % {"seconds": PREVIEW_SECONDS}
+                ) from None
+        finally:
+            await close_connector(instance)
+        return found
+
+    context = Context(connection="preview", connector=connector, namespace=namespace, read_at=timezone.now())
+    return [_previewed(resource, item, context) for resource, item in asyncio.run(read())]
+
+
+def _previewed(resource: str, item: Record | Refused, context: Context) -> Previewed:
+    if isinstance(item, Refused):
+        return Previewed(resource, "", item.external_id, item.place or item.external_id, "", False, item.reason)
+    name = getattr(item, "name", "") or getattr(item, "title", "") or item.external_id
+    try:
+        if isinstance(item, ActivityRecord):
+            activity = map_activity(item, context)
+            words = _("%(type)s %(title)s %(status)s") % {
+                "type": activity.type,
+                "title": activity.title or activity.version or activity.number,
+                "status": activity.status,
+            }
+            return Previewed(resource, item.type, item.external_id, name, words.strip(), False)
+        claim = map_entity(item, context)
+    except RecordRefused as error:
+        return Previewed(resource, item.type, item.external_id, name, "", False, error.message)
+    ref = claim.declared_ref()
+    known = bool(ref) and Entity.objects.filter(ref=ref, deleted_at=None).exists()
+    return Previewed(resource, item.type, item.external_id, name, describe(claim), known)
+
+
+# --- removing ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What goes with a connection.
+
+    :ivar entities: how many nobody else speaks of, so that they go; `amended` lose what the connection said.
+    """
+
+    claims: int
+    entities: int
+    amended: int
+    activities: int
+    runs: int
+
+
+def removal_of(connection: Connection) -> Removal:
+    """What would go. Writes nothing."""
+    mine = Claim.objects.filter(source__key__startswith=f"connection:{connection.slug}/")
+    touched = Entity.objects.filter(deleted_at=None, claims__in=mine).distinct()
+    kept = touched.filter(
+        pk__in=Claim.objects.filter(mode="assert", entity__in=touched)
+        .exclude(source__key__startswith=f"connection:{connection.slug}/")
+        .values("entity")
+    ).count()
+    total = touched.count()
+    return Removal(
+        claims=mine.count(),
+        entities=total - kept,
+        amended=kept,
+        activities=Activity.objects.filter(connection=connection.slug).count(),
+        runs=connection.runs.count(),
+    )
+
+
+def delete_connection(*, connection: Connection, by: str) -> Removal:
+    """Remove a connection and all that it brought. What people said of its entities waits for their return.
+
+    :raises Conflict: while a run is active.
+    """
+    removal = removal_of(connection)
+    with transaction.atomic():
+        locked = Connection.objects.select_for_update().get(pk=connection.pk)
+        if SyncRun.objects.active().filter(connection=locked).exists():
+            raise Conflict(_("A sync is running. Cancel it first, then remove the connection."))
+        prefix = f"connection:{locked.slug}/"
+        for source in Source.objects.filter(key__startswith=prefix):
+            ids = list(Claim.objects.filter(source=source).values_list("external_id", flat=True))
+            for start in range(0, len(ids), DROP_PAGE):
+                drop_claims(source=source, external_ids=ids[start : start + DROP_PAGE], at=timezone.now(), by=by)
+        forget_activity(connection_slug=locked.slug)
+        Problem.objects.filter(raised_by=f"connection:{locked.slug}", resolved_at=None).update(
+            resolved_at=timezone.now()
+        )
+        Source.objects.filter(key__startswith=prefix).delete()
+        forget_secrets(owner_type=OWNER, owner_uid=str(locked.uid))
+        record_audit("connection.delete", locked, changes=asdict(removal))
+        locked.delete()
+    render_dirty(at=timezone.now())
+    return removal

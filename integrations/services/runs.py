@@ -1,0 +1,217 @@
+"""Runs: requested, cancelled, decided on, queued again when a worker was lost."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from access.services.audit import record_audit
+from base.errors import Conflict
+from catalog.models import Severity
+from catalog.services import problems
+from catalog.services.render import render_dirty
+from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
+from integrations.sync import RecordWriter, remove_unseen
+from integrations.records import RECORD_TYPES
+
+logger = logging.getLogger(__name__)
+
+KEEP_RUNS = 200
+
+
+class SyncAlreadyActive(Conflict):
+    """A run of the connection is queued or running."""
+
+    code = "sync-already-active"
+
+
+@transaction.atomic
+def request_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSON, by: str = "") -> SyncRun:
+    """Queue a run of a connection.
+
+    :raises SyncAlreadyActive: if one is queued or running.
+    """
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            run = SyncRun.objects.create(connection=connection, trigger=trigger, requested_by=by, queued_at=now)
+    except IntegrityError:
+        raise SyncAlreadyActive(
+            _("%(connection)s is being synced already.") % {"connection": connection.label}
+        ) from None
+    Connection.objects.filter(pk=connection.pk).update(due_at=now + timedelta(seconds=connection.interval))
+    if trigger != SyncRun.Trigger.SCHEDULE:
+        record_audit("connection.sync", connection, changes={"run": run.pk})
+    return run
+
+
+@transaction.atomic
+def cancel_run(*, run: SyncRun) -> bool:
+    """Ask a run to stop: a queued one at once, a running one after its page.
+
+    :returns: False when it is over already.
+    """
+    now = timezone.now()
+    done = SyncRun.objects.filter(pk=run.pk, state=RunState.QUEUED).update(
+        state=RunState.CANCELLED, finished_at=now, message=_("Cancelled before it began.")
+    )
+    done = done or SyncRun.objects.filter(pk=run.pk, state=RunState.RUNNING).update(is_cancel_requested=True)
+    if done:
+        record_audit("connection.sync-cancel", run.connection, changes={"run": run.pk})
+    return bool(done)
+
+
+def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
+    """Answer the guard: keep what it held back, or remove it.
+
+    :returns: how many were removed.
+    :raises Conflict: if it was decided already, or a later run has read the resource anew.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        row = ResourceRun.objects.select_for_update().select_related("run__connection").get(pk=resource.pk)
+        if row.state != ResourceState.HELD:
+            raise Conflict(_("This was decided already."))
+        if ResourceRun.objects.filter(
+            run__connection=row.run.connection, name=row.name, run_id__gt=row.run_id
+        ).exists():
+            raise Conflict(_("A later run has read this anew; decide on that one."))
+        row.removed = remove_unseen(row, now=now, by=by) if remove else 0
+        row.state = ResourceState.COMPLETE
+        row.decision = (_("Removed by %(who)s") if remove else _("Kept by %(who)s")) % {"who": by}
+        row.save()
+        record_audit(
+            "connection.guard", row.run.connection, changes={"resource": row.name, "removed": row.removed, "run": row.run_id}
+        )
+    render_dirty(at=now)
+    return row.removed
+
+
+def restore_removed(*, connection: Connection, since: datetime, by: str) -> int:
+    """Bring back what sweeps removed since a time: undo of a sweep. Nothing is fetched.
+
+    :returns: how many records came back.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        rows = list(
+            StoredRecord.objects.select_for_update().filter(connection=connection, deleted_at__gte=since).order_by("id")
+        )
+        remap(connection=connection, rows=rows, by=by, now=now)
+        StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
+        record_audit("connection.restore", connection, changes={"records": len(rows)})
+    render_dirty(at=now)
+    return len(rows)
+
+
+def remap(*, connection: Connection, rows: list[StoredRecord], by: str, now: datetime) -> None:
+    """Map stored records again."""
+    by_resource: dict[str, list[StoredRecord]] = {}
+    for row in rows:
+        by_resource.setdefault(row.resource, []).append(row)
+    for resource, members in by_resource.items():
+        writer = RecordWriter(connection=connection, resource=resource, by=by, now=now)
+        records = [
+            RECORD_TYPES[row.type].model_validate({**row.data, "raw": row.raw, "as_of": row.as_of}) for row in members
+        ]
+        writer.remap(records)
+
+
+def schedule_due(*, now: datetime) -> list[int]:
+    """Queue the connections whose time has come.
+
+    :returns: ids of the new runs.
+    """
+    queued = []
+    with transaction.atomic():
+        due = list(
+            Connection.objects.select_for_update(skip_locked=True)
+            .filter(is_paused=False, due_at__lte=now)
+            .order_by("due_at")[:100]
+        )
+        for connection in due:
+            Connection.objects.filter(pk=connection.pk).update(due_at=now + timedelta(seconds=connection.interval))
+            if SyncRun.objects.active().filter(connection=connection).exists():
+                continue
+            run = SyncRun.objects.create(
+                connection=connection, trigger=SyncRun.Trigger.SCHEDULE, queued_at=now, not_before=None
+            )
+            queued.append(run.pk)
+    return queued
+
+
+def lost_runs(*, now: datetime) -> list[int]:
+    """Runs whose message may be lost: queued for a while, or running under a lease that ran out."""
+    stale = SyncRun.objects.leasable(now=now).filter(
+        Q(state=RunState.RUNNING) | Q(queued_at__lt=now - timedelta(seconds=10))
+    )
+    return list(stale.values_list("pk", flat=True)[:100])
+
+
+def report_runs(*, now: datetime) -> None:
+    """Failed and held connections, and refused records, as problems; mended ones are resolved."""
+    for connection in Connection.objects.all():
+        run = connection.runs.exclude(state__in=[RunState.QUEUED, RunState.RUNNING, RunState.CANCELLED]).first()
+        if run is None:
+            continue
+        subject = problems.Subject(type="connection", label=connection.label, uid=connection.uid)
+        seen = []
+        if run.state in (RunState.FAILED, RunState.PARTIAL):
+            seen.append(
+                (
+                    subject,
+                    problems.Seen(
+                        type="sync",
+                        severity=Severity.FAIL if run.state == RunState.FAILED else Severity.WARN,
+                        cause=_("%(connection)s cannot be read wholly") % {"connection": connection.label},
+                        message=run.message,
+                        remedy=_("Open the connection to see what each resource says."),
+                        detail={"connection": connection.slug, "run": run.pk, "code": run.error_code},
+                    ),
+                )
+            )
+        for resource in run.resources.filter(refused__gt=0):
+            for page in resource.pages.exclude(errors={}):
+                for external_id, error in list(page.errors.items())[:100]:
+                    seen.append(
+                        (
+                            subject,
+                            problems.Seen(
+                                type="refused-record",
+                                severity=Severity.WARN,
+                                cause=_("%(connection)s: records were refused") % {"connection": connection.label},
+                                message=error["reason"],
+                                remedy=_("Mend it where it stands; the next sync takes it in."),
+                                discriminator=f"{resource.name}/{external_id}",
+                                detail={
+                                    "connection": connection.slug,
+                                    "record": external_id,
+                                    "place": error.get("place", ""),
+                                },
+                            ),
+                        )
+                    )
+        problems.sync(
+            raised_by=f"connection:{connection.slug}",
+            seen=seen,
+            within=Q(type__in=["sync", "refused-record"]),
+            at=now,
+        )
+
+
+def forget_old_runs() -> int:
+    """Keep the newest runs of each connection.
+
+    :returns: how many went.
+    """
+    count = 0
+    for connection in Connection.objects.all():
+        old = list(connection.runs.order_by("-id").values_list("pk", flat=True)[KEEP_RUNS:])
+        count += SyncRun.objects.filter(pk__in=old).exclude(resources__state=ResourceState.HELD).delete()[0]
+    return count
+

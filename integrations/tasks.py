@@ -1,0 +1,55 @@
+"""Celery's entry points: thin, idempotent, carrying ids only. The truth is in PostgreSQL."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import shared_task
+from django.utils import timezone
+
+from integrations import sync
+from integrations.services import locations, operations, runs
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="integrations.execute_run")
+def execute_run(*, run_id: int, **_from_newer_release: Any) -> None:
+    """Do one sync run."""
+    try:
+        sync.execute_run(run_id=run_id, now=timezone.now())
+    except sync.RunNotLeasable:
+        logger.info("Sync run %s is over, not due or held by another worker.", run_id)
+        return
+    runs.report_runs(now=timezone.now())
+
+
+@shared_task(name="integrations.execute_operation")
+def execute_operation(*, operation_id: int, **_from_newer_release: Any) -> None:
+    """Do one operation on a tool."""
+    operations.execute_operation(operation_id=operation_id)
+
+
+@shared_task(name="integrations.read_location")
+def read_location(*, location_id: int, **_from_newer_release: Any) -> None:
+    """Read a catalog location again, if its files changed."""
+    locations.refresh_location(location_id=location_id, now=timezone.now())
+
+
+@shared_task(name="integrations.tick")
+def tick(**_from_newer_release: Any) -> None:
+    """Queue what is due, and what a lost worker or an emptied Redis forgot."""
+    now = timezone.now()
+    for run_id in {*runs.schedule_due(now=now), *runs.lost_runs(now=now)}:
+        execute_run.delay(run_id=run_id)
+    for operation_id in operations.due_operations(now=now):
+        execute_operation.delay(operation_id=operation_id)
+    for location_id in locations.due_locations(now=now):
+        read_location.delay(location_id=location_id)
+
+
+@shared_task(name="integrations.housekeeping")
+def housekeeping(**_from_newer_release: Any) -> None:
+    """Let go of what nobody asks for any more."""
+    runs.forget_old_runs()
