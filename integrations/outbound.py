@@ -195,7 +195,10 @@ class OutboundPolicy:
             )
         try:
             parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
+            port = parsed.port or _PORTS.get(parsed.scheme, 0)
+            if port > 65_535:
+                raise ValueError(_("a port has at most the number 65535"))
+        except (httpx.InvalidURL, ValueError) as error:
             raise Misconfigured(
                 _("%(url)s is not a web address: %(why)s") % {"url": shown, "why": error}
             ) from error
@@ -217,7 +220,7 @@ class OutboundPolicy:
             )
         ip = _literal(host)
         if ip is not None:
-            self._permitted(host, parsed.port or _PORTS[parsed.scheme], [ip])
+            self._permitted(host, port, [ip])
         elif host in _NEVER_NAMES:
             raise OutboundRefused(
                 _("%(host)s is a cloud's metadata service, which may never be reached.") % {"host": host}
@@ -232,7 +235,7 @@ class OutboundPolicy:
                 )
                 % {"host": host}
             )
-        return Target(parsed.scheme, host, parsed.port or _PORTS[parsed.scheme])
+        return Target(parsed.scheme, host, port)
 
     async def resolve(self, host: str, port: int) -> list[IPAddress]:
         """The addresses that may be used for a host: those, and no others, are to be connected to.
