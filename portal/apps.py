@@ -5,3 +5,10 @@ from django.apps import AppConfig
 
 class PortalConfig(AppConfig):
     name = "portal"
+
+    def ready(self) -> None:
+        from portal import pages
+        from portal.widgets import load_widgets
+
+        load_widgets()
+        pages.register_pages()

@@ -63,7 +63,10 @@ class FeedItem(models.Model):
     revision = models.PositiveIntegerField()
 
     class Meta:
-        indexes = [models.Index(fields=["entity_uid"], name="feed_entity")]
+        indexes = [
+            models.Index(fields=["transaction", "id"], name="feed_order"),
+            models.Index(fields=["entity_uid"], name="feed_entity"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.entity_ref}"

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from access.services.audit import record_audit
 from base.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from catalog.services.render import render_dirty
-from integrations.contract import OperationResult, OperationSpec, SourceError
+from integrations.contract import Connector, OperationResult, OperationSpec, SourceError
 from integrations.models import Connection, OperationRun, StoredRecord
 from integrations.records import RECORD_TYPES, Record
 from integrations.registry import connector
@@ -111,7 +111,8 @@ def execute_operation(*, operation_id: int) -> None:
         return
     run = OperationRun.objects.select_related("connection").get(pk=operation_id)
     try:
-        result = asyncio.run(_do(run))
+        spec, target = spec_of(run.connection, run.operation), _target(run)
+        result = asyncio.run(_do(build_connector(run.connection), spec, target, run.params))
     except SourceError as error:
         _close(run, OperationRun.State.FAILED, error.message)
         return
@@ -129,15 +130,13 @@ def execute_operation(*, operation_id: int) -> None:
     _close(run, OperationRun.State.DONE, result.message, url=result.url)
 
 
-async def _do(run: OperationRun) -> OperationResult:
-    instance = await asyncio.to_thread(build_connector, run.connection)
-    spec = spec_of(run.connection, run.operation)
-    target = await asyncio.to_thread(_target, run)
+async def _do(instance: Connector[Any], spec: OperationSpec, target: Record, params: Mapping[str, Any]) -> OperationResult:
     try:
-        params = spec.params.model_validate(run.params)
         method = getattr(instance, spec.method)
         async with asyncio.timeout(TIMEOUT):
-            return await (method(target, params) if spec.params.model_fields else method(target))
+            if not spec.params.model_fields:
+                return await method(target)
+            return await method(target, spec.params.model_validate(params))
     finally:
         await close_connector(instance)
 

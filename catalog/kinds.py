@@ -1,0 +1,134 @@
+"""The kinds and relation types in force: the stored definitions, compiled once and kept while they stand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from django.db.models import Count, Max, Sum
+from django.utils.translation import gettext as _
+
+from access.definitions import DefinitionType, register_document_type
+from base.errors import FieldError, InvalidInput
+from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
+from catalog.models import Kind, RelationType
+from catalog.services.merge import COMMON_UNIONS, Path
+
+SECONDS = 1.0
+
+
+class KindView:
+    """One kind, as ingest and pages use it.
+
+    :ivar api_version: what a document of this kind is served with when no source says.
+    :ivar title_case: the kind as documents write it.
+    """
+
+    def __init__(self, definition: KindDef) -> None:
+        self.definition = definition
+        self.name = definition.name.lower()
+        self.title_case = definition.name
+        self.api_version = definition.api_versions[0]
+        self.unions: frozenset[Path] = COMMON_UNIONS | frozenset(definition.unions)
+
+    def relations_of(self, document: dict[str, Any], namespace: str) -> list[tuple[str, str]]:
+        """The relations that the document declares: (type, target ref), in the document's order."""
+        return self.definition.relations_of(document, namespace)
+
+    def gaps(self, document: dict[str, Any]) -> list[FieldError]:
+        """What the merged document lacks of its kind's schema."""
+        return self.definition.gaps(document)
+
+
+class Kinds:
+    """All kinds and relation types."""
+
+    def __init__(self, kinds: list[Any], relations: list[tuple[str, dict[str, Any]]]) -> None:
+        self.set = KindSet(kinds)
+        self._views = {definition.name.lower(): KindView(definition) for definition in self.set}
+        self._inverse: dict[str, str] = {}
+        self._labels: dict[str, str] = {}
+        for name, spec in relations:
+            type_, inverse = spec.get("type") or name, spec["inverse"]
+            self._inverse[type_], self._inverse[inverse] = inverse, type_
+            self._labels[type_] = spec.get("label") or type_
+            self._labels[inverse] = spec.get("inverseLabel") or inverse
+
+    def by_name(self, name: str) -> KindView:
+        """A kind by its lower-case name.
+
+        :raises KeyError: if it is not defined.
+        """
+        return self._views[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._views
+
+    def __iter__(self) -> Any:
+        return iter(self._views.values())
+
+    def inverse(self, type_: str) -> str:
+        """The same relation seen from the other end."""
+        return self._inverse.get(type_, type_)
+
+    def label(self, type_: str) -> str:
+        """The relation in words."""
+        return self._labels.get(type_, type_)
+
+
+class _Current:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kinds: Kinds | None = None
+        self._stamp: Any = None
+        self._checked = 0.0
+
+    def get(self) -> Kinds:
+        with self._lock:
+            if self._kinds is None or time.monotonic() - self._checked > SECONDS:
+                stamp = [
+                    model.objects.aggregate(n=Count("id"), at=Max("updated_at"), r=Sum("revision"))
+                    for model in (Kind, RelationType)
+                ]
+                if self._kinds is None or stamp != self._stamp:
+                    self._kinds = Kinds(
+                        [(row.name, row.spec) for row in Kind.objects.order_by("id")],
+                        [(row.name, row.spec) for row in RelationType.objects.order_by("id")],
+                    )
+                    self._stamp = stamp
+                self._checked = time.monotonic()
+            return self._kinds
+
+    def forget(self) -> None:
+        with self._lock:
+            self._kinds, self._checked = None, 0.0
+
+
+_current = _Current()
+
+
+def current_kinds() -> Kinds:
+    """The kinds in force, at most a second old."""
+    return _current.get()
+
+
+def forget_kinds() -> None:
+    """Read the kinds anew: after a change in this process."""
+    _current.forget()
+
+
+def _check_relation(name: str, spec: Any) -> Any:
+    wanted = {"type", "inverse", "label", "inverseLabel"}
+    if not isinstance(spec, dict) or not isinstance(spec.get("inverse"), str) or not set(spec) <= wanted:
+        raise InvalidInput(
+            _("The relation type “%(name)s” needs a spec with type, inverse, label and inverseLabel.") % {"name": name}
+        )
+    return spec
+
+
+def register_kinds() -> None:
+    """Make kinds and relation types known as pack documents."""
+    register_document_type(DefinitionType(kind="RelationType", model=RelationType, check=_check_relation))
+    register_document_type(DefinitionType(kind="KindDefinition", model=Kind, check=check_kind_definition))
+

@@ -1,0 +1,109 @@
+"""What a grant's scope means for the rows of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db.models import Q
+from django.utils import timezone
+
+from access.models import ScopeType, User
+from access.permissions import Scopes, everywhere, register_scope
+from catalog.models import (
+    Activity,
+    Claim,
+    Entity,
+    FeedItem,
+    Kind,
+    Problem,
+    Relation,
+    RelationType,
+    Revision,
+    Tie,
+    Transition,
+)
+from catalog.query.compile import compile_query
+from catalog.query.mine import register_own_refs
+
+
+def entities_within(scopes: Scopes) -> Q:
+    """The condition on entities: in one of the namespaces, or found by one of the queries."""
+    namespaces = [scope.text.lower() for scope in scopes if scope.type == ScopeType.NAMESPACE]
+    condition = Q(namespace__in=namespaces)
+    for scope in scopes:
+        if scope.type == ScopeType.QUERY:
+            condition |= compile_query(scope.text, now=timezone.now())
+    return condition
+
+
+def _labelled_within(uid: str) -> Callable[[Scopes], Q]:
+    """The condition on rows that name their entity by uid and namespace and hold no foreign key."""
+
+    def condition(scopes: Scopes) -> Q:
+        namespaces = [scope.text.lower() for scope in scopes if scope.type == ScopeType.NAMESPACE]
+        found = Q(namespace__in=namespaces)
+        if any(scope.type == ScopeType.QUERY for scope in scopes):
+            found |= Q(**{f"{uid}__in": Entity.objects.filter(entities_within(scopes)).values("uid")})
+        return found
+
+    return condition
+
+
+def _through(*fields: str) -> Callable[[Scopes], Q]:
+    """The condition on rows all of whose ends must lie within."""
+
+    def condition(scopes: Scopes) -> Q:
+        within = Entity.objects.filter(entities_within(scopes)).values("pk")
+        found = Q()
+        for field in fields:
+            found &= Q(**{f"{field}__in": within})
+        return found
+
+    return condition
+
+
+def _transitions_within(scopes: Scopes) -> Q:
+    condition = _labelled_within("subject_uid")
+    return Q(activity__in=Activity.objects.filter(condition(scopes)).values("pk"))
+
+
+def own_refs_of(viewer: object) -> set[str]:
+    """The person's own entity, their groups, and the groups above those: what `@me` stands for."""
+    if not isinstance(viewer, User) or viewer.entity_uid is None:
+        return set()
+    person = Entity.objects.filter(uid=viewer.entity_uid, deleted_at=None).first()
+    if person is None:
+        return set()
+    refs = {person.ref}
+    ids = {person.pk}
+    for _depth in range(10):
+        up = set(
+            Relation.objects.filter(source_id__in=ids, type__in=["memberOf", "childOf"])
+            .exclude(target=None)
+            .values_list("target_id", "target__ref")
+        ) | set(
+            Relation.objects.filter(target_id__in=ids, type__in=["hasMember", "parentOf"]).values_list(
+                "source_id", "source__ref"
+            )
+        )
+        ids = {pk for pk, ref in up if ref not in refs}
+        if not ids:
+            break
+        refs |= {ref for _pk, ref in up}
+    return refs
+
+
+def register() -> None:
+    """Tell the permission pair and the query language what they need of the catalog."""
+    register_scope(Entity, entities_within)
+    for model in (Kind, RelationType):
+        register_scope(model, everywhere)
+    register_scope(Activity, _labelled_within("subject_uid"))
+    register_scope(Problem, _labelled_within("subject_uid"))
+    register_scope(Revision, _labelled_within("entity_uid"))
+    register_scope(FeedItem, _labelled_within("entity_uid"))
+    register_scope(Tie, _through("source", "target"))
+    register_scope(Relation, _through("source", "target"))
+    register_scope(Claim, _through("entity"))
+    register_scope(Transition, _transitions_within)
+    register_own_refs(own_refs_of)

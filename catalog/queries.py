@@ -1,0 +1,373 @@
+"""Everything that reads the catalog: for a viewer, so that what may not be seen is not there."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.db import connection
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from access.permissions import visible
+from base.errors import NotFound
+from catalog.kinds import current_kinds
+from catalog.models import (
+    Activity,
+    Alias,
+    Claim,
+    Entity,
+    FeedItem,
+    Problem,
+    Relation,
+    Revision,
+    Served,
+    Tie,
+    TieState,
+)
+from catalog.query.compile import compile_query
+from catalog.services.ingest import claims_of
+from catalog.services.merge import Said, provenance
+from catalog.services.render import reach_of
+
+
+def list_entities(viewer: Any) -> QuerySet[Entity]:
+    """The living entities that the viewer may see."""
+    return visible(viewer, Entity.objects.filter(deleted_at=None))
+
+
+def search_entities(viewer: Any, text: str, *, now: datetime | None = None) -> QuerySet[Entity]:
+    """The entities that a query finds for the viewer: the same in lists, API, widgets.
+
+    :raises QueryError: where the query is wrong.
+    """
+    return list_entities(viewer).filter(compile_query(text, viewer=viewer, now=now or timezone.now()))
+
+
+def get_entity(viewer: Any, *, namespace: str = "", kind: str = "", name: str = "", uid: str = "") -> Entity:
+    """One entity by its names or its uid; an old name leads to it too.
+
+    :raises NotFound: if there is none that the viewer may see.
+    """
+    rows = visible(viewer, Entity.objects.filter(deleted_at=None))
+    if uid:
+        try:
+            found = rows.filter(uid=uuid.UUID(uid)).first()
+        except ValueError:
+            found = None
+        label = uid
+    else:
+        label = f"{kind}:{namespace}/{name}".lower()
+        found = rows.filter(ref=label).first()
+        if found is None and (alias := Alias.objects.filter(ref=label).first()) is not None:
+            found = rows.filter(pk=alias.entity_id).first()
+    if found is None:
+        raise NotFound(_("There is no %(ref)s here, or you may not see it.") % {"ref": label})
+    return found
+
+
+def near_names(viewer: Any, *, kind: str, name: str, limit: int = 5) -> list[Entity]:
+    """Entities whose names are like one that was not found."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('pg_trgm.similarity_threshold', '0.3', true)")
+    return list(
+        list_entities(viewer).filter(name__trigram_similar=name.lower()).order_by("name")[:limit]
+    ) or list(list_entities(viewer).filter(kind=kind.lower()).order_by("name")[:0])
+
+
+# --- documents --------------------------------------------------------------------------------------------
+
+
+def documents(viewer: Any, entities: Iterable[Entity]) -> dict[int, dict[str, Any]]:
+    """Whole documents with the relations that the viewer may see, by entity id."""
+    found: dict[int, dict[str, Any]] = {}
+    relations: dict[int, list[dict[str, str]]] = {}
+    for entity_id, document, text in Served.objects.filter(entity__in=[e.pk for e in entities]).values_list(
+        "entity_id", "document", "relations"
+    ):
+        found[entity_id] = orjson.loads(document)
+        relations[entity_id] = orjson.loads(text)
+    refs = {item["targetRef"] for items in relations.values() for item in items}
+    hidden = hidden_refs(viewer, refs)
+    for entity_id, document in found.items():
+        document["relations"] = [item for item in relations[entity_id] if item["targetRef"] not in hidden]
+    return found
+
+
+def hidden_refs(viewer: Any, refs: Iterable[str]) -> set[str]:
+    """Those of some refs that belong to entities which the viewer may not see. Missing ones are not hidden."""
+    wanted = set(refs)
+    if not wanted:
+        return set()
+    seen = visible(viewer, Entity.objects.filter(deleted_at=None, ref__in=wanted))
+    if seen.query.where == Entity.objects.filter(deleted_at=None, ref__in=wanted).query.where:
+        return set()  # the viewer may see everything
+    there = set(Entity.objects.filter(deleted_at=None, ref__in=wanted).values_list("ref", flat=True))
+    return there - set(seen.values_list("ref", flat=True))
+
+
+# --- relations and ties -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One relation or tie of an entity, from its side.
+
+    :ivar type: as it reads from here: `dependsOn`, `ownerOf`.
+    :ivar is_outgoing: whether it is this entity that names the other.
+    :ivar entity: the other end; None when it does not exist.
+    :ivar tie: the tie, when it is one.
+    """
+
+    type: str
+    label: str
+    ref: str
+    is_outgoing: bool
+    entity: Entity | None
+    tie: Tie | None = None
+
+
+_LIGHT = ("id", "uid", "ref", "kind", "namespace", "name", "title", "type", "owner", "last_run", "description")
+
+
+def neighbours(viewer: Any, entity: Entity) -> list[Neighbour]:
+    """All relations and ties of an entity whose other end the viewer may see, or that is missing."""
+    kinds = current_kinds()
+    rows: list[tuple[str, str, bool, int | None, Tie | None]] = []
+    for type_, ref, target_id in Relation.objects.filter(source=entity).values_list("type", "target_ref", "target_id"):
+        rows.append((type_, ref, True, target_id, None))
+    for type_, source_id in Relation.objects.filter(target=entity).values_list("type", "source_id"):
+        rows.append((kinds.inverse(type_), "", False, source_id, None))
+    for tie in Tie.objects.exclude(state=TieState.FORBIDDEN).filter(Q(source=entity) | Q(target=entity)):
+        if tie.source_id == entity.pk:
+            rows.append((tie.type, "", True, tie.target_id, tie))
+        else:
+            rows.append((kinds.inverse(tie.type), "", False, tie.source_id, tie))
+    ids = {other for _type, _ref, _out, other, _tie in rows if other}
+    others = {e.pk: e for e in list_entities(viewer).filter(pk__in=ids).only(*_LIGHT)}
+    found = []
+    for type_, ref, outgoing, other_id, found_tie in rows:
+        other = others.get(other_id) if other_id else None
+        if other_id and other is None:
+            continue  # not for this viewer
+        found.append(
+            Neighbour(type_, kinds.label(type_), other.ref if other else ref, outgoing, other, found_tie)
+        )
+    return sorted(found, key=lambda n: (n.type, n.ref))
+
+
+@dataclass(frozen=True, slots=True)
+class TieEvidence:
+    """Why two entities are tied: the key and what each side's source said."""
+
+    tie: Tie
+    key: str
+    sides: list[dict[str, Any]]
+
+
+def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
+    """The evidence of a tie.
+
+    :raises NotFound: if there is no such tie for the viewer.
+    """
+    tie = visible(viewer, Tie.objects.select_related("source", "target")).filter(pk=tie_id).first()
+    if tie is None:
+        raise NotFound(_("There is no such tie."))
+    sides = []
+    for end in (tie.source, tie.target):
+        claims = Claim.objects.filter(entity=end).select_related("source")
+        if tie.key:
+            claims = claims.filter(keys__key=tie.key).distinct()
+        for claim in claims.order_by("rank", "id")[:5]:
+            sides.append(
+                {
+                    "entity": end,
+                    "source": claim.source,
+                    "external_id": claim.external_id,
+                    "place": claim.place,
+                    "as_of": claim.as_of,
+                    "document": claim.document,
+                    "is_key": claim.keys.filter(key=tie.key, is_identity=True).exists() if tie.key else False,
+                }
+            )
+    return TieEvidence(tie, tie.key, sides)
+
+
+# --- provenance -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSource:
+    """Who says a field's value, and who says otherwise.
+
+    :ivar losing: {"source", "value"} of claims that lost.
+    """
+
+    path: str
+    value: Any
+    claim: Claim
+    losing: list[dict[str, Any]] = field(default_factory=list)
+
+
+def provenance_of(entity: Entity) -> dict[str, FieldSource]:
+    """Every field of an entity by its dotted path, with who says it. One query."""
+    claims = {claim.pk: claim for claim in claims_of(entity)}
+    said = [
+        Said(claim.pk, claim.rank, claim.source_id, claim.document)
+        for claim in claims.values()
+        if not claim.is_shadowed
+    ]
+    found = {}
+    for path, voices in provenance(said).items():
+        first = voices[0]
+        losing = [
+            {"source": claims[v.claim_id].source, "value": v.value, "claim": claims[v.claim_id]}
+            for v in voices[1:]
+            if v.value != first.value
+        ]
+        found[".".join(path)] = FieldSource(".".join(path), first.value, claims[first.claim_id], losing)
+    return found
+
+
+# --- activity ---------------------------------------------------------------------------------------------
+
+
+def list_activity(viewer: Any) -> QuerySet[Activity]:
+    """All activity that the viewer may see, newest first; the tool's own payload is left out."""
+    return visible(viewer, Activity.objects.all()).defer("raw").order_by("-at", "-id")
+
+
+def activity_of(viewer: Any, entity: Entity, *, types: Iterable[str] = ()) -> QuerySet[Activity]:
+    """What happened to an entity and to what is tied to it, newest first."""
+    rows = list_activity(viewer).filter(subject_uid__in=[uid for uid, _shared in reach(entity)])
+    wanted = list(types)
+    return rows.filter(type__in=wanted) if wanted else rows
+
+
+def reach(entity: Entity) -> list[tuple[uuid.UUID, bool]]:
+    """Whose activity shows on an entity, and whether it is shared with others."""
+    return reach_of({entity.pk}).get(entity.pk, [(entity.uid, False)])
+
+
+def delivered_types() -> set[str]:
+    """Record types of activity that some connection has delivered."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH RECURSIVE t AS (
+                (SELECT type FROM catalog_activity ORDER BY type LIMIT 1)
+                UNION ALL
+                SELECT (SELECT type FROM catalog_activity a WHERE a.type > t.type ORDER BY type LIMIT 1)
+                FROM t WHERE t.type IS NOT NULL
+            )
+            SELECT type FROM t WHERE type IS NOT NULL
+            """
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def runs_per_day(viewer: Any, uids: Iterable[uuid.UUID], *, days: int, now: datetime) -> list[tuple[Any, int, int]]:
+    """Finished runs of some subjects by day: (day, not failed, failed), oldest first, days without runs included."""
+    start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    rows = (
+        visible(viewer, Activity.objects.filter(subject_uid__in=list(uids), type="run", at__gte=start))
+        .exclude(status__in=["queued", "running"])
+        .values("at__date")
+        .annotate(total=Count("id"), failed=Count("id", filter=Q(status="failed")))
+    )
+    by_day = {row["at__date"]: (row["total"] - row["failed"], row["failed"]) for row in rows}
+    found = []
+    for offset in range(days):
+        day = (start + timedelta(days=offset)).date()
+        good, bad = by_day.get(day, (0, 0))
+        found.append((day, good, bad))
+    return found
+
+
+# --- history and problems ---------------------------------------------------------------------------------
+
+
+def revisions(viewer: Any, entity: Entity) -> QuerySet[Revision]:
+    """An entity's history, newest first."""
+    return visible(viewer, Revision.objects.filter(entity_uid=entity.uid)).order_by("-number")
+
+
+def recent_changes(viewer: Any) -> QuerySet[Revision]:
+    """What changed in the catalog lately."""
+    return visible(viewer, Revision.objects.all()).order_by("-id")
+
+
+def open_problems(viewer: Any, *, now: datetime | None = None) -> QuerySet[Problem]:
+    """Problems that nobody mended or put off, worst and oldest first."""
+    moment = now or timezone.now()
+    return (
+        visible(viewer, Problem.objects.filter(resolved_at=None))
+        .filter(Q(snoozed_until=None) | Q(snoozed_until__lt=moment))
+        .order_by("severity", "first_seen_at", "id")
+    )
+
+
+def problems_by_cause(viewer: Any, *, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Open problems grouped by type and cause, the worst and widest first."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for problem in open_problems(viewer, now=now)[:5_000]:
+        group = groups.setdefault(
+            (problem.type, problem.cause),
+            {
+                "type": problem.type,
+                "cause": problem.cause,
+                "severity": problem.severity,
+                "remedy": problem.remedy,
+                "since": problem.first_seen_at,
+                "problems": [],
+            },
+        )
+        group["problems"].append(problem)
+        group["since"] = min(group["since"], problem.first_seen_at)
+    return sorted(groups.values(), key=lambda g: (g["severity"] != "fail", -len(g["problems"])))
+
+
+def counts_by_kind(viewer: Any) -> dict[str, int]:
+    """How many entities of each kind the viewer may see."""
+    rows = list_entities(viewer).values("kind").annotate(n=Count("id")).order_by("kind")
+    return {row["kind"]: row["n"] for row in rows}
+
+
+def titles_of(viewer: Any, refs: Iterable[str]) -> dict[str, Entity]:
+    """The entities behind some refs, light, for chips."""
+    wanted = {ref for ref in refs if ref}
+    if not wanted:
+        return {}
+    return {entity.ref: entity for entity in list_entities(viewer).filter(ref__in=wanted).only(*_LIGHT)}
+
+
+def titles_by_uid(viewer: Any, uids: Iterable[uuid.UUID | None]) -> dict[uuid.UUID, Entity]:
+    """The entities behind some uids, light, for chips."""
+    wanted = {uid for uid in uids if uid}
+    if not wanted:
+        return {}
+    return {entity.uid: entity for entity in list_entities(viewer).filter(uid__in=wanted).only(*_LIGHT)}
+
+
+# --- feed -------------------------------------------------------------------------------------------------
+
+
+def feed_since(viewer: Any, *, position: tuple[int, int], limit: int) -> list[FeedItem]:
+    """The catalog's changes after a position (transaction, id), in that order, each at least once.
+
+    Only transactions older than every running one are read, so that one which commits late is not skipped.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        (horizon,) = cursor.fetchone()
+    transaction, last = position
+    rows = visible(viewer, FeedItem.objects.filter(transaction__lt=horizon)).filter(
+        Q(transaction__gt=transaction) | Q(transaction=transaction, id__gt=last)
+    )
+    return list(rows.order_by("transaction", "id")[:limit])

@@ -1,0 +1,168 @@
+"""Everything that reads connections and runs, for a viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils.translation import gettext as _
+
+from access.permissions import visible
+from base.errors import NotFound
+from integrations.models import (
+    Connection,
+    RecordOutcome,
+    ResourceRun,
+    ResourceState,
+    RunState,
+    SeenPage,
+    StoredRecord,
+    SyncRun,
+)
+
+STALE_AFTER = 3  # intervals
+
+
+def list_connections(viewer: Any) -> QuerySet[Connection]:
+    """Connections with the state of their last run."""
+    last = SyncRun.objects.filter(connection=OuterRef("pk")).order_by("-id")
+    over = last.exclude(state__in=[RunState.QUEUED, RunState.RUNNING])
+    return visible(viewer, Connection.objects.all()).annotate(
+        last_state=Subquery(last.values("state")[:1]),
+        last_message=Subquery(over.values("message")[:1]),
+        over_state=Subquery(over.values("state")[:1]),
+        over_at=Subquery(over.values("finished_at")[:1]),
+        good_at=Subquery(over.filter(state=RunState.SYNCED).values("finished_at")[:1]),
+        last_run=Subquery(last.values("pk")[:1]),
+    )
+
+
+def get_connection(viewer: Any, slug: str) -> Connection:
+    """One connection by its slug.
+
+    :raises NotFound: if the viewer may see none of this name.
+    """
+    found = list_connections(viewer).filter(slug=slug).first()
+    if found is None:
+        raise NotFound(_("There is no connection %(slug)s here.") % {"slug": slug})
+    return found
+
+
+def is_stale(connection: Any, *, now: datetime) -> bool:
+    """Whether the last good run is older than three intervals; `connection` comes from `list_connections`."""
+    if connection.good_at is None:
+        return False
+    return now - connection.good_at > timedelta(seconds=STALE_AFTER * connection.interval)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncHealth:
+    """All connections in a line.
+
+    :ivar level: ok, warn, fail or run.
+    """
+
+    level: str
+    running: str
+    done: int
+    expected: int | None
+    failing: int
+    total: int
+
+
+def sync_health(viewer: Any) -> SyncHealth | None:
+    """How syncing is: for the shell, one query. None without connections."""
+    rows = list(list_connections(viewer).values("pk", "label", "last_state", "over_state", "last_run"))
+    if not rows:
+        return None
+    running = [row for row in rows if row["last_state"] in (RunState.QUEUED, RunState.RUNNING)]
+    failing = [row for row in rows if row["over_state"] == RunState.FAILED]
+    partial = [row for row in rows if row["over_state"] == RunState.PARTIAL]
+    level = "fail" if failing else "warn" if partial else "run" if running else "ok"
+    label, done, expected = "", 0, None
+    if running:
+        label = running[0]["label"]
+        resource = ResourceRun.objects.filter(run_id=running[0]["last_run"], state=ResourceState.READING).first()
+        if resource is not None:
+            done, expected = resource.listed, resource.expected
+    return SyncHealth(level, label, done, expected, len(failing) + len(partial), len(rows))
+
+
+def get_run(viewer: Any, run_id: int) -> SyncRun:
+    """One run with its connection and resources.
+
+    :raises NotFound: if the viewer may see none of this number.
+    """
+    found = (
+        visible(viewer, SyncRun.objects.select_related("connection").prefetch_related("resources"))
+        .filter(pk=run_id)
+        .first()
+    )
+    if found is None:
+        raise NotFound(_("There is no run %(id)d here.") % {"id": run_id})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRecord:
+    """One record of a run's list."""
+
+    external_id: str
+    outcome: str
+    reason: str
+    place: str
+    stored: StoredRecord | None
+
+
+def records_of(resource: ResourceRun, *, outcome: str = "", offset: int = 0, limit: int = 100) -> tuple[list[SeenRecord], int]:
+    """The records behind one of a resource's numbers, and how many there are.
+
+    :param outcome: new, changed, unchanged, skipped or refused; empty for all that was listed.
+    """
+    wanted = RecordOutcome[outcome.upper()] if outcome else None
+    found: list[tuple[str, int, dict[str, str]]] = []
+    total = 0
+    for page in SeenPage.objects.filter(resource=resource).order_by("number").iterator():
+        for external_id, code in zip(page.ids, page.outcomes, strict=True):
+            if wanted is not None and code != wanted:
+                continue
+            if offset <= total < offset + limit:
+                found.append((external_id, code, page.errors.get(external_id, {})))
+            total += 1
+    stored = {
+        row.external_id: row
+        for row in StoredRecord.objects.filter(
+            connection_id=resource.run.connection_id,
+            resource=resource.name,
+            external_id__in=[external_id for external_id, _code, _error in found],
+        ).defer("raw")
+    }
+    return [
+        SeenRecord(
+            external_id,
+            RecordOutcome(code).name.lower(),
+            error.get("reason", ""),
+            error.get("place", ""),
+            stored.get(external_id),
+        )
+        for external_id, code, error in found
+    ], total
+
+
+def held_resources(viewer: Any) -> list[ResourceRun]:
+    """What the guard holds and nobody has decided, in the newest run of each connection."""
+    rows = visible(
+        viewer, ResourceRun.objects.filter(state=ResourceState.HELD).select_related("run__connection")
+    ).order_by("-run_id")
+    newest: dict[tuple[int, str], ResourceRun] = {}
+    for row in rows:
+        newest.setdefault((row.run.connection_id, row.name), row)
+    return [
+        row
+        for row in newest.values()
+        if not ResourceRun.objects.filter(
+            run__connection=row.run.connection, name=row.name, run_id__gt=row.run_id, state=ResourceState.COMPLETE
+        ).exists()
+    ]

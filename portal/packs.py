@@ -1,0 +1,136 @@
+"""Packs: folders of YAML that bring kinds, pages, roles. Read, checked, applied in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from access.definitions import document_types
+from access.services.audit import Subject, record_audit
+from base.errors import DomainError, FieldError, InvalidInput
+from base.safe_yaml import parse_documents
+
+FORMAT = "portico/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class PackDocument:
+    """One definition of a pack."""
+
+    pack: str
+    kind: str
+    name: str
+    spec: Any
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What applying one document does: create, change or leave."""
+
+    document: PackDocument
+    action: str
+
+
+def read_pack(folder: Path) -> list[PackDocument]:
+    """All definitions of a pack, checked.
+
+    :raises InvalidInput: naming file, document and place of each fault.
+    """
+    documents: list[PackDocument] = []
+    errors: list[FieldError] = []
+    if not folder.is_dir():
+        raise InvalidInput(_("The pack %(folder)s is no folder.") % {"folder": folder})
+    types = document_types()
+    for path in sorted(folder.rglob("*.y*ml")):
+        name = str(path.relative_to(folder))
+        for parsed in parse_documents(path.read_text(), name=name):
+            place = f"{name}, document {parsed.number}"
+            if parsed.error is not None:
+                errors.append(FieldError(path=place, message=str(parsed.error)))
+                continue
+            data = parsed.data
+            fault = _envelope_fault(data, types)
+            if fault:
+                errors.append(FieldError(path=place, message=fault))
+                continue
+            document = PackDocument(folder.name, data["kind"], data["metadata"]["name"], data.get("spec"), place)
+            try:
+                types[document.kind].validate(document.name, document.spec)
+            except DomainError as error:
+                details = error.errors or [FieldError(path="", message=error.message)]
+                errors += [FieldError(path=f"{place}{item.path}", message=item.message) for item in details]
+                continue
+            documents.append(document)
+    if errors:
+        raise InvalidInput(
+            _("The pack %(pack)s was not applied: %(count)d of its documents are wrong.")
+            % {"pack": folder.name, "count": len({error.path.split('/')[0] for error in errors})},
+            errors=errors,
+        )
+    order = list(types)
+    return sorted(documents, key=lambda document: order.index(document.kind))
+
+
+def _envelope_fault(data: Any, types: dict[str, Any]) -> str:
+    if not isinstance(data, dict):
+        return _("Expected an object with apiVersion, kind, metadata and spec.")
+    if data.get("apiVersion") != FORMAT:
+        return _("apiVersion must be %(expected)s, but is %(got)s.") % {"expected": FORMAT, "got": data.get("apiVersion")}
+    if data.get("kind") not in types:
+        return _("kind must be one of %(kinds)s, but is %(got)s.") % {"kinds": ", ".join(types), "got": data.get("kind")}
+    metadata = data.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        return _("metadata.name is missing.")
+    return ""
+
+
+def plan(documents: list[PackDocument]) -> list[Step]:
+    """What applying would do. Writes nothing."""
+    types = document_types()
+    steps = []
+    for document in documents:
+        kind = types[document.kind]
+        now = kind.current(document.name)
+        wanted = kind.validate(document.name, document.spec)
+        action = "create" if now is None else "leave" if now == wanted else "change"
+        steps.append(Step(document, action))
+    return steps
+
+
+def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]:
+    """Apply a pack wholly or not at all.
+
+    :param keep_edits: leave what people composed on top; only the pristine copies are renewed.
+    :raises InvalidInput: when something of it is wrong; nothing is applied then.
+    """
+    documents = read_pack(folder)
+    types = document_types()
+    steps = plan(documents)
+    with transaction.atomic():
+        changed = False
+        for document in documents:
+            change = types[document.kind].apply(
+                document.name, document.spec, pack=document.pack, by=by, keep_edits=keep_edits
+            )
+            changed = changed or change is not None
+        if changed:
+            record_audit(
+                "pack.apply",
+                Subject("pack", folder.name, folder.name),
+                changes={
+                    "created": [s.document.name for s in steps if s.action == "create"],
+                    "changed": [s.document.name for s in steps if s.action == "change"],
+                },
+            )
+    return steps
+
+
+def installed_packs() -> list[Path]:
+    """The folders that a start applies, in order: the core first."""
+    return [settings.BASE_DIR / "packs" / "core", *settings.PORTICO_PACKS]

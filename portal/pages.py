@@ -1,0 +1,265 @@
+"""Pages: definitions of widgets in a grid, checked at the door and served with a fallback.
+
+A page definition is a pack document of kind `Page`. What is stored has been checked; if a row is damaged all the
+same, the shipped definition is served in its place, with a notice.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from django.conf import settings
+from django.db.models import Max
+from django.utils.translation import gettext as _
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from access.definitions import DefinitionType, register_document_type
+from base.errors import FieldError, InvalidInput, NotFound
+from base.expressions import ExpressionError, compile_expression
+from base.safe_yaml import parse_documents
+from portal.models import Page
+from portal.widgets import Placed, widget_types
+
+logger = logging.getLogger(__name__)
+
+Slot = Literal["home", "list", "entity", "activity", "problems", "dashboard"]
+ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+CORE = Path("packs/core/pages")
+
+
+class WidgetSpec(BaseModel):
+    """A placed widget.
+
+    :ivar id: stable within the page.
+    :ivar width: of 12 columns; under 1024 px numbers take half the row, everything else the whole.
+    :ivar only_if: an expression over `entity` and `viewer`; empty for always.
+    :ivar deferred: load it after the page.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    id: str
+    type: str = Field(max_length=63)
+    version: int = 1
+    title: str = Field("", max_length=100)
+    width: int = Field(12, ge=1, le=12)
+    aside: bool = False
+    only_if: str = Field("", alias="onlyIf", max_length=4_000)
+    deferred: bool = False
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("id")
+    @classmethod
+    def _id(cls, value: str) -> str:
+        if not ID.match(value):
+            raise ValueError("lower-case letters, digits and hyphens, at most 63 characters")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> WidgetSpec:
+        kind = widget_types().get(self.type)
+        if kind is not None:  # an unknown one stays, as a placeholder: its plugin may come back
+            kind.Config.model_validate(self.config)
+        if self.only_if:
+            try:
+                compile_expression(self.only_if, variables=["entity", "viewer"])
+            except ExpressionError as error:
+                raise ValueError(f"onlyIf: {error.message}") from error
+        return self
+
+
+class TabSpec(BaseModel):
+    """One tab of a page; a page without tabs has one, unnamed."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    name: str = "overview"
+    label: str = Field("", max_length=60)
+    only_if: str = Field("", alias="onlyIf", max_length=4_000)
+    widgets: list[WidgetSpec] = Field(min_length=1, max_length=60)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not ID.match(value):
+            raise ValueError("lower-case letters, digits and hyphens, at most 63 characters")
+        return value
+
+
+class PageSpec(BaseModel):
+    """What a page shows.
+
+    :ivar slot: which page of the portal it is.
+    :ivar kinds: for lists and entity pages: the kinds it is for, in lower case; empty for all others.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    slot: Slot
+    title: str = Field("", max_length=100)
+    description: str = Field("", max_length=500)
+    kinds: list[str] = Field(default_factory=list, max_length=100)
+    tabs: list[TabSpec] = Field(min_length=1, max_length=20)
+
+    @model_validator(mode="after")
+    def _unique(self) -> PageSpec:
+        ids = [widget.id for tab in self.tabs for widget in tab.widgets]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"these widget ids stand more than once: {', '.join(twice)}")
+        names = [tab.name for tab in self.tabs]
+        if len(set(names)) != len(names):
+            raise ValueError("two tabs have the same name")
+        return self
+
+
+def check_page(name: str, spec: Any) -> Any:
+    """A page's spec as it is stored.
+
+    :raises InvalidInput: naming each place, what was expected and what came.
+    """
+    try:
+        return PageSpec.model_validate(spec).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    except ValidationError as error:
+        raise InvalidInput(
+            _("The page “%(name)s” cannot be used.") % {"name": name},
+            errors=[
+                FieldError(path="/spec/" + "/".join(str(part) for part in item["loc"]), message=item["msg"])
+                for item in error.errors(include_url=False)
+            ],
+        ) from None
+
+
+PAGES = DefinitionType(kind="Page", model=Page, check=check_page)
+
+
+def register_pages() -> None:
+    """Make pages known as pack documents."""
+    register_document_type(PAGES)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A page as it is shown.
+
+    :ivar notice: why the shipped definition stands in, or empty.
+    """
+
+    name: str
+    spec: PageSpec
+    notice: str = ""
+
+
+class _Cache:
+    """All pages, read again when one changed; the check costs one small query a second at most."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stamp: Any = None
+        self._checked = 0.0
+        self._pages: list[Served] = []
+
+    def get(self) -> list[Served]:
+        with self._lock:
+            if time.monotonic() - self._checked > 1.0:
+                stamp = Page.objects.aggregate(at=Max("updated_at"), n=Max("id"), r=Max("revision"))
+                stamp["count"] = Page.objects.count()
+                if stamp != self._stamp:
+                    self._pages = [_served(row) for row in Page.objects.order_by("name")]
+                    self._stamp = stamp
+                self._checked = time.monotonic()
+            return self._pages
+
+    def forget(self) -> None:
+        with self._lock:
+            self._stamp, self._checked = None, 0.0
+
+
+_cache = _Cache()
+
+
+def forget_pages() -> None:
+    """Read the pages anew at the next request: after a change in this process."""
+    _cache.forget()
+
+
+def _served(row: Page) -> Served:
+    try:
+        return Served(row.name, PageSpec.model_validate(row.spec))
+    except ValidationError:
+        logger.exception("The stored page %s cannot be used; the shipped one stands in.", row.name)
+    notice = _("The page “%(name)s” is damaged, so the shipped one is shown. An administrator can restore it.") % {
+        "name": row.name
+    }
+    try:
+        return Served(row.name, PageSpec.model_validate(row.pristine), notice)
+    except ValidationError:
+        return Served(row.name, _from_file(row.name), notice)
+
+
+def _from_file(name: str) -> PageSpec:
+    """A page of the core as it lies on disk, the last resort."""
+    shipped = _shipped()
+    spec = shipped.get(name)
+    if spec is None:
+        slot = next((page.slot for page in shipped.values()), "home")
+        spec = next((page for page in shipped.values() if page.slot == slot), None)
+    if spec is None:
+        raise NotFound(_("The page “%(name)s” is damaged and none was shipped.") % {"name": name})
+    return spec
+
+
+def _shipped() -> dict[str, PageSpec]:
+    found = {}
+    for path in sorted((settings.BASE_DIR / CORE).glob("*.yaml")):
+        for document in parse_documents(path.read_text(), name=path.name):
+            data = document.data
+            found[data["metadata"]["name"]] = PageSpec.model_validate(data["spec"])
+    return found
+
+
+def page_for(slot: Slot, *, kind: str = "") -> Served:
+    """The page of a slot: for the kind if there is one, else for all kinds.
+
+    :raises NotFound: when no pack brings a page for the slot.
+    """
+    pages = [page for page in _cache.get() if page.spec.slot == slot]
+    for page in pages:
+        if kind and kind in page.spec.kinds:
+            return page
+    for page in pages:
+        if not page.spec.kinds:
+            return page
+    for name, spec in _shipped().items():
+        if spec.slot == slot and not spec.kinds:
+            return Served(name, spec)
+    raise NotFound(_("No pack brings a page for “%(slot)s”.") % {"slot": slot})
+
+
+def page_named(name: str) -> Served:
+    """A page by its name.
+
+    :raises NotFound: if there is none.
+    """
+    for page in _cache.get():
+        if page.name == name:
+            return page
+    raise NotFound(_("There is no page “%(name)s”.") % {"name": name})
+
+
+def placed(spec: WidgetSpec) -> Placed:
+    """A widget of a definition, ready to render."""
+    return Placed(
+        id=spec.id,
+        title=spec.title,
+        type=spec.type,
+        width=spec.width,
+        config=spec.config,
+        is_deferred=spec.deferred,
+    )
