@@ -1,0 +1,154 @@
+"""`bin/manage`: a management command in Portico's environment, whether `bin/up` runs or not.
+
+The command has standard output for itself; what is said beside it goes to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from _console import Console, Refusal, main
+from _home import Home, Lock
+from _processes import application_environment, fingerprint, preparing, runs_own_servers
+from _servers import Servers
+from _setup import PYTHON, ROOT, ensure
+from _supervise import dying_with_parent
+
+# These work on the code, on the schema itself, or on a database that is replaced.
+_UNPREPARED = {
+    "check",
+    "compilemessages",
+    "diffsettings",
+    "help",
+    "makemessages",
+    "makemigrations",
+    "migrate",
+}
+_UNPREPARED |= {
+    "prepare",
+    "restore",
+    "showmigrations",
+    "spectacular",
+    "sqlmigrate",
+    "version",
+    "--help",
+    "--version",
+}
+
+
+def manage() -> int:
+    """Run one command; gives its exit code."""
+    console = Console(sys.stderr)
+    ensure(console)
+    home = Home()
+    environment = application_environment(home, address=home.read_note().get("address", ""))
+    with _servers(home) as addresses:
+        environment |= addresses
+        if not _UNPREPARED.intersection(sys.argv[1:2] or ["help"]) and _is_unprepared(home, environment):
+            _prepare(home, console, environment)
+        return _run(environment)
+
+
+def _run(environment: dict[str, str]) -> int:
+    """Run the command as if it stood alone: it has the terminal, and its exit code is ours."""
+    process = subprocess.Popen(
+        [str(PYTHON), str(ROOT / "manage.py"), *sys.argv[1:]],
+        env=environment,
+        preexec_fn=dying_with_parent(signal.SIGTERM),
+    )
+    # A terminal sends Ctrl-C to the command as well, which decides what to do with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+# -- The servers ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _servers(home: Home) -> Iterator[dict[str, str]]:
+    """Have PostgreSQL and Redis at hand: those of bin/up, of another bin/manage, or started for this one.
+
+    Everybody who uses them holds the lock `users` together; the last one ends what bin/manage started.
+    """
+    if not runs_own_servers():
+        yield {}
+        return
+    users, lock = home.lock("users"), home.lock("servers")
+    users.wait(shared=True)
+    try:
+        yield _find_or_start(home, lock)
+    finally:
+        # Taken alone, nobody else uses the servers, and nobody can begin to.
+        if users.take() and lock.holder().get("command") == "bin/manage" and not lock.is_free():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(lock.holder()["pid"], signal.SIGTERM)
+            lock.wait(12)
+        users.free()
+
+
+def _find_or_start(home: Home, lock: Lock) -> dict[str, str]:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if lock.is_free():
+            _start()
+        servers = Servers(home.path, data=home.read_note().get("data"))
+        if servers.are_ready():
+            return servers.addresses
+        time.sleep(0.2)
+    raise Refusal(f"The database did not become ready within 120 s. The log is in {home.path / 'logs'}.")
+
+
+def _start() -> None:
+    """Start the process that runs the servers, and wait until they answer."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bin" / "_hold.py")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdout
+    said = process.stdout.readline().strip()
+    if said not in ("ready", "busy"):
+        raise Refusal(
+            "\n".join([said, process.stdout.read()]).strip() or "The database could not be started."
+        )
+
+
+# -- Preparing --------------------------------------------------------------------------------------------
+
+
+def _is_unprepared(home: Home, environment: dict[str, str]) -> bool:
+    """Say whether the database lacks something of this checkout's.
+
+    Under a running bin/up it is left as that has prepared it.
+    """
+    prepared, lock = home.read_note().get("prepared"), home.lock("servers")
+    if prepared and lock.holder().get("command") == "bin/up" and not lock.is_free():
+        return False
+    return prepared != fingerprint(environment)
+
+
+def _prepare(home: Home, console: Console, environment: dict[str, str]) -> None:
+    with preparing(home, environment, console) as command:
+        if not _is_unprepared(home, environment):  # another has done it meanwhile
+            return
+        console.say("  Schema and packs ...")
+        done = subprocess.run(
+            [*command, "--no-account"], env=environment, cwd=ROOT, stdout=sys.stderr, check=False
+        )
+        if done.returncode:
+            raise Refusal("The database could not be prepared; what went wrong stands above.")
+
+
+if __name__ == "__main__":
+    main(manage)

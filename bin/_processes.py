@@ -1,0 +1,113 @@
+"""Portico's own processes: their environment, their commands, and what is prepared before they start."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from _console import Console
+from _home import Home, held
+from _servers import Servers
+from _setup import PYTHON, ROOT
+from _supervise import Service, Supervisor
+
+WILDCARDS = ("0.0.0.0", "::")
+_WEB_THREADS = 4  # a worker; more only make the slowest answers slower
+
+
+def application_environment(home: Home, *, address: str) -> dict[str, str]:
+    """Give the environment in which Django runs.
+
+    :param address: the portal's public address, unless the environment has one.
+    """
+    environment = dict(os.environ)
+    environment["DJANGO_SETTINGS_MODULE"] = "portal.settings"
+    environment["PORTICO_HOME"] = str(home.path)
+    environment["PYTHONUNBUFFERED"] = "1"
+    if address:
+        environment.setdefault("PORTICO_URL", address)
+    return environment
+
+
+def runs_own_servers() -> bool:
+    """Say whether PostgreSQL or Redis is ours to run."""
+    return not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
+
+
+def start_servers(home: Home, supervisor: Supervisor) -> dict[str, str]:
+    """Start PostgreSQL and Redis where they are ours to run; gives their addresses as variables."""
+    servers = Servers(home.path, data=home.read_note().get("data"))
+    servers.start(supervisor)
+    database, redis = (servers.addresses.get(name, "") for name in ("DATABASE_URL", "REDIS_URL"))
+    home.note(data=str(servers.data), database=database, redis=redis)
+    return servers.addresses
+
+
+def fingerprint(environment: dict[str, str]) -> str:
+    """Give a digest of what a database must have been prepared with: migrations, packs, and which it is."""
+    digest = hashlib.sha256(environment.get("DATABASE_URL", "").encode())
+    for pattern in ("*/migrations/*.py", "plugins/*/migrations/*.py", "packs/**/*"):
+        for path in sorted(ROOT.glob(pattern)):
+            if path.is_file():
+                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def preparing(home: Home, environment: dict[str, str], console: Console) -> Iterator[list[str]]:
+    """Give the command that brings schema, packs and the rest up to date; one at a time may run it."""
+    with held(home.lock("prepare"), console, "another command that prepares the database"):
+        yield [str(PYTHON), "manage.py", "prepare"]
+        home.note(prepared=fingerprint(environment))
+
+
+def web_server(environment: dict[str, str], *, bind: str, port: int) -> Service:
+    """Describe the web server."""
+    command = [str(PYTHON), "-m", "granian", "--interface", "wsgi", "--no-ws", "--workers", "2"]
+    command += ["--blocking-threads", str(_WEB_THREADS), "--host", bind, "--port", str(port)]
+    command += ["--respawn-failed-workers", "--workers-kill-timeout", "3", "--log-level", "warning"]
+    variables = environment | {"PORTICO_DATABASE_POOL": str(_WEB_THREADS)}
+    if bind not in ("localhost", "127.0.0.1", "::1"):
+        variables.setdefault("PORTICO_ALLOWED_HOSTS", ",".join(_names(bind)))
+    return Service("web", [*command, "portal.wsgi:application"], variables)
+
+
+def workers(home: Home, environment: dict[str, str]) -> list[Service]:
+    """Describe the Celery workers and the one that tells them what is due."""
+    celery = [str(PYTHON), "-m", "celery", "-A", "portal.celery"]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--pool", "prefork"]
+    queues = {"sync": "sync", "tasks": "webhooks,operations,default"}
+    return [
+        *(
+            Service(
+                name,
+                [*celery, "-q", "worker", "-n", f"{name}@%h", "-Q", queue, "--concurrency", "2", *quiet],
+                environment,
+            )
+            for name, queue in queues.items()
+        ),
+        Service(
+            "beat",
+            [*celery, "-q", "beat", "--pidfile=", "-s", str(home.path / "beat"), "-l", "WARNING"],
+            environment,
+        ),
+    ]
+
+
+def _names(bind: str) -> list[str]:
+    """List the names by which this machine is asked for on an address that is not loopback."""
+    names = ["localhost", "127.0.0.1", "[::1]"]
+    if bind not in WILDCARDS:
+        return [*names, bind]
+    names.append(socket.gethostname())
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((elsewhere, 9))  # sends nothing, only picks the address to send from
+                names.append(probe.getsockname()[0])
+        except OSError:
+            continue
+    return names
