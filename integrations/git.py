@@ -15,12 +15,14 @@ import re
 import shlex
 import shutil
 import signal
+import tempfile
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -157,7 +159,7 @@ class GitClient:
         environment = await self._online(address, credentials)
         async with self._locked(folder) as lock:
             head, refs = await self._list_remote(address, environment)
-            clone = Clone(self, folder, address.shown)
+            clone = Clone(self, folder, address.shown, is_mirror=True)
             for is_last in (False, True):
                 try:
                     await self._bring_up_to_date(clone, folder, address, environment, refs, depth, lock)
@@ -267,18 +269,23 @@ class GitClient:
     async def _list_remote(
         self, address: _Address, environment: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:
-        listed = await self.run(
-            "ls-remote", "--symref", "--", address.url,
-            place=address.shown, environment=environment, seconds=self.limits.network,
-        )  # fmt: skip
+        ask = partial(self.run, "ls-remote", "--symref", "--", address.url, place=address.shown)
+        listed = await ask(environment=environment, seconds=self.limits.network)
+        if not listed and address.url.startswith("http"):
+            # To git, a sign-in page is a repository without branches. Only a true server speaks in packets.
+            with tempfile.NamedTemporaryFile() as packets:
+                traced = {**environment, "GIT_TRACE_PACKET": packets.name}
+                listed = await ask(environment=traced, seconds=self.limits.network)
+                if not packets.read():
+                    raise Misconfigured(
+                        _("%(place)s answers, but not as a Git repository does.") % {"place": address.shown}
+                    )
         head, refs = "", {}
         for line in listed.decode("utf-8", "replace").splitlines():
             value, _tab, name = line.partition("\t")
             if value.startswith("ref: "):
                 head = value.removeprefix("ref: refs/heads/") if name == "HEAD" else head
-            elif name == "HEAD" or (
-                name.startswith(("refs/heads/", "refs/tags/")) and not name.endswith("^{}")
-            ):
+            elif name == "HEAD" or (name.startswith(("refs/heads/", "refs/tags/")) and name[-3:] != "^{}"):
                 refs[name] = value
         return head, refs
 
@@ -292,6 +299,8 @@ class GitClient:
         depth: int | None,
         lock: int,
     ) -> None:
+        if (folder / _DAMAGED).exists():
+            raise _Damaged(_("The copy of %(place)s is damaged.") % {"place": address.shown})
         if not (folder / "HEAD").exists():
             await self.run(
                 "init", "--quiet", "--bare", "--initial-branch=main", "--", str(folder), place=address.shown
@@ -300,7 +309,10 @@ class GitClient:
             stale.unlink(missing_ok=True)
         is_shallow = (folder / "shallow").exists()
         wanted = {name: value for name, value in refs.items() if name != "HEAD"}
-        present = await clone.refs()
+        try:
+            present = await clone.refs()
+        except SourceError as error:
+            raise _Damaged(error.message) from error
         present.pop("HEAD", None)
         if wanted == present and not (is_shallow and depth is None):
             return
@@ -431,8 +443,9 @@ class Clone:
     :ivar place: its address, for messages.
     """
 
-    def __init__(self, client: GitClient, folder: Path, place: str) -> None:
+    def __init__(self, client: GitClient, folder: Path, place: str, *, is_mirror: bool = False) -> None:
         self._client = client
+        self._is_mirror = is_mirror
         self._folder = folder
         self._trees: dict[str, list[TreeFile]] = {}
         self.place = place
@@ -441,10 +454,20 @@ class Clone:
         self, *args: str, given: bytes = b"", limit: int | None = None, mailmap: str = "HEAD"
     ) -> bytes:
         # Of a bare repository git takes the .mailmap of a commit, else it would look for a file on the disk.
-        return await self._client.run(
+        run = self._client.run(
             "--bare", "--git-dir", str(self._folder), *args, place=self.place, given=given, limit=limit,
             environment=_configured({"mailmap.blob": f"{mailmap}:.mailmap"}),
         )  # fmt: skip
+        try:
+            return await run
+        except _Damaged:
+            self._note_damage()
+            raise
+
+    def _note_damage(self) -> None:
+        """Have a mirror fetched anew next time; another's repository is left as it is."""
+        if self._is_mirror:
+            (self._folder / _DAMAGED).touch()
 
     async def default_branch(self) -> str:
         """The branch that `HEAD` names, though it may have no commit yet; `HEAD` if it names a commit."""
@@ -528,7 +551,8 @@ class Clone:
         for file in found:
             start = at + len(f"{file.oid} blob {file.size}\n")
             if bytes(answer[at:start]) != f"{file.oid} blob {file.size}\n".encode():
-                raise SourceUnavailable(
+                self._note_damage()
+                raise _Damaged(
                     _("%(place)s lacks the content of %(path)s; its copy is damaged or partial.")
                     % {"place": self.place, "path": file.path}
                 )
@@ -603,7 +627,10 @@ class _TooMuch(Exception):
 
 
 class _Damaged(SourceUnavailable):
-    """A mirror that must be fetched anew."""
+    """Objects are missing or broken; a mirror is then fetched anew."""
+
+
+_DAMAGED = "portico-damaged"  # a file in a mirror: fetch it anew
 
 
 # What every git process gets, and nothing else of our environment: no user's or machine's configuration, no
@@ -758,7 +785,10 @@ def _rows(listed: bytes, width: int) -> list[list[str]]:
 def _tree_file(line: bytes) -> TreeFile | None:
     about, _tab, path = line.partition(b"\t")
     mode, kind, oid, size = about.decode("ascii").split()
-    return TreeFile(path.decode("utf-8", "replace"), int(size), mode, oid) if kind == "blob" else None
+    if kind != "blob":
+        return None
+    # Of a file whose content is missing the size is not known.
+    return TreeFile(path.decode("utf-8", "replace"), int(size) if size.isdecimal() else -1, mode, oid)
 
 
 def _moment(seconds: str) -> datetime:

@@ -1,13 +1,18 @@
-"""A real HTTP server on loopback that answers, or misbehaves, exactly as a test says."""
+"""Real servers on loopback: one that answers, or misbehaves, exactly as a test says, and one for Git over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import json as json_module
+import os
+import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,3 +147,139 @@ def make_answer() -> Callable[..., bytes]:
 def anyio_backend() -> str:
     """Run async tests on the loop that the portal uses."""
     return "asyncio"
+
+
+class Work:
+    """A repository to commit to, with clocks that the test sets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *args: str, **environment: str) -> str:
+        """Run git here and return what it prints."""
+        told = {
+            "PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_NAME": "Ana", "GIT_AUTHOR_EMAIL": "ana@acme.example",
+            "GIT_COMMITTER_NAME": "Ana", "GIT_COMMITTER_EMAIL": "ana@acme.example", **environment,
+        }  # fmt: skip
+        done = subprocess.run(
+            ["git", "-C", str(self.folder), *args], env=told, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def commit(
+        self,
+        files: Mapping[str, str | bytes],
+        message: str = "Change",
+        *,
+        at: str = "2026-01-02T03:04:05Z",
+        **environment: str,
+    ) -> str:
+        """Write files, commit them at a time, and return the commit."""
+        for name, content in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.git("add", "--all")
+        self.git(
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "-m",
+            message,
+            GIT_AUTHOR_DATE=at,
+            GIT_COMMITTER_DATE=at,
+            **environment,
+        )
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def make_work(tmp_path: Path) -> Callable[[str], Work]:
+    """Make a repository with a work tree in the test's folder."""
+    return lambda name="work": Work(tmp_path / name)
+
+
+@dataclass
+class GitServer:
+    """Git's own HTTP backend over a folder of repositories.
+
+    :ivar password: what `ana` must give, if anything.
+    :ivar redirect: where every request is sent instead, if anywhere.
+    :ivar requests: method, path and authorization of each request.
+    """
+
+    folder: Path
+    port: int = 0
+    password: str = ""
+    redirect: str = ""
+    status: int = 0
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    """Serve the repositories of the test's folder over HTTP."""
+    served = GitServer(tmp_path)
+    backend = Path(subprocess.check_output(["git", "--exec-path"], text=True).strip(), "git-http-backend")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path, _mark, query = self.path.partition("?")
+            authorization = self.headers.get("Authorization", "")
+            served.requests.append((self.command, path, authorization))
+            expected = "Basic " + b64encode(f"ana:{served.password}".encode()).decode()
+            if served.status:
+                self.reply(served.status, {}, b"")
+            elif served.redirect:
+                self.reply(301, {"Location": served.redirect + self.path}, b"")
+            elif served.password and authorization != expected:
+                self.reply(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"")
+            else:
+                self.run_backend(path, query)
+
+        do_POST = do_GET
+
+        def run_backend(self, path: str, query: str) -> None:
+            told = {
+                "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(served.folder), "GIT_HTTP_EXPORT_ALL": "1",
+                "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""), "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "REMOTE_ADDR": "127.0.0.1",
+                "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
+            }  # fmt: skip
+            asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            answered = subprocess.run(
+                [str(backend)], input=asked, env=told, capture_output=True, check=False
+            ).stdout
+            head, _blank, body = answered.partition(b"\r\n\r\n")
+            headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if line)
+            self.reply(int(headers.pop("Status", "200").split()[0]), headers, body)
+
+        def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        served.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()
