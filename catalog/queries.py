@@ -371,3 +371,19 @@ def feed_since(viewer: Any, *, position: tuple[int, int], limit: int) -> list[Fe
         Q(transaction__gt=transaction) | Q(transaction=transaction, id__gt=last)
     )
     return list(rows.order_by("transaction", "id")[:limit])
+
+
+def records_of_entities(entity_ids: Iterable[int], records: QuerySet[Any]) -> QuerySet[Any]:
+    """Narrow stored records (of a floor above) to those whose claims speak of some entities.
+
+    Records and claims share connection, resource and external id; the source's key joins them.
+    """
+    pairs = Claim.objects.filter(entity_id__in=list(entity_ids), source__type="connection").values_list(
+        "source__key", "external_id"
+    )
+    condition = Q(pk__in=())
+    for key, external_id in pairs:
+        slug, _slash, resource = key.removeprefix("connection:").partition("/")
+        names = Q(resource=resource) if resource != "components" else Q(type="repository")
+        condition |= names & Q(connection__slug=slug, external_id=external_id)
+    return records.filter(condition)

@@ -1,5 +1,7 @@
 """The widgets that ship. A plugin registers its own with the same `register`."""
 
+from importlib import import_module
+
 from portal.widgets.base import (
     Absent,
     NothingToShow,
@@ -20,6 +22,13 @@ __all__ = [
     "Widget",
     "WidgetConfig",
     "delivered",
+    "load_widgets",
     "register",
     "widget_types",
 ]
+
+
+def load_widgets() -> None:
+    """Make the widgets of the portal known, at start."""
+    for name in ("activity", "entity", "home", "listing", "problems"):
+        import_module(f"portal.widgets.{name}")

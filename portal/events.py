@@ -1,0 +1,129 @@
+"""Activity as rows and timeline items: the same words whatever tool it came from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from catalog.models import Activity, Entity
+from portal import links
+from portal.sources import badge
+from portal.templatetags.statuses import status_of
+
+# What each type of activity is called on a card and which icon stands for it when it has no status.
+DOMAINS = {"run": "run", "deployment": "deployment", "alert": "alert", "incident": "alert", "check": "check"}
+ICONS = {"commit": "git-commit", "change": "git-pull-request", "version": "tag", "issue": "circle-dot"}
+
+
+def run_row(activity: Activity) -> dict[str, Any]:
+    """A run as a row of a card."""
+    return {
+        "status": activity.status,
+        "title": run_title(activity),
+        "url": activity.url,
+        "external": True,
+        "branch": activity.branch,
+        "commit": activity.commit,
+        "duration": activity.duration,
+        "at": activity.finished_at or activity.started_at or activity.at,
+    }
+
+
+def run_title(activity: Activity) -> str:
+    """A run by its pipeline and number."""
+    name = activity.title or activity.subject_ref.rpartition("/")[2]
+    return f"{name} #{activity.number}" if activity.number and f"#{activity.number}" not in name else name
+
+
+def title_of(activity: Activity) -> str:
+    """An activity in a few words."""
+    match activity.type:
+        case "run":
+            return run_title(activity)
+        case "version":
+            return activity.title or activity.version
+        case "deployment":
+            return _("%(version)s to %(environment)s") % {
+                "version": activity.version or activity.title or _("A version"),
+                "environment": activity.environment,
+            }
+        case "change" | "issue":
+            return f"#{activity.number} {activity.title}" if activity.number else activity.title
+        case _:
+            return activity.title or activity.external_id
+
+
+def word_of(activity: Activity) -> tuple[str, str]:
+    """What became of an activity: tone and word."""
+    if activity.type in DOMAINS:
+        status = status_of(DOMAINS[activity.type], activity.status)
+        return status.tone, str(status.word).lower()
+    words = {
+        ("commit", ""): _("committed"),
+        ("version", ""): _("published"),
+        ("change", "open"): _("opened"),
+        ("change", "merged"): _("merged"),
+        ("change", "closed"): _("closed"),
+        ("issue", "open"): _("opened"),
+        ("issue", "closed"): _("closed"),
+    }
+    return "mute", words.get((activity.type, activity.status)) or words.get((activity.type, ""), activity.status)
+
+
+def days_of(
+    activities: Iterable[Activity],
+    subjects: dict[uuid.UUID, Entity],
+    *,
+    labels: dict[str, str],
+    with_subject: bool = True,
+) -> list[dict[str, Any]]:
+    """A timeline: days with their items; equal neighbours fold into one.
+
+    :param labels: names of connections by slug.
+    """
+    days: dict[date, list[dict[str, Any]]] = {}
+    for activity in activities:
+        at = timezone.localtime(activity.at)
+        items = days.setdefault(at.date(), [])
+        tone, word = word_of(activity)
+        subject = subjects.get(activity.subject_uid) if activity.subject_uid else None
+        item: dict[str, Any] = {
+            "at": activity.at,
+            "tone": tone,
+            "icon": ICONS.get(activity.type, "") if activity.type not in DOMAINS else "",
+            "title": title_of(activity),
+            "url": activity.url,
+            "external": True,
+            "text": word,
+            "actor": activity.actor,
+            "source": badge(labels.get(activity.connection, activity.connection), activity.connector),
+            "fold": (activity.type, activity.status, title_of(activity), activity.subject_uid),
+        }
+        if with_subject and subject is not None:
+            item["subject"] = {"title": subject.title, "url": links.entity_url(subject)}
+        if items and items[-1]["fold"] == item["fold"]:
+            items[-1]["more"] = items[-1].get("more", 0) + 1
+        else:
+            items.append(item)
+    return [{"label": day_label(day), "items": items} for day, items in days.items()]
+
+
+def day_label(day: date, *, today: date | None = None) -> str:
+    """A day as a heading: Today, Yesterday, else its date."""
+    now = today or timezone.localdate()
+    if day == now:
+        return _("Today")
+    if day == now - timedelta(days=1):
+        return _("Yesterday")
+    return date_format(day, "DATE_FORMAT")
+
+
+def newest(activities: Iterable[Activity]) -> datetime | None:
+    """When the newest of some activities happened."""
+    return max((activity.at for activity in activities), default=None)

@@ -1,0 +1,423 @@
+"""Cards over activity: runs, versions, changes, deployments, the timeline."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from statistics import median
+from typing import Any, Literal
+
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from pydantic import Field
+
+from base.pagination import paginate
+from catalog import queries
+from catalog.models import Activity, Entity
+from integrations.models import Connection
+from portal import events, links
+from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
+
+Type = Literal["run", "commit", "change", "version", "deployment", "alert", "incident", "issue", "check"]
+
+
+def entity_of(context: PageContext) -> Entity:
+    """The entity that the page is about.
+
+    :raises Absent: on a page that is about none.
+    """
+    if context.entity is None:
+        raise Absent
+    return context.entity
+
+
+def reach(context: PageContext) -> list[Any]:
+    """Whose activity shows on the page's entity, found once a page."""
+    if "reach" not in context.cache:
+        context.cache["reach"] = queries.reach(entity_of(context))
+    return context.cache["reach"]
+
+
+def connection_labels(context: PageContext) -> dict[str, str]:
+    """Names of connections by slug, read once a page."""
+    known = context.cache.get("connections")
+    if known is None:
+        known = {c.slug: c for c in Connection.objects.only("slug", "label", "connector")}
+        context.cache["connections"] = known
+    return {slug: connection.label for slug, connection in known.items()}
+
+
+def latest(context: PageContext, kind: str, limit: int) -> list[Activity]:
+    """The entity's newest activities of a type."""
+    uids = [uid for uid, _shared in reach(context)]
+    return list(queries.list_activity(context.viewer).filter(type=kind, subject_uid__in=uids)[:limit])
+
+
+class RowsConfig(WidgetConfig):
+    """How much a card shows."""
+
+    rows: int = Field(5, ge=1, le=50, description="Rows of the card.")
+
+
+@register
+class Runs(Widget[RowsConfig]):
+    """The last runs of the entity's pipelines."""
+
+    slug = "runs"
+    label = gettext_lazy("Runs")
+    description = gettext_lazy("Builds and pipelines of any connected tool")
+    template = "widgets/runs.html"
+    needs = frozenset({"run"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        found = latest(context, "run", max(self.config.rows, 12))
+        if not found:
+            raise NothingToShow(_("No runs yet. They appear once a pipeline builds it."), icon="player-play")
+        shared = {uid for uid, is_shared in reach(context) if is_shared}
+        rows = [events.run_row(activity) for activity in found[: self.config.rows]]
+        for row, activity in zip(rows, found, strict=False):
+            row["is_shared"] = activity.subject_uid in shared
+        longest = max((activity.duration or 0 for activity in found), default=0) or 1
+        done = [a for a in found if a.status not in {"queued", "running"}]
+        passed = sum(a.status == "passed" for a in done)
+        return {
+            "runs": rows,
+            "bars": [
+                (
+                    events.word_of(a)[0],
+                    max((a.duration or 0) / longest, 0.15),
+                    f"{events.run_title(a)}: {events.word_of(a)[1]}",
+                )
+                for a in reversed(found[:12])
+            ],
+            "summary": _("%(passed)d of %(total)d passed") % {"passed": passed, "total": len(done)},
+            "card": {"more": {"label": _("All runs"), "url": links.entity_url(entity, "activity") + "&type=run"}},
+        }
+
+
+@register
+class Versions(Widget[RowsConfig]):
+    """The newest versions: tags, releases, images, packages."""
+
+    slug = "versions"
+    label = gettext_lazy("Versions and images")
+    description = gettext_lazy("Releases, tags, images and packages")
+    template = "widgets/versions.html"
+    needs = frozenset({"version"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        found = latest(context, "version", self.config.rows)
+        if not found:
+            raise NothingToShow(_("No versions yet. Tags, images and packages appear here."), icon="tag")
+        subjects = queries.titles_by_uid(context.viewer, {a.subject_uid for a in found})
+        rows = []
+        for activity in found:
+            subject = subjects.get(activity.subject_uid) if activity.subject_uid else None
+            data = activity.data
+            rows.append(
+                {
+                    "version": activity.version,
+                    "url": activity.url,
+                    "at": activity.at,
+                    "size": data.get("size"),
+                    "digest": data.get("digest", ""),
+                    "platforms": data.get("platforms", []),
+                    "aliases": data.get("aliases", []),
+                    "is_deprecated": data.get("is_deprecated"),
+                    "subject": links.chip(subject.ref, subject) if subject and subject.pk != entity.pk else None,
+                }
+            )
+        more = {"label": _("All versions"), "url": links.entity_url(entity, "activity") + "&type=version"}
+        return {"versions": rows, "card": {"more": more}}
+
+
+@register
+class Changes(Widget[RowsConfig]):
+    """Commits and changes, newest first."""
+
+    slug = "changes"
+    label = gettext_lazy("Changes")
+    description = gettext_lazy("Commits, pull and merge requests")
+    template = "widgets/changes.html"
+    needs = frozenset({"commit", "change"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        uids = [uid for uid, _shared in reach(context)]
+        found = list(
+            queries.list_activity(context.viewer).filter(type__in=["commit", "change"], subject_uid__in=uids)[
+                : self.config.rows
+            ]
+        )
+        if not found:
+            raise NothingToShow(_("No changes yet. Commits appear once its repository is connected."), icon="git-commit")
+        rows = [
+            {
+                "icon": events.ICONS[a.type],
+                "title": events.title_of(a),
+                "url": a.url,
+                "sha": a.commit[:7],
+                "actor": a.actor,
+                "at": a.at,
+            }
+            for a in found
+        ]
+        more = {"label": _("All changes"), "url": links.entity_url(entity, "activity") + "&type=commit,change"}
+        return {"changes": rows, "card": {"more": more}}
+
+
+@register
+class Deployments(Widget[RowsConfig]):
+    """What runs where: the newest deployment of each environment."""
+
+    slug = "deployments"
+    label = gettext_lazy("Deployments")
+    description = gettext_lazy("What runs where")
+    template = "widgets/deployments.html"
+    needs = frozenset({"deployment"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        found = latest(context, "deployment", 100)
+        if not found:
+            raise NothingToShow(_("No deployments yet."), icon="rocket")
+        newest: dict[str, Activity] = {}
+        for activity in found:
+            newest.setdefault(activity.environment, activity)
+        return {
+            "environments": [
+                {"name": name, "version": a.version or a.commit[:7], "status": a.status, "at": a.at, "url": a.url}
+                for name, a in list(newest.items())[: self.config.rows]
+            ],
+            "card": {"footer": _("%(count)d environments") % {"count": len(newest)}},
+        }
+
+
+class PerDayConfig(WidgetConfig):
+    """How far back."""
+
+    days: int = Field(14, ge=3, le=90, description="Days shown.")
+
+
+@register
+class RunsPerDay(Widget[PerDayConfig]):
+    """Runs by day, failed ones apart."""
+
+    slug = "runs-per-day"
+    label = gettext_lazy("Runs per day")
+    template = "widgets/chart.html"
+    needs = frozenset({"run"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        uids = [uid for uid, _shared in reach(context)]
+        days = queries.runs_per_day(context.viewer, uids, days=self.config.days, now=context.now)
+        if not any(good or bad for _day, good, bad in days):
+            raise NothingToShow(_("No runs in %(days)d days.") % {"days": self.config.days}, icon="chart-bar")
+        return {
+            "chart": {
+                "title": _("Runs per day"),
+                "labels": [date_format(day, "j M") for day, _good, _bad in days],
+                "series": [
+                    {"name": _("Not failed"), "values": [good for _day, good, _bad in days], "colour": "c1"},
+                    {"name": _("Failed"), "values": [bad for _day, _good, bad in days], "colour": "fail"},
+                ],
+            }
+        }
+
+
+class NumberConfig(WidgetConfig):
+    """Which figure."""
+
+    figure: Literal["pass-rate", "run-time", "versions", "commits"] = Field(description="What is counted.")
+    days: int = Field(30, ge=1, le=365, description="Over how many days.")
+
+
+@register
+class Number(Widget[NumberConfig]):
+    """One figure about the entity, with what it was before."""
+
+    slug = "number"
+    label = gettext_lazy("Number")
+    description = gettext_lazy("One value and its trend")
+    template = "widgets/number.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity_of(context)
+        make = {
+            "pass-rate": self._pass_rate,
+            "run-time": self._run_time,
+            "versions": self._versions,
+            "commits": self._commits,
+        }[self.config.figure]
+        return {"number": {**make(context), "id": ""}}
+
+    def _figures(self, context: PageContext) -> dict[str, list[Activity]]:
+        """Activity of twice the window, read once a page for all figures."""
+        key = f"figures-{self.config.days}"
+        if key not in context.cache:
+            since = context.now - 2 * _days(self.config.days)
+            uids = [uid for uid, _shared in reach(context)]
+            found: dict[str, list[Activity]] = {}
+            rows = (
+                queries.list_activity(context.viewer)
+                .filter(type__in=["run", "version", "commit"], subject_uid__in=uids, at__gte=since)
+                .only("type", "status", "at", "started_at", "finished_at")[:5_000]
+            )
+            for activity in rows:
+                found.setdefault(activity.type, []).append(activity)
+            context.cache[key] = found
+        return context.cache[key]
+
+    def _halves(self, context: PageContext, kind: str) -> tuple[list[Activity], list[Activity]]:
+        border = context.now - _days(self.config.days)
+        rows = self._figures(context).get(kind, [])
+        return [a for a in rows if a.at >= border], [a for a in rows if a.at < border]
+
+    def _pass_rate(self, context: PageContext) -> dict[str, Any]:
+        now, before = self._halves(context, "run")
+        rate, earlier = _rate(now), _rate(before)
+        if rate is None:
+            raise Absent
+        number = {
+            "label": _("Pass rate, %(days)d days") % {"days": self.config.days},
+            "value": f"{rate:.1f}".rstrip("0").rstrip(".") + " %",
+            "values": _per_day(now, context, self.config.days, good_only=True),
+            "note": _("of %(count)d runs") % {"count": sum(a.status in _DONE for a in now)},
+        }
+        if earlier is not None and abs(rate - earlier) >= 0.05:
+            number |= {
+                "trend": "up" if rate > earlier else "down",
+                "trend_tone": "ok" if rate > earlier else "fail",
+                "trend_text": _("%(points).1f pt") % {"points": abs(rate - earlier)},
+                "note": _("to %(days)d d before") % {"days": self.config.days},
+            }
+        return number
+
+    def _run_time(self, context: PageContext) -> dict[str, Any]:
+        now, _before = self._halves(context, "run")
+        durations = sorted(d for a in now if (d := a.duration) is not None and a.status in _DONE)
+        if not durations:
+            raise Absent
+        slow = durations[min(int(len(durations) * 0.95), len(durations) - 1)]
+        return {
+            "label": _("Run time, median"),
+            "seconds": median(durations),
+            "slow": slow,
+        }
+
+    def _versions(self, context: PageContext) -> dict[str, Any]:
+        return self._count(context, "version", _("Versions, %(days)d days") % {"days": self.config.days})
+
+    def _commits(self, context: PageContext) -> dict[str, Any]:
+        return self._count(context, "commit", _("Commits, %(days)d days") % {"days": self.config.days})
+
+    def _count(self, context: PageContext, kind: str, label: str) -> dict[str, Any]:
+        now, before = self._halves(context, kind)
+        if not now and not before:
+            raise Absent
+        return {
+            "label": label,
+            "value": str(len(now)),
+            "values": _per_day(now, context, self.config.days),
+            "last_at": events.newest([*now, *before]),
+        }
+
+
+_DONE = {"passed", "unstable", "failed"}
+
+
+def _days(count: int) -> timedelta:
+    return timedelta(days=count)
+
+
+def _rate(runs: list[Activity]) -> float | None:
+    done = [a for a in runs if a.status in _DONE]
+    return 100 * sum(a.status == "passed" for a in done) / len(done) if done else None
+
+
+def _per_day(rows: list[Activity], context: PageContext, days: int, *, good_only: bool = False) -> list[float | None]:
+    """A value for each seventh of the window: how many, or the share that passed."""
+    buckets: list[list[Activity]] = [[] for _ in range(min(days, 10))]
+    span = days * 86_400 / len(buckets)
+    for activity in rows:
+        age = (context.now - activity.at).total_seconds()
+        index = len(buckets) - 1 - min(int(age / span), len(buckets) - 1)
+        buckets[index].append(activity)
+    if good_only:
+        return [_rate(bucket) for bucket in buckets]
+    return [float(len(bucket)) for bucket in buckets]
+
+
+class TimelineConfig(WidgetConfig):
+    """What the timeline shows."""
+
+    types: list[Type] = Field(default_factory=list, description="Only these types; empty for all.")
+    rows: int = Field(30, ge=5, le=200, description="Events of a page.")
+    filters: bool = Field(True, description="Show the row of filters above.")
+
+
+TYPE_LABELS: dict[str, Any] = {
+    "run": gettext_lazy("Runs"),
+    "commit": gettext_lazy("Commits"),
+    "change": gettext_lazy("Changes"),
+    "version": gettext_lazy("Versions"),
+    "deployment": gettext_lazy("Deployments"),
+    "alert": gettext_lazy("Alerts"),
+    "incident": gettext_lazy("Incidents"),
+    "issue": gettext_lazy("Issues"),
+    "check": gettext_lazy("Checks"),
+}
+
+
+@register
+class Timeline(Widget[TimelineConfig]):
+    """What happened, newest first: of the page's entity, or of everything that the viewer may see."""
+
+    slug = "timeline"
+    label = gettext_lazy("Timeline")
+    description = gettext_lazy("Everything that happened, newest first")
+    template = "widgets/timeline.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        available = context.cache.setdefault("delivered", queries.delivered_types())
+        wanted = self._wanted(context, available)
+        rows = queries.list_activity(context.viewer)
+        if context.entity is not None:
+            rows = rows.filter(subject_uid__in=[uid for uid, _shared in reach(context)])
+        elif context.query:
+            found = queries.search_entities(context.viewer, context.query, now=context.now)
+            rows = rows.filter(subject_uid__in=found.values("uid"))
+        if wanted:
+            rows = rows.filter(type__in=wanted)
+        if status := context.params.get("status"):
+            rows = rows.filter(status=status)
+        cursor = context.params.get("cursor") if self.config.filters else None
+        page = paginate(rows, order=("-at", "-id"), limit=self.config.rows, cursor=cursor or None)
+        if not page.rows and not wanted and not status:
+            raise NothingToShow(_("Nothing has happened yet. Connect a tool, and its runs and changes appear here."), icon="activity")
+        subjects = {} if context.entity is not None and len(reach(context)) == 1 else queries.titles_by_uid(
+            context.viewer, {a.subject_uid for a in page.rows}
+        )
+        return {
+            "days": events.days_of(page.rows, subjects, labels=connection_labels(context)),
+            "older_url": context.url(cursor=page.next) if page.next and self.config.filters else "",
+            "newest_url": context.url(cursor=None) if cursor else "",
+            "filters": self._filters(context, available, wanted) if self.config.filters else [],
+        }
+
+    def _wanted(self, context: PageContext, available: set[str]) -> list[str]:
+        given = [name for name in context.params.get("type", "").split(",") if name in TYPE_LABELS]
+        allowed = list(self.config.types) or sorted(available)
+        return [name for name in given if name in allowed] or list(self.config.types)
+
+    def _filters(self, context: PageContext, available: set[str], wanted: list[str]) -> list[dict[str, Any]]:
+        names = [name for name in TYPE_LABELS if name in available and name in (self.config.types or TYPE_LABELS)]
+        if len(names) < 2:
+            return []
+        chosen = set(wanted) if wanted != list(self.config.types) else set()
+        first = {"label": _("All"), "url": context.url(type=None, cursor=None), "is_active": not chosen}
+        return [first] + [
+            {"label": TYPE_LABELS[name], "url": context.url(type=name, cursor=None), "is_active": name in chosen}
+            for name in names
+        ]

@@ -1,0 +1,369 @@
+"""Cards about one entity: facts, relations, readme, ties, history, source."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import orjson
+import yaml
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from pydantic import Field
+
+from access.permissions import can
+from catalog import queries
+from catalog.models import Entity
+from catalog.queries import FieldSource, Neighbour
+from catalog.services.ingest import claims_of
+from integrations.models import StoredRecord
+from portal import links
+from portal.sources import badge_of_source
+from portal.widgets.activity import RowsConfig, entity_of
+from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
+
+
+def document_of(context: PageContext) -> dict[str, Any]:
+    """The entity's document, read once a page."""
+    if "document" not in context.cache:
+        entity = entity_of(context)
+        context.cache["document"] = queries.documents(context.viewer, [entity])[entity.pk]
+    return context.cache["document"]
+
+
+def neighbours_of(context: PageContext) -> list[Neighbour]:
+    """The entity's relations and ties, read once a page."""
+    if "neighbours" not in context.cache:
+        context.cache["neighbours"] = queries.neighbours(context.viewer, entity_of(context))
+    return context.cache["neighbours"]
+
+
+def provenance_of(context: PageContext) -> dict[str, FieldSource]:
+    """Who says each field, read once a page."""
+    if "provenance" not in context.cache:
+        context.cache["provenance"] = queries.provenance_of(entity_of(context))
+    return context.cache["provenance"]
+
+
+def source_of(context: PageContext, path: str) -> dict[str, Any] | None:
+    """The provenance badge of a field."""
+    found = provenance_of(context).get(path)
+    if found is None:
+        return None
+    entity = entity_of(context)
+    place = found.claim.place
+    where = place.get("file") or place.get("repository") or found.claim.external_id
+    if place.get("line"):
+        where = f"{where}:{place['line']}"
+    badge = badge_of_source(found.claim.source)
+    badge |= {
+        "path": where,
+        "at": found.claim.as_of,
+        "losing": [{"label": item["source"].label, "value": _shown(item["value"])} for item in found.losing],
+    }
+    if can(context.viewer, "entity.write", entity):
+        badge["override_url"] = f"{links.entity_url(entity)}/edit?field={path}"
+    return badge
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return orjson.dumps(value).decode()[:200]
+    return str(value)
+
+
+class AboutConfig(WidgetConfig):
+    """Which facts."""
+
+    fields: list[str] = Field(
+        default_factory=list,
+        max_length=30,
+        description="Paths of the document, such as spec.type; empty for what the kind has.",
+    )
+
+
+_FACTS: dict[str, Any] = {
+    "owner": gettext_lazy("Owner"),
+    "system": gettext_lazy("System"),
+    "domain": gettext_lazy("Domain"),
+    "lifecycle": gettext_lazy("Lifecycle"),
+    "type": gettext_lazy("Type"),
+    "parent": gettext_lazy("Parent"),
+    "path": gettext_lazy("Path"),
+    "defaultBranch": gettext_lazy("Default branch"),
+    "languages": gettext_lazy("Languages"),
+    "lastActivityAt": gettext_lazy("Last commit"),
+    "ownerFrom": gettext_lazy("Owner stands in"),
+    "topCommitters": gettext_lazy("Top committers"),
+    "ecosystem": gettext_lazy("Ecosystem"),
+    "latestVersion": gettext_lazy("Latest version"),
+    "latestAt": gettext_lazy("Published"),
+    "trigger": gettext_lazy("Trigger"),
+    "stage": gettext_lazy("Stage"),
+    "archived": gettext_lazy("Archived"),
+    "fork": gettext_lazy("Fork"),
+}
+_REFS = {"owner": "ownedBy", "system": "partOf", "domain": "partOf", "parent": "childOf", "subcomponentOf": "partOf"}
+_TIMES = {"lastActivityAt", "latestAt"}
+
+
+@register
+class About(Widget[AboutConfig]):
+    """The facts of an entity, each with the source that says it."""
+
+    slug = "about"
+    label = gettext_lazy("About")
+    description = gettext_lazy("The facts, each with its source")
+    template = "widgets/about.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        document = document_of(context)
+        spec, metadata = document.get("spec") or {}, document["metadata"]
+        facts = []
+        for name, label in _FACTS.items():
+            if name == "owner" and entity.kind in {"component", "api", "resource", "system", "domain"}:
+                facts.append(self._owner(context, entity, label))
+            elif name in spec and spec[name] not in (None, "", [], {}):
+                facts.append(self._fact(context, name, label, spec[name]))
+        if metadata.get("tags"):
+            facts.append({"label": _("Tags"), "tags": metadata["tags"], "source": source_of(context, "metadata.tags")})
+        for neighbour in neighbours_of(context):
+            if neighbour.type == "hasSource" and neighbour.entity is not None:
+                facts.append({"label": _("Repository"), "chip": links.chip(neighbour.ref, neighbour.entity)})
+        facts.append({"label": _("Namespace"), "value": entity.namespace})
+        ties = [n for n in neighbours_of(context) if n.tie is not None]
+        claims = claims_of(entity) if "claims" not in context.cache else context.cache["claims"]
+        context.cache["claims"] = claims
+        badges = list({claim.source.name: badge_of_source(claim.source) for claim in claims}.values())
+        return {
+            "facts": facts,
+            "sources": badges,
+            "ties_url": links.entity_url(entity, "relations"),
+            "ties": len(ties),
+            "card": {"css": "po-h-auto"},
+        }
+
+    def _owner(self, context: PageContext, entity: Entity, label: Any) -> dict[str, Any]:
+        fact = self._fact(context, "owner", label, entity.owner) if entity.owner else {"label": label}
+        owner = fact.pop("chip", None)
+        return {**fact, "owner": owner or {"title": ""}}
+
+    def _fact(self, context: PageContext, name: str, label: Any, value: Any) -> dict[str, Any]:
+        fact: dict[str, Any] = {"label": label, "source": source_of(context, f"spec.{name}")}
+        if name in _REFS:
+            found = next(
+                (
+                    n
+                    for n in neighbours_of(context)
+                    if n.is_outgoing and n.type == _REFS[name] and (name != "domain" or n.ref.startswith("domain:"))
+                ),
+                None,
+            )
+            if found is not None:
+                return fact | {"chip": links.chip(found.ref, found.entity)}
+        if name in _TIMES:
+            return fact | {"time": value}
+        if name == "languages" and isinstance(value, dict):
+            return fact | {"value": _languages(value)}
+        if isinstance(value, bool):
+            return fact | {"value": _("Yes") if value else _("No")}
+        if isinstance(value, list):
+            return fact | {"value": ", ".join(str(item) for item in value)}
+        return fact | {"value": value}
+
+
+def _languages(counts: dict[str, Any]) -> str:
+    numbers = {name: n for name, n in counts.items() if isinstance(n, (int, float)) and n > 0}
+    total = sum(numbers.values()) or 1
+    shares = sorted(((100 * n / total, name) for name, n in numbers.items()), reverse=True)[:3]
+    return ", ".join(f"{name} {share:.0f} %" for share, name in shares)
+
+
+@register
+class RelationGraph(Widget[RowsConfig]):
+    """The entity between what points at it and what it points at, drawn on the server."""
+
+    slug = "relation-graph"
+    label = gettext_lazy("Relations")
+    description = gettext_lazy("What depends on it and what it depends on")
+    template = "widgets/relation_graph.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        rows = [n for n in neighbours_of(context) if n.type not in {"ownedBy", "ownerOf"}] or neighbours_of(context)
+        if not rows:
+            raise NothingToShow(_("Nothing is related to it yet."), icon="sitemap")
+        sides: dict[str, dict[str, dict[str, Any]]] = {"incoming": {}, "outgoing": {}}
+        for neighbour in rows:
+            side = "outgoing" if neighbour.is_outgoing else "incoming"
+            node = sides[side].setdefault(neighbour.ref, _node(neighbour))
+            if neighbour.label not in node["sub"]:
+                node["sub"] += f", {neighbour.label}"
+        limit = self.config.rows
+        incoming, outgoing = list(sides["incoming"].values()), list(sides["outgoing"].values())
+        return {
+            "graph": {
+                "centre": {"title": entity.title, "sub": entity.type or entity.kind, "kind": links.icon_kind(entity)},
+                "incoming": incoming[:limit],
+                "outgoing": outgoing[:limit],
+                "more_incoming": max(len(incoming) - limit, 0),
+                "more_outgoing": max(len(outgoing) - limit, 0),
+                "url": links.entity_url(entity, "relations"),
+            },
+            "card": {"more": {"label": _("All relations"), "url": links.entity_url(entity, "relations")}},
+        }
+
+
+def _node(neighbour: Neighbour) -> dict[str, Any]:
+    other = neighbour.entity
+    return {
+        "title": other.title if other else neighbour.ref.rpartition("/")[2],
+        "sub": neighbour.label,
+        "kind": links.icon_kind(other) if other else neighbour.ref.partition(":")[0],
+        "url": links.entity_url(other) if other else "",
+        "missing": other is None,
+    }
+
+
+@register
+class RelationList(Widget[WidgetConfig]):
+    """All relations and ties by type, each tie with its reason."""
+
+    slug = "relation-list"
+    label = gettext_lazy("All relations")
+    template = "widgets/relation_list.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for neighbour in neighbours_of(context):
+            groups[neighbour.label].append(
+                {
+                    "chip": links.chip(neighbour.ref, neighbour.entity),
+                    "ref": neighbour.ref,
+                    "text": neighbour.entity.description[:120] if neighbour.entity else _("does not exist yet"),
+                    "run": neighbour.entity.last_run if neighbour.entity else "",
+                    "tie": neighbour.tie,
+                }
+            )
+        if not groups:
+            raise NothingToShow(_("Nothing is related to it yet."), icon="sitemap")
+        return {
+            "groups": [{"label": label, "items": items} for label, items in groups.items()],
+            "can_tie": can(context.viewer, "tie.write", entity_of(context)),
+            "card": {"css": "po-h-auto"},
+        }
+
+
+@register
+class Readme(Widget[WidgetConfig]):
+    """The README of the entity's repository, rendered safely."""
+
+    slug = "readme"
+    label = gettext_lazy("Readme")
+    template = "widgets/readme.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        ids = [entity.pk] if entity.kind == "repository" else []
+        ids += [n.entity.pk for n in neighbours_of(context) if n.type == "hasSource" and n.entity is not None]
+        if not ids:
+            raise Absent
+        record = queries.records_of_entities(ids, StoredRecord.objects.filter(type="repository", deleted_at=None)).first()
+        text = (record.data.get("readme") or "") if record else ""
+        if not text.strip():
+            raise NothingToShow(_("The repository has no README."), icon="file-text")
+        return {
+            "text": text,
+            "path": record.data.get("readme_path", "README"),
+            "base_url": record.data.get("url", ""),
+            "card": {"css": "po-h-auto"},
+        }
+
+
+@register
+class History(Widget[RowsConfig]):
+    """Every change of the entity, with what changed and who brought it."""
+
+    slug = "history"
+    label = gettext_lazy("History")
+    template = "widgets/history.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        rows = list(queries.revisions(context.viewer, entity_of(context))[: max(self.config.rows, 20)])
+        return {"revisions": rows, "card": {"css": "po-h-auto"}}
+
+
+@register
+class Source(Widget[WidgetConfig]):
+    """The merged document, and what each source says."""
+
+    slug = "source"
+    label = gettext_lazy("Source")
+    template = "widgets/source.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        claims = claims_of(entity) if "claims" not in context.cache else context.cache["claims"]
+        raw: dict[str, str] = {}
+        if can(context.viewer, "raw.read", entity):
+            for record in queries.records_of_entities([entity.pk], StoredRecord.objects.filter(deleted_at=None))[:10]:
+                if record.raw:
+                    raw[f"{record.resource}/{record.external_id}"] = orjson.dumps(
+                        record.raw, option=orjson.OPT_INDENT_2
+                    ).decode()
+        return {
+            "yaml": _yaml(document_of(context)),
+            "claims": [
+                {
+                    "source": badge_of_source(claim.source),
+                    "rank": claim.get_rank_display(),
+                    "place": claim.place.get("file") or claim.external_id,
+                    "as_of": claim.as_of,
+                    "is_shadowed": claim.is_shadowed,
+                    "stale": claim.stale_reason,
+                    "yaml": _yaml(claim.document),
+                }
+                for claim in claims
+            ],
+            "raw": raw,
+            "card": {"css": "po-h-auto"},
+        }
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+
+
+@register
+class Owns(Widget[RowsConfig]):
+    """What a group or person owns, failing first."""
+
+    slug = "owns"
+    label = gettext_lazy("Owns")
+    template = "widgets/owns.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        if entity.kind not in {"group", "user"}:
+            raise Absent
+        rows = queries.list_entities(context.viewer).filter(owner=entity.ref)
+        total = rows.count()
+        if not total:
+            raise NothingToShow(_("It owns nothing yet."), icon="cube")
+        found = sorted(rows.order_by("name")[:200], key=lambda e: (e.last_run != "failed", e.name))
+        return {
+            "items": [
+                {
+                    "chip": links.chip(e.ref, e),
+                    "text": e.description,
+                    "status": {"domain": "run", "state": e.last_run} if e.last_run else None,
+                    "at": e.changed_at,
+                }
+                for e in found[: self.config.rows]
+            ],
+            "card": {
+                "footer": _("%(count)d in all") % {"count": total},
+                "more": {"label": _("Open as list"), "url": links.catalog_url(f"owner:{entity.ref}")},
+            },
+        }

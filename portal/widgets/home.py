@@ -1,0 +1,202 @@
+"""The cards of the first page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from pydantic import Field
+
+from access.permissions import can
+from catalog import queries
+from integrations import queries as connections
+from integrations.models import CatalogLocation
+from portal import links
+from portal.sources import badge_of_connection
+from portal.widgets.activity import RowsConfig
+from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
+
+
+def is_empty(context: PageContext) -> bool:
+    """Whether nothing but the portal's own checkout has been connected."""
+    if "is_empty" not in context.cache:
+        rows = context.cache.setdefault("connection_list", list(connections.list_connections(context.viewer)))
+        own_only = all(row.slug == "portico" for row in rows)
+        context.cache["is_empty"] = own_only and not CatalogLocation.objects.exists()
+    return context.cache["is_empty"]
+
+
+@register
+class GetStarted(Widget[WidgetConfig]):
+    """Three ways on from an empty portal."""
+
+    slug = "get-started"
+    label = gettext_lazy("Get started")
+    template = "widgets/get_started.html"
+    slots = frozenset({"home"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        if not is_empty(context):
+            raise Absent
+        return {
+            "can_connect": can(context.viewer, "connection.write"),
+            "card": {"css": "po-h-auto"},
+        }
+
+
+class CountsConfig(WidgetConfig):
+    """Which kinds are counted."""
+
+    kinds: list[str] = Field(
+        default=["component", "api", "repository", "artifact"], max_length=8, description="Kinds, in lower case."
+    )
+
+
+@register
+class KindCounts(Widget[CountsConfig]):
+    """How many there are of some kinds."""
+
+    slug = "kind-counts"
+    label = gettext_lazy("In the catalog")
+    template = "widgets/kind_counts.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        counts = context.cache.setdefault("counts", queries.counts_by_kind(context.viewer))
+        if not counts:
+            raise Absent
+        known = [kind for kind in self.config.kinds if counts.get(kind)]
+        return {
+            "numbers": [
+                {
+                    "label": context.cache.get("kind_titles", {}).get(kind, kind.capitalize()),
+                    "value": counts[kind],
+                    "url": links.catalog_url(f"kind:{kind}"),
+                    "kind": kind,
+                }
+                for kind in known
+            ],
+            "card": {"css": "po-h-auto"},
+        }
+
+
+class QueryConfig(RowsConfig):
+    """Which entities."""
+
+    query: str = Field("", max_length=2_000, description="Which entities, in the query language.")
+    empty: str = Field("", max_length=200, description="What the card says when there are none.")
+
+
+@register
+class Entities(Widget[QueryConfig]):
+    """What a query finds, as a short list."""
+
+    slug = "entities"
+    label = gettext_lazy("Entities")
+    description = gettext_lazy("A query as a list")
+    template = "widgets/entities.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        found = queries.search_entities(context.viewer, self.config.query, now=context.now)
+        rows = list(found.order_by("-changed_at")[: self.config.rows])
+        if not rows:
+            raise NothingToShow(self.config.empty or _("Nothing matches."), icon="circle-check")
+        total = len(rows) if len(rows) < self.config.rows else found.count()
+        owners = queries.titles_of(context.viewer, {e.owner for e in rows})
+        return {
+            "items": [
+                {
+                    "chip": links.chip(e.ref, e),
+                    "text": owners[e.owner].title if e.owner in owners else "",
+                    "status": {"domain": "run", "state": e.last_run} if e.last_run else None,
+                    "at": e.last_run_at or e.changed_at,
+                }
+                for e in rows
+            ],
+            "total": total,
+            "card": {
+                "footer": _("%(shown)d of %(total)d") % {"shown": len(rows), "total": total},
+                "more": {"label": _("Open as list"), "url": links.catalog_url(self.config.query)},
+            },
+        }
+
+
+@register
+class EntityCount(Widget[QueryConfig]):
+    """How many entities a query finds."""
+
+    slug = "entity-count"
+    label = gettext_lazy("Number of entities")
+    description = gettext_lazy("One number from a query")
+    template = "widgets/count.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        found = queries.search_entities(context.viewer, self.config.query, now=context.now)
+        return {"count": found.count(), "url": links.catalog_url(self.config.query)}
+
+
+@register
+class RecentChanges(Widget[RowsConfig]):
+    """What changed in the catalog lately."""
+
+    slug = "recent-changes"
+    label = gettext_lazy("Changed lately")
+    template = "widgets/recent_changes.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        rows = list(queries.recent_changes(context.viewer)[: self.config.rows])
+        if not rows:
+            raise NothingToShow(_("Nothing has changed yet."), icon="history")
+        entities = queries.titles_by_uid(context.viewer, {row.entity_uid for row in rows})
+        return {
+            "changes": [
+                {
+                    "chip": links.chip(row.entity_ref, entities.get(row.entity_uid)),
+                    "action": row.get_action_display().lower(),
+                    "by": row.by,
+                    "fields": len(row.diff),
+                    "at": row.at,
+                }
+                for row in rows
+            ]
+        }
+
+
+@register
+class ConnectionHealth(Widget[RowsConfig]):
+    """How each connection is doing."""
+
+    slug = "connections"
+    label = gettext_lazy("Sync health")
+    template = "widgets/connections.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        rows = context.cache.setdefault("connection_list", list(connections.list_connections(context.viewer)))
+        if not rows:
+            raise NothingToShow(
+                _("No tool is connected yet."),
+                icon="plug-connected",
+                action={"label": _("Connect a tool"), "url": "/connections/new"}
+                if can(context.viewer, "connection.write")
+                else None,
+            )
+        order = {"failed": 0, "partial": 1, "running": 2}
+        rows = sorted(rows, key=lambda c: (order.get(c.over_state or "", 3), c.label))
+        return {
+            "connections": [
+                {
+                    "label": c.label,
+                    "url": f"/connections/{c.slug}",
+                    "badge": badge_of_connection(c),
+                    "state": "queued" if c.is_paused else c.last_state or "never",
+                    "at": c.over_at,
+                    "message": c.last_message or "",
+                    "is_stale": connections.is_stale(c, now=context.now),
+                }
+                for c in rows[: self.config.rows]
+            ],
+            "card": {
+                "footer": ngettext("%(count)d connection", "%(count)d connections", len(rows)) % {"count": len(rows)},
+                "more": {"label": _("All connections"), "url": "/connections"},
+            },
+        }

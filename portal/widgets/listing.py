@@ -1,0 +1,217 @@
+"""The list of entities with its query, facets and columns; and kinds as tabs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from pydantic import Field
+
+from base.pagination import paginate, read_limit
+from catalog import queries
+from catalog.models import Entity
+from catalog.query import FACETS, QueryError, facets, order_by, terms_of, toggle_term
+from portal import links
+from portal.sources import badges
+from portal.widgets.base import PageContext, Widget, WidgetConfig, register
+
+Column = Literal["owner", "kind", "type", "lifecycle", "run", "version", "sources", "changed", "system", "namespace", "tags"]
+SORTABLE = {"name": "name", "owner": "owner", "lifecycle": "lifecycle", "type": "type", "changed": "changed"}
+
+
+class EntityListConfig(WidgetConfig):
+    """What the list shows."""
+
+    query: str = Field("", max_length=2_000, description="Always part of the query; empty for all kinds.")
+    columns: list[Column] = Field(
+        default=["owner", "lifecycle", "run", "version", "sources", "changed"],
+        description="Columns besides the name.",
+    )
+    facets: list[str] = Field(
+        default=["lifecycle", "owner", "run", "source", "type", "tag"], description="Fields to narrow the list by."
+    )
+    page_size: int = Field(50, ge=10, le=1_000, description="Rows of a page.")
+
+
+@register
+class EntityList(Widget[EntityListConfig]):
+    """Entities as a table."""
+
+    slug = "entity-list"
+    label = gettext_lazy("List of entities")
+    template = "widgets/entity_list.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        text = context.query
+        order_text = context.params.get("order", "")
+        query: dict[str, Any] = {"action": "/catalog", "keep": [("order", order_text)] if order_text else []}
+        query["tokens"], query["rest"] = _tokens(context, text)
+        query["clear_url"] = context.url(q=None, cursor=None, at=None) if text else ""
+        try:
+            found = queries.search_entities(context.viewer, self._whole(text), now=context.now)
+        except QueryError as error:
+            query["error"] = error.message
+            return {"query": query, "error": error, "table": None, "facets": []}
+        rows = found.select_related(None).defer("tokens", "description", "digest")
+        limit = read_limit(context.params.get("limit") or str(self.config.page_size))
+        ordering = order_by(order_text or "name")
+        page = paginate(rows, order=ordering, limit=limit, cursor=context.params.get("cursor") or None)
+        total = found.order_by().count()
+        at = int(context.params["at"]) if context.params.get("at", "").isdigit() else 0
+        owners = queries.titles_of(context.viewer, {e.owner for e in page.rows} | {e.system for e in page.rows})
+        return {
+            "query": query,
+            "table": self._table(context, page.rows, owners, order_text),
+            "facets": self._facets(context, text, owners),
+            "total": total,
+            "pages": {
+                "first": at + 1 if page.rows else 0,
+                "last": at + len(page.rows),
+                "total": total,
+                "previous_url": context.url(cursor=page.previous, at=str(max(at - limit, 0))) if page.previous else "",
+                "next_url": context.url(cursor=page.next, at=str(at + len(page.rows))) if page.next else "",
+            },
+            "is_filtered": bool(text),
+            "clear_url": query["clear_url"],
+        }
+
+    def _whole(self, text: str) -> str:
+        return f"({self.config.query}) ({text})" if self.config.query and text else self.config.query or text
+
+    def _table(
+        self, context: PageContext, rows: list[Entity], owners: dict[str, Entity], order: str
+    ) -> dict[str, Any]:
+        columns = [_column(context, "name", _("Name"), order, css="po-x-name")]
+        columns += [_column(context, name, _LABELS[name], order, css=_CSS.get(name, "")) for name in self.config.columns]
+        return {
+            "caption": _("Entities"),
+            "columns": columns,
+            "rows": [
+                {
+                    "key": str(entity.uid),
+                    "label": entity.title,
+                    "cells": [
+                        {"chip": links.chip(entity.ref, entity), "css": "po-x-name"},
+                        *(self._cell(context, name, entity, owners) for name in self.config.columns),
+                    ],
+                }
+                for entity in rows
+            ],
+        }
+
+    def _cell(self, context: PageContext, name: str, entity: Entity, owners: dict[str, Entity]) -> dict[str, Any]:
+        cell: dict[str, Any] = {"css": _CSS.get(name, "")}
+        match name:
+            case "owner":
+                owner = links.chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
+                cell |= {"owner": owner, "is_owner": True} if entity.owner or entity.kind in _OWNED else {"text": ""}
+            case "system":
+                if entity.system:
+                    cell["chip"] = links.chip(entity.system, owners.get(entity.system))
+            case "run":
+                if entity.last_run:
+                    cell["status"] = {"domain": "run", "state": entity.last_run, "at": entity.last_run_at}
+            case "version":
+                cell["mono"] = entity.version
+            case "sources":
+                cell["sources"] = badges(context, entity.sources)
+            case "changed":
+                cell["time"] = entity.changed_at
+            case "lifecycle":
+                cell |= {"text": entity.lifecycle} if entity.lifecycle == "production" else {"tag": entity.lifecycle}
+            case "tags":
+                cell["tags"] = entity.tags[:4]
+            case _:
+                cell["text"] = getattr(entity, name)
+        return cell
+
+    def _facets(self, context: PageContext, text: str, owners: dict[str, Entity]) -> list[dict[str, Any]]:
+        names = [name for name in self.config.facets if name in FACETS]
+        counted = facets(
+            lambda query: queries.search_entities(context.viewer, self._whole(query), now=context.now), text, names
+        )
+        missing = {value.value for found in counted if found.field in {"owner", "system"} for value in found.values}
+        titles = {**owners, **queries.titles_of(context.viewer, missing - set(owners))}
+        return [
+            {
+                "label": found.label,
+                "values": [_facet_value(context, text, found.field, value, titles) for value in found.values],
+                "more": 0,
+            }
+            for found in counted
+            if found.values
+        ]
+
+
+_OWNED = {"component", "api", "resource", "system", "domain", "repository", "template"}
+_LABELS: dict[str, Any] = {
+    "owner": gettext_lazy("Owner"),
+    "kind": gettext_lazy("Kind"),
+    "type": gettext_lazy("Type"),
+    "lifecycle": gettext_lazy("Lifecycle"),
+    "run": gettext_lazy("Last run"),
+    "version": gettext_lazy("Version"),
+    "sources": gettext_lazy("Sources"),
+    "changed": gettext_lazy("Changed"),
+    "system": gettext_lazy("System"),
+    "namespace": gettext_lazy("Namespace"),
+    "tags": gettext_lazy("Tags"),
+}
+_CSS = {"changed": "po-num", "version": "po-wide", "sources": "po-wide", "lifecycle": "po-wide", "type": "po-wide"}
+
+
+def _column(context: PageContext, name: str, label: Any, order: str, *, css: str = "") -> dict[str, Any]:
+    column: dict[str, Any] = {"label": label, "css": css}
+    if name in SORTABLE:
+        key = SORTABLE[name]
+        current = order.lstrip("-") == key or (not order and key == "name")
+        if current:
+            column["sort"] = "descending" if order.startswith("-") else "ascending"
+        turned = f"-{key}" if (current and not order.startswith("-")) or (key == "changed" and not current) else key
+        column["sort_url"] = context.url(order=turned, cursor=None, at=None)
+    return column
+
+
+def _tokens(context: PageContext, text: str) -> tuple[list[dict[str, Any]], str]:
+    """Finished terms as tokens, and what is left as raw text."""
+    tokens, rest = [], []
+    for term in terms_of(text):
+        if term.field and not term.error:
+            without = (text[: term.position] + text[term.position + term.length :]).strip()
+            tokens.append({"text": term.text, "remove_url": context.url(q=" ".join(without.split()), cursor=None, at=None)})
+        else:
+            rest.append(term.text)
+    if any(mark in text for mark in "()") or " OR " in text:
+        return [], text
+    return tokens, " ".join(rest)
+
+
+def _facet_value(
+    context: PageContext, text: str, field: str, value: Any, titles: dict[str, Entity]
+) -> dict[str, Any]:
+    toggled = toggle_term(text, field, value.value)
+    shown: dict[str, Any] = {
+        "label": value.label or value.value or _("None"),
+        "value": value.value,
+        "count": value.count,
+        "is_on": value.is_on,
+        "url": f"{context.request.path}?" + urlencode(_without_page(context, q=toggled)),
+    }
+    if field in {"owner", "system"}:
+        entity = titles.get(value.value)
+        shown["label"] = entity.title if entity else value.value.rpartition("/")[2]
+        if field == "owner":
+            shown["avatar"] = "person" if value.value.startswith("user:") else "team"
+    elif field == "run":
+        shown["status"] = "run"
+    elif field == "source":
+        badge = badges(context, [value.value])[0]
+        shown["label"], shown["monogram"] = badge["label"], badge
+    return shown
+
+
+def _without_page(context: PageContext, **changes: str) -> dict[str, str]:
+    params = {k: v for k, v in context.request.GET.items() if k not in {"cursor", "at"}}
+    return {k: v for k, v in {**params, **changes}.items() if v}
