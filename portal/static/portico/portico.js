@@ -1,0 +1,481 @@
+// What the pages do beyond links and forms. Pages can be read without any of it.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const $ = (selector, from = document) => from.querySelector(selector);
+  const $$ = (selector, from = document) => [...from.querySelectorAll(selector)];
+  const on = (type, selector, act, options) =>
+    document.addEventListener(type, (event) => {
+      const found = event.target.closest?.(selector);
+      if (found) act(event, found);
+    }, options);
+  const remember = (name, value) => {
+    document.cookie = `${name}=${value}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+  };
+  const typing = (element) => element.matches?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+
+  // -- Looks: theme, density, sidebar ---------------------------------------------------------------------
+  document.addEventListener("change", ({ target }) => {
+    if (target.name === "po_theme") root.dataset.bsTheme = target.value;
+    else if (target.name === "po_density") target.value === "normal" ? delete root.dataset.density : (root.dataset.density = target.value);
+    else return;
+    remember(target.name, target.value);
+  });
+  on("change", "[data-keys-switch]", (_, box) => {
+    root.dataset.keys = box.checked ? "on" : "off";
+    remember("po_keys", root.dataset.keys);
+  });
+  const toggleRail = () => {
+    const rail = root.dataset.sidebar !== "rail";
+    rail ? (root.dataset.sidebar = "rail") : delete root.dataset.sidebar;
+    remember("po_sidebar", rail ? "rail" : "full");
+  };
+
+  // -- Drawer ---------------------------------------------------------------------------------------------
+  const drawer = (open) => {
+    const button = $("[data-drawer-toggle]");
+    if (!button || open === root.hasAttribute("data-drawer")) return;
+    root.toggleAttribute("data-drawer", open);
+    button.setAttribute("aria-expanded", open);
+    open ? $("#po-side a")?.focus() : button.focus();
+  };
+  on("click", "[data-drawer-toggle]", (event) => { event.preventDefault(); drawer(!root.hasAttribute("data-drawer")); });
+  on("click", "[data-drawer-close]", (event) => { event.preventDefault(); drawer(false); });
+  on("keydown", "[role=button]:not(summary, button)", (event, button) => {
+    if (event.key === " ") { event.preventDefault(); button.click(); }
+  });
+
+  // -- Menus: <details class="po-menu"> ---------------------------------------------------------------------
+  const closeMenus = (except) => $$("details.po-menu[open]").forEach((menu) => { if (!menu.contains(except)) menu.open = false; });
+  document.addEventListener("click", (event) => closeMenus(event.target));
+  on("keydown", "details.po-menu", (event, menu) => {
+    if (event.key === "Escape" && menu.open) {
+      menu.open = false;
+      $("summary", menu).focus();
+      event.stopPropagation();
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      if (event.target.matches("input")) return;
+      const items = $$(".po-item:is(a, button), .po-menu-list a", menu);
+      if (!items.length) return;
+      event.preventDefault();
+      menu.open = true;
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      const at = items.indexOf(document.activeElement);
+      items[(at < 0 ? (step > 0 ? 0 : items.length - 1) : at + step + items.length) % items.length].focus();
+    }
+  });
+
+  // -- Tooltips, exact times, cards of entities -------------------------------------------------------------
+  const floating = (css, role) => {
+    const box = document.createElement("div");
+    box.className = css;
+    box.popover = "manual";
+    if (role) box.role = role;
+    document.body.append(box);
+    return box;
+  };
+  const place = (box, anchor) => {
+    box.showPopover();
+    const at = anchor.getBoundingClientRect();
+    const left = Math.min(at.left, innerWidth - box.offsetWidth - 8);
+    const below = at.bottom + 6;
+    box.style.left = `${Math.max(8, left)}px`;
+    box.style.top = `${below + box.offsetHeight > innerHeight ? Math.max(8, at.top - box.offsetHeight - 6) : below}px`;
+  };
+  let tip, tipped, card, cardTimer;
+  const exact = (time) => {
+    const moment = new Date(time.dateTime);
+    const local = moment.toLocaleString(root.lang || undefined, { dateStyle: "medium", timeStyle: "medium" });
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    return `${local} ${zone}\n${moment.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  };
+  const hideTip = () => { if (tip?.matches(":popover-open")) tip.hidePopover(); tipped?.removeAttribute("aria-describedby"); tipped = null; };
+  const showTip = (target) => {
+    const anchor = target.closest?.("time[datetime], [data-tip], [data-rail-tip]");
+    if (!anchor) return hideTip();
+    if (anchor === tipped) return;
+    hideTip();
+    let text = anchor.dataset.tip;
+    if (anchor.matches("time")) { text = exact(anchor); anchor.removeAttribute("title"); }
+    if (anchor.dataset.railTip && !$(".po-rail-hidden", anchor)?.offsetWidth) text = anchor.dataset.railTip;
+    if (!text) return;
+    tip ??= floating("po-tip", "tooltip");
+    tip.id = "po-tip";
+    tip.textContent = text;
+    tipped = anchor;
+    anchor.setAttribute("aria-describedby", "po-tip");
+    place(tip, anchor);
+  };
+  const hideCard = () => { clearTimeout(cardTimer); if (card?.matches(":popover-open")) card.hidePopover(); };
+  const showCard = (target) => {
+    if (card?.contains(target)) return;
+    hideCard();
+    const anchor = target.closest?.("[data-card]");
+    if (!anchor) return;
+    cardTimer = setTimeout(async () => {
+      const answer = await fetch(anchor.dataset.card, { headers: { "HX-Request": "true" } }).catch(() => null);
+      if (!answer?.ok || !anchor.matches(":hover, :focus")) return;
+      card ??= floating("po-hovercard");
+      card.innerHTML = await answer.text();
+      place(card, anchor);
+    }, 400);
+  };
+  for (const type of ["mouseover", "focusin"]) document.addEventListener(type, ({ target }) => { showTip(target); showCard(target); });
+  document.addEventListener("focusout", () => { hideTip(); hideCard(); });
+  document.addEventListener("scroll", () => { hideTip(); hideCard(); }, { capture: true, passive: true });
+
+  // -- Toasts and banners -----------------------------------------------------------------------------------
+  const tend = (toast) => {
+    const life = 6000;
+    let timer;
+    const start = () => { timer = setTimeout(() => toast.remove(), life); };
+    const hold = () => clearTimeout(timer);
+    const words = toast.parentElement.dataset;
+    const close = document.createElement("button");
+    close.type = "button";
+    close.textContent = "✕";
+    close.setAttribute("aria-label", words.close);
+    close.addEventListener("click", () => toast.remove());
+    toast.append(close);
+    for (const type of ["mouseenter", "focusin"]) toast.addEventListener(type, hold);
+    for (const type of ["mouseleave", "focusout"]) toast.addEventListener(type, start);
+    start();
+  };
+  const toast = (text, undo) => {
+    const host = $("#po-toasts");
+    if (!host) return;
+    const box = document.createElement("div");
+    const words = document.createElement("span");
+    box.className = "po-toast";
+    words.textContent = text;
+    box.append(words);
+    if (undo && new URL(undo, location.href).origin === location.origin) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = host.dataset.undo;
+      button.addEventListener("click", () => { box.remove(); window.htmx?.ajax("POST", undo, { source: document.body, swap: "none" }); });
+      box.append(button);
+    }
+    host.append(box);
+    tend(box);
+  };
+  // A server's answer may carry `HX-Trigger: {"toast": {"text": "...", "undo": "/path"}}`.
+  document.addEventListener("toast", ({ detail }) => toast(detail.text ?? detail.value, detail.undo));
+  on("click", "[data-dismiss]", (_, button) => {
+    const banner = button.closest(".po-banner");
+    if (banner.dataset.banner) sessionStorage.setItem(`po-banner-${banner.dataset.banner}`, "1");
+    banner.remove();
+  });
+
+  // -- Dialogs ----------------------------------------------------------------------------------------------
+  on("click", "[data-dialog]", (_, button) => { closeMenus(); document.getElementById(button.dataset.dialog)?.showModal(); });
+  on("click", "[data-close]", (_, button) => button.closest("dialog").close());
+  on("input", "[data-must-equal]", (_, input) => {
+    $("[type=submit]", input.form).disabled = input.value !== input.dataset.mustEqual;
+  });
+  // A button or link with data-confirm asks first; what it does then happens as if it had never been asked.
+  const confirmed = new WeakSet();
+  on("click", "[data-confirm]", (event, button) => {
+    const dialog = $("#po-confirm");
+    if (!dialog || confirmed.delete(button)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    closeMenus();
+    const { confirm, confirmText, confirmVerb, confirmName, confirmDanger } = button.dataset;
+    const [go, name] = [$("[value=yes]", dialog), $("input", dialog)];
+    $("h2", dialog).textContent = confirm;
+    $("p", dialog).textContent = confirmText ?? "";
+    $("code", dialog).textContent = confirmName ?? "";
+    go.textContent = confirmVerb || button.textContent;
+    go.classList.toggle("po-btn-danger", confirmDanger !== undefined);
+    name.closest("div").hidden = !confirmName;
+    name.value = "";
+    go.disabled = Boolean(confirmName);
+    name.oninput = () => { go.disabled = name.value !== confirmName; };
+    dialog.returnValue = "";
+    dialog.onclose = () => {
+      button.focus();
+      if (dialog.returnValue === "yes") { confirmed.add(button); button.click(); }
+    };
+    dialog.showModal();
+  }, { capture: true });
+
+  // -- Copy, wrap, rows of lists and maps -------------------------------------------------------------------
+  on("click", "[data-copy]", async (_, button) => {
+    const text = button.dataset.copy || $$(".po-code-line", button.closest(".po-code")).map((line) => line.textContent).join("");
+    await navigator.clipboard.writeText(text);
+    toast(button.dataset.copied ?? text);
+  });
+  on("click", "[data-wrap]", (_, button) => button.setAttribute("aria-pressed", button.closest(".po-code").classList.toggle("is-wrapped")));
+  const addRow = (rows, values = []) => {
+    const row = $("template", rows).content.firstElementChild.cloneNode(true);
+    $$("input", row).forEach((input, at) => { input.value = values[at] ?? ""; });
+    rows.append(row);
+    return row;
+  };
+  on("click", "[data-row-add]", (_, button) => $("input", addRow(button.previousElementSibling)).focus());
+  on("click", "[data-row-remove]", (_, button) => {
+    const [row, form] = [button.parentElement, button.form];
+    (row.nextElementSibling ?? row.previousElementSibling)?.querySelector?.("input")?.focus();
+    row.remove();
+    form?.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  on("click", "[data-row-up], [data-row-down]", (_, button) => {
+    const row = button.parentElement;
+    const up = "rowUp" in button.dataset;
+    const other = up ? row.previousElementSibling : row.nextElementSibling;
+    if (other?.matches("div")) up ? other.before(row) : other.after(row);
+    button.focus();
+    button.form?.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  on("paste", "[data-map] input", (event, input) => {
+    const pairs = event.clipboardData.getData("text").split(/\r?\n/).filter((line) => line.includes("="));
+    if (!pairs.length) return;
+    event.preventDefault();
+    const rows = input.closest("[data-rows]");
+    const row = input.parentElement;
+    if ($$("input", row).every((one) => !one.value)) row.remove();
+    for (const line of pairs) {
+      const at = line.indexOf("=");
+      addRow(rows, [line.slice(0, at).trim(), line.slice(at + 1).trim()]);
+    }
+    rows.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+
+  // -- Forms with a save bar --------------------------------------------------------------------------------
+  on("input", "form[data-dirty]", (_, form) => form.classList.add("is-dirty"));
+  on("reset", "form[data-dirty]", (_, form) => form.classList.remove("is-dirty"));
+  on("submit", "form[data-dirty]", (_, form) => form.classList.remove("is-dirty"));
+  addEventListener("beforeunload", (event) => { if ($("form[data-dirty].is-dirty")) event.preventDefault(); });
+
+  // -- Selecting rows of a table ----------------------------------------------------------------------------
+  let lastBox;
+  const boxes = (table) => $$("tbody .po-col-check input", table);
+  const showSelection = (table) => {
+    const all = boxes(table);
+    const chosen = all.filter((box) => box.checked).length;
+    const bar = $("[data-selection-bar]");
+    const head = $("[data-select-all]", table);
+    head.checked = chosen > 0 && chosen === all.length;
+    head.indeterminate = chosen > 0 && chosen < all.length;
+    if (!bar) return;
+    bar.hidden = !chosen;
+    const words = $("[data-selected]", bar);
+    words.textContent = `${chosen} ${words.dataset.selected}`;
+  };
+  on("click", "table[data-select] tbody .po-col-check input", (event, box) => {
+    const table = box.closest("table");
+    const all = boxes(table);
+    if (event.shiftKey && lastBox?.isConnected) {
+      const [from, to] = [all.indexOf(lastBox), all.indexOf(box)].sort((a, b) => a - b);
+      all.slice(Math.max(from, 0), to + 1).forEach((one) => { one.checked = box.checked; });
+    }
+    lastBox = box;
+    showSelection(table);
+  });
+  on("change", "[data-select-all]", (_, head) => {
+    const table = head.closest("table");
+    boxes(table).forEach((box) => { box.checked = head.checked; });
+    showSelection(table);
+  });
+  on("click", "[data-select-none]", () => $$("table[data-select]").forEach((table) => {
+    boxes(table).forEach((box) => { box.checked = false; });
+    showSelection(table);
+  }));
+  // With Alt, a facet's value is left out instead of chosen.
+  on("click", "[data-alt-href]", (event, link) => {
+    if (event.altKey) { event.preventDefault(); location.href = link.dataset.altHref; }
+  });
+
+  // -- Suggestions: an input with data-suggest --------------------------------------------------------------
+  // The address answers ?q= with role="option" elements: links to go to, or data-value texts that replace the
+  // last word. A late answer to an earlier question is dropped.
+  const suggesting = new WeakMap();
+  const suggestionsOf = (input) => {
+    let state = suggesting.get(input);
+    if (!state) {
+      const list = document.createElement("div");
+      list.className = "po-listbox";
+      list.role = "listbox";
+      list.id = `po-options-${Math.random().toString(36).slice(2, 8)}`;
+      list.setAttribute("aria-label", input.getAttribute("aria-label") ?? input.labels?.[0]?.textContent ?? "");
+      list.hidden = true;
+      const host = input.closest("form.po-search, form.po-query, .po-field") ?? input.parentElement;
+      host.classList.add("po-suggests");
+      host.append(list);
+      input.role = "combobox";
+      input.setAttribute("aria-autocomplete", "list");
+      input.setAttribute("aria-controls", list.id);
+      input.setAttribute("aria-expanded", "false");
+      state = { list, timer: 0, asked: 0 };
+      list.addEventListener("mousedown", (event) => event.preventDefault());
+      list.addEventListener("click", (event) => {
+        const option = event.target.closest("[role=option]");
+        if (option) choose(input, option, event);
+      });
+      suggesting.set(input, state);
+    }
+    return state;
+  };
+  const options = (state) => $$("[role=option]", state.list);
+  const closeList = (input) => {
+    const state = suggesting.get(input);
+    if (!state) return;
+    state.asked++;
+    clearTimeout(state.timer);
+    state.list.hidden = true;
+    input.setAttribute("aria-expanded", "false");
+    input.removeAttribute("aria-activedescendant");
+  };
+  const point = (input, state, at) => {
+    const all = options(state);
+    all.forEach((option, n) => {
+      option.id ||= `${state.list.id}-${n}`;
+      option.tabIndex = -1;
+      option.setAttribute("aria-selected", n === at);
+    });
+    if (!all[at]) return input.removeAttribute("aria-activedescendant");
+    input.setAttribute("aria-activedescendant", all[at].id);
+    all[at].scrollIntoView({ block: "nearest" });
+  };
+  const choose = (input, option, event) => {
+    if (option.matches("a[href]")) {
+      event.preventDefault();
+      if (event.ctrlKey || event.metaKey) open(option.href, "_blank", "noopener");
+      else location.href = option.href;
+      return;
+    }
+    event.preventDefault();
+    const value = option.dataset.value ?? option.textContent.trim();
+    const whole = input.closest(".po-field");
+    input.value = whole ? value : input.value.replace(/\S*$/, "") + value;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+    closeList(input);
+    // A field's name ends in a colon and wants its value next; anything else is a finished term.
+    if (!whole) value.endsWith(":") ? suggest(input) : input.form?.requestSubmit();
+  };
+  const suggest = (input) => {
+    const state = suggestionsOf(input);
+    clearTimeout(state.timer);
+    const asked = ++state.asked;
+    state.timer = setTimeout(async () => {
+      const url = new URL(input.dataset.suggest, location.href);
+      url.searchParams.set("q", input.value);
+      for (const box of $$("input[type=hidden][name=q]", input.form ?? undefined)) url.searchParams.append("with", box.value);
+      const answer = await fetch(url, { headers: { "HX-Request": "true" } }).catch(() => null);
+      if (!answer?.ok || asked !== state.asked) return;
+      const html = await answer.text();
+      if (asked !== state.asked || document.activeElement !== input) return;
+      state.list.innerHTML = html;
+      const any = options(state).length > 0;
+      state.list.hidden = !any;
+      input.setAttribute("aria-expanded", any);
+      point(input, state, -1);
+    }, 80);
+  };
+  on("input", "input[data-suggest]", (_, input) => suggest(input));
+  on("focusin", "input[data-suggest]", (_, input) => { if (!input.value) suggest(input); });
+  on("focusout", "input[data-suggest]", (_, input) => closeList(input));
+  on("keydown", "input[data-suggest]", (event, input) => {
+    const state = suggestionsOf(input);
+    const all = options(state);
+    const at = all.findIndex((option) => option.getAttribute("aria-selected") === "true");
+    const shown = !state.list.hidden;
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      if (shown) { event.preventDefault(); closeList(input); } else { input.blur(); state.before?.focus?.(); }
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (!shown) return suggest(input);
+      point(input, state, event.key === "ArrowDown" ? (at + 1) % all.length : (at <= 0 ? all.length : at) - 1);
+    } else if (event.key === "Enter" && shown && all[at]) choose(input, all[at], event);
+    else if (event.key === "Backspace" && !input.value) {
+      const last = $$(".po-token a", input.form ?? undefined).at(-1);
+      if (last) { event.preventDefault(); location.href = last.href; }
+    }
+  });
+
+  // -- Query box: one `q` in the address, and the query as text one click away ------------------------------
+  const wholeQuery = (form) => $$("[name=q]", form).map((input) => input.value.trim()).filter(Boolean).join(" ");
+  const asText = (form, text) => {
+    $$(".po-token", form).forEach((token) => token.remove());
+    $("input[type=search]", form).value = text;
+  };
+  on("submit", "form[data-query]", (_, form) => asText(form, wholeQuery(form)));
+  on("click", "[data-query-text]", (_, button) => {
+    const form = button.form;
+    asText(form, wholeQuery(form));
+    button.remove();
+    $("input[type=search]", form).focus();
+  });
+
+  // -- Keyboard ---------------------------------------------------------------------------------------------
+  const places = { h: "/", c: "/catalog", a: "/activity", p: "/problems" };
+  let going = 0;
+  const rows = () => $$(".po-table tbody tr, [data-row]").filter((row) => row.offsetParent);
+  const move = (step) => {
+    const all = rows();
+    if (!all.length) return;
+    const at = all.findIndex((row) => row.matches(".is-current"));
+    all[at]?.classList.remove("is-current");
+    const next = all[Math.max(0, Math.min(all.length - 1, at + step))];
+    next.classList.add("is-current");
+    next.scrollIntoView({ block: "nearest" });
+    $(".po-name a, a", next)?.focus({ preventScroll: true });
+  };
+  const letters = {
+    "/": () => ($(".po-query input[type=search]") ?? $("#po-search"))?.focus(),
+    "?": () => $("#po-keys")?.showModal(),
+    "[": toggleRail,
+    g: () => { going = Date.now(); },
+    j: () => move(1),
+    k: () => move(-1),
+    x: () => $(".is-current .po-col-check input")?.click(),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) {
+      const search = $("#po-search");
+      if (!search) return;
+      event.preventDefault();
+      suggestionsOf(search).before = document.activeElement;
+      search.focus();
+      return search.select();
+    }
+    if (event.key === "Escape") { drawer(false); hideTip(); hideCard(); }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (typing(event.target) || root.dataset.keys === "off" || $("dialog[open]")) return;
+    if (event.target.closest("svg[data-roving]")) return;
+    if (Date.now() - going < 1500 && places[event.key]) {
+      event.preventDefault();
+      location.href = places[event.key];
+      return;
+    }
+    going = 0;
+    const act = letters[event.key] ?? (/^[cef]$/.test(event.key) && $(`[data-key="${event.key}"]`) && (() => $(`[data-key="${event.key}"]`).click()));
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+  // One bar of a chart is in the tab order; arrows walk along the others.
+  on("keydown", "svg[data-roving]", (event, chart) => {
+    const bars = $$("g[tabindex]", chart);
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const next = step && bars[bars.indexOf(document.activeElement) + step];
+    if (!next) return;
+    event.preventDefault();
+    bars.forEach((bar) => bar.setAttribute("tabindex", bar === next ? "0" : "-1"));
+    next.focus();
+  });
+
+  // -- What came with the page ------------------------------------------------------------------------------
+  const start = () => {
+    $$(".po-toast").forEach(tend);
+    $$("[data-banner]").forEach((banner) => { if (sessionStorage.getItem(`po-banner-${banner.dataset.banner}`)) banner.remove(); });
+    $$("table[data-select]").forEach(showSelection);
+    $("[data-focus]")?.focus();
+  };
+  start();
+  addEventListener("pageshow", (event) => { if (event.persisted) $$("table[data-select]").forEach(showSelection); });
+  document.addEventListener("htmx:after:swap", () => { hideTip(); hideCard(); $$("table[data-select]").forEach(showSelection); });
+  window.portico = { toast };
+})();
