@@ -1,7 +1,7 @@
 """The fixed cast of the tests: ana owns, ben is on her team, cleo may not see.
 
 Ana is an administrator, ben an editor of everything, vic a viewer of everything, and cleo a viewer of the
-namespace `elsewhere` alone. A test folder takes them by `from tests.cast import *` in its `conftest.py`.
+namespace `elsewhere` alone.
 """
 
 from __future__ import annotations
@@ -18,19 +18,6 @@ from access import permissions
 from access.models import Role, User
 from access.roles import ROLES
 from access.services import create_token, create_user, grant
-
-__all__ = [
-    "access_cache",
-    "admin_user",
-    "ana",
-    "as_token",
-    "ben",
-    "cleo",
-    "fresh_cache",
-    "no_access",
-    "roles",
-    "vic",
-]
 
 PASSWORD = "a green bicycle in the rain"
 ROLES_FILE = Path(__file__).resolve().parent.parent / "packs" / "core" / "roles.yaml"

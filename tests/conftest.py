@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.cast"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,3 +1,0 @@
-"""The cast."""
-
-from tests.cast import *  # noqa: F403
