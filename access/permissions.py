@@ -233,7 +233,7 @@ def _is_within(thing: object, scopes: Scopes) -> bool:
             return _things[cls](thing, scopes)
         if cls in _limits:
             row = cast(Model, thing)
-            return cast(type[Model], cls)._base_manager.filter(_limits[cls].limit(scopes), pk=row.pk).exists()
+            return cls._base_manager.filter(_limits[cls].limit(scopes), pk=row.pk).exists()
     return False
 
 

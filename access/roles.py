@@ -34,7 +34,7 @@ def check_role(name: str, spec: Any) -> dict[str, Any]:
         for key, value in texts.items()
         if not isinstance(value, str)
     ]
-    verbs = spec.get("verbs")
+    verbs: Any = spec.get("verbs")
     if not isinstance(verbs, list) or not verbs:
         errors.append(FieldError("spec.verbs", _("Expected a list of verbs such as entity.read.")))
     else:

@@ -108,12 +108,13 @@ class KeysetPagination(BasePagination):
     """
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any, R], request: Request, view: APIView | None = None
+        self, queryset: QuerySet[Any, R] | Sequence[R], request: Request, view: APIView | None = None
     ) -> list[R]:
         """The page that the request asks for.
 
         :raises BadRequest: if limit or cursor is wrong.
         """
+        assert isinstance(queryset, QuerySet)
         self.request = request
         self.page = paginate(
             queryset,

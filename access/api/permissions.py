@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from access.models import User
 from access.permissions import require
 from base.errors import Forbidden
 
@@ -43,3 +45,13 @@ class HasVerb(BasePermission):
         if verb is not None:
             require(request.user, verb, thing)
         return True
+
+
+def person_of(request: Request) -> User:
+    """Who sent the request, in a view that lets nobody in who is not signed in.
+
+    :raises NotAuthenticated: if the view did.
+    """
+    if not isinstance(request.user, User):
+        raise NotAuthenticated
+    return request.user

@@ -52,7 +52,7 @@ class GroupOut(serializers.ModelSerializer[Group]):
 class GroupIn(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100)
     members = serializers.SlugRelatedField[User](
-        "username", many=True, queryset=User.objects.all(), default=list
+        "username", many=True, queryset=User.objects.all(), required=False
     )
 
 

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from access import queries, services
-from access.api.permissions import HasVerb
+from access.api.permissions import HasVerb, person_of
 from access.api.serializers import (
     AuditFilter,
     AuditOut,
@@ -60,7 +60,7 @@ class MeView(APIView):
 
     @extend_schema(responses=MeOut)
     def get(self, request: Request) -> Response:
-        return Response(MeOut(request.user).data)
+        return Response(MeOut(person_of(request)).data)
 
 
 class UserViewSet(mixins.RetrieveModelMixin, _Rows):
@@ -79,14 +79,14 @@ class UserViewSet(mixins.RetrieveModelMixin, _Rows):
     @extend_schema(request=UserIn, responses={201: UserOut})
     def create(self, request: Request) -> Response:
         """Make an account; it signs in first by a link, and can do nothing until something is granted."""
-        user = services.create_user(**_valid(UserIn(data=request.data)), by=request.user)
+        user = services.create_user(**_valid(UserIn(data=request.data)), by=person_of(request))
         return Response(UserOut(user).data, status=201)
 
     @extend_schema(request=UserChange, responses=UserOut)
     def partial_update(self, request: Request, username: str) -> Response:
         """Change an account."""
         change = _valid(UserChange(data=request.data))
-        user = services.change_user(self.get_object(), **change, by=request.user)
+        user = services.change_user(self.get_object(), **change, by=person_of(request))
         return Response(UserOut(user).data)
 
 
@@ -104,20 +104,20 @@ class GroupViewSet(mixins.RetrieveModelMixin, _Rows):
     @extend_schema(request=GroupIn, responses={201: GroupOut})
     def create(self, request: Request) -> Response:
         """Make an access group."""
-        group = services.create_group(**_valid(GroupIn(data=request.data)), by=request.user)
+        group = services.create_group(**_valid(GroupIn(data=request.data)), by=person_of(request))
         return Response(GroupOut(group).data, status=201)
 
     @extend_schema(request=MembersIn, responses=GroupOut)
     def partial_update(self, request: Request, pk: str) -> Response:
         """Say who is in an access group."""
         group = self.get_object()
-        services.set_members(group, **_valid(MembersIn(data=request.data)), by=request.user)
+        services.set_members(group, **_valid(MembersIn(data=request.data)), by=person_of(request))
         return Response(GroupOut(self.get_object()).data)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """Remove an access group and its grants."""
-        services.delete_group(self.get_object(), by=request.user)
+        services.delete_group(self.get_object(), by=person_of(request))
         return Response(status=204)
 
 
@@ -150,13 +150,13 @@ class GrantViewSet(_Rows):
     @extend_schema(request=GrantIn, responses={201: GrantOut})
     def create(self, request: Request) -> Response:
         """Give a person or a group a role; a grant that is there already is answered as it is."""
-        made = services.grant(**_valid(GrantIn(data=request.data)), by=request.user)
+        made = services.grant(**_valid(GrantIn(data=request.data)), by=person_of(request))
         return Response(GrantOut(made).data, status=201)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """Take a grant back."""
-        services.revoke(self.get_object(), by=request.user)
+        services.revoke(self.get_object(), by=person_of(request))
         return Response(status=204)
 
 
@@ -176,13 +176,15 @@ class TokenViewSet(_Rows):
     @extend_schema(request=TokenIn, responses={201: NewTokenOut})
     def create(self, request: Request) -> Response:
         """Make a token; its text is in this answer and nowhere else."""
-        new = services.create_token(user=request.user, **_valid(TokenIn(data=request.data)), by=request.user)
+        new = services.create_token(
+            user=person_of(request), **_valid(TokenIn(data=request.data)), by=person_of(request)
+        )
         return Response({**TokenOut(new.token).data, "token": new.text}, status=201)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """Revoke a token."""
-        services.revoke_token(get_object_or_404(self.get_queryset(), pk=pk), by=request.user)
+        services.revoke_token(get_object_or_404(self.get_queryset(), pk=pk), by=person_of(request))
         return Response(status=204)
 
 

@@ -141,7 +141,7 @@ def authenticate_token(text: str, *, now: datetime | None = None) -> User:
     token = cache.get(("token", digest), load)
     if token is None or token.revoked_at is not None or not token.user.is_active:
         raise TokenNotValid(_("This token is not known or no longer valid. Make a new one in the settings."))
-    if not token.is_usable(now=now):
+    if token.expires_at is not None and token.expires_at <= now:
         raise TokenNotValid(
             _("The token “%(token)s” expired on %(when)s. Make a new one in the settings.")
             % {"token": token, "when": date_format(token.expires_at, "DATETIME_FORMAT")}

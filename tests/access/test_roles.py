@@ -23,7 +23,17 @@ def test_an_unknown_verb_is_refused_with_its_place_and_the_nearest_one(db):
 
 
 @pytest.mark.parametrize(
-    "spec", [None, [], {}, {"verbs": []}, {"verbs": "*"}, {"verbs": ["*"], "x": 1}, {"verbs": [1]}, {"verbs": ["*"], "title": 3}]
+    "spec",
+    [
+        None,
+        [],
+        {},
+        {"verbs": []},
+        {"verbs": "*"},
+        {"verbs": ["*"], "x": 1},
+        {"verbs": [1]},
+        {"verbs": ["*"], "title": 3},
+    ],
 )
 def test_a_broken_role_is_refused(spec):
     with pytest.raises(InvalidInput):

@@ -18,9 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", required=True, metavar="NAME", help="user name of the account")
-        parser.add_argument(
-            "--role", metavar="ROLE", help="the most it may do; default: all that NAME may"
-        )
+        parser.add_argument("--role", metavar="ROLE", help="the most it may do; default: all that NAME may")
         parser.add_argument(
             "--expires-in", default="90d", metavar="TIME", help="such as 12h, 90d, 8w or never; default: 90d"
         )
