@@ -261,7 +261,8 @@ def menu(
 def action(action: Any) -> dict[str, Any]:
     """A button for one act: label, url, icon, primary, danger, small, disabled (why not); a GET link, or with
     method "post" a form, with `items` a menu, with `dialog` the opener of a dialog."""
-    return {"action": action}
+    # A mapping's own method `items` would answer a template that looks for an absent entry.
+    return {"action": action, "entries": _get(action, "items") if isinstance(action, Mapping) else None}
 
 
 # -- times and numbers ------------------------------------------------------------------------------------
@@ -403,7 +404,7 @@ def filesize(value: object) -> str:
 @register.simple_tag
 def sparkline(values: Sequence[float | None], label: str) -> SafeString:
     """A small line of values; `label` says in words what it shows."""
-    return charts.sparkline(values, label)
+    return charts.sparkline(values, label) if isinstance(values, Sequence) else SafeString()
 
 
 @register.simple_tag

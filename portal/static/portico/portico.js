@@ -97,7 +97,7 @@
     hideTip();
     let text = anchor.dataset.tip;
     if (anchor.matches("time")) { text = exact(anchor); anchor.removeAttribute("title"); }
-    if (anchor.dataset.railTip && !$(".po-rail-hidden", anchor)?.offsetWidth) text = anchor.dataset.railTip;
+    if (anchor.dataset.railTip && ($(".po-rail-hidden", anchor)?.offsetWidth ?? 9) < 2) text = anchor.dataset.railTip;
     if (!text) return;
     tip ??= floating("po-tip", "tooltip");
     tip.id = "po-tip";
