@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from base.errors import DomainError, FieldError
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 MAX_FILE_BYTES = 10 * 1024 * 1024  # one YAML file, with all its documents
 MAX_DOCUMENT_BYTES = 2 * 1024 * 1024  # one document; API definitions of hundreds of kilobytes are usual
@@ -35,7 +38,7 @@ def readable_size(count: int) -> str:
     return f"{count} bytes"
 
 
-def check_size(count: int, limit: int, *, what: str) -> None:
+def check_size(count: int, limit: int, *, what: _StrOrPromise) -> None:
     """:raises LimitExceeded: if `what` has more bytes than `limit`."""
     if count > limit:
         raise LimitExceeded(
@@ -47,7 +50,7 @@ def check_size(count: int, limit: int, *, what: str) -> None:
 def check_data(
     data: Any,
     *,
-    what: str,
+    what: _StrOrPromise,
     max_depth: int = MAX_DEPTH,
     max_nodes: int = MAX_NODES,
     max_string: int = MAX_STRING,
@@ -85,7 +88,7 @@ def check_data(
         level = below
 
 
-def _check_string(value: str, what: str, limit: int) -> None:
+def _check_string(value: str, what: _StrOrPromise, limit: int) -> None:
     if len(value) > limit:
         raise LimitExceeded(
             _("%(what)s holds a string of %(length)d characters; at most %(limit)d are accepted.")

@@ -39,7 +39,7 @@ class Schema:
     def __init__(self, source: Mapping[str, Any]) -> None:
         """:raises InvalidSchema: with the place of what is wrong."""
         self.source = dict(source)
-        limits.check_data(self.source, what=_("The schema"))
+        limits.check_data(self.source, what=gettext_lazy("The schema"))
         try:
             self._validator = jsonschema_rs.validator_for(
                 self.source, pattern_options=_PATTERNS, offline=True, validate_formats=False
@@ -189,7 +189,7 @@ def compile_schema(source: Mapping[str, Any]) -> Schema:
 
     :raises InvalidSchema: with the place of what is wrong.
     """
-    limits.check_data(source, what=_("The schema"))
+    limits.check_data(source, what=gettext_lazy("The schema"))
     return _compile(orjson.dumps(source, option=orjson.OPT_SORT_KEYS))
 
 

@@ -1,0 +1,396 @@
+"""Kinds as data: what a KindDefinition says, compiled for use.
+
+A definition is the `spec` of a pack document::
+
+    apiVersion: portico/v1
+    kind: KindDefinition
+    metadata: {name: component}
+    spec:
+      apiVersions: [backstage.io/v1alpha1]   # a document is matched by apiVersion and kind
+      kind: Component
+      plural: Components
+      title: Component                       # default: the kind
+      icon: cube                             # of Tabler's outline icons
+      colour: c1                             # c1 to c8
+      description: A piece of software.
+      schema: {type: object, ...}            # JSON Schema of a document's spec
+      relations:                             # what fields of the document refer to
+        - {field: spec.owner, type: ownedBy, inverse: ownerOf, targetKinds: [Group, User], defaultKind: Group}
+      columns:                               # of lists, besides the name
+        - {field: spec.owner, label: Owner, as: ref}
+      unions: [spec.topics]                  # lists whose elements all sources add to
+      unknownFor: {spec.owner: unknown}      # served where Backstage's clients require a value
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from base.errors import FieldError, InvalidInput
+from base.schemas import InvalidSchema, Schema, compile_schema
+from base.text import excerpt
+from catalog.documents.refs import InvalidRef, parse_ref
+
+Path = tuple[str, ...]
+
+ALWAYS_UNIONS: frozenset[Path] = frozenset({("metadata", "tags"), ("metadata", "links")})
+
+
+@dataclass(frozen=True, slots=True)
+class RelationRule:
+    """A field that refers to other entities, by one ref or a list of refs.
+
+    :ivar path: of the field, in the document.
+    :ivar target_kinds: the kinds that belong there, to offer in forms; others are not refused.
+    :ivar default_kind: what is meant by a ref that names no kind; without it the ref must name one.
+    """
+
+    path: Path
+    type: str
+    inverse: str
+    target_kinds: tuple[str, ...] = ()
+    default_kind: str | None = None
+    many: bool = False
+
+    @property
+    def field(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a kind's list: the field, its heading, and how its value is shown."""
+
+    path: Path
+    label: str
+    shown_as: str = "text"
+
+    @property
+    def field(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KindDef:
+    """One kind, ready for use.
+
+    :ivar definition: name of the definition, as packs know it.
+    :ivar name: the kind as documents write it.
+    :ivar unknown_for: fields that Backstage's clients expect, with what to serve where they are missing.
+    """
+
+    definition: str
+    name: str
+    api_versions: tuple[str, ...]
+    title: str
+    plural: str
+    icon: str
+    colour: str
+    description: str
+    schema: Schema
+    relations: tuple[RelationRule, ...]
+    columns: tuple[Column, ...]
+    unions: frozenset[Path]
+    unknown_for: tuple[tuple[Path, Any], ...]
+
+    @classmethod
+    def of(cls, definition: str, spec: Mapping[str, Any]) -> KindDef:
+        """:raises InvalidInput: if the definition is wrong, with each place."""
+        errors = _DEFINITION.errors(spec, under=("spec",))
+        schema: Schema | None = None
+        if not errors:
+            try:
+                schema = compile_schema(spec["schema"])
+            except InvalidSchema as error:
+                inner = error.errors[0] if error.errors else FieldError("", error.message)
+                path = f"spec.schema.{inner.path}" if inner.path else "spec.schema"
+                errors.append(FieldError(path, inner.message))
+        if schema is None or errors:
+            raise InvalidInput(
+                _("The kind “%(name)s” cannot be used: %(first)s") % {"name": definition, "first": errors[0]},
+                errors=errors,
+            )
+        name = spec["kind"]
+        return cls(
+            definition=definition,
+            name=name,
+            api_versions=tuple(spec["apiVersions"]),
+            title=spec.get("title") or name,
+            plural=spec["plural"],
+            icon=spec.get("icon") or "box",
+            colour=spec.get("colour") or "c8",
+            description=spec.get("description") or "",
+            schema=schema,
+            relations=tuple(
+                RelationRule(
+                    path=_path(rule["field"]),
+                    type=rule["type"],
+                    inverse=rule["inverse"],
+                    target_kinds=tuple(rule.get("targetKinds", ())),
+                    default_kind=rule.get("defaultKind"),
+                    many=rule.get("many", False),
+                )
+                for rule in spec.get("relations", ())
+            ),
+            columns=tuple(
+                Column(_path(column["field"]), column["label"], column.get("as", "text"))
+                for column in spec.get("columns", ())
+            ),
+            unions=ALWAYS_UNIONS | {_path(field) for field in spec.get("unions", ())},
+            unknown_for=tuple((_path(field), value) for field, value in spec.get("unknownFor", {}).items()),
+        )
+
+    def relations_of(self, document: Mapping[str, Any], namespace: str) -> list[tuple[str, str]]:
+        """The relations that the document declares: (type, ref of the target), each once, in its order.
+
+        What is no reference is left out; `errors_of` tells of it.
+
+        :param namespace: the entity's own; a reference without a namespace means this one.
+        """
+        found: dict[tuple[str, str], None] = {}
+        for rule in self.relations:
+            for text in _values_at(document, rule.path):
+                try:
+                    found[rule.type, parse_ref(text, rule.default_kind, namespace).text] = None
+                except (InvalidRef, AttributeError, TypeError):
+                    continue
+        return list(found)
+
+    def errors_of(self, document: Mapping[str, Any]) -> list[FieldError]:
+        """What is wrong with the document's spec, its references included."""
+        spec = document.get("spec")
+        if spec is None:
+            return [FieldError("spec", _("This is required, but missing."), _("an object with keys"))]
+        errors = [] if self.schema.is_valid(spec) else self.schema.errors(spec, under=("spec",))
+        wrong = {error.path for error in errors}
+        for rule in self.relations:
+            is_list = isinstance(_value_at(document, rule.path), list)
+            for number, text in enumerate(_values_at(document, rule.path)):
+                path = f"{rule.field}[{number}]" if is_list else rule.field
+                if path in wrong:
+                    continue
+                try:
+                    if not isinstance(text, str):
+                        raise InvalidRef(
+                            _("A reference must be text, but is %(got)s.") % {"got": excerpt(text)}
+                        )
+                    parse_ref(text, rule.default_kind)
+                except InvalidRef as error:
+                    errors.append(FieldError(path, error.message, "[kind:][namespace/]name", excerpt(text)))
+        return errors
+
+    def is_valid(self, document: Mapping[str, Any]) -> bool:
+        """Whether `errors_of` has nothing to say; much faster than asking it."""
+        spec = document.get("spec")
+        if spec is None or not self.schema.is_valid(spec):
+            return False
+        try:
+            for rule in self.relations:
+                for text in _values_at(document, rule.path):
+                    parse_ref(text, rule.default_kind)
+        except (InvalidRef, AttributeError, TypeError):
+            return False
+        return True
+
+    gaps = errors_of
+
+    def with_unknowns(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document as Backstage's clients need it: fields that they require, filled where it has none.
+
+        The document itself stays as it is.
+        """
+        filled = document
+        for path, value in self.unknown_for:
+            if _value_at(filled, path) is None:
+                filled = _with(filled, path, value)
+        return filled
+
+
+class KindSet:
+    """All kinds in force, found by apiVersion and kind.
+
+    :ivar broken: definitions that cannot be used, with the reason; the others work without them.
+    """
+
+    def __init__(self, definitions: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """:param definitions: name and spec of each; a later one of the same apiVersion and kind replaces."""
+        self.broken: list[tuple[str, InvalidInput]] = []
+        self._by_version: dict[tuple[str, str], KindDef] = {}
+        for name, spec in definitions:
+            try:
+                kind = KindDef.of(name, spec)
+            except InvalidInput as error:
+                self.broken.append((name, error))
+                continue
+            for version in kind.api_versions:
+                self._by_version[version, kind.name] = kind
+
+    def __iter__(self) -> Iterator[KindDef]:
+        return iter(dict.fromkeys(self._by_version.values()))
+
+    def __len__(self) -> int:
+        return len(set(self._by_version.values()))
+
+    def get(self, api_version: Any, kind: Any) -> KindDef | None:
+        """The kind that a document of this apiVersion and kind is of, or None."""
+        try:
+            return self._by_version.get((api_version, kind))
+        except TypeError:  # lists and objects may stand there
+            return None
+
+    def named(self, kind: str) -> list[KindDef]:
+        """The kinds of this name in any case, whatever their apiVersion."""
+        wanted = kind.lower()
+        return [found for found in self if found.name.lower() == wanted]
+
+    def why_unknown(self, api_version: Any, kind: Any) -> FieldError:
+        """What to say where `get` finds nothing."""
+        if isinstance(kind, str) and (same := self.named(kind)):
+            exact = [found for found in same if found.name == kind]
+            if not exact:
+                return FieldError(
+                    "kind",
+                    _("There is no kind %(kind)s; write %(known)s.")
+                    % {"kind": excerpt(kind), "known": same[0].name},
+                    same[0].name,
+                    excerpt(kind),
+                )
+            versions = ", ".join(version for found in exact for version in found.api_versions)
+            return FieldError(
+                "apiVersion",
+                _("The kind %(kind)s is not known with the apiVersion %(got)s; expected %(versions)s.")
+                % {"kind": kind, "got": excerpt(api_version), "versions": versions},
+                versions,
+                excerpt(api_version),
+            )
+        names = sorted({found.name for found in self})
+        near = difflib.get_close_matches(str(kind), names, n=1)
+        hint = _("did you mean %(name)s?") % {"name": near[0]} if near else _("known are: %(names)s.") % {
+            "names": ", ".join(names)
+        }  # fmt: skip
+        return FieldError(
+            "kind",
+            _("There is no kind %(kind)s; %(hint)s") % {"kind": excerpt(kind), "hint": hint},
+            ", ".join(names),
+            excerpt(kind),
+        )
+
+
+def check_kind_definition(name: str, spec: Any) -> Any:
+    """The spec, if it is a kind definition that can be used.
+
+    :raises InvalidInput: with the path of each thing that is wrong.
+    """
+    KindDef.of(name, spec)
+    return spec
+
+
+def _path(field: str) -> Path:
+    return tuple(field.split("."))
+
+
+def _value_at(document: Any, path: Path) -> Any:
+    for part in path:
+        if not isinstance(document, dict):
+            return None
+        document = document.get(part)
+    return document
+
+
+def _values_at(document: Any, path: Path) -> list[Any]:
+    """What a field refers to: the elements of its list, or its one value."""
+    value = _value_at(document, path)
+    if not value:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _with(document: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    """A copy of the document with a value at a path."""
+    first, rest = path[0], path[1:]
+    inner = document.get(first)
+    if rest:
+        value = _with(inner if isinstance(inner, dict) else {}, rest, value)
+    return {**document, first: value}
+
+
+_FIELD = {
+    "type": "string",
+    "pattern": r"^(spec|metadata)(\.[A-Za-z_][A-Za-z0-9_-]*)+$",
+    "errorMessage": gettext_noop("the path of a field, such as spec.owner"),
+}
+_WORD = {
+    "type": "string",
+    "pattern": "^[A-Za-z][A-Za-z0-9]*$",
+    "maxLength": 63,
+    "errorMessage": gettext_noop("a word of letters and digits, at most 63 characters long"),
+}
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
+
+_DEFINITION = compile_schema(
+    {
+        "type": "object",
+        "required": ["apiVersions", "kind", "plural", "schema"],
+        "additionalProperties": False,
+        "properties": {
+            "apiVersions": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "string",
+                    "pattern": r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]+$",
+                    "maxLength": 253,
+                    "errorMessage": gettext_noop("a version such as example.org/v1"),
+                },
+            },
+            "kind": _WORD,
+            "title": _TEXT,
+            "plural": _TEXT,
+            "icon": {
+                "type": "string",
+                "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$",
+                "errorMessage": gettext_noop("the name of a Tabler icon, such as cube"),
+            },
+            "colour": {"enum": [f"c{number}" for number in range(1, 9)]},
+            "description": {"type": "string", "maxLength": 2_000},
+            "schema": {"type": "object"},
+            "relations": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["field", "type", "inverse"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "field": _FIELD,
+                        "type": _WORD,
+                        "inverse": _WORD,
+                        "targetKinds": {"type": "array", "items": _WORD},
+                        "defaultKind": _WORD,
+                        "many": {"type": "boolean"},
+                    },
+                },
+            },
+            "columns": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["field", "label"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "field": _FIELD,
+                        "label": _TEXT,
+                        "as": {"enum": ["text", "ref", "time", "number", "boolean", "tags", "link", "code"]},
+                    },
+                },
+            },
+            "unions": {"type": "array", "items": _FIELD},
+            "unknownFor": {"type": "object", "propertyNames": _FIELD},
+        },
+    }
+)
