@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-BAR_WIDTH, BAR_HEIGHT, LEFT, BOTTOM = 440, 190, 30, 22
+SLOT, PLOT = 30, 100  # the drawing is stretched to its place, so these are proportions
 
 
 def _figure(value: float) -> str:
@@ -68,23 +68,8 @@ def run_bars(bars: Sequence[tuple[str, float, str]], label: str) -> SafeString:
     )  # fmt: skip
 
 
-def _bar(x: float, width: float, y: float, height: float, colour: str, *, top: bool) -> SafeString:
-    if not top or height < 2:
-        return format_html(
-            '<rect class="po-{}" x="{}" y="{}" width="{}" height="{}"/>',
-            colour, _figure(x), _figure(y), _figure(width), _figure(height),
-        )  # fmt: skip
-    # The top of a stack is rounded: a taller rounded box, squared at its foot.
-    return format_html(
-        '<rect class="po-{0}" x="{1}" y="{2}" width="{3}" height="{4}" rx="2"/>'
-        '<rect class="po-{0}" x="{1}" y="{5}" width="{3}" height="{6}"/>',
-        colour, _figure(x), _figure(y), _figure(width), _figure(height),
-        _figure(y + height / 2), _figure(height / 2),
-    )  # fmt: skip
-
-
 def bar_chart(labels: Sequence[str], series: Sequence[dict[str, Any]], title: str) -> SafeString:
-    """Stacked bars over an axis that starts at 0.
+    """Stacked bars over an axis that starts at 0, as wide and high as their place.
 
     :param labels: one for each bar, as the reader sees it.
     :param series: dicts of `name`, `values` and `colour` (`c1`..`c8`, `c-ok`, `c-fail`, ...), lowest first.
@@ -92,48 +77,40 @@ def bar_chart(labels: Sequence[str], series: Sequence[dict[str, Any]], title: st
     """
     stacks = [[float(one["values"][n] or 0) for one in series] for n in range(len(labels))]
     ticks = nice_ticks(max((sum(stack) for stack in stacks), default=0))
-    plot, top = BAR_HEIGHT - BOTTOM - 8, ticks[-1]
-
-    def height(value: float) -> float:
-        return value / top * plot
-
-    axis = format_html_join(
+    width = SLOT * max(len(labels), 1)
+    lines = format_html_join(
         "",
-        '<line class="po-axis" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>',
-        (
-            (LEFT, BAR_WIDTH, y := _figure(8 + plot - height(tick)), y, LEFT - 8, float(y) + 4, _figure(tick))
-            for tick in ticks
-        ),
+        '<line class="po-axis" x2="{}" y1="{}" y2="{}"/>',
+        ((width, y := _figure(PLOT - tick / ticks[-1] * PLOT), y) for tick in ticks),
     )
-    slot = (BAR_WIDTH - LEFT) / max(len(labels), 1)
-    width = min(slot * 0.62, 36)
-    every = math.ceil(len(labels) / max(1, int((BAR_WIDTH - LEFT) // max(62, 7 * max(map(len, labels), default=1)))))
-    bars, names = [], []
+    bars = []
     for n, (label, stack) in enumerate(zip(labels, stacks, strict=True)):
-        x, y = LEFT + slot * n + (slot - width) / 2, 8.0 + plot
-        highest = max((i for i, value in enumerate(stack) if value), default=-1)
-        parts = []
-        for i, value in enumerate(stack):
+        y, drawn = float(PLOT), []
+        for one, value in zip(series, stack, strict=True):
             if value:
-                y -= height(value)
-                parts.append(_bar(x, width, y, height(value), series[i].get("colour", f"c{i + 1}"), top=i == highest))
+                height = value / ticks[-1] * PLOT
+                y -= height
+                drawn.append((one["colour"], _figure(SLOT * (n + 0.2)), _figure(y), _figure(height)))
         words = ", ".join(f"{one['name']} {_figure(value)}" for one, value in zip(series, stack, strict=True))
-        text = f"{label}: {words}"
-        bars.append(
-            format_html(
-                '<g tabindex="{}" role="img" aria-label="{}" data-tip="{}">'
-                '<rect x="{}" y="8" width="{}" height="{}" class="po-hit"/>{}</g>',
-                0 if n == 0 else -1, text, text, _figure(LEFT + slot * n), _figure(slot), _figure(plot),
-                format_html_join("", "{}", ((part,) for part in parts)),
-            )  # fmt: skip
-        )
-        if n % every == 0:
-            names.append((_figure(x + width / 2), BAR_HEIGHT - 4, label))
+        bars.append((
+            0 if n == 0 else -1, f"{label}: {words}", f"{label}: {words}", SLOT * n,
+            format_html_join("", '<rect class="po-{}" x="{}" y="{}" width="18" height="{}"/>', drawn),
+        ))  # fmt: skip
+    # As many labels as have room where a chart is narrowest.
+    every = math.ceil(len(labels) * (max(map(len, labels), default=1) * 7 + 14) / 300)
     return format_html(
-        '<svg viewBox="0 0 {} {}" role="group" aria-label="{}" data-roving>{}{}{}</svg>',
-        BAR_WIDTH, BAR_HEIGHT, title, axis,
-        format_html_join("", "{}", ((bar,) for bar in bars)),
-        format_html_join("", '<text x="{}" y="{}" text-anchor="middle">{}</text>', names),
+        '<div class="po-plot"><ol class="po-plot-y" aria-hidden="true">{}</ol>'
+        '<svg viewBox="0 0 {} 100" preserveAspectRatio="none" role="group" aria-label="{}" data-roving>{}{}</svg>'
+        '<ol class="po-plot-x" aria-hidden="true">{}</ol></div>',
+        format_html_join("", "<li>{}</li>", ((_figure(tick),) for tick in reversed(ticks))),
+        width, title, lines,
+        format_html_join(
+            "",
+            '<g tabindex="{}" role="img" aria-label="{}" data-tip="{}">'
+            '<rect class="po-hit" x="{}" width="30" height="100"/>{}</g>',
+            bars,
+        ),
+        format_html_join("", "<li>{}</li>", ((label if n % every == 0 else "",) for n, label in enumerate(labels))),
     )  # fmt: skip
 
 
