@@ -30,7 +30,7 @@ class KindView:
         self.name = definition.name.lower()
         self.title_case = definition.name
         self.api_version = definition.api_versions[0]
-        self.unions: frozenset[Path] = COMMON_UNIONS | frozenset(definition.unions)
+        self.unions: frozenset[Path] = COMMON_UNIONS | definition.unions
 
     def relations_of(self, document: dict[str, Any], namespace: str) -> list[tuple[str, str]]:
         """The relations that the document declares: (type, target ref), in the document's order."""
@@ -38,7 +38,7 @@ class KindView:
 
     def gaps(self, document: dict[str, Any]) -> list[FieldError]:
         """What the merged document lacks of its kind's schema."""
-        return self.definition.gaps(document)
+        return self.definition.errors_of(document)
 
 
 class Kinds:
@@ -46,7 +46,9 @@ class Kinds:
 
     def __init__(self, kinds: list[Any], relations: list[tuple[str, dict[str, Any]]]) -> None:
         self.set = KindSet(kinds)
-        self._views = {definition.name.lower(): KindView(definition) for definition in self.set}
+        self._views: dict[str, KindView] = {}
+        for definition in self.set:
+            self._views.setdefault(definition.name.lower(), KindView(definition))
         self._inverse: dict[str, str] = {}
         self._labels: dict[str, str] = {}
         for name, spec in relations:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from base.errors import DomainError
 from base.text import derive_name
 from catalog import identity
-from catalog.documents import DocumentInvalid, validate_document
+from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.kinds import current_kinds
 from catalog.models import Rank
 from catalog.services.activity import ActivityIn

@@ -30,7 +30,9 @@ class Condition:
 
     def __or__(self, other: Condition) -> Condition:
         both = [q for q in (self.q, other.q) if q is not None]
-        return Condition(self.tokens | other.tokens, both[0] | both[1] if len(both) == 2 else next(iter(both), None))
+        return Condition(
+            self.tokens | other.tokens, both[0] | both[1] if len(both) == 2 else next(iter(both), None)
+        )
 
     @property
     def single(self) -> int | None:
@@ -97,7 +99,9 @@ class LeafTest:
 def number_test(operator: Comparison, number: Any) -> LeafTest:
     """Compares numbers, and texts that are numbers."""
     return LeafTest(
-        "CASE WHEN leaf ~ '^-?[0-9]{1,30}([.][0-9]{1,30})?$' THEN leaf::numeric " + operator + " %s ELSE FALSE END",
+        "CASE WHEN leaf ~ '^-?[0-9]{1,30}([.][0-9]{1,30})?$' THEN leaf::numeric "
+        + operator
+        + " %s ELSE FALSE END",
         number,
     )
 

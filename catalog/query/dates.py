@@ -26,7 +26,8 @@ _UNITS = {
 }
 _AGE = re.compile(rf"(\d{{1,6}})({'|'.join(_UNITS)})", re.ASCII)
 _DATE = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d))?(Z|[+-]\d\d:\d\d)?)?)?)?", re.ASCII | re.IGNORECASE
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d))?(Z|[+-]\d\d:\d\d)?)?)?)?",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -103,9 +104,9 @@ def _period(text: str, now: datetime) -> _Period | None:
     match = _DATE.fullmatch(text)
     if match is None:
         return None
-    year, month, date, hour, minute, second, zone = match.groups()
+    year, month, date, hour, _minute, second, zone = match.groups()
     if hour is not None:
-        start = datetime.fromisoformat(text.upper()).astimezone(UTC) if zone else datetime.fromisoformat(text.upper() + "Z")
+        start = datetime.fromisoformat(text.upper() + ("" if zone else "Z")).astimezone(UTC)
         return _Period(start, start + timedelta(seconds=1 if second else 60))
     start = datetime(int(year), int(month or 1), int(date or 1), tzinfo=UTC)
     if date is not None:

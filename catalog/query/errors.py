@@ -19,6 +19,7 @@ class QueryError(DomainError):
     :ivar expected: what may stand there, in a few words.
     :ivar got: what stands there.
     :ivar suggestions: what was probably meant, the nearest first.
+    :param parameter: of the request, that the text came in.
     """
 
     code = "bad-query"
@@ -34,14 +35,16 @@ class QueryError(DomainError):
         expected: str = "",
         got: str = "",
         suggestions: Iterable[str] = (),
+        parameter: str = "q",
     ) -> None:
         self.sentence = sentence
         self.position, self.length = position, length
         self.expected, self.got = expected, got
         self.suggestions = list(suggestions)
         super().__init__(
-            _("Character %(number)d of the query: %(sentence)s") % {"number": position + 1, "sentence": sentence},
-            errors=[FieldError("q", sentence, expected=expected, got=got)],
+            _("Character %(number)d of `%(parameter)s`: %(sentence)s")
+            % {"number": position + 1, "parameter": parameter, "sentence": sentence},
+            errors=[FieldError(parameter, sentence, expected=expected, got=got)],
             position=position,
             length=length,
             expected=expected,
@@ -55,4 +58,6 @@ def did_you_mean(suggestions: list[str]) -> str:
     if not suggestions:
         return ""
     names = ", ".join(f"“{name}”" for name in suggestions)
-    return ngettext("Did you mean %(names)s?", "Did you mean one of %(names)s?", len(suggestions)) % {"names": names}
+    return ngettext("Did you mean %(names)s?", "Did you mean one of %(names)s?", len(suggestions)) % {
+        "names": names
+    }

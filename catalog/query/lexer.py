@@ -94,7 +94,9 @@ class _Scanner:
             self.at += 1
             if not self._here() or self._here().isspace() or self._here() == ")":
                 raise QueryError(
-                    _("A term is expected right after “-”, as in “-type:library”; to search for a dash, quote it."),
+                    _(
+                        "A term is expected right after “-”, as in “-type:library”; to search for a dash, quote it."
+                    ),
                     position=self.at,
                     expected=_("a term"),
                     got=self._here(),

@@ -122,9 +122,7 @@ class _Parser:
             error = self.lexemes[self.at].error
             assert error is not None
             return error
-        return self._unexpected(
-            _("A term is expected here, such as kind:component or a word."), _("a term")
-        )
+        return self._unexpected(_("A term is expected here, such as kind:component or a word."), _("a term"))
 
     def _unexpected(self, sentence: str, expected: str) -> QueryError:
         span = self.lexemes[self.at].span if self._peek() else Span(len(self.text), 0)
@@ -171,7 +169,9 @@ def format_value(value: Value) -> str:
     if value.operator == "..":
         return f"{value.text}..{value.upper}"
     operator = "" if value.operator == "=" else value.operator
-    is_bare = not value.is_quoted and _BARE_VALUE.fullmatch(value.text) and (operator or ".." not in value.text)
+    is_bare = (
+        not value.is_quoted and _BARE_VALUE.fullmatch(value.text) and (operator or ".." not in value.text)
+    )
     return operator + (value.text if is_bare else quote(value.text))
 
 

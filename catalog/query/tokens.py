@@ -24,7 +24,9 @@ _NOT_SEARCHABLE = frozenset({"relations", "status", "attachments"})
 
 @lru_cache(maxsize=50_000)
 def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
+    )
 
 
 def token(key: str, value: Any = None) -> int:

@@ -78,7 +78,7 @@ def of_entity(
             Seen(
                 type="incomplete",
                 severity=Severity.WARN,
-                cause=_("%(field)s is missing or not valid") % {"field": error.path.strip("/").replace("/", ".")},
+                cause=_("%(field)s is missing or not valid") % {"field": error.path},
                 message=error.message,
                 remedy=_("Add it to the catalog file, or set it here as an override."),
                 discriminator=error.path,

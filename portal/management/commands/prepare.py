@@ -1,0 +1,61 @@
+"""Bring the data of this installation up to date: what every start does first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
+
+from access.actors import acting_as, system
+from access.links import sign_in_url
+from access.services import ensure_first_account
+from base.errors import DomainError
+from integrations.services.connections import create_connection
+from integrations.models import Connection
+from portal.packs import apply_pack, installed_packs
+from portal.sample import load_sample
+
+
+class Command(BaseCommand):
+    help = "Migrate, apply the packs, make the first account and connect the portal's own checkout."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--sample", action="store_true", help="Load the sample company.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        self.stdout.write(_("The database is up to date."))
+        with acting_as(system("prepare")):
+            try:
+                for folder in installed_packs():
+                    steps = apply_pack(folder, by=_("Start"), keep_edits=True)
+                    changed = sum(step.action != "leave" for step in steps)
+                    self.stdout.write(
+                        _("Pack %(name)s: %(count)d definitions, %(changed)d changed.")
+                        % {"name": folder.name, "count": len(steps), "changed": changed}
+                    )
+                token = ensure_first_account()
+                self._connect_own_checkout()
+                if options["sample"]:
+                    load_sample()
+                    self.stdout.write(_("The sample company is loaded."))
+            except DomainError as error:
+                lines = [error.message, *(f"  {item.path}: {item.message}" for item in error.errors or [])]
+                raise CommandError("\n".join(lines)) from error
+        if token:
+            self.stdout.write(_("Sign in once, within 24 hours, as the administrator: %(url)s") % {"url": sign_in_url(token)})
+
+    def _connect_own_checkout(self) -> None:
+        """The first page shows something true: the portal's own repository, where there is one."""
+        if not (settings.BASE_DIR / ".git").exists() or Connection.objects.exists():
+            return
+        create_connection(
+            slug="portico",
+            label="Portico",
+            connector="git",
+            config={"repositories": [str(settings.BASE_DIR)]},
+            interval=600,
+        )

@@ -1,0 +1,69 @@
+"""What is around every page: navigation, counts, the state of syncing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from access.permissions import can
+from catalog import queries
+from integrations import queries as connections
+
+
+def context(request: HttpRequest) -> dict[str, Any]:
+    """The template variable `shell`."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {"shell": {"title": "Portico", "nav": [], "sign_in_url": reverse("portal:sign-in")}}
+    problems = queries.open_problems(user).count()
+    health = connections.sync_health(user) if can(user, "connection.read") else None
+    nav: list[dict[str, Any]] = [
+        {
+            "title": "",
+            "items": [
+                _item(request, _("Home"), "/", "home", exact=True),
+                _item(request, _("Catalog"), "/catalog", "cube"),
+                _item(request, _("Activity"), "/activity", "activity"),
+                _item(request, _("Problems"), "/problems", "alert-triangle", count=problems),
+            ],
+        }
+    ]
+    manage = []
+    if can(user, "connection.read"):
+        manage.append(
+            _item(request, _("Connections"), "/connections", "plug-connected", count=health.total if health else 0)
+        )
+    manage.append(_item(request, _("Settings"), "/settings", "settings"))
+    nav.append({"title": _("Manage"), "items": manage})
+    shell: dict[str, Any] = {"title": "Portico", "nav": nav}
+    if can(user, "connection.write"):
+        shell["create"] = [
+            {"label": _("Connect a tool"), "url": "/connections/new", "icon": "plug-connected"},
+            {"label": _("Import catalog files"), "url": "/connections/import", "icon": "upload"},
+        ]
+    if health is not None:
+        shell["sync"] = _sync(health)
+    return {"shell": shell}
+
+
+def _item(
+    request: HttpRequest, label: str, url: str, icon: str, *, count: int = 0, exact: bool = False
+) -> dict[str, Any]:
+    active = request.path == url if exact else request.path == url or request.path.startswith(f"{url}/")
+    return {"label": label, "url": url, "icon": icon, "count": count or None, "is_active": active}
+
+
+def _sync(health: connections.SyncHealth) -> dict[str, Any]:
+    if health.running:
+        label = _("Syncing %(name)s") % {"name": health.running}
+        if health.expected:
+            label += _(" · %(done)d of %(expected)d") % {"done": health.done, "expected": health.expected}
+    elif health.failing:
+        label = _("%(failing)d of %(total)d connections need you") % {"failing": health.failing, "total": health.total}
+    else:
+        label = _("All connections synced")
+    tone = "run" if health.running else health.level
+    return {"tone": tone, "level": health.level, "label": label, "url": "/connections"}

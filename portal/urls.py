@@ -1,0 +1,58 @@
+"""Every address of the portal. Each floor brings the routes of its own API."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from portal.views import accounts, connections, edit, health, pages, search, settings as settings_views
+
+portal = (
+    [
+        path("", pages.home, name="home"),
+        path("catalog", pages.catalog, name="catalog"),
+        path("catalog/<str:namespace>/<str:kind>/<str:name>", pages.entity, name="entity"),
+        path("catalog/<str:namespace>/<str:kind>/<str:name>/edit", edit.edit, name="entity-edit"),
+        path("catalog/<str:namespace>/<str:kind>/<str:name>/tie", edit.tie, name="entity-tie"),
+        path("catalog/<str:namespace>/<str:kind>/<str:name>/run", edit.run_operation, name="entity-run"),
+        path("ties/<int:tie_id>", edit.tie_evidence, name="tie"),
+        path("activity", pages.activity, name="activity"),
+        path("problems", pages.problems, name="problems"),
+        path("problems/snooze", edit.snooze, name="problems-snooze"),
+        path("widgets/<str:page>/<str:widget>", pages.widget, name="widget"),
+        path("search/suggest", search.suggest, name="search-suggest"),
+        path("search/terms", search.terms, name="search-terms"),
+        path("sample", connections.sample, name="sample"),
+        path("connections", connections.index, name="connections"),
+        path("connections/", include("portal.views.connections_urls")),
+        path("settings", settings_views.index, name="settings"),
+        path("settings/", include("portal.views.settings_urls")),
+        path("sign-in", accounts.sign_in, name="sign-in"),
+        path("sign-in/<str:token>", accounts.sign_in_link, name="sign-in-link"),
+        path("sign-out", accounts.sign_out, name="sign-out"),
+    ],
+    "portal",
+)
+
+api = [
+    path("", include("access.api.urls")),
+    path("", include("catalog.api.urls")),
+    path("", include("integrations.api.urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+]
+
+urlpatterns = [
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
+    path("api/v1/", include(api)),
+    path("admin/", admin.site.urls),
+    path("", include(portal)),
+]
+
+handler403 = "portal.views.errors.forbidden"
+handler404 = "portal.views.errors.not_found"
+handler500 = "portal.views.errors.server_error"
+

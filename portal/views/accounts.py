@@ -1,0 +1,83 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from django.contrib.auth import login, logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from access.actors import client_address
+from access.services import find_sign_in_link, redeem_sign_in_link, sign_in as check_sign_in
+from base.errors import DomainError, InvalidInput
+
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+def _next(request: HttpRequest) -> str:
+    """Where the person wanted to go, if it is a page of ours."""
+    wanted = request.POST.get("next") or request.GET.get("next") or "/"
+    safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    return wanted if safe else "/"
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign in with name and password."""
+    if request.user.is_authenticated:
+        return redirect(_next(request))
+    values = {"username": "", "next": _next(request), "error": ""}
+    if request.method == "POST":
+        values["username"] = request.POST.get("username", "")[:200]
+        try:
+            user = check_sign_in(
+                username=values["username"],
+                password=request.POST.get("password", "")[:1_000],
+                address=client_address(request),
+            )
+        except DomainError as error:
+            values["error"] = error.message
+            return render(request, "accounts/sign_in.html", values, status=error.status)
+        login(request, user, backend=BACKEND)
+        return redirect(values["next"])
+    return render(request, "accounts/sign_in.html", values)
+
+
+@never_cache
+@sensitive_post_parameters("password", "again")
+@require_http_methods(["GET", "POST"])
+def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
+    """The one-time link: asks for name and password, then signs in."""
+    values = {"name": "", "errors": {}, "error": ""}
+    try:
+        link = find_sign_in_link(token)
+    except DomainError as error:
+        return render(request, "accounts/link_gone.html", {"message": error.message}, status=error.status)
+    values |= {"username": link.user.username, "name": link.user.name}
+    if request.method == "POST":
+        values["name"] = request.POST.get("name", "")[:200]
+        password = request.POST.get("password", "")[:1_000]
+        try:
+            if password != request.POST.get("again", ""):
+                raise InvalidInput(_("The two passwords are not the same. Type it twice alike."))
+            user = redeem_sign_in_link(token=token, name=str(values["name"]), password=password)
+        except DomainError as error:
+            values["error"] = error.message
+            values["errors"] = {item.path.strip("/"): item.message for item in error.errors or []}
+            return render(request, "accounts/link.html", values, status=error.status)
+        login(request, user, backend=BACKEND)
+        return redirect("/")
+    return render(request, "accounts/link.html", values)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session."""
+    logout(request)
+    return redirect("portal:sign-in")

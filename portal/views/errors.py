@@ -1,0 +1,92 @@
+"""Error pages, in the shell for those who signed in."""
+
+from __future__ import annotations
+
+import logging
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from base.api import request_id
+from base.errors import DomainError
+
+logger = logging.getLogger(__name__)
+
+
+def _page(request: HttpRequest, *, status: int, title: str, message: str, icon: str) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return JsonResponse(
+            {"type": "about:blank", "title": title, "status": status, "detail": message},
+            status=status,
+            content_type="application/problem+json",
+        )
+    signed_in = getattr(request, "user", None) is not None and request.user.is_authenticated
+    return render(
+        request,
+        "pages/error.html" if signed_in else "pages/error_plain.html",
+        {"title": title, "message": message, "icon": icon, "request_id": request_id(request), "status": status},
+        status=status,
+    )
+
+
+def domain_error(request: HttpRequest, error: DomainError) -> HttpResponse:
+    """An expected failure as a page."""
+    titles = {403: _("Not allowed"), 404: _("Not found"), 409: _("Not now")}
+    icons = {403: "lock", 404: "search"}
+    return _page(
+        request,
+        status=error.status,
+        title=titles.get(error.status, _("That did not work")),
+        message=error.message,
+        icon=icons.get(error.status, "alert-triangle"),
+    )
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """403."""
+    message = getattr(exception, "message", "") or _("Ask an administrator for access.")
+    return _page(request, status=403, title=_("Not allowed"), message=message, icon="lock")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """404."""
+    return _page(
+        request, status=404, title=_("Not found"), message=_("There is no page at this address."), icon="search"
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: without a query, for the database may be what failed."""
+    if request.path.startswith("/api/"):
+        return JsonResponse(
+            {"type": "about:blank", "title": "Internal error", "status": 500, "request_id": request_id(request)},
+            status=500,
+            content_type="application/problem+json",
+        )
+    return render(
+        request,
+        "pages/error_plain.html",
+        {
+            "title": _("Something broke"),
+            "message": _("It has been logged. Give this number to whoever looks after the portal."),
+            "icon": "alert-triangle",
+            "request_id": request_id(request),
+            "status": 500,
+            "shell": {"title": "Portico", "nav": []},
+        },
+        status=500,
+    )
+
+
+class DomainErrorMiddleware:
+    """Turns an expected failure in a page's view into a page."""
+
+    def __init__(self, get_response):  # type: ignore[no-untyped-def]
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return domain_error(request, exception) if isinstance(exception, DomainError) else None

@@ -1,0 +1,287 @@
+"""The pages that are made of widgets: home, lists, entities, activity, problems."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from access.permissions import can
+from base.errors import NotFound
+from base.expressions import compile_expression
+from catalog import queries
+from catalog.kinds import current_kinds
+from catalog.models import Entity
+from integrations.services.targets import operations_on
+from portal import links, pages
+from portal.pages import Served, TabSpec, WidgetSpec
+from portal.widgets import PageContext, delivered, widget_types
+from portal.widgets.entity import document_of, neighbours_of
+from portal.widgets.problems import problems_of
+
+
+def make_context(request: HttpRequest, *, entity: Entity | None = None, query: str = "") -> PageContext:
+    """What the page's widgets share."""
+    return PageContext(
+        request=request,
+        viewer=request.user,
+        now=timezone.now(),
+        entity=entity,
+        query=query,
+        params=dict(request.GET.items()),
+    )
+
+
+def render_page(
+    request: HttpRequest,
+    served: Served,
+    context: PageContext,
+    *,
+    header: dict[str, Any],
+    breadcrumbs: list[dict[str, str]] | None = None,
+    counts: dict[str, int] | None = None,
+) -> HttpResponse:
+    """A page from its definition: its tabs, and the widgets of the chosen one."""
+    available = context.cache.setdefault("delivered", queries.delivered_types())
+    tabs = [tab for tab in served.spec.tabs if _shows(tab, context, available)]
+    if not tabs:
+        raise Http404
+    wanted = request.GET.get("tab", "")
+    tab = next((tab for tab in tabs if tab.name == wanted), tabs[0])
+    main, aside = [], []
+    for spec in tab.widgets:
+        if not _may_stand(spec, context, available):
+            continue
+        placed = pages.placed(spec)
+        load_url = (
+            f"/widgets/{served.name}/{spec.id}?" + urlencode({"of": context.entity.ref if context.entity else ""})
+            if spec.deferred
+            else ""
+        )
+        html = placed.render(context, load_url=load_url)
+        if html is not None:
+            (aside if spec.aside else main).append({"html": html, "width": spec.width})
+    shown_tabs = [
+        {
+            "label": tab_.label or tab_.name.capitalize(),
+            "url": f"{request.path}?tab={tab_.name}" if n else request.path,
+            "count": (counts or {}).get(tab_.name),
+            "is_active": tab_ is tab,
+        }
+        for n, tab_ in enumerate(tabs)
+    ]
+    return render(
+        request,
+        "pages/page.html",
+        {
+            "header": header,
+            "breadcrumbs": breadcrumbs,
+            "tabs": shown_tabs if len(shown_tabs) > 1 else [],
+            "main": main,
+            "aside": aside,
+            "notice": served.notice,
+            "banner": context.cache.get("banner"),
+            "title": header["title"],
+        },
+    )
+
+
+def _shows(tab: TabSpec, context: PageContext, available: set[str]) -> bool:
+    if tab.only_if and not _holds(tab.only_if, context):
+        return False
+    return any(_may_stand(spec, context, available) for spec in tab.widgets)
+
+
+def _may_stand(spec: WidgetSpec, context: PageContext, available: set[str]) -> bool:
+    """Whether a widget has a place: its data exist somewhere, and its condition holds."""
+    kind = widget_types().get(spec.type)
+    if kind is not None and not delivered(kind.needs, available):
+        return False
+    return not spec.only_if or _holds(spec.only_if, context)
+
+
+def _holds(condition: str, context: PageContext) -> bool:
+    expression = compile_expression(condition, variables=["entity", "viewer"])
+    entity = document_of(context) if context.entity is not None else {}
+    return expression.evaluate({"entity": entity, "viewer": {"name": context.viewer.username}}) is True
+
+
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """The first page."""
+    served = pages.page_for("home")
+    context = make_context(request)
+    context.cache["kind_titles"] = {k.name: k.definition.plural for k in current_kinds()}
+    return render_page(request, served, context, header={"title": served.spec.title or _("Home")})
+
+
+@login_required
+def catalog(request: HttpRequest) -> HttpResponse:
+    """The list of what a query finds; the kinds are its tabs."""
+    query = request.GET.get("q", "").strip()[:2_000]
+    context = make_context(request, query=query)
+    kind = _kind_of(query)
+    served = pages.page_for("list", kind=kind)
+    counts = queries.counts_by_kind(request.user)
+    kinds = current_kinds()
+    title = kinds.by_name(kind).definition.plural if kind in kinds else _("Catalog")
+    tabs = [{"label": _("All"), "count": sum(counts.values()), "url": "/catalog", "is_active": not kind}]
+    for name, count in sorted(counts.items(), key=lambda item: -item[1]):
+        if name in kinds:
+            tabs.append(
+                {
+                    "label": kinds.by_name(name).definition.plural,
+                    "count": count,
+                    "url": links.catalog_url(f"kind:{name}"),
+                    "is_active": name == kind,
+                }
+            )
+    context.cache["kind_tabs"] = tabs
+    return render_page(
+        request,
+        served,
+        context,
+        header={"title": title, "kind_tabs": tabs},
+        breadcrumbs=[{"label": _("Catalog"), "url": "/catalog"}] if kind else None,
+    )
+
+
+def _kind_of(query: str) -> str:
+    """The one kind that a query asks for."""
+    words = [word for word in query.split() if word.startswith("kind:") and "," not in word]
+    return words[0].removeprefix("kind:").lower() if len(words) == 1 else ""
+
+
+@login_required
+def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+    """The page of one entity. An old name redirects to the present one."""
+    try:
+        found = queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
+    except NotFound as error:
+        near = queries.near_names(request.user, kind=kind, name=name)
+        return render(
+            request,
+            "pages/not_found.html",
+            {
+                "title": _("Not found"),
+                "message": error.message,
+                "near": [links.chip(e.ref, e) for e in near],
+            },
+            status=404,
+        )
+    if (found.namespace, found.kind, found.name) != (namespace, kind, name):
+        return redirect(links.entity_url(found))
+    context = make_context(request, entity=found)
+    problems = problems_of(context)
+    if problems:
+        worst = problems[0]
+        context.cache["banner"] = {
+            "tone": worst.severity,
+            "title": worst.cause + ".",
+            "text": worst.message,
+            "url": links.entity_url(found, "problems"),
+            "action": _("See problem"),
+        }
+    kinds = current_kinds()
+    plural = kinds.by_name(found.kind).definition.plural if found.kind in kinds else found.kind
+    return render_page(
+        request,
+        pages.page_for("entity", kind=found.kind),
+        context,
+        header=_entity_header(context, found),
+        breadcrumbs=[
+            {"label": _("Catalog"), "url": "/catalog"},
+            {"label": plural, "url": links.catalog_url(f"kind:{found.kind}")},
+            {"label": found.title, "url": ""},
+        ],
+        counts={"relations": len(neighbours_of(context)), "problems": len(problems)},
+    )
+
+
+def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
+    document = document_of(context)
+    meta: list[dict[str, Any]] = [{"label": (entity.type or entity.kind).capitalize()}]
+    owner = next((n for n in neighbours_of(context) if n.type == "ownedBy"), None)
+    if owner is not None:
+        meta.append({"owner": links.chip(owner.ref, owner.entity)})
+    elif entity.kind == "component":
+        meta.append({"owner": {"title": "", "ref": ""}, "label": _("No owner")})
+    if entity.lifecycle:
+        meta.append({"label": entity.lifecycle})
+    system = next((n for n in neighbours_of(context) if n.type == "partOf"), None)
+    if system is not None and system.entity is not None:
+        meta.append({"label": system.entity.title, "url": links.entity_url(system.entity)})
+    meta.append({"label": _("Changed"), "time": entity.changed_at})
+    header: dict[str, Any] = {
+        "title": entity.title,
+        "kind": links.icon_kind(entity),
+        "description": entity.description,
+        "meta": meta,
+        "actions": [],
+    }
+    if entity.last_run:
+        header["status"] = {"domain": "run", "state": entity.last_run}
+    found = [link for link in document["metadata"].get("links") or [] if isinstance(link, dict) and link.get("url")]
+    if found:
+        header["actions"].append(
+            {
+                "label": _("Open in"),
+                "icon": "external-link",
+                "items": [
+                    {"label": link.get("title") or link["url"], "url": link["url"], "external": True}
+                    for link in found[:12]
+                ],
+            }
+        )
+    acts = []
+    if can(context.viewer, "entity.write", entity):
+        acts.append({"label": _("Edit"), "url": f"{links.entity_url(entity)}/edit", "icon": "pencil"})
+    if can(context.viewer, "tie.write", entity):
+        acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
+    for operation in operations_on(context.viewer, entity, queries.reach(entity)):
+        acts.append({"label": operation.label, "url": operation.url(links.entity_url(entity)), "icon": "player-play"})
+    if acts:
+        header["actions"].append({"label": _("Actions"), "icon": "player-play", "primary": True, "items": acts})
+    return header
+
+
+@login_required
+def activity(request: HttpRequest) -> HttpResponse:
+    """Everything that happened."""
+    served = pages.page_for("activity")
+    context = make_context(request, query=request.GET.get("q", "").strip()[:2_000])
+    return render_page(request, served, context, header={"title": served.spec.title or _("Activity")})
+
+
+@login_required
+def problems(request: HttpRequest) -> HttpResponse:
+    """Everything that a person should see to."""
+    served = pages.page_for("problems")
+    return render_page(request, served, make_context(request), header={"title": served.spec.title or _("Problems")})
+
+
+@login_required
+def widget(request: HttpRequest, page: str, widget: str) -> HttpResponse:
+    """One widget by itself: for those that load after the page, and to try a failed one again."""
+    try:
+        served = pages.page_named(page)
+    except NotFound as error:
+        raise Http404(error.message) from error
+    spec = next((w for tab in served.spec.tabs for w in tab.widgets if w.id == widget), None)
+    if spec is None:
+        raise Http404
+    found = None
+    if ref := request.GET.get("of", ""):
+        kind, _colon, rest = ref.partition(":")
+        namespace, _slash, name = rest.partition("/")
+        try:
+            found = queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
+        except NotFound as error:
+            raise Http404(error.message) from error
+    context = make_context(request, entity=found, query=request.GET.get("q", ""))
+    return HttpResponse(pages.placed(spec).render(context) or "")
