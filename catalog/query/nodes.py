@@ -1,9 +1,10 @@
-"""A query as a tree. Nodes are values: two are equal when they mean the same, wherever they stand in a text."""
+"""A query as a tree. Nodes are equal when they mean the same, wherever they stand in a text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Literal
 
 Operator = Literal["=", "<", "<=", ">", ">=", ".."]
@@ -37,7 +38,7 @@ class Value:
     operator: Operator = "="
     upper: str = ""
     is_quoted: bool = False
-    span: Span = field(default=Span(), compare=False)
+    span: Span = attribute(default=Span(), compare=False)
 
     @property
     def is_pattern(self) -> bool:
@@ -49,7 +50,7 @@ class Words:
     """A word or phrase that stands in the name, title or description."""
 
     value: Value
-    span: Span = field(default=Span(), compare=False)
+    span: Span = attribute(default=Span(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,13 @@ class Filter:
 
     field: str
     values: tuple[Value, ...]
-    span: Span = field(default=Span(), compare=False)
+    span: Span = attribute(default=Span(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
     item: Node
-    span: Span = field(default=Span(), compare=False)
+    span: Span = attribute(default=Span(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,13 @@ class And:
     """All of these; without any: everything."""
 
     items: tuple[Node, ...]
-    span: Span = field(default=Span(), compare=False)
+    span: Span = attribute(default=Span(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
     items: tuple[Node, ...]
-    span: Span = field(default=Span(), compare=False)
+    span: Span = attribute(default=Span(), compare=False)
 
 
 Node = Words | Filter | Not | And | Or

@@ -1,0 +1,655 @@
+"""The fields of the query language: what each is called, what its values may be, and what they mean for an entity.
+
+A field is found by its short name (`owner`), as the name of a relation or tie in either direction (`dependsOn`,
+`ownerOf`), or as a path into the document (`spec.type`, `metadata.annotations.example.com/x`, `label.tier`).
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db.models import Exists, F, Func, OuterRef, Q
+from django.db.models import Value as Literal
+from django.utils.text import get_text_list
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from catalog.models import Claim, ClaimMode, Entity, Problem, Rank
+from catalog.query.conditions import (
+    NOTHING,
+    Comparison,
+    Condition,
+    LeafTest,
+    Like,
+    any_like,
+    day_test,
+    escape_like,
+    folded_like,
+    has_token,
+    leaf_condition,
+    like_pattern,
+    like_test,
+    number_test,
+)
+from catalog.query.dates import bounds
+from catalog.query.errors import QueryError, did_you_mean
+from catalog.query.mine import own_refs
+from catalog.query.nodes import Span, Value
+from catalog.query.refs import RefPattern
+from catalog.query.relations import Direction, directions, directions_called
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a query's meaning depends on besides its text.
+
+    :ivar viewer: who `@me` is.
+    """
+
+    now: datetime
+    viewer: object | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field.
+
+    :ivar path: of the document, in lower case, where the field is one of its leaves.
+    :ivar column: of Entity, where the field is one; an array where it has several values.
+    :ivar example: a whole term, for help.
+    :ivar is_facet: whether a list can be narrowed by its values.
+    """
+
+    name: str
+    label: _StrOrPromise = ""
+    description: _StrOrPromise = ""
+    example: str = ""
+    path: str = ""
+    column: str = ""
+    is_facet: bool = False
+
+    def condition(self, values: Sequence[Value], context: Context) -> Condition:
+        """Entities that have any of the values.
+
+        :raises QueryError: if a value makes no sense for this field.
+        """
+        return reduce(or_, (self.match(value, context) for value in values))
+
+    def match(self, value: Value, context: Context) -> Condition:
+        """Entities that have this value."""
+        raise NotImplementedError
+
+    def exists(self) -> Condition:
+        """Entities that have any value."""
+        if self.path:
+            return has_token(self.path)
+        return Condition(q=~Q(**{self.column: ""}))
+
+    def values_expression(self) -> Any:
+        """For a facet: the value, or each of the values, of a row."""
+        return F(self.column)
+
+    @property
+    def can_exist(self) -> bool:
+        """Whether `has:` makes sense of it."""
+        return True
+
+
+def _no_comparison(field: Field, value: Value) -> None:
+    if value.operator != "=":
+        raise _wrong(
+            value,
+            _(
+                "“%(field)s” is text and cannot be compared with “%(operator)s”; quote the value to take it literally."
+            )
+            % {"field": field.name, "operator": value.operator},
+            expected=_("a value"),
+        )
+
+
+def _wrong(value: Value, sentence: str, *, expected: str, suggestions: Sequence[str] = ()) -> QueryError:
+    return QueryError(
+        sentence,
+        position=value.span.position,
+        length=value.span.length,
+        expected=expected,
+        got=_text_of(value),
+        suggestions=suggestions,
+    )
+
+
+def _text_of(value: Value) -> str:
+    if value.operator == "..":
+        return f"{value.text}..{value.upper}"
+    return value.text if value.operator == "=" else value.operator + value.text
+
+
+def _is_any(value: Value) -> bool:
+    """Whether it is `*` alone: any value."""
+    return value.is_pattern and not value.text.strip("*")
+
+
+@dataclass(frozen=True)
+class Word(Field):
+    """A word in a column, such as a kind or a type; looked up as a token where it is in the document too."""
+
+    def condition(self, values: Sequence[Value], context: Context) -> Condition:
+        found = Condition()
+        exact: list[str] = []
+        for value in values:
+            _no_comparison(self, value)
+            text = value.text.lower()
+            if _is_any(value):
+                found |= self.exists()
+            elif value.is_pattern:
+                found |= Condition(q=self._like(like_pattern(text)))
+            elif text and self.path:
+                found |= has_token(self.path, text)
+            elif text:
+                exact.append(text)
+            else:
+                found |= Condition(q=self._empty())  # as facets count it: those without the field
+        return found | Condition(q=self._equals(exact)) if exact else found
+
+    def exists(self) -> Condition:
+        return Condition(q=~self._empty())
+
+    def _equals(self, texts: list[str]) -> Q:
+        return Q(**{self.column: texts[0]}) if len(texts) == 1 else Q(**{f"{self.column}__in": texts})
+
+    def _like(self, pattern: str) -> Q:
+        return folded_like(self.column, pattern)
+
+    def _empty(self) -> Q:
+        return Q(**{self.column: ""})
+
+
+@dataclass(frozen=True)
+class Version(Word):
+    """A word whose column keeps the case."""
+
+    def _equals(self, texts: list[str]) -> Q:
+        return reduce(or_, (Q(**{f"{self.column}__iexact": text}) for text in texts))
+
+
+@dataclass(frozen=True)
+class Words(Word):
+    """Several words in an array, such as tags."""
+
+    def _like(self, pattern: str) -> Q:
+        return any_like(self.column, pattern)
+
+    def _empty(self) -> Q:
+        return Q(**{self.column: []})
+
+    def values_expression(self) -> Any:
+        return Func(F(self.column), function="unnest", output_field=Entity._meta.get_field("name"), arity=1)
+
+
+@dataclass(frozen=True)
+class Text(Field):
+    """Text to search in; with `*` the pattern is the whole."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        _no_comparison(self, value)
+        if _is_any(value):
+            return self.exists()
+        return Condition(q=contains(self.column, value))
+
+
+def contains(column: str, value: Value) -> Q:
+    """Whether a column contains a text, or is as a pattern says."""
+    if value.is_pattern:
+        return folded_like(column, like_pattern(value.text))
+    return folded_like(column, f"%{escape_like(value.text)}%")
+
+
+@dataclass(frozen=True)
+class Ref(Field):
+    """A reference to another entity in a column."""
+
+    def condition(self, values: Sequence[Value], context: Context) -> Condition:
+        exact: set[str] = set()
+        q = Q(pk__in=())
+        for value in values:
+            if not value.text and value.operator == "=":
+                exact.add("")
+            elif _is_any(value):
+                q |= ~Q(**{self.column: ""})
+            else:
+                refs, patterns = read_ref(self, value, context)
+                exact |= refs
+                for pattern in patterns:
+                    q |= Q(Like(F(self.column), Literal(pattern.like())))
+        return Condition(q=q | Q(**{f"{self.column}__in": sorted(exact)}) if exact else q)
+
+    def exists(self) -> Condition:
+        return Condition(q=~Q(**{self.column: ""}))
+
+
+def read_ref(field: Field, value: Value, context: Context) -> tuple[set[str], list[RefPattern]]:
+    """A value as whole refs and as patterns.
+
+    :raises QueryError: if it does not look like a reference.
+    """
+    _no_comparison(field, value)
+    if value.text.lower() == "@me" and not value.is_quoted:
+        return set(own_refs(context.viewer)), []
+    pattern = RefPattern.read(value)
+    if pattern is None:
+        raise _wrong(
+            value,
+            _("“%(got)s” is no reference; expected is a name, kind:name or kind:namespace/name.")
+            % {"got": value.text},
+            expected=_("kind:namespace/name"),
+        )
+    return ({pattern.exact}, []) if pattern.exact is not None else (set(), [pattern])
+
+
+@dataclass(frozen=True)
+class OwnRef(Field):
+    """The entity's own reference."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        if _is_any(value):
+            return self.exists()
+        refs, patterns = read_ref(self, value, context)
+        q = Q(ref__in=sorted(refs)) if refs else NOTHING
+        for pattern in patterns:
+            parts = {"kind": pattern.kind, "namespace": pattern.namespace, "name": pattern.name}
+            found = Q()
+            for column, part in parts.items():
+                if part is None:
+                    continue
+                if "*" in part and not pattern.is_literal:
+                    found &= folded_like(column, like_pattern(part))
+                else:
+                    found &= Q(**{column: part})
+            q = found
+        return Condition(q=q)
+
+    def exists(self) -> Condition:
+        return Condition(q=Q())
+
+
+@dataclass(frozen=True)
+class Uid(Field):
+    """The entity's uid."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        _no_comparison(self, value)
+        if _is_any(value):
+            return self.exists()
+        try:
+            return Condition(q=Q(uid=uuid.UUID(value.text)))
+        except ValueError:
+            raise _wrong(
+                value,
+                _("“%(got)s” is no uid; it looks like 0192c1de-3a5b-7c44-9f0e-6d2b8a71c5e3.")
+                % {"got": value.text},
+                expected=_("a uid"),
+            )
+
+    def exists(self) -> Condition:
+        return Condition(q=Q())
+
+
+@dataclass(frozen=True)
+class Moment(Field):
+    """A point in time."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        if _is_any(value):
+            return self.exists()
+        found = bounds(value, now=context.now)
+        if found is None:
+            raise _wrong(
+                value,
+                _(
+                    "“%(got)s” is no time; expected is a date such as 2026-01-31 or 2026-01, “today”, or an age such"
+                    " as 7d (min, h, d, w, mo, y)."
+                )
+                % {"got": _text_of(value)},
+                expected=_("a date or an age"),
+            )
+        return Condition(
+            q=self.exists_q() & Q(**{f"{self.column}__{lookup}": moment for lookup, moment in found})
+        )
+
+    def exists(self) -> Condition:
+        return Condition(q=self.exists_q())
+
+    def exists_q(self) -> Q:
+        """The column where it is not null: also what keeps a negation from losing those without a time."""
+        return Q(**{f"{self.column}__isnull": False}) if Entity._meta.get_field(self.column).null else Q()
+
+
+@dataclass(frozen=True)
+class Related(Field):
+    """A relation or tie, in one direction."""
+
+    ways: tuple[Direction, ...] = ()
+
+    def condition(self, values: Sequence[Value], context: Context) -> Condition:
+        patterns: list[RefPattern] = []
+        found = Condition()
+        for value in values:
+            if _is_any(value):
+                found |= self.exists()
+                continue
+            refs, unlike = read_ref(self, value, context)
+            patterns += unlike
+            for ref in sorted(refs):
+                head, _slash, name = ref.rpartition("/")
+                kind, _colon, namespace = head.partition(":")
+                patterns.append(RefPattern(kind, namespace, name, is_literal=True))
+        return found | Condition(q=self._q(patterns)) if patterns else found
+
+    def exists(self) -> Condition:
+        return Condition(q=self._q([]))
+
+    def _q(self, patterns: list[RefPattern]) -> Q:
+        return reduce(or_, (way.entities(patterns) for way in self.ways))
+
+
+_NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Path(Field):
+    """A path into the document."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        if _is_any(value):
+            return self.exists()
+        if value.is_pattern:
+            return Condition(q=leaf_condition(self.path, [like_test(like_pattern(value.text))]))
+        if value.operator == "=":
+            return has_token(self.path, value.text)
+        return Condition(q=leaf_condition(self.path, self._tests(value, context)))
+
+    def _tests(self, value: Value, context: Context) -> list[LeafTest]:
+        ends: list[tuple[Comparison, str]]
+        if value.operator == "..":
+            ends = [(">=", value.text)] if value.text else []
+            ends += [("<=", value.upper)] if value.upper else []
+        else:
+            ends = [(cast(Comparison, value.operator), value.text)]
+        if all(_NUMBER.fullmatch(text) for _operator, text in ends):
+            return [number_test(operator, Decimal(text)) for operator, text in ends]
+        found = bounds(value, now=context.now)
+        if found is None:
+            raise _wrong(
+                value,
+                _(
+                    "“%(got)s” can be compared with no field; expected is a number, a date such as 2026-01-31, or an age such as 7d."
+                )
+                % {"got": _text_of(value)},
+                expected=_("a number, a date or an age"),
+            )
+        days: dict[str, Comparison] = {"gte": ">=", "gt": ">=", "lt": "<", "lte": "<="}
+        return [day_test(days[lookup], moment.date().isoformat()) for lookup, moment in found]
+
+
+@dataclass(frozen=True)
+class Problems(Field):
+    """Open problems of the entity, by their code."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        _no_comparison(self, value)
+        if _is_any(value):
+            return self.exists()
+        if value.is_pattern:
+            return self._open(Q(Like(F("type"), Literal(like_pattern(value.text.lower())))))
+        return self._open(Q(type=value.text.lower()))
+
+    def exists(self) -> Condition:
+        return self._open(Q())
+
+    @staticmethod
+    def _open(q: Q) -> Condition:
+        return Condition(
+            q=Q(Exists(Problem.objects.filter(q, subject_uid=OuterRef("uid"), resolved_at=None)))
+        )
+
+
+@dataclass(frozen=True)
+class Conflict(Field):
+    """Fields on which the sources disagree."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        _no_comparison(self, value)
+        if _is_any(value):
+            return self.exists()
+        field = named(value)
+        if not field.path:
+            raise _wrong(
+                value,
+                _("Sources cannot disagree on “%(got)s”; expected is a field of the document.")
+                % {"got": value.text},
+                expected=_("a field"),
+            )
+        return has_token(self.path, field.path)
+
+
+@dataclass(frozen=True)
+class Has(Field):
+    """Fields that the entity has, whatever their value."""
+
+    def match(self, value: Value, context: Context) -> Condition:
+        _no_comparison(self, value)
+        field = named(value)
+        if not field.can_exist:
+            raise _wrong(
+                value,
+                _("“has:%(got)s” means nothing; expected is the name of a field or relation.")
+                % {"got": value.text},
+                expected=_("a field"),
+            )
+        return field.exists()
+
+    @property
+    def can_exist(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Is(Field):
+    """What an entity is."""
+
+    FLAGS = {
+        "mine": gettext_lazy("owned by you or your groups"),
+        "stale": gettext_lazy("a source's newest word could not be read"),
+        "inferred": gettext_lazy("found by a rule, declared by nobody"),
+    }
+
+    def match(self, value: Value, context: Context) -> Condition:
+        _no_comparison(self, value)
+        flag = value.text.lower()
+        claims = Claim.objects.filter(entity=OuterRef("pk"))
+        asserted = claims.filter(mode=ClaimMode.ASSERT)
+        match flag:
+            case "mine":
+                return Condition(q=Q(owner__in=sorted(own_refs(context.viewer))))
+            case "stale":
+                return Condition(q=Q(Exists(claims.exclude(stale_reason=""))))
+            case "inferred":
+                declared = asserted.exclude(rank=Rank.INFERRED)
+                return Condition(q=Q(Exists(asserted)) & ~Q(Exists(declared)))
+        near = get_close_matches(flag, self.FLAGS, n=1)
+        raise _wrong(
+            value,
+            _("Nothing is “%(got)s”; expected is %(flags)s.")
+            % {"got": value.text, "flags": get_text_list(list(self.FLAGS), _("or"))},
+            expected=get_text_list(list(self.FLAGS), _("or")),
+            suggestions=near,
+        )
+
+    @property
+    def can_exist(self) -> bool:
+        return False
+
+
+FIELDS: dict[str, Field] = {
+    field.name.lower(): field
+    for field in (
+        Word(
+            "kind", gettext_lazy("Kind"), gettext_lazy("What it is: component, api, group, ..."), "kind:component",
+            path="", column="kind", is_facet=True,
+        ),
+        Word(
+            "type", gettext_lazy("Type"), gettext_lazy("The type that its kind distinguishes"), "type:service",
+            path="spec.type", column="type", is_facet=True,
+        ),
+        Ref(
+            "owner", gettext_lazy("Owner"), gettext_lazy("Who owns it; @me for you and your groups"),
+            "owner:group:default/payments", path="spec.owner", column="owner", is_facet=True,
+        ),
+        Word(
+            "lifecycle", gettext_lazy("Lifecycle"), gettext_lazy("How mature it is"), "lifecycle:production",
+            path="spec.lifecycle", column="lifecycle", is_facet=True,
+        ),
+        Ref(
+            "system", gettext_lazy("System"), gettext_lazy("The system that it is part of"), "system:checkout",
+            path="spec.system", column="system", is_facet=True,
+        ),
+        Words(
+            "tag", gettext_lazy("Tag"), gettext_lazy("A tag that it carries"), "tag:java",
+            path="metadata.tags", column="tags", is_facet=True,
+        ),
+        Words(
+            "source", gettext_lazy("Source"), gettext_lazy("Who speaks of it: a connection, a file, a person"),
+            "source:git-main", path="source", column="sources", is_facet=True,
+        ),
+        Word(
+            "run", gettext_lazy("Last run"), gettext_lazy("How its last run on the default branch ended"),
+            "run:failed", column="last_run", is_facet=True,
+        ),
+        Word(
+            "namespace", gettext_lazy("Namespace"), gettext_lazy("The namespace of its name"), "namespace:default",
+            path="", column="namespace", is_facet=True,
+        ),
+        Word("name", gettext_lazy("Name"), gettext_lazy("Its whole name, or a part with *"), "name:pay*", column="name"),
+        Text(
+            "title", gettext_lazy("Title"), gettext_lazy("Text in its title"), 'title:"card payments"',
+            path="metadata.title", column="title",
+        ),
+        Text(
+            "description", gettext_lazy("Description"), gettext_lazy("Text in its description"),
+            "description:invoice", path="metadata.description", column="description",
+        ),
+        Version(
+            "version", gettext_lazy("Version"), gettext_lazy("Its newest version"), "version:2.*", column="version"
+        ),
+        Moment(
+            "changed", gettext_lazy("Changed"), gettext_lazy("When what is known of it changed last"), "changed:<7d",
+            column="changed_at",
+        ),
+        Moment(
+            "created", gettext_lazy("Created"), gettext_lazy("When it came into the catalog"), "created:2026-01",
+            column="created_at",
+        ),
+        Moment(
+            "ran", gettext_lazy("Ran"), gettext_lazy("When its last run was"), "ran:>30d", column="last_run_at"
+        ),
+        OwnRef(
+            "ref", gettext_lazy("Reference"), gettext_lazy("Its own reference"), "ref:component:default/card-api",
+            column="ref",
+        ),
+        Uid(
+            "uid", gettext_lazy("UID"), gettext_lazy("What it is for ever"),
+            "uid:0192c1de-3a5b-7c44-9f0e-6d2b8a71c5e3", column="uid",
+        ),
+        Has("has", gettext_lazy("Has"), gettext_lazy("It has this field, relation or a problem"), "has:dependsOn"),
+        Is("is", gettext_lazy("Is"), gettext_lazy("mine, stale or inferred"), "is:mine"),
+        Problems(
+            "problem", gettext_lazy("Problem"), gettext_lazy("An open problem of this code"), "problem:missing-target"
+        ),
+        Conflict(
+            "conflict", gettext_lazy("Conflict"), gettext_lazy("A field on which its sources disagree"),
+            "conflict:owner", path="conflict",
+        ),
+        Path(
+            "apiVersion", gettext_lazy("API version"), gettext_lazy("The version of its format"),
+            "apiVersion:backstage.io/*", path="apiversion",
+        ),
+    )
+}  # fmt: skip
+
+FACETS: tuple[str, ...] = tuple(field.name for field in FIELDS.values() if field.is_facet)
+
+_NOWHERE = Span()
+
+# How a path may begin, and what that stands for in the document.
+PATHS = {
+    "label.": "metadata.labels.",
+    "annotation.": "metadata.annotations.",
+    "metadata.": "metadata.",
+    "spec.": "spec.",
+}
+
+
+def find_field(name: str, *, span: Span = _NOWHERE) -> Field:
+    """The field of this name, in any case.
+
+    :param span: where the name stands in the text.
+    :raises QueryError: if there is none, naming the nearest.
+    """
+    key = name.lower()
+    if key in FIELDS:
+        return FIELDS[key]
+    for start, path in PATHS.items():
+        if key.startswith(start) and len(key) > len(start):
+            whole = path + key[len(start) :]
+            return FIELDS["uid"] if whole == "metadata.uid" else Path(name, label=name, path=whole)
+    if ways := directions_called(key.removeprefix("relations.")):
+        return Related(ways[0].name, label=ways[0].name, ways=ways)
+    near = near_names(key)
+    raise QueryError(
+        " ".join(
+            filter(
+                None,
+                [
+                    _("There is no field “%(name)s”.") % {"name": name},
+                    did_you_mean(near),
+                    _(
+                        "A path into the document begins with metadata. or spec.; to search for the text, quote it."
+                    ),
+                ],
+            )
+        ),
+        position=span.position,
+        length=span.length,
+        expected=_("a field"),
+        got=name,
+        suggestions=near,
+    )
+
+
+def named(value: Value) -> Field:
+    """The field that a value names, as in `has:owner`."""
+    return find_field(value.text, span=value.span)
+
+
+def near_names(name: str) -> list[str]:
+    """Names of fields, relations and starts of paths that are nearly this one."""
+    known = {key: field.name for key, field in FIELDS.items()}
+    known |= {key: ways[0].name for key, ways in directions().items()}
+    known |= {start: start for start in PATHS}
+    near = [known[key] for key in get_close_matches(name, known, n=3, cutoff=0.65)]
+    root, dot, rest = name.partition(".")
+    if dot and rest:
+        near += [start + rest for start in get_close_matches(f"{root}.", PATHS, n=1, cutoff=0.65)]
+    return near

@@ -1,0 +1,91 @@
+"""Names of relations and ties in queries, in both directions."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+
+from django.db.models import F, Q, QuerySet, Value
+
+from catalog.models import Relation, RelationType, Tie, TieState
+from catalog.query.conditions import Like
+from catalog.query.refs import RefPattern
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """One way along a type of relation or tie.
+
+    :ivar name: of this way, as written: `dependsOn`, `dependencyOf`.
+    :ivar type: as stored.
+    :ivar is_inverse: from the target back to the source.
+    """
+
+    name: str
+    type: str
+    is_inverse: bool
+
+    def entities(self, patterns: Sequence[RefPattern] = ()) -> Q:
+        """Entities that have such a relation or tie to what matches any of the patterns; without any: to anything."""
+        near, far = ("target", "source") if self.is_inverse else ("source", "target")
+        relations = Relation.objects.filter(type=self.type)
+        ties = Tie.objects.filter(type=self.type, **{f"{far}__deleted_at": None}).exclude(
+            state=TieState.FORBIDDEN
+        )
+        by_ref = _matching(f"{far}__ref", patterns)
+        found: list[QuerySet[Relation] | QuerySet[Tie]] = [ties.filter(by_ref)]
+        if self.is_inverse:
+            found.append(relations.filter(by_ref, target__isnull=False))
+        else:
+            # By the text, for the target may not exist; and by its present ref, for it may have been renamed.
+            found.append(relations.filter(_matching("target_ref", patterns)))
+            if patterns:
+                found.append(relations.filter(by_ref))
+        first, *others = (rows.order_by().values(f"{near}_id") for rows in found)
+        return Q(pk__in=first.union(*others, all=True))
+
+
+def _matching(column: str, patterns: Sequence[RefPattern]) -> Q:
+    exact = [ref for pattern in patterns if (ref := pattern.exact) is not None]
+    found = [Q(Like(F(column), Value(pattern.like()))) for pattern in patterns if pattern.exact is None]
+    if exact:
+        found.append(Q(**{f"{column}__in": exact}))
+    return reduce(or_, found, Q())
+
+
+_SECONDS = 5.0
+_known: tuple[float, Mapping[str, tuple[Direction, ...]]] | None = None
+
+
+def directions() -> Mapping[str, tuple[Direction, ...]]:
+    """The relations that the catalog's definitions name, by lower-case name; at most some seconds old."""
+    global _known
+    if _known is None or time.monotonic() - _known[0] > _SECONDS:
+        _known = time.monotonic(), directions_of(RelationType.objects.values_list("name", "spec"))
+    return _known[1]
+
+
+def directions_called(name: str) -> tuple[Direction, ...]:
+    """The ways of this name, in any case; none if there is no such relation, after a fresh look."""
+    return directions().get(name.lower()) or _fresh().get(name.lower(), ())
+
+
+def _fresh() -> Mapping[str, tuple[Direction, ...]]:
+    global _known
+    _known = None
+    return directions()
+
+
+def directions_of(definitions: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, tuple[Direction, ...]]:
+    """Both ways of each definition of a relation; a name may belong to several."""
+    found: dict[str, list[Direction]] = defaultdict(list)
+    for name, spec in definitions:
+        type_ = spec.get("type") or name
+        inverse = spec.get("inverse") or type_
+        found[type_.lower()].append(Direction(type_, type_, is_inverse=False))
+        found[inverse.lower()].append(Direction(inverse, type_, is_inverse=True))
+    return {name: tuple(ways) for name, ways in found.items()}
