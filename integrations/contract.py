@@ -15,7 +15,8 @@ A connector is a class with a settings model and a few decorated async methods::
         async def jobs(self) -> AsyncIterator[Pipeline]: ...
 
 It turns a tool's API into records; the core alone decides what to write, retry and remove. It never builds
-a client of its own, never touches the database, and does not catch the errors of `integrations.errors`.
+a client of its own, never touches the database, and does not catch the errors of `integrations.errors`, but to
+raise them again in a clearer sentence, and in `check`, which tells them to a person.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from django.utils.translation import gettext
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from integrations.errors import AuthFailed, BadPayload, Misconfigured, SourceError, SourceUnavailable
+from integrations.errors import AuthFailed, BadPayload, Misconfigured, NotThere, SourceError, SourceUnavailable
 from integrations.files import FileReader
 from integrations.git import GitClient
 from integrations.http import Answer, HttpClient
@@ -49,6 +51,7 @@ __all__ = [
     "HttpClient",
     "Mark",
     "Misconfigured",
+    "NotThere",
     "OperationResult",
     "Refused",
     "Risk",
@@ -56,7 +59,9 @@ __all__ = [
     "SourceUnavailable",
     "Tools",
     "WebhookRequest",
+    "gettext",
     "operation",
+    "record_or_refusal",
     "resource",
     "webhook",
 ]
@@ -145,6 +150,22 @@ class Refused:
 
 
 Yielded = Record | Expect | Mark | Refused
+
+R = TypeVar("R", bound=Record)
+
+
+def record_or_refusal(of: type[R], external_id: str, **fields: Any) -> R | Refused:
+    """Make a record of what a tool said, or say why it cannot be one: an odd item must not stop the list.
+
+    :param fields: the record's fields, with the tool's values as they came.
+    """
+    try:
+        return of(external_id=external_id, **fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return Refused(
+            external_id=external_id[:1000], reason=first["msg"], place=".".join(map(str, first["loc"]))
+        )
 
 
 @dataclass(frozen=True)
