@@ -23,7 +23,6 @@ def hold() -> int:
         print("busy", flush=True)
         return 1
     lock.sign(pid=os.getpid(), command="bin/manage")
-    home.lock("watch").wait(15)
     supervisor = Supervisor(Console(sys.stderr), home, show=False)
     try:
         start_servers(home, supervisor)

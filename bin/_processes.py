@@ -79,13 +79,16 @@ def workers(home: Home, environment: dict[str, str]) -> list[Service]:
     """Describe the Celery workers and the one that tells them what is due."""
     celery = [str(PYTHON), "-m", "celery", "-A", "portal.celery"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--pool", "prefork"]
+    # As root, Celery warns at each start; the pickle that it warns of is not accepted here.
+    known = "ignore:You're running the worker with superuser privileges"
+    variables = environment | {"PYTHONWARNINGS": ",".join(filter(None, [environment.get("PYTHONWARNINGS"), known]))}
     queues = {"sync": "sync", "tasks": "webhooks,operations,default"}
     return [
         *(
             Service(
                 name,
                 [*celery, "-q", "worker", "-n", f"{name}@%h", "-Q", queue, "--concurrency", "2", *quiet],
-                environment,
+                variables,
             )
             for name, queue in queues.items()
         ),

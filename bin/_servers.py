@@ -112,6 +112,7 @@ class Servers:
             self._refuse_other_major(major)
             self._make_cluster(binaries, major, cluster)
         options = ["-c", "listen_addresses=", "-c", "unix_socket_permissions=0700", "-c", "jit=off"]
+        options += ["-c", "log_line_prefix=[%p] ", "-c", "log_checkpoints=off"]
         if shutil.disk_usage("/dev/shm").total < 256_000_000 if Path("/dev/shm").is_dir() else True:
             options += ["-c", "dynamic_shared_memory_type=mmap"]  # a container's is 64 MB
         return Service(

@@ -65,6 +65,10 @@ class Supervisor:
         :param home: where the log is written, and the lock of the watching process stands.
         :param show: also print the log.
         """
+        watch = home.lock("watch")
+        if not watch.wait(15):
+            raise Refusal("What an earlier start left is still running. Wait a moment and start again.")
+        watch.free()
         self.stops_asked = 0
         self._console = console
         self._show = show
@@ -255,7 +259,7 @@ class Supervisor:
             reader.service.tail.append(line)
             if reader.relay:
                 reader.relay(line)
-            else:
+            elif line:
                 self._emit(reader.service.name, line)
         return bool(data)
 
@@ -301,7 +305,11 @@ class Supervisor:
         kill_strays(self._marker)
         if self._watcher and self._watcher.stdin:
             self._watcher.stdin.close()
-            self._watcher.wait()
+            try:
+                self._watcher.wait(2)
+            except subprocess.TimeoutExpired:
+                self._watcher.kill()
+                self._watcher.wait()
         self._file.close()
 
 

@@ -78,8 +78,6 @@ def _become_the_one(home: Home, console: Console) -> Lock:
         console.say("  bin/manage is using the database; waiting for it to end.")
         lock.wait()
     lock.sign(pid=os.getpid(), command="bin/up", address="it is starting")
-    if not home.lock("watch").wait(15):
-        raise Refusal("What an earlier bin/up left is still running. Wait a moment and start again.")
     return lock
 
 
