@@ -16,6 +16,22 @@ from catalog.models import Kind, RelationType
 from catalog.services.merge import COMMON_UNIONS, Path
 
 SECONDS = 1.0
+# (kind that is the key, kind that speaks about it) -> (source kind, type). The stored direction is the one that
+# reads as a sentence: component hasSource repository, repository builtBy pipeline.
+TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
+    ("repository", "component"): ("component", "hasSource"),
+    ("repository", "api"): ("api", "hasSource"),
+    ("repository", "resource"): ("resource", "hasSource"),
+    ("repository", "template"): ("template", "hasSource"),
+    ("repository", "system"): ("system", "hasSource"),
+    ("repository", "pipeline"): ("repository", "builtBy"),
+    ("repository", "artifact"): ("repository", "packagedAs"),
+    ("repository", "workload"): ("repository", "runsAs"),
+    ("artifact", "component"): ("component", "packagedAs"),
+    ("artifact", "workload"): ("artifact", "runsAs"),
+    ("pipeline", "component"): ("component", "builtBy"),
+    ("pipeline", "artifact"): ("pipeline", "makes"),
+}
 
 
 class KindView:
@@ -51,6 +67,7 @@ class Kinds:
             self._views.setdefault(definition.name.lower(), KindView(definition))
         self._inverse: dict[str, str] = {}
         self._labels: dict[str, str] = {}
+        self.tie_types = {rule[1] for rule in TIE_TYPES.values()}
         for name, spec in relations:
             type_, inverse = spec.get("type") or name, spec["inverse"]
             self._inverse[type_], self._inverse[inverse] = inverse, type_

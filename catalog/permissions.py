@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from django.db.models import Q
 from django.utils import timezone
 
 from access.models import ScopeType, User
-from access.permissions import Scopes, everywhere, register_scope
+from access.permissions import Scopes, everywhere, register_scope, register_thing
 from catalog.models import (
     Activity,
     Claim,
@@ -34,6 +35,21 @@ def entities_within(scopes: Scopes) -> Q:
         if scope.type == ScopeType.QUERY:
             condition |= compile_query(scope.text, now=timezone.now())
     return condition
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An entity that may not exist yet, for the question whether somebody may write it."""
+
+    ref: str
+
+
+def _is_within(planned: Planned, scopes: Scopes) -> bool:
+    namespace = planned.ref.partition(":")[2].partition("/")[0]
+    if any(s.type == ScopeType.NAMESPACE and s.text.lower() == namespace for s in scopes):
+        return True
+    # A query can only speak of what exists.
+    return Entity.objects.filter(entities_within(scopes), ref=planned.ref).exists()
 
 
 def _labelled_within(uid: str) -> Callable[[Scopes], Q]:
@@ -96,6 +112,7 @@ def own_refs_of(viewer: object) -> set[str]:
 def register() -> None:
     """Tell the permission pair and the query language what they need of the catalog."""
     register_scope(Entity, entities_within)
+    register_thing(Planned, _is_within)
     for model in (Kind, RelationType):
         register_scope(model, everywhere)
     register_scope(Activity, _labelled_within("subject_uid"))

@@ -105,10 +105,11 @@ def hidden_refs(viewer: Any, refs: Iterable[str]) -> set[str]:
     wanted = set(refs)
     if not wanted:
         return set()
-    seen = visible(viewer, Entity.objects.filter(deleted_at=None, ref__in=wanted))
-    if seen.query.where == Entity.objects.filter(deleted_at=None, ref__in=wanted).query.where:
+    there_rows = Entity.objects.filter(deleted_at=None, ref__in=wanted)
+    seen = visible(viewer, there_rows)
+    if seen is there_rows:
         return set()  # the viewer may see everything
-    there = set(Entity.objects.filter(deleted_at=None, ref__in=wanted).values_list("ref", flat=True))
+    there = set(there_rows.values_list("ref", flat=True))
     return there - set(seen.values_list("ref", flat=True))
 
 

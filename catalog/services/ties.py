@@ -20,25 +20,10 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from catalog.kinds import TIE_TYPES
 from catalog.models import Activity, Entity, EntityKey, Severity, Tie, TieState
 from catalog.services import problems
 
-# (kind that is the key, kind that speaks about it) -> (source kind, type). The stored direction is the one that
-# reads as a sentence: component hasSource repository, repository builtBy pipeline.
-TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
-    ("repository", "component"): ("component", "hasSource"),
-    ("repository", "api"): ("api", "hasSource"),
-    ("repository", "resource"): ("resource", "hasSource"),
-    ("repository", "template"): ("template", "hasSource"),
-    ("repository", "system"): ("system", "hasSource"),
-    ("repository", "pipeline"): ("repository", "builtBy"),
-    ("repository", "artifact"): ("repository", "packagedAs"),
-    ("repository", "workload"): ("repository", "runsAs"),
-    ("artifact", "component"): ("component", "packagedAs"),
-    ("artifact", "workload"): ("artifact", "runsAs"),
-    ("pipeline", "component"): ("component", "builtBy"),
-    ("pipeline", "artifact"): ("pipeline", "makes"),
-}
 # What speaks of a repository and so belongs to one of its components.
 SIBLING_TYPES: dict[str, str] = {"pipeline": "builtBy", "artifact": "packagedAs", "workload": "runsAs"}
 # A key that more things than this speak about says nothing of any one of them: a template's or a base image's address.

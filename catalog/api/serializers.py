@@ -1,0 +1,238 @@
+"""Shapes of the catalog's API: what goes in is validated, what comes out is described."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from catalog.models import Activity, FeedItem, Kind, Problem, RelationType, Revision, Tie
+
+
+class RelationOut(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    targetRef = serializers.CharField()
+
+
+class EntityOut(serializers.Serializer[Any]):
+    """An entity: the Backstage envelope with its relations."""
+
+    apiVersion = serializers.CharField(required=False)
+    kind = serializers.CharField(required=False)
+    metadata = serializers.JSONField(required=False)
+    spec = serializers.JSONField(required=False)
+    relations = RelationOut(many=True, required=False)
+
+
+class UpsertIn(serializers.Serializer[Any]):
+    """One entity; also a list of them, or {"entities": [...]}."""
+
+    apiVersion = serializers.CharField()
+    kind = serializers.CharField()
+    metadata = serializers.JSONField()
+    spec = serializers.JSONField(required=False)
+
+
+class FieldErrorOut(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    message = serializers.CharField()
+    expected = serializers.CharField(required=False)
+    got = serializers.CharField(required=False)
+
+
+class UpsertResultOut(serializers.Serializer[Any]):
+    ref = serializers.CharField(allow_blank=True)
+    outcome = serializers.ChoiceField(["new", "changed", "unchanged", "accepted", "refused"])
+    uid = serializers.UUIDField(allow_null=True)
+    errors = FieldErrorOut(many=True)
+
+
+class UpsertOut(serializers.Serializer[Any]):
+    accepted = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    results = UpsertResultOut(many=True)
+
+
+class OverrideIn(serializers.Serializer[Any]):
+    """Overrides by dotted path; a null value takes the override of that path back."""
+
+    overrides = serializers.DictField(child=serializers.JSONField(allow_null=True), allow_empty=False)
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
+class TieIn(serializers.Serializer[Any]):
+    """A decision about a tie."""
+
+    source = serializers.CharField(max_length=400, help_text="Ref of the one entity.")
+    type = serializers.CharField(max_length=60)
+    target = serializers.CharField(max_length=400, help_text="Ref of the other.")
+    state = serializers.ChoiceField(["confirmed", "forbidden", "auto"])
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
+def _list_of(name: str, item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """The shape of all lists around one kind of item."""
+    return type(
+        name,
+        (serializers.Serializer,),
+        {
+            "results": item(many=True),
+            "next": serializers.CharField(allow_null=True),
+            "previous": serializers.CharField(allow_null=True),
+            "total": serializers.IntegerField(),
+        },
+    )
+
+
+class KindOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    pack = serializers.CharField(allow_blank=True)
+    revision = serializers.IntegerField()
+    spec = serializers.JSONField()
+
+
+class RelationTypeOut(KindOut):
+    """A type of relation."""
+
+
+class TieOut(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    source = serializers.CharField()
+    type = serializers.CharField()
+    target = serializers.CharField()
+    state = serializers.CharField()
+    key = serializers.CharField(allow_blank=True)
+    decided_by = serializers.CharField(allow_blank=True)
+    decided_at = serializers.DateTimeField(allow_null=True)
+    reason = serializers.CharField(allow_blank=True)
+
+
+class ActivityOut(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    type = serializers.CharField()
+    connection = serializers.CharField()
+    external_id = serializers.CharField()
+    status = serializers.CharField(allow_blank=True)
+    title = serializers.CharField(allow_blank=True)
+    url = serializers.CharField(allow_blank=True)
+    actor = serializers.CharField(allow_blank=True)
+    number = serializers.CharField(allow_blank=True)
+    branch = serializers.CharField(allow_blank=True)
+    is_default_branch = serializers.BooleanField(allow_null=True)
+    is_change = serializers.BooleanField()
+    commit = serializers.CharField(allow_blank=True)
+    version = serializers.CharField(allow_blank=True)
+    environment = serializers.CharField(allow_blank=True)
+    subject = serializers.CharField(allow_blank=True)
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    at = serializers.DateTimeField()
+    data = serializers.JSONField()
+    transitions = serializers.JSONField(required=False)
+
+
+class ProblemOut(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    type = serializers.CharField()
+    severity = serializers.CharField()
+    subject = serializers.CharField()
+    cause = serializers.CharField()
+    message = serializers.CharField()
+    remedy = serializers.CharField(allow_blank=True)
+    detail = serializers.JSONField()
+    first_seen_at = serializers.DateTimeField()
+    last_seen_at = serializers.DateTimeField()
+
+
+class RevisionOut(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    action = serializers.CharField()
+    at = serializers.DateTimeField()
+    by = serializers.CharField()
+    source = serializers.CharField(allow_blank=True)
+    ref = serializers.CharField()
+    diff = serializers.JSONField()
+
+
+class FeedItemOut(serializers.Serializer[Any]):
+    position = serializers.CharField()
+    at = serializers.DateTimeField()
+    action = serializers.CharField()
+    uid = serializers.UUIDField()
+    ref = serializers.CharField()
+    revision = serializers.IntegerField()
+
+
+class FeedOut(serializers.Serializer[Any]):
+    results = FeedItemOut(many=True)
+    next = serializers.CharField()
+
+
+EntityListOut = _list_of("EntityListOut", EntityOut)
+KindListOut = _list_of("KindListOut", KindOut)
+RelationTypeListOut = _list_of("RelationTypeListOut", RelationTypeOut)
+TieListOut = _list_of("TieListOut", TieOut)
+ActivityListOut = _list_of("ActivityListOut", ActivityOut)
+ProblemListOut = _list_of("ProblemListOut", ProblemOut)
+RevisionListOut = _list_of("RevisionListOut", RevisionOut)
+
+
+# Rows as plain data; a dict costs a tenth of a serializer and these lists are long.
+
+
+def kind(row: Kind) -> dict[str, Any]:
+    return {"name": row.name, "pack": row.pack, "revision": row.revision, "spec": row.spec}
+
+
+def relation_type(row: RelationType) -> dict[str, Any]:
+    return {"name": row.name, "pack": row.pack, "revision": row.revision, "spec": row.spec}
+
+
+def tie(row: Tie) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "source": row.source.ref,
+        "type": row.type,
+        "target": row.target.ref,
+        "state": row.state,
+        "key": row.key,
+        "decided_by": row.decided_by,
+        "decided_at": row.decided_at,
+        "reason": row.reason,
+    }
+
+
+def activity(row: Activity) -> dict[str, Any]:
+    names = (
+        "type", "connection", "external_id", "status", "title", "url", "actor", "number", "branch",
+        "is_default_branch", "is_change", "commit", "version", "environment", "started_at", "finished_at", "at", "data",
+    )  # fmt: skip
+    return {"id": row.pk, "subject": row.subject_ref, **{name: getattr(row, name) for name in names}}
+
+
+def problem(row: Problem) -> dict[str, Any]:
+    names = ("type", "severity", "cause", "message", "remedy", "detail", "first_seen_at", "last_seen_at")
+    return {"id": row.pk, "subject": row.subject_label, **{name: getattr(row, name) for name in names}}
+
+
+def revision(row: Revision) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "action": row.action,
+        "at": row.at,
+        "by": row.by,
+        "source": row.by_key,
+        "ref": row.entity_ref,
+        "diff": row.diff,
+    }
+
+
+def feed_item(row: FeedItem) -> dict[str, Any]:
+    return {
+        "position": f"{row.transaction}.{row.pk}",
+        "at": row.at,
+        "action": row.action,
+        "uid": row.entity_uid,
+        "ref": row.entity_ref,
+        "revision": row.revision,
+    }

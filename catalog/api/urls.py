@@ -1,0 +1,23 @@
+"""Routes of the catalog below `/api/v1/`."""
+
+from django.urls import path
+
+from catalog.api import views
+
+NAMES = "<str:namespace>/<str:kind>/<str:name>/"
+
+urlpatterns = [
+    path("entities/", views.EntityList.as_view(), name="entities"),
+    path("entities/<uuid:uid>/", views.EntityDetail.as_view(), name="entity-by-uid"),
+    path(f"entities/{NAMES}", views.EntityDetail.as_view(), name="entity"),
+    path(f"entities/{NAMES}history/", views.EntityHistory.as_view(), name="entity-history"),
+    path(f"entities/{NAMES}provenance/", views.EntityProvenance.as_view(), name="entity-provenance"),
+    path("kinds/", views.KindList.as_view(), name="kinds"),
+    path("relations/", views.RelationTypeList.as_view(), name="relations"),
+    path("ties/", views.TieList.as_view(), name="ties"),
+    path("ties/<int:tie_id>/", views.TieDetail.as_view(), name="tie"),
+    path("activity/", views.ActivityList.as_view(), name="activity"),
+    path("activity/<int:activity_id>/", views.ActivityDetail.as_view(), name="activity-detail"),
+    path("problems/", views.ProblemList.as_view(), name="problems"),
+    path("feed", views.Feed.as_view(), name="feed"),
+]

@@ -1,0 +1,453 @@
+"""`/api/v1/` of the catalog. Views turn a request into one call and the result into JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import orjson
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+from rest_framework.views import APIView
+
+from access.api.permissions import HasVerb
+from access.permissions import visible
+from base.api import dump_json
+from base.errors import BadRequest, FieldError, InvalidInput, NotFound
+from base.pagination import Page, list_answer, paginate, read_limit
+from catalog import queries
+from catalog.api import serializers as shapes
+from catalog.models import Activity, Entity, Kind, RelationType, Tie
+from catalog.query import order_by
+from catalog.services import edit
+from catalog.services.render import splice
+
+QUERY = OpenApiParameter("q", str, description="A query, see docs/query-language.md.")
+FIELDS = OpenApiParameter("fields", str, description="Dotted paths with commas between them; all if left out.")
+ORDER = OpenApiParameter("order", str, description="Fields with commas between them, `-` for descending.")
+LIMIT = OpenApiParameter("limit", int, description="Rows of a page, 1 to 1000; 50 if left out.")
+CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
+LIST = [QUERY, ORDER, FIELDS, LIMIT, CURSOR]
+PAGE = [LIMIT, CURSOR]
+MAX_FIELDS = 50
+
+
+class View(APIView):
+    """A view that names the verb for each method."""
+
+    permission_classes = [HasVerb]
+    verbs: ClassVar[Mapping[str, str | None]] = {"GET": "entity.read"}
+
+
+def json_answer(request: Request, body: bytes, *, status: int = 200, etag: str = "") -> HttpResponse:
+    """Ready-made JSON, or 304 when the client has it."""
+    tag = etag or f'W/"{_hash(body)}"'
+    if request.headers.get("If-None-Match") == tag and status == 200:
+        return HttpResponse(status=304, headers={"ETag": tag})
+    response = HttpResponse(body, status=status, content_type="application/json")
+    response.headers["ETag"] = tag
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _hash(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
+
+
+def _wanted_fields(request: Request) -> list[list[str]] | None:
+    text = request.query_params.get("fields", "")
+    if not text:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) > MAX_FIELDS or any(len(name) > 300 for name in names):
+        raise BadRequest(_("`fields` takes at most %(max)d paths.") % {"max": MAX_FIELDS})
+    return [name.split(".") for name in names]
+
+
+def pick(document: dict[str, Any], wanted: list[list[str]]) -> dict[str, Any]:
+    """The parts of a document that some dotted paths name; keys may hold dots."""
+    picked: dict[str, Any] = {}
+    for parts in wanted:
+        _copy(document, picked, parts)
+    return picked
+
+
+def _copy(source: Any, target: dict[str, Any], parts: list[str]) -> None:
+    if not isinstance(source, dict):
+        return
+    for length in range(len(parts), 0, -1):
+        key = ".".join(parts[:length])
+        if key not in source:
+            continue
+        if length == len(parts):
+            target[key] = source[key]
+        else:
+            _copy(source[key], target.setdefault(key, {}), parts[length:])
+            if not target[key]:
+                del target[key]
+        return
+
+
+class EntityList(View):
+    """Entities: found by a query, or declared."""
+
+    verbs = {"GET": "entity.read", "POST": "entity.write"}
+
+    @extend_schema(
+        operation_id="entities_list",
+        parameters=LIST,
+        responses=shapes.EntityListOut,
+        description="Entities in pages, as the viewer may see them.",
+    )
+    def get(self, request: Request) -> HttpResponse:
+        found = queries.search_entities(request.user, request.query_params.get("q", ""))
+        order = order_by(request.query_params.get("order"))
+        limit = read_limit(request.query_params.get("limit"))
+        columns = {*_KEYSET, *(name.lstrip("-") for name in order), "served__document", "served__relations"}
+        rows = found.select_related("served").only(*columns)
+        page = paginate(rows, order=order, limit=limit, cursor=request.query_params.get("cursor"))
+        total = found.order_by().count()
+        return json_answer(request, _list_body(request, _texts(request, page.rows), page, total))
+
+    @extend_schema(
+        operation_id="entities_upsert",
+        request=shapes.UpsertIn,
+        responses={200: shapes.UpsertOut},
+        parameters=[
+            OpenApiParameter("dry_run", bool, description="Only say what would happen."),
+            OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="For one entity: its ETag."),
+        ],
+        description="Declare one entity, or up to 1,000 as a list. A wrong one is reported, the others go in.",
+    )
+    def post(self, request: Request) -> Response:
+        data = request.data
+        documents = data if isinstance(data, list) else data.get("entities", [data]) if isinstance(data, dict) else None
+        if documents is None or not isinstance(documents, list):
+            raise InvalidInput(_("Expected an entity, a list of entities, or an object with `entities`."))
+        results = edit.upsert_documents(
+            user=request.user,
+            documents=documents,
+            expected=request.headers.get("If-Match", ""),
+            dry_run=request.query_params.get("dry_run", "") in {"1", "true", "yes"},
+        )
+        refused = sum(result.outcome == "refused" for result in results)
+        return Response(
+            {
+                "accepted": len(results) - refused,
+                "refused": refused,
+                "results": [
+                    {
+                        "ref": result.ref,
+                        "outcome": result.outcome,
+                        "uid": str(result.entity.uid) if result.entity else None,
+                        "errors": [error.as_dict() for error in result.errors],
+                    }
+                    for result in results
+                ],
+            },
+            status=422 if results and refused == len(results) else 200,
+        )
+
+
+_KEYSET = ("id", "uid", "ref", "namespace")
+
+
+def _texts(request: Request, entities: list[Entity]) -> list[str]:
+    """The entities' JSON. Who sees everything gets the stored texts; for others hidden relations are left out."""
+    wanted = _wanted_fields(request)
+    relations = {entity.pk: entity.served.relations for entity in entities}
+    if _is_limited(request):
+        parsed = {pk: orjson.loads(text) for pk, text in relations.items()}
+        hidden = queries.hidden_refs(request.user, {item["targetRef"] for items in parsed.values() for item in items})
+        for pk, items in parsed.items():
+            relations[pk] = orjson.dumps([item for item in items if item["targetRef"] not in hidden]).decode()
+    texts = [splice(entity.served.document, relations[entity.pk]) for entity in entities]
+    if wanted is None:
+        return texts
+    return [orjson.dumps(pick(orjson.loads(text), wanted)).decode() for text in texts]
+
+
+def _is_limited(request: Request) -> bool:
+    everything = Entity.objects.all()
+    return visible(request.user, everything) is not everything
+
+
+def _list_body(request: Request, texts: list[str], page: Page[Any], total: int) -> bytes:
+    head = dump_json(
+        {
+            "next": _link(request, page.next),
+            "previous": _link(request, page.previous),
+            "total": total,
+        }
+    )
+    return b'{"results":[' + ",".join(texts).encode() + b"]," + head[1:]
+
+
+def _link(request: Request, cursor: str | None) -> str | None:
+    return replace_query_param(request.build_absolute_uri(), "cursor", cursor) if cursor else None
+
+
+class EntityDetail(View):
+    """One entity, by its names or its uid."""
+
+    verbs = {"GET": "entity.read", "PATCH": "entity.write", "DELETE": "entity.write"}
+
+    def _entity(self, request: Request, **names: Any) -> Entity:
+        return queries.get_entity(request.user, **{name: str(value) for name, value in names.items()})
+
+    @extend_schema(parameters=[FIELDS], responses=shapes.EntityOut, description="One entity; its ETag is for If-Match.")
+    def get(self, request: Request, **names: str) -> HttpResponse:
+        entity = self._entity(request, **names)
+        document = queries.documents(request.user, [entity])[entity.pk]
+        if (wanted := _wanted_fields(request)) is not None:
+            document = pick(document, wanted)
+        return json_answer(request, dump_json(document), etag="" if wanted else edit.etag_of(entity))
+
+    @extend_schema(
+        request=shapes.OverrideIn,
+        responses=shapes.EntityOut,
+        parameters=[OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)],
+        description="Override fields, as a person does in the browser: {path: value}; null takes an override back.",
+    )
+    def patch(self, request: Request, **names: str) -> HttpResponse:
+        entity = self._entity(request, **names)
+        data = shapes.OverrideIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        for path, value in data.validated_data["overrides"].items():
+            if value is None:
+                edit.drop_override(user=request.user, entity=entity, path=path)
+            else:
+                edit.override_field(
+                    user=request.user,
+                    entity=entity,
+                    path=path,
+                    value=value,
+                    reason=data.validated_data.get("reason", ""),
+                    expected=request.headers.get("If-Match", ""),
+                )
+        entity.refresh_from_db()
+        document = queries.documents(request.user, [entity])[entity.pk]
+        return json_answer(request, dump_json(document), etag=edit.etag_of(entity))
+
+    @extend_schema(
+        request=None,
+        responses={204: None},
+        parameters=[OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)],
+        description="Take back what you declared of it through the API; other sources may keep it.",
+    )
+    def delete(self, request: Request, **names: str) -> Response:
+        entity = self._entity(request, **names)
+        edit.withdraw(user=request.user, entity=entity, expected=request.headers.get("If-Match", ""))
+        return Response(status=204)
+
+
+class EntityHistory(View):
+    """An entity's revisions."""
+
+    @extend_schema(parameters=PAGE, responses=shapes.RevisionListOut, operation_id="entities_history")
+    def get(self, request: Request, **names: str) -> Response:
+        entity = queries.get_entity(request.user, **names)
+        return _rows(request, queries.revisions(request.user, entity), ("-number", "-id"), shapes.revision)
+
+
+class EntityProvenance(View):
+    """Who says each field of an entity."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="entities_provenance")
+    def get(self, request: Request, **names: str) -> Response:
+        entity = queries.get_entity(request.user, **names)
+        return Response(
+            {
+                path: {
+                    "value": found.value,
+                    "source": found.claim.source.key,
+                    "label": found.claim.source.label,
+                    "place": found.claim.place,
+                    "as_of": found.claim.as_of,
+                    "losing": [{"source": item["source"].key, "value": item["value"]} for item in found.losing],
+                }
+                for path, found in queries.provenance_of(entity).items()
+            }
+        )
+
+
+def _rows(request: Request, rows: Any, order: tuple[str, ...], shape: Any) -> Response:
+    """Any list in pages, in the shape of all lists."""
+    page = paginate(
+        rows,
+        order=order,
+        limit=read_limit(request.query_params.get("limit")),
+        cursor=request.query_params.get("cursor"),
+    )
+    total = rows.order_by().count()
+    return Response(list_answer(request._request, [shape(row) for row in page.rows], page, total=total))
+
+
+class KindList(View):
+    """The kinds in force."""
+
+    @extend_schema(parameters=PAGE, responses=shapes.KindListOut, operation_id="kinds_list")
+    def get(self, request: Request) -> Response:
+        return _rows(request, visible(request.user, Kind.objects.all()), ("name", "id"), shapes.kind)
+
+
+class RelationTypeList(View):
+    """Types of relations, with their inverses."""
+
+    @extend_schema(parameters=PAGE, responses=shapes.RelationTypeListOut, operation_id="relations_list")
+    def get(self, request: Request) -> Response:
+        return _rows(request, visible(request.user, RelationType.objects.all()), ("name", "id"), shapes.relation_type)
+
+
+class TieList(View):
+    """Ties that identity keys or people made."""
+
+    verbs = {"GET": "entity.read", "POST": "tie.write"}
+
+    @extend_schema(
+        parameters=[*PAGE, OpenApiParameter("state", str, enum=["auto", "confirmed", "forbidden"])],
+        responses=shapes.TieListOut,
+        operation_id="ties_list",
+    )
+    def get(self, request: Request) -> Response:
+        rows = visible(request.user, Tie.objects.select_related("source", "target"))
+        if state := request.query_params.get("state"):
+            rows = rows.filter(state=state)
+        return _rows(request, rows, ("id",), shapes.tie)
+
+    @extend_schema(request=shapes.TieIn, responses=shapes.TieOut, operation_id="ties_decide")
+    def post(self, request: Request) -> Response:
+        data = shapes.TieIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        given = data.validated_data
+        tie = edit.decide_tie(
+            user=request.user,
+            source=_by_ref(request, given["source"], "source"),
+            type=given["type"],
+            target=_by_ref(request, given["target"], "target"),
+            state=given["state"],
+            reason=given.get("reason", ""),
+        )
+        return Response(shapes.tie(tie) if tie else None, status=200)
+
+
+class TieDetail(View):
+    """Why two entities are tied."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="ties_retrieve")
+    def get(self, request: Request, tie_id: int) -> Response:
+        found = queries.evidence_of(request.user, tie_id)
+        return Response(
+            {
+                **shapes.tie(found.tie),
+                "sides": [
+                    {
+                        "entity": side["entity"].ref,
+                        "source": side["source"].key,
+                        "record": side["external_id"],
+                        "place": side["place"],
+                        "is_key": side["is_key"],
+                    }
+                    for side in found.sides
+                ],
+            }
+        )
+
+
+def _by_ref(request: Request, ref: str, field: str) -> Entity:
+    kind, _colon, rest = ref.partition(":")
+    namespace, _slash, name = rest.partition("/")
+    try:
+        return queries.get_entity(request.user, kind=kind, namespace=namespace, name=name)
+    except NotFound as error:
+        raise InvalidInput(error.message, errors=[FieldError(field, error.message, got=ref[:200])]) from None
+
+
+class ActivityList(View):
+    """What happened, newest first."""
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("q", str, description="Only of entities that a query finds."),
+            OpenApiParameter("type", str, description="Types with commas between them: run, commit, version..."),
+            OpenApiParameter("status", str),
+            OpenApiParameter("entity", str, description="Ref of an entity: its own and what is tied to it."),
+            *PAGE,
+        ],
+        responses=shapes.ActivityListOut,
+        operation_id="activity_list",
+    )
+    def get(self, request: Request) -> Response:
+        params = request.query_params
+        if ref := params.get("entity"):
+            rows = queries.activity_of(request.user, _by_ref(request, ref, "entity"))
+        else:
+            rows = queries.list_activity(request.user)
+        if text := params.get("q"):
+            rows = rows.filter(subject_uid__in=queries.search_entities(request.user, text).values("uid"))
+        if types := params.get("type"):
+            rows = rows.filter(type__in=types.split(","))
+        if status := params.get("status"):
+            rows = rows.filter(status=status)
+        return _rows(request, rows, ("-at", "-id"), shapes.activity)
+
+
+class ActivityDetail(View):
+    """One activity with its transitions."""
+
+    @extend_schema(responses=shapes.ActivityOut, operation_id="activity_retrieve")
+    def get(self, request: Request, activity_id: int) -> Response:
+        row = visible(request.user, Activity.objects.all()).filter(pk=activity_id).first()
+        if row is None:
+            raise NotFound(_("There is no activity %(id)d here.") % {"id": activity_id})
+        steps = row.transitions.order_by("at", "id").values("event", "status", "at")
+        return Response({**shapes.activity(row), "transitions": list(steps)})
+
+
+class ProblemList(View):
+    """Open problems."""
+
+    @extend_schema(
+        parameters=[*PAGE, OpenApiParameter("type", str)], responses=shapes.ProblemListOut, operation_id="problems_list"
+    )
+    def get(self, request: Request) -> Response:
+        rows = queries.open_problems(request.user, now=timezone.now())
+        if wanted := request.query_params.get("type"):
+            rows = rows.filter(type=wanted)
+        return _rows(request, rows, ("severity", "first_seen_at", "id"), shapes.problem)
+
+
+class Feed(View):
+    """The catalog's changes in order, each at least once."""
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("since", str, description="`next` of the answer before; from the beginning if left out."),
+            LIMIT,
+        ],
+        responses=shapes.FeedOut,
+        operation_id="feed",
+    )
+    def get(self, request: Request) -> Response:
+        since = request.query_params.get("since", "")
+        try:
+            transaction, _dot, last = since.partition(".")
+            position = (int(transaction), int(last)) if since else (0, 0)
+            if not all(0 <= number < 2**63 for number in position):
+                raise ValueError
+        except ValueError:
+            raise BadRequest(
+                _("`since` must be `next` of an earlier answer, but “%(got)s” came.") % {"got": since[:60]}
+            ) from None
+        limit = read_limit(request.query_params.get("limit"))
+        items = queries.feed_since(request.user, position=position, limit=limit)
+        following = f"{items[-1].transaction}.{items[-1].pk}" if items else since or "0.0"
+        return Response({"results": [shapes.feed_item(item) for item in items], "next": following})
+

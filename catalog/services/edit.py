@@ -1,0 +1,336 @@
+"""What people and API clients say of entities: claims like any other, with permission, audit and concurrency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from access.permissions import require
+from access.services.audit import record_audit
+from base.errors import FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
+from catalog.documents.envelope import DocumentInvalid, validate_document
+from catalog.kinds import current_kinds
+from catalog.models import Claim, ClaimMode, Entity, Rank, Source, SourceType, Tie, TieState
+from catalog.permissions import Planned
+from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims, mark_dirty
+from catalog.services.render import render_dirty
+
+MAX_BULK = 1_000
+# Fields that belong to the entity's identity and are changed by renaming, not by an override.
+FIXED = {"apiVersion", "kind", "metadata.name", "metadata.namespace", "metadata.uid"}
+
+
+class StaleEntity(PreconditionFailed):
+    """Somebody changed the entity since it was read."""
+
+    code = "stale-entity"
+
+
+def source_of_person(user: Any) -> Source:
+    """The source that a person is."""
+    source, _created = Source.objects.get_or_create(
+        key=f"person:{user.pk}",
+        defaults={"type": SourceType.PERSON, "name": "person", "label": user.label},
+    )
+    return source
+
+
+def source_of_api(user: Any) -> Source:
+    """The source that somebody's API clients are."""
+    source, _created = Source.objects.get_or_create(
+        key=f"api:{user.pk}",
+        defaults={"type": SourceType.API, "name": "api", "label": _("API (%(user)s)") % {"user": user.label}},
+    )
+    return source
+
+
+def etag_of(entity: Entity) -> str:
+    """What names the present state of an entity: for `If-Match`."""
+    return f'"{entity.revision}-{bytes(entity.digest).hex()[:16]}"'
+
+
+def override_field(*, user: Any, entity: Entity, path: str, value: Any, reason: str = "", expected: str = "") -> None:
+    """A person overrules what tools and files say of one field. It stays through later syncs.
+
+    :param path: dotted, such as `spec.owner`; a null value removes the field.
+    :param expected: the etag that the person saw; empty for any.
+    :raises Forbidden: without `entity.write` on the entity.
+    :raises StaleEntity: if the entity has changed since.
+    :raises InvalidInput: if the field cannot be overridden, or the value does not fit its kind.
+    """
+    require(user, "entity.write", entity)
+    if path in FIXED or not path.startswith(("spec.", "metadata.")):
+        raise InvalidInput(
+            _("%(path)s cannot be overridden.") % {"path": path},
+            errors=[FieldError(path, _("Choose a field below spec or metadata."))],
+        )
+    with transaction.atomic():
+        locked = _locked(entity, expected)
+        claim = _own_claim(user, locked)
+        document = claim.document if claim else {}
+        document = _with_value(document, path.split("."), value)
+        _check_override(locked, path, value)
+        reasons = {**(claim.place.get("reasons", {}) if claim else {}), path: reason}
+        _say(user, locked, document, reasons)
+        record_audit("entity.override", locked, changes={"path": path, "value": value, "reason": reason})
+    render_dirty(at=timezone.now())
+
+
+def drop_override(*, user: Any, entity: Entity, path: str) -> None:
+    """Take a person's override back: the tools' word counts again.
+
+    :raises NotFound: if nobody overrides this field.
+    """
+    require(user, "entity.write", entity)
+    with transaction.atomic():
+        locked = _locked(entity, "")
+        found = False
+        for claim in Claim.objects.filter(entity=locked, mode=ClaimMode.AMEND, rank=Rank.PERSON).select_related("source"):
+            document, removed = _without(claim.document, path.split("."))
+            if not removed:
+                continue
+            found = True
+            reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != path}
+            if document:
+                apply_claims(
+                    source=claim.source,
+                    claims=[_amend(locked, document, reasons)],
+                    at=timezone.now(),
+                    by=user.label,
+                )
+            else:
+                drop_claims(
+                    source=claim.source, external_ids=[claim.external_id], at=timezone.now(), by=user.label
+                )
+        if not found:
+            raise NotFound(_("Nobody overrides %(path)s.") % {"path": path})
+        record_audit("entity.override-drop", locked, changes={"path": path})
+    render_dirty(at=timezone.now())
+
+
+def _locked(entity: Entity, expected: str) -> Entity:
+    locked = Entity.objects.select_for_update().get(pk=entity.pk)
+    if expected and expected not in ("*", etag_of(locked)):
+        raise StaleEntity(
+            _("%(ref)s was changed since you read it. Read it again, then repeat your change.") % {"ref": locked.ref},
+            current=etag_of(locked),
+        )
+    return locked
+
+
+def _own_claim(user: Any, entity: Entity) -> Claim | None:
+    return Claim.objects.filter(
+        source__key=f"person:{user.pk}", external_id=f"override:{entity.uid}", entity=entity
+    ).first()
+
+
+def _amend(entity: Entity, document: dict[str, Any], reasons: dict[str, str]) -> ClaimIn:
+    return ClaimIn(
+        external_id=f"override:{entity.uid}",
+        kind=entity.kind,
+        document=document,
+        rank=Rank.PERSON,
+        mode=ClaimMode.AMEND,
+        as_of=timezone.now(),
+        place={"reasons": {k: v for k, v in reasons.items() if v}},
+    )
+
+
+def _say(user: Any, entity: Entity, document: dict[str, Any], reasons: dict[str, str]) -> None:
+    source = source_of_person(user)
+    claim = Claim.objects.filter(source=source, external_id=f"override:{entity.uid}").first()
+    if claim is None:
+        # An amending claim finds its entity by the claim's own row, so the row comes first.
+        Claim.objects.create(
+            entity=entity,
+            source=source,
+            external_id=f"override:{entity.uid}",
+            rank=Rank.PERSON,
+            mode=ClaimMode.AMEND,
+            digest=b"",
+            document={},
+            as_of=timezone.now(),
+        )
+    apply_claims(source=source, claims=[_amend(entity, document, reasons)], at=timezone.now(), by=user.label)
+
+
+def _check_override(entity: Entity, path: str, value: Any) -> None:
+    """The value must fit the kind's schema at its place; other gaps of the entity are not this person's."""
+    kinds = current_kinds()
+    if entity.kind not in kinds or value is None:
+        return
+    head, *parts = path.split(".")
+    document: dict[str, Any] = {"metadata": {"name": entity.name}, "spec": {}}
+    node = document.setdefault(head, {})
+    for part in parts[:-1]:
+        node = node.setdefault(part, {})
+    node[parts[-1]] = value
+    errors = [e for e in kinds.by_name(entity.kind).gaps(document) if e.path == path or e.path.startswith(f"{path}.") or e.path.startswith(f"{path}[")]
+    if errors:
+        raise InvalidInput(_("This value does not fit %(path)s.") % {"path": path}, errors=errors)
+
+
+def _with_value(document: dict[str, Any], parts: list[str], value: Any) -> dict[str, Any]:
+    head, *rest = parts
+    inner = document.get(head)
+    if not rest:
+        return {**document, head: value}
+    return {**document, head: _with_value(inner if isinstance(inner, dict) else {}, rest, value)}
+
+
+def _without(document: dict[str, Any], parts: list[str]) -> tuple[dict[str, Any], bool]:
+    head, *rest = parts
+    if head not in document:
+        return document, False
+    if not rest:
+        return {k: v for k, v in document.items() if k != head}, True
+    if not isinstance(document[head], dict):
+        return document, False
+    inner, removed = _without(document[head], rest)
+    kept = {**document, head: inner} if inner else {k: v for k, v in document.items() if k != head}
+    return kept, removed
+
+
+# --- whole documents, through the API ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What became of one document of a bulk upsert."""
+
+    ref: str
+    outcome: str
+    errors: list[FieldError]
+    entity: Entity | None = None
+
+
+def upsert_documents(
+    *, user: Any, documents: Sequence[Any], expected: str = "", dry_run: bool = False
+) -> list[Upserted]:
+    """Declare entities through the API; one bad document is reported and the others go in.
+
+    :param expected: `If-Match`, for a single document.
+    :raises InvalidInput: if there are too many documents.
+    :raises StaleEntity: if the single entity is not in the expected state.
+    """
+    if len(documents) > MAX_BULK:
+        raise InvalidInput(
+            _("At most %(max)d documents at once, but %(got)d came.") % {"max": MAX_BULK, "got": len(documents)}
+        )
+    now = timezone.now()
+    results: list[Upserted | None] = [None] * len(documents)
+    claims: list[ClaimIn] = []
+    places: list[int] = []
+    for index, data in enumerate(documents):
+        try:
+            valid = validate_document(data, current_kinds().set)
+            require(user, "entity.write", Planned(valid.ref.text))
+        except DocumentInvalid as error:
+            results[index] = Upserted(error.ref, "refused", list(error.errors or []))
+            continue
+        except Forbidden as error:
+            results[index] = Upserted(valid.ref.text, "refused", [FieldError("", error.message)])
+            continue
+        claims.append(
+            ClaimIn(
+                external_id=valid.ref.text,
+                kind=valid.kind.name.lower(),
+                document=valid.data,
+                rank=Rank.API,
+                as_of=now,
+            )
+        )
+        places.append(index)
+    if dry_run:
+        for index, claim in zip(places, claims, strict=True):
+            results[index] = Upserted(claim.external_id, "accepted", [])
+        return [r for r in results if r is not None]
+    if claims:
+        source = source_of_api(user)
+        with transaction.atomic():
+            if expected and len(documents) == 1:
+                entity = Entity.objects.filter(ref=claims[0].external_id, deleted_at=None).first()
+                if entity is None:
+                    raise StaleEntity(_("%(ref)s does not exist.") % {"ref": claims[0].external_id})
+                _locked(entity, expected)
+            applied = apply_claims(source=source, claims=claims, at=now, by=user.label)
+            if any(outcome != Outcome.UNCHANGED for outcome in applied.outcomes):
+                record_audit(
+                    "entity.upsert", changes={"refs": [claim.external_id for claim in claims][:100], "count": len(claims)}
+                )
+        render_dirty(at=timezone.now())
+        entities = Entity.objects.in_bulk(applied.entity_ids)
+        for index, claim, outcome, entity_id in zip(places, claims, applied.outcomes, applied.entity_ids, strict=True):
+            results[index] = Upserted(claim.external_id, str(outcome), [], entities.get(entity_id))
+    return [r for r in results if r is not None]
+
+
+
+
+def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
+    """Take back what the caller's API clients declared of an entity.
+
+    :returns: whether the entity is gone; other sources may keep it.
+    :raises NotFound: if the caller declared nothing of it.
+    """
+    require(user, "entity.write", entity)
+    with transaction.atomic():
+        locked = _locked(entity, expected)
+        source = source_of_api(user)
+        mine = list(Claim.objects.filter(source=source, entity=locked).values_list("external_id", flat=True))
+        if not mine:
+            raise NotFound(
+                _("%(ref)s was not declared through the API by you; remove it where it is declared.") % {"ref": locked.ref}
+            )
+        drop_claims(source=source, external_ids=mine, at=timezone.now(), by=user.label)
+        record_audit("entity.withdraw", locked)
+    render_dirty(at=timezone.now())
+    return not Entity.objects.filter(pk=locked.pk, deleted_at=None).exists()
+
+
+# --- ties -------------------------------------------------------------------------------------------------
+
+
+def decide_tie(
+    *, user: Any, source: Entity, type: str, target: Entity, state: str, reason: str = ""
+) -> Tie | None:
+    """A person ties, forbids, or lets the evidence decide again; a decision stays through later syncs.
+
+    :param state: `confirmed`, `forbidden`, or `auto` to take a decision back.
+    :raises InvalidInput: if the two are one, of one kind, or the type is unknown.
+    """
+    for end in (source, target):
+        require(user, "tie.write", end)
+    kinds = current_kinds()
+    if source.pk == target.pk or source.kind == target.kind:
+        raise InvalidInput(_("A tie joins two entities of different kinds."))
+    if type not in kinds.tie_types:
+        raise InvalidInput(
+            _("There is no tie of type %(type)s; there are: %(types)s.")
+            % {"type": type, "types": ", ".join(sorted(kinds.tie_types))}
+        )
+    if state not in TieState.values:
+        raise InvalidInput(_("A tie is confirmed, forbidden or auto, not %(state)s.") % {"state": state})
+    with transaction.atomic():
+        tie, _created = Tie.objects.select_for_update().get_or_create(source=source, type=type, target=target)
+        before = tie.state
+        tie.state = state
+        tie.decided_by = "" if state == TieState.AUTO else user.label
+        tie.decided_at = None if state == TieState.AUTO else timezone.now()
+        tie.reason = reason
+        tie.save()
+        mark_dirty([source.pk, target.pk])
+        record_audit(
+            "tie.decide",
+            source,
+            changes={"type": type, "target": target.ref, "state": [before, state], "reason": reason},
+        )
+        pk = tie.pk
+    render_dirty(at=timezone.now())
+    return Tie.objects.filter(pk=pk).first()
+

@@ -1,0 +1,119 @@
+"""Shapes of the API of connections and runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from integrations.models import Connection, ResourceRun, SyncRun
+
+
+class ConnectionIn(serializers.Serializer[Any]):
+    """A new connection. Secrets are part of `config` and are never given back."""
+
+    slug = serializers.CharField(max_length=63)
+    label = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    connector = serializers.CharField(max_length=63)
+    config = serializers.DictField(required=False)
+    namespace = serializers.CharField(max_length=63, required=False)
+    interval = serializers.IntegerField(required=False, min_value=30, max_value=604_800)
+
+
+class ConnectionChange(serializers.Serializer[Any]):
+    """What changes of a connection; a secret that is left out stays."""
+
+    label = serializers.CharField(max_length=100, required=False)
+    config = serializers.DictField(required=False)
+    interval = serializers.IntegerField(required=False, min_value=30, max_value=604_800)
+    is_paused = serializers.BooleanField(required=False)
+    allows_operations = serializers.BooleanField(required=False)
+
+
+class ConnectionOut(serializers.Serializer[Any]):
+    slug = serializers.CharField()
+    label = serializers.CharField()
+    connector = serializers.CharField()
+    config = serializers.JSONField()
+    secrets = serializers.ListField(child=serializers.CharField(), help_text="Names of the secrets that are set.")
+    namespace = serializers.CharField()
+    interval = serializers.IntegerField()
+    is_paused = serializers.BooleanField()
+    allows_operations = serializers.BooleanField()
+    state = serializers.CharField(allow_null=True)
+    message = serializers.CharField(allow_blank=True)
+    synced_at = serializers.DateTimeField(allow_null=True)
+
+
+class ResourceOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    state = serializers.CharField()
+    expected = serializers.IntegerField(allow_null=True)
+    listed = serializers.IntegerField()
+    new = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    unchanged = serializers.IntegerField()
+    skipped = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    would_remove = serializers.IntegerField()
+    message = serializers.CharField(allow_blank=True)
+
+
+class SyncRunOut(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    connection = serializers.CharField()
+    state = serializers.CharField()
+    trigger = serializers.CharField()
+    requested_by = serializers.CharField(allow_blank=True)
+    queued_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    error_code = serializers.CharField(allow_blank=True)
+    message = serializers.CharField(allow_blank=True)
+    resources = ResourceOut(many=True)
+
+
+def _list_of(name: str, item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    return type(
+        name,
+        (serializers.Serializer,),
+        {
+            "results": item(many=True),
+            "next": serializers.CharField(allow_null=True),
+            "previous": serializers.CharField(allow_null=True),
+            "total": serializers.IntegerField(),
+        },
+    )
+
+
+ConnectionListOut = _list_of("ConnectionListOut", ConnectionOut)
+SyncRunListOut = _list_of("SyncRunListOut", SyncRunOut)
+
+
+def connection(row: Connection, secrets: set[str]) -> dict[str, Any]:
+    """A connection from `queries.list_connections` as plain data."""
+    names = ("slug", "label", "connector", "config", "namespace", "interval", "is_paused", "allows_operations")
+    return {
+        **{name: getattr(row, name) for name in names},
+        "secrets": sorted(secrets),
+        "state": getattr(row, "last_state", None),
+        "message": getattr(row, "last_message", None) or "",
+        "synced_at": getattr(row, "good_at", None),
+    }
+
+
+def resource(row: ResourceRun) -> dict[str, Any]:
+    """A resource of a run as plain data."""
+    return {name: getattr(row, name) for name in ResourceOut().fields}
+
+
+def sync_run(row: SyncRun) -> dict[str, Any]:
+    """A run as plain data."""
+    names = ("state", "trigger", "requested_by", "queued_at", "started_at", "finished_at", "error_code", "message")
+    return {
+        "id": row.pk,
+        "connection": row.connection.slug,
+        **{name: getattr(row, name) for name in names},
+        "resources": [resource(item) for item in row.resources.all()],
+    }

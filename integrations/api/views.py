@@ -1,0 +1,141 @@
+"""`/api/v1/connections/` and `/api/v1/sync-runs/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api.permissions import HasVerb
+from access.permissions import require, visible
+from base.pagination import list_answer, paginate, read_limit
+from integrations import queries
+from integrations.api import serializers as shapes
+from integrations.models import SyncRun
+from integrations.services import connections, runs
+from integrations.tasks import execute_run
+
+PAGE = [OpenApiParameter("limit", int), OpenApiParameter("cursor", str)]
+
+
+class View(APIView):
+    """A view that names the verb for each method."""
+
+    permission_classes = [HasVerb]
+    verbs: ClassVar[Mapping[str, str | None]] = {"GET": "connection.read"}
+
+
+class ConnectionList(View):
+    """Connections."""
+
+    verbs = {"GET": "connection.read", "POST": "connection.write"}
+
+    @extend_schema(parameters=PAGE, responses=shapes.ConnectionListOut, operation_id="connections_list")
+    def get(self, request: Request) -> Response:
+        rows = queries.list_connections(request.user)
+        page = paginate(
+            rows,
+            order=("slug", "id"),
+            limit=read_limit(request.query_params.get("limit")),
+            cursor=request.query_params.get("cursor"),
+        )
+        shown = [shapes.connection(row, connections.secrets_set(row)) for row in page.rows]
+        return Response(list_answer(request._request, shown, page, total=rows.order_by().count()))
+
+    @extend_schema(request=shapes.ConnectionIn, responses={201: shapes.ConnectionOut}, operation_id="connections_create")
+    def post(self, request: Request) -> Response:
+        data = shapes.ConnectionIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        given = data.validated_data
+        connection = connections.create_connection(
+            slug=given["slug"],
+            label=given.get("label") or given["slug"],
+            connector=given["connector"],
+            config=given.get("config", {}),
+            namespace=given.get("namespace", "default"),
+            interval=given.get("interval", 600),
+        )
+        return Response(shapes.connection(connection, connections.secrets_set(connection)), status=201)
+
+
+class ConnectionDetail(View):
+    """One connection."""
+
+    verbs = {"GET": "connection.read", "PATCH": "connection.write", "DELETE": "connection.write"}
+
+    @extend_schema(responses=shapes.ConnectionOut, operation_id="connections_retrieve")
+    def get(self, request: Request, slug: str) -> Response:
+        row = queries.get_connection(request.user, slug)
+        return Response(shapes.connection(row, connections.secrets_set(row)))
+
+    @extend_schema(request=shapes.ConnectionChange, responses=shapes.ConnectionOut, operation_id="connections_update")
+    def patch(self, request: Request, slug: str) -> Response:
+        data = shapes.ConnectionChange(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = queries.get_connection(request.user, slug)
+        connections.update_connection(connection=row, **data.validated_data)
+        row = queries.get_connection(request.user, slug)
+        return Response(shapes.connection(row, connections.secrets_set(row)))
+
+    @extend_schema(responses={204: None}, operation_id="connections_delete")
+    def delete(self, request: Request, slug: str) -> Response:
+        row = queries.get_connection(request.user, slug)
+        connections.delete_connection(connection=row, by=request.user.label)
+        return Response(status=204)
+
+
+class ConnectionSync(View):
+    """Start a run of a connection."""
+
+    verbs = {"POST": "connection.sync"}
+
+    @extend_schema(request=None, responses={202: shapes.SyncRunOut}, operation_id="connections_sync")
+    def post(self, request: Request, slug: str) -> Response:
+        row = queries.get_connection(request.user, slug)
+        require(request.user, "connection.sync", row)
+        run = runs.request_sync(connection=row, trigger=SyncRun.Trigger.API, by=request.user.label)
+        execute_run.delay_on_commit(run_id=run.pk)
+        return Response(shapes.sync_run(queries.get_run(request.user, run.pk)), status=202)
+
+
+class SyncRunList(View):
+    """Runs, newest first."""
+
+    @extend_schema(
+        parameters=[*PAGE, OpenApiParameter("connection", str)],
+        responses=shapes.SyncRunListOut,
+        operation_id="sync_runs_list",
+    )
+    def get(self, request: Request) -> Response:
+        rows: Any = visible(request.user, SyncRun.objects.select_related("connection").prefetch_related("resources"))
+        if slug := request.query_params.get("connection"):
+            rows = rows.filter(connection__slug=slug)
+        page = paginate(
+            rows,
+            order=("-id",),
+            limit=read_limit(request.query_params.get("limit")),
+            cursor=request.query_params.get("cursor"),
+        )
+        shown = [shapes.sync_run(row) for row in page.rows]
+        return Response(list_answer(request._request, shown, page, total=rows.order_by().count()))
+
+
+class SyncRunDetail(View):
+    """One run."""
+
+    verbs = {"GET": "connection.read", "DELETE": "connection.sync"}
+
+    @extend_schema(responses=shapes.SyncRunOut, operation_id="sync_runs_retrieve")
+    def get(self, request: Request, run_id: int) -> Response:
+        return Response(shapes.sync_run(queries.get_run(request.user, run_id)))
+
+    @extend_schema(responses={202: shapes.SyncRunOut}, operation_id="sync_runs_cancel", description="Cancel the run.")
+    def delete(self, request: Request, run_id: int) -> Response:
+        run = queries.get_run(request.user, run_id)
+        require(request.user, "connection.sync", run.connection)
+        runs.cancel_run(run=run)
+        return Response(shapes.sync_run(queries.get_run(request.user, run_id)), status=202)
