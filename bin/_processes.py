@@ -81,7 +81,9 @@ def workers(home: Home, environment: dict[str, str]) -> list[Service]:
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--pool", "prefork"]
     # As root, Celery warns at each start; the pickle that it warns of is not accepted here.
     known = "ignore:You're running the worker with superuser privileges"
-    variables = environment | {"PYTHONWARNINGS": ",".join(filter(None, [environment.get("PYTHONWARNINGS"), known]))}
+    variables = environment | {
+        "PYTHONWARNINGS": ",".join(filter(None, [environment.get("PYTHONWARNINGS"), known]))
+    }
     queues = {"sync": "sync", "tasks": "webhooks,operations,default"}
     return [
         *(
