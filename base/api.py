@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -94,7 +95,7 @@ def request_id(request: HttpRequest | Request | None) -> str:
     """The id under which this request is logged: the proxy's `X-Request-ID` if sane, else a new one."""
     if request is None:
         return uuid.uuid4().hex
-    plain = getattr(request, "_request", request)
+    plain: Any = getattr(request, "_request", request)
     known: str | None = getattr(plain, "request_id", None)
     if known is None:
         sent = plain.headers.get("X-Request-ID", "")
@@ -114,7 +115,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
             connection.set_rollback(True)
     headers: dict[str, str] = {}
     if wait := getattr(exc, "wait", None):
-        headers["Retry-After"] = str(int(wait) + 1)
+        headers["Retry-After"] = str(math.ceil(wait))
     if challenge := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     error = as_domain_error(exc)
@@ -198,7 +199,10 @@ class _FrameworkError(DomainError):
 def _field_errors(detail: Any, path: str) -> Iterator[FieldError]:
     if isinstance(detail, Mapping):
         for key, below in detail.items():
-            here = path if key == "non_field_errors" else f"{path}.{key}" if path else str(key)
+            if isinstance(key, int):
+                here = f"{path}[{key}]"
+            else:
+                here = path if key == "non_field_errors" else f"{path}.{key}" if path else str(key)
             yield from _field_errors(below, here)
     elif isinstance(detail, (list, tuple)):
         for number, below in enumerate(detail):

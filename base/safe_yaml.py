@@ -324,6 +324,10 @@ def _events(raw: str) -> Iterator[Any]:
             yield event
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if "unexpected end of stream" in (error.problem or ""):
+            mark = (
+                error.context_mark or mark
+            )  # where the quote was opened tells more than where the text ends
         line, column = (mark.line, mark.column) if mark else (0, 0)
         raise _Refused(_explain(error, raw, line, column), line, column)
     except yaml.reader.ReaderError as error:
@@ -352,20 +356,22 @@ def _explain(error: yaml.MarkedYAMLError, raw: str, line: int, column: int) -> s
         return _("This is a template that has not been filled in (%(text)s), not YAML.") % {
             "text": here.strip()[:60]
         }
+    if "tab character" in problem or here[column : column + 1] == "\t":
+        return _("A tab stands where spaces are needed; indent with spaces.")
     if "cannot start any token" in problem:
         return _("“%(character)s” cannot begin a value; put the value in quotes.") % {
             "character": here[column : column + 1] or "?"
         }
-    if "tab character" in problem:
-        return _("A tab stands where spaces are needed; indent with spaces.")
     if "mapping values are not allowed" in problem:
         return _("A colon and a space begin a key here; put the text in quotes, or mend the indentation.")
     if "invalid Unicode character escape" in problem:
         return _(
             "This escape is no character (half of a surrogate pair, perhaps); write the character itself."
         )
+    if "nesting depth" in problem:
+        return _("The nesting is more than %(limit)d levels deep.") % {"limit": limits.MAX_DEPTH}
     if "found unexpected end of stream" in problem:
-        return _("The text ends inside of quotes or brackets; close them.")
+        return _("The quotes that begin here are not closed.")
     return f"{error.context}, {problem}" if error.context else problem
 
 

@@ -136,10 +136,10 @@ async def read_documents(
         fresh = list({one.location: one for one in files if one.location not in seen}.values())
         seen.update(one.location for one in fresh)
         if len(seen) > MAX_LOCATIONS:
-            error = limits.LimitExceeded(
+            too_many = limits.LimitExceeded(
                 _("This leads to more than %(limit)d files.") % {"limit": MAX_LOCATIONS}
             )
-            yield Unreadable(fresh[0].location, error, fresh[0].declared_by)
+            yield Unreadable(fresh[0].location, too_many, fresh[0].declared_by)
             return
         wanted = []
         for start in range(0, len(fresh), _AT_ONCE):
