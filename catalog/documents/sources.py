@@ -65,7 +65,7 @@ class SourceDocument:
 
     async def fill(self, reader: Reader) -> None:
         """Read what the placeholders point to."""
-        if self.parsed.error or not may_have_placeholders(self.parsed.raw):
+        if not may_have_placeholders(self.parsed.raw) or self.parsed.error:
             return
         self._filled = True
         try:
