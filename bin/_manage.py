@@ -144,7 +144,7 @@ def _prepare(home: Home, console: Console, environment: dict[str, str]) -> None:
             return
         console.say("  Schema and packs ...")
         done = subprocess.run(
-            [*command, "--no-account"], env=environment, cwd=ROOT, stdout=sys.stderr, check=False
+            command, env=environment, cwd=ROOT, stdout=sys.stderr, check=False
         )
         if done.returncode:
             raise Refusal("The database could not be prepared; what went wrong stands above.")

@@ -120,8 +120,10 @@ def _start(
         environment |= start_servers(home, supervisor)
     console.say("  Schema, packs and static files ...")
     with preparing(home, environment, console) as command:
-        sample = ["--sample"] if options.sample else []
-        supervisor.run_once(Service("prepare", [*command, *sample], environment), relay=console.say)
+        command += ["--sample"] if options.sample else []
+        command += [] if home.read_note().get("welcomed") else ["--welcome"]
+        supervisor.run_once(Service("prepare", command, environment), relay=console.say)
+        home.note(welcomed="yes")
     console.say("  Web server and workers ...")
     _check_port(options)
     supervisor.start(web_server(environment, bind=options.bind, port=options.port))

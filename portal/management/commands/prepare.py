@@ -11,12 +11,14 @@ from django.utils.translation import gettext as _
 
 from access.actors import acting_as, system
 from access.links import sign_in_url
-from access.services import ensure_first_account
+from access.models import User
+from access.services import ensure_first_account, make_sign_in_link
 from base.errors import DomainError
 from integrations.services.connections import create_connection
 from integrations.models import Connection
 from portal.packs import apply_pack, installed_packs
 from portal.sample import load_sample
+from portal.staticfiles import collect
 
 
 class Command(BaseCommand):
@@ -24,8 +26,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--sample", action="store_true", help="Load the sample company.")
+        parser.add_argument(
+            "--welcome", action="store_true", help="Print a sign-in link if the first account was never used."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        collect()
         call_command("migrate", interactive=False, verbosity=0)
         self.stdout.write(_("The database is up to date."))
         with acting_as(system("prepare")):
@@ -38,6 +44,9 @@ class Command(BaseCommand):
                         % {"name": folder.name, "count": len(steps), "changed": changed}
                     )
                 token = ensure_first_account()
+                if options["welcome"] and not token:
+                    first = User.objects.filter(username="admin", is_active=True).first()
+                    token = make_sign_in_link(first) if first and not first.has_usable_password() else None
                 self._connect_own_checkout()
                 if options["sample"]:
                     load_sample()
@@ -45,8 +54,9 @@ class Command(BaseCommand):
             except DomainError as error:
                 lines = [error.message, *(f"  {item.path}: {item.message}" for item in error.errors or [])]
                 raise CommandError("\n".join(lines)) from error
-        if token:
-            self.stdout.write(_("Sign in once, within 24 hours, as the administrator: %(url)s") % {"url": sign_in_url(token)})
+        if token and options["welcome"]:
+            link = {"url": sign_in_url(token)}
+            self.stdout.write(_("Sign in once, within 24 hours, as the administrator: %(url)s") % link)
 
     def _connect_own_checkout(self) -> None:
         """The first page shows something true: the portal's own repository, where there is one."""
