@@ -57,7 +57,7 @@ def errors_of(document: Any, kinds: KindSet) -> dict[str, str]:
     return {error.path: error.message for error in caught.value.errors}
 
 
-GOOD = {
+GOOD: dict[str, list[Any]] = {
     "name": ["a", "A.b_c-d", "9", "x" * 63, "a--b"],
     "namespace": ["default", "a--b", "9", "x" * 63],
     "title": ["x", " "],
@@ -72,7 +72,7 @@ GOOD = {
     ],
     "anything-else": [1, None, {"a": []}],
 }
-BAD = {
+BAD: dict[str, list[Any]] = {
     "name": [
         "",
         None,
