@@ -27,7 +27,7 @@ _CHUNK = 1024 * 1024
 class FileReader:
     """Reads local files below the allowed folders.
 
-    A symbolic link counts as what it leads to, so a link out of the folders is refused like any other path out
+    A symbolic link counts as what it leads to, so a link out of the folders is refused like any path out
     of them. Devices, sockets and pipes are refused.
 
     :param roots: the folders; the settings' by default.
@@ -67,11 +67,9 @@ class FileReader:
 
     def _outside(self, path: Path | str) -> Misconfigured:
         return Misconfigured(
-            _(
-                "%(path)s is outside the folders that may be read: %(roots)s. Add its folder to PORTICO_FILES_ALLOW."
-            )
-            % {"path": path, "roots": ", ".join(map(str, self.roots)) or "-"}
-        )
+            _("%(path)s is outside the folders that may be read: %(roots)s. Add its folder to "
+              "PORTICO_FILES_ALLOW.") % {"path": path, "roots": ", ".join(map(str, self.roots)) or "-"}
+        )  # fmt: skip
 
     @staticmethod
     def _unreadable(path: Path | str, error: Exception) -> SourceError:

@@ -1,8 +1,8 @@
 """The one way to Git repositories: the `git` program, kept from all that a repository could make it do.
 
 Remote repositories are mirrored bare under `PORTICO_HOME/git` and brought up to date on each call; local ones
-below the allowed folders are read in place. Nothing is ever checked out, no hook, filter, helper or prompt runs,
-links in trees are not followed, and connections go to addresses that the outbound guard has passed.
+below the allowed folders are read in place. Nothing is ever checked out, no hook, filter, helper or prompt
+runs, links in trees are not followed, and connections go to addresses that the outbound guard has passed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import httpx2 as httpx
 from django.conf import settings
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from base.limits import readable_size
 from integrations.errors import (
@@ -41,6 +43,9 @@ from integrations.errors import (
 )
 from integrations.files import FileReader
 from integrations.outbound import NameNotFound, OutboundPolicy, ca_bundle, mask_url, proxy_for
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 Credentials = tuple[str, str]
 
@@ -145,7 +150,8 @@ class GitClient:
     ) -> Clone:
         """The repository as it is now: a remote one is fetched first, a local one read in place.
 
-        :param url_or_path: `https://`, `ssh://` or `git@host:path`, also with `git+` before it, or a local path.
+        :param url_or_path: `https://`, `ssh://` or `git@host:path`, also with `git+` before it, or a local
+            path.
         :param depth: how much history a first fetch brings; all by default.
         :param credentials: user and password or token, for HTTP.
         :raises AuthFailed: if it may not be read.
@@ -169,18 +175,15 @@ class GitClient:
                         raise
                     await asyncio.to_thread(shutil.rmtree, folder)
             if head and head != await clone.default_branch():
-                await self.run(
-                    "--git-dir",
-                    str(folder),
-                    "symbolic-ref",
-                    "HEAD",
-                    f"refs/heads/{head}",
-                    place=address.shown,
-                )
+                pointing = ("symbolic-ref", "HEAD", f"refs/heads/{head}")
+                await self.run("--git-dir", str(folder), *pointing, place=address.shown)
         return clone
 
     async def remote_refs(self, url_or_path: str, credentials: Credentials | None = None) -> dict[str, str]:
-        """All branches and tags with their commits or tag objects, and `HEAD`; asks, fetches nothing. Errors as `mirror`."""
+        """All branches and tags with their commits or tag objects, and `HEAD`, without a fetch.
+
+        Errors as `mirror`.
+        """
         address = self._address(url_or_path)
         if address.path is not None:
             return await (await self._in_place(address.path)).refs()
@@ -188,7 +191,7 @@ class GitClient:
         return refs
 
     async def repositories(self, folder: str, *, depth: int = 3) -> list[str]:
-        """The paths of the repositories below a local folder, bare ones too; inside a repository none is sought.
+        """The paths of the repositories below a local folder, bare ones too; none is sought inside another.
 
         :raises Misconfigured: if the folder may not be read.
         """
@@ -223,15 +226,14 @@ class GitClient:
             url = f"ssh://{match[1] or ''}{match[2]}/{match[3].lstrip('/')}"
         if not re.match(r"(https?|ssh)://", url):
             raise Misconfigured(
-                _("%(url)s is no address of a Git repository. Expected https://…, ssh://…, git@host:path or the full "
-                  "path of a folder.") % {"url": shown}
+                _("%(url)s is no address of a Git repository. Expected https://…, ssh://…, git@host:path or "
+                  "the full path of a folder.") % {"url": shown}
             )  # fmt: skip
         self._policy.check_url(url, schemes=("http", "https", "ssh"))
         parsed = httpx.URL(url)
         user = f"{parsed.username}@" if parsed.scheme == "ssh" and parsed.username else ""
-        return _Address(
-            url=f"{parsed.scheme}://{user}{parsed.netloc.decode()}{parsed.raw_path.decode().rstrip('/')}"
-        )
+        path = parsed.raw_path.decode().rstrip("/")
+        return _Address(url=f"{parsed.scheme}://{user}{parsed.netloc.decode()}{path}")
 
     async def _in_place(self, path: Path) -> Clone:
         found = await self.run(
@@ -320,13 +322,14 @@ class GitClient:
         if is_shallow or not present:
             history = [f"--depth={depth}"] if depth else ["--unshallow"] if is_shallow else []
         await self.run(
-            "--git-dir", str(folder), "fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head",
-            "--no-recurse-submodules", *history, "--", address.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
+            "--git-dir", str(folder), "fetch", "--quiet", "--prune", "--force", "--no-tags",
+            "--no-write-fetch-head", "--no-recurse-submodules", *history, "--",
+            address.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
             place=address.shown, environment=environment, seconds=self.limits.network, keep=(lock,),
         )  # fmt: skip
 
     async def _online(self, address: _Address, credentials: Credentials | None) -> dict[str, str]:
-        """The environment of a command that connects: to a judged address only, with credentials out of sight."""
+        """The environment of a command that connects, to a judged address only; credentials stay in it."""
         target = self._policy.check_url(address.url, schemes=("http", "https", "ssh"))
         pinned: list[str] = []
         try:
@@ -338,27 +341,26 @@ class GitClient:
         if target.scheme == "ssh":
             if credentials:
                 raise Misconfigured(
-                    _(
-                        "%(url)s is reached over SSH, which takes the key of this server's account, not a password."
-                    )
-                    % {"url": address.shown}
-                )
+                    _("%(url)s is reached over SSH, which takes the key of this server's account, not a "
+                      "password.") % {"url": address.shown}
+                )  # fmt: skip
             return self._ssh(target.host, str(found[0]))
-        settings_ = {"http.followRedirects": "false", "http.lowSpeedLimit": "500", "http.lowSpeedTime": "60"}
-        if pinned and target.host.strip("[]") != str(found[0]):
-            settings_["http.curloptResolve"] = f"{target.host}:{target.port}:{','.join(pinned)}"
+        options = {"http.followRedirects": "false", "http.lowSpeedLimit": "500", "http.lowSpeedTime": "60"}
+        if pinned and ":" not in target.host:
+            options["http.curloptResolve"] = f"{target.host}:{target.port}:{','.join(pinned)}"
         if credentials:
             token = b64encode(":".join(credentials).encode()).decode()
             parsed = httpx.URL(address.url)
             origin = f"{parsed.scheme}://{parsed.netloc.decode()}"
-            settings_[f"http.{origin}/.extraHeader"] = f"Authorization: Basic {token}"
-        environment = {"GIT_ALLOW_PROTOCOL": target.scheme, **_configured(settings_)}
+            options[f"http.{origin}/.extraHeader"] = f"Authorization: Basic {token}"
+        environment = {"GIT_ALLOW_PROTOCOL": target.scheme, **_configured(options)}
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
             for spelled in (name, name.upper()):
                 if value := os.environ.get(spelled):
                     environment[spelled] = value
         if bundle := ca_bundle():
-            environment["GIT_SSL_CAPATH" if os.path.isdir(bundle) else "GIT_SSL_CAINFO"] = bundle
+            is_folder = await asyncio.to_thread(os.path.isdir, bundle)
+            environment["GIT_SSL_CAPATH" if is_folder else "GIT_SSL_CAINFO"] = bundle
         return environment
 
     def _ssh(self, host: str, ip: str) -> dict[str, str]:
@@ -396,13 +398,18 @@ class GitClient:
         """
         limit = self.limits.output if limit is None else limit
         seconds = self.limits.local if seconds is None else seconds
+        told = {
+            **_OFFLINE,
+            **_configured({}),
+            "PATH": os.environ.get("PATH", os.defpath),
+            **(environment or {}),
+        }
+        pipe = asyncio.subprocess.PIPE
         async with self._slots:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    "git", *args,
-                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                    env={**_OFFLINE, **_configured({}), "PATH": os.environ.get("PATH", os.defpath), **(environment or {})},
-                    cwd="/", start_new_session=True, pass_fds=keep,
+                    "git", *args, stdin=pipe, stdout=pipe, stderr=pipe,
+                    env=told, cwd="/", start_new_session=True, pass_fds=keep,
                 )  # fmt: skip
             except FileNotFoundError as error:
                 raise Misconfigured(_("The program git is not installed on this server.")) from error
@@ -437,8 +444,8 @@ class GitClient:
 class Clone:
     """A repository that can be read now, without the network.
 
-    A `ref` is a branch, a tag or a commit. What there is none of is `NotThere`; a repository without any commit
-    has no files and no history, which is no error.
+    A `ref` is a branch, a tag or a commit. What there is none of is `NotThere`; a repository without any
+    commit has no files and no history, which is no error.
 
     :ivar place: its address, for messages.
     """
@@ -495,6 +502,20 @@ class Clone:
             found = await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
             refs["HEAD"] = found.decode().strip()
         return refs
+
+    async def origin(self) -> str:
+        """The address of the remote `origin`, without credentials; empty if there is none."""
+        with suppress(SourceUnavailable):
+            found = await self._git("config", "--local", "--get", "remote.origin.url")
+            return re.sub(r"(?<=://)[^/@]*@", "", found.decode("utf-8", "replace").strip())
+        return ""
+
+    async def has_commit(self, sha: str) -> bool:
+        """Whether a commit is at hand here, on whatever branch."""
+        with suppress(SourceUnavailable, NotThere):
+            await self._git("rev-parse", "--verify", "--quiet", f"{_checked(sha)}^{{commit}}")
+            return True
+        return False
 
     async def branches(self) -> list[str]:
         """The names of all branches."""
@@ -567,15 +588,18 @@ class Clone:
         since: datetime | None = None,
         limit: int = 200,
         paths: Sequence[str] | None = None,
+        without: Sequence[str] = (),
     ) -> list[CommitInfo]:
         """The latest commits, newest first.
 
         :param paths: only those that changed one of these files or folders.
+        :param without: branches or commits whose own history is left out: what is new since then.
         """
         fields = ("%H", "%P", "%aN", "%aE", "%at", "%ct", "%s", "%(trailers:only,unfold)")
         listed = await self._history(
-            "log", f"--format=tformat:{'%x00'.join(fields)}%x00", f"--max-count={limit}", "--no-show-signature", "--no-color",
-            ref=ref, since=since, paths=paths or (),
+            "log", f"--format=tformat:{'%x00'.join(fields)}%x00", f"--max-count={limit}",
+            "--no-show-signature", "--no-color",
+            ref=ref, since=since, paths=paths or (), without=without,
         )  # fmt: skip
         return [
             CommitInfo(
@@ -608,11 +632,17 @@ class Clone:
         return [Committer(name, email, int(commits)) for commits, name, email in found[:limit]]
 
     async def _history(
-        self, *command: str, ref: str, since: datetime | None, paths: Sequence[str] = ()
+        self,
+        *command: str,
+        ref: str,
+        since: datetime | None,
+        paths: Sequence[str] = (),
+        without: Sequence[str] = (),
     ) -> bytes:
         period = [f"--since={since.isoformat()}"] if since else []
+        known = [f"^{_checked(other)}" for other in without]
         try:
-            return await self._git(*command, *period, _checked(ref), "--", *paths, mailmap=ref)
+            return await self._git(*command, *period, _checked(ref), *known, "--", *paths, mailmap=ref)
         except NotThere:
             if await self._has_commits():
                 raise
@@ -698,65 +728,62 @@ async def _feed(stream: asyncio.StreamWriter | None, given: bytes) -> None:
         await stream.wait_closed()
 
 
+# What git's words mean for the person who looks after the connection; the first that fits.
+_MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
+    (
+        "could not read (Username|Password)|Authentication failed|Permission denied \\(|returned error: 401",
+        AuthFailed,
+        gettext_lazy("%(place)s asks for other credentials than it was given, if it is there at all."),
+    ),
+    (
+        "returned error: 403|access denied",
+        AuthFailed,
+        gettext_lazy("%(place)s may not be read with these credentials: a permission is missing (403)."),
+    ),
+    (
+        "update url base from redirection|returned error: 30\\d",
+        Misconfigured,
+        gettext_lazy("%(place)s has moved. Use the address that it redirects to. Git says: %(said)s"),
+    ),
+    (
+        "Host key verification failed",
+        Misconfigured,
+        gettext_lazy("The host key of %(place)s is not the one that is known."),
+    ),
+    (
+        "certificate (problem|verif)|server certificate",
+        Misconfigured,
+        gettext_lazy("The certificate of %(place)s is not trusted. Name the file with your authority's "
+                     "certificate in SSL_CERT_FILE. Git says: %(said)s"),
+    ),
+    (
+        "object file .* is empty|corrupt|bad object|missing blob|not our ref .* shallow|bad tree object",
+        _Damaged,
+        gettext_lazy("The copy of %(place)s is damaged. Git says: %(said)s"),
+    ),
+    (
+        "not a valid object name|unknown revision|bad revision|ambiguous argument|not a tree object",
+        NotThere,
+        gettext_lazy("%(place)s has no such branch, tag or commit."),
+    ),
+    (
+        "repository .*not found|returned error: 404|does not exist|not a git repository|"
+        "does not appear to be a git repository|not valid: is this a git repository",
+        Misconfigured,
+        gettext_lazy("There is no Git repository at %(place)s, or these credentials may not see it."),
+    ),
+)  # fmt: skip
+
+
 def _explain(place: str, said: str) -> SourceError:
-    """What git's words mean for the person who looks after the connection."""
-    said = mask_url(said)
+    said = mask_url(said).replace(place, "…")  # a repository may be named like an error
     lines = [
-        line for line in said.splitlines() if line.startswith(("fatal:", "error:", "remote:"))
+        line for line in said.splitlines() if re.match("fatal:|error:|remote:", line)
     ] or said.splitlines()
     shown = {"place": place, "said": " ".join(" ".join(lines[-3:]).split())[:300]}
-
-    def any_of(*patterns: str) -> bool:
-        return re.search("|".join(patterns), said, re.IGNORECASE) is not None
-
-    if any_of(
-        "could not read (Username|Password)",
-        "Authentication failed",
-        "Permission denied \\(",
-        "returned error: 401",
-    ):
-        return AuthFailed(
-            _("%(place)s asks for other credentials than it was given, if it is there at all.") % shown
-        )
-    if any_of("returned error: 403", "access denied", "not allowed"):
-        return AuthFailed(
-            _("%(place)s may not be read with these credentials: a permission is missing (403).") % shown
-        )
-    if any_of("unable to update url base from redirection", "returned error: 30\\d", "redirect"):
-        return Misconfigured(
-            _("%(place)s has moved. Use the address that it redirects to. Git says: %(said)s") % shown
-        )
-    if any_of("Host key verification failed"):
-        return Misconfigured(_("The host key of %(place)s is not the one that is known.") % shown)
-    if any_of("certificate", "SSL peer"):
-        return Misconfigured(
-            _("The certificate of %(place)s is not trusted. Name the file with your authority's certificate in "
-              "SSL_CERT_FILE. Git says: %(said)s") % shown
-        )  # fmt: skip
-    if any_of(
-        "object file .* is empty",
-        "corrupt",
-        "bad object",
-        "missing blob",
-        "not our ref .* shallow",
-        "bad tree object",
-    ):
-        return _Damaged(_("The copy of %(place)s is damaged. Git says: %(said)s") % shown)
-    if any_of(
-        "not a valid object name",
-        "unknown revision",
-        "bad revision",
-        "ambiguous argument",
-        "not a tree object",
-    ):
-        return NotThere(_("%(place)s has no such branch, tag or commit.") % shown)
-    if any_of(
-        "repository .* not found", "returned error: 404", "does not exist", "not a git repository",
-        "does not appear to be a git repository", "not valid: is this a git repository",
-    ):  # fmt: skip
-        return Misconfigured(
-            _("There is no Git repository at %(place)s, or these credentials may not see it.") % shown
-        )
+    for pattern, error, sentence in _MEANINGS:
+        if re.search(pattern, said, re.IGNORECASE):
+            return error(str(sentence) % shown)
     return SourceUnavailable(_("Git could not read %(place)s: %(said)s") % shown)
 
 

@@ -1,4 +1,4 @@
-"""The guard on every way out of the house: which addresses we may speak to, and proof that it is those we use.
+"""The guard on every way out of the house: which addresses we may speak to, and that it is those we use.
 
 A name is resolved once, its addresses are judged, and the connection is made to an address that passed: there
 is no second look-up that could answer otherwise. Public addresses are allowed; loopback and private ones only
@@ -15,6 +15,7 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Self
@@ -62,8 +63,8 @@ def _networks(*texts: str) -> tuple[IPNetwork, ...]:
 _NEVER: tuple[tuple[tuple[IPNetwork, ...], _StrOrPromise], ...] = (
     (
         _networks(
-            "169.254.169.254/32", "169.254.170.2/32", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32",
-            "fd00:ec2::254/128", "fd20:ce::254/128",
+            "169.254.169.254/32", "169.254.170.2/32", "100.100.100.200/32", "192.0.0.192/32",
+            "168.63.129.16/32", "fd00:ec2::254/128", "fd20:ce::254/128",
         ),
         gettext_lazy("a cloud metadata address"),
     ),
@@ -124,7 +125,7 @@ def judge(ip: IPAddress) -> Verdict | None:
 
 @dataclass(frozen=True)
 class _Rule:
-    """One word of the allow list: a name (also `*.corp.example`), an address or a network, perhaps one port."""
+    """One word of the allow list: a name (also `*.corp.example`), an address or a network; perhaps a port."""
 
     name: str = ""
     network: IPNetwork | None = None
@@ -142,8 +143,8 @@ class _Rule:
             pass
         if not re.fullmatch(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", host):
             raise Misconfigured(
-                _("PORTICO_OUTBOUND_ALLOW holds “%(word)s”. Expected a host name, an address, a network such as "
-                  "10.0.0.0/8, or host:port.") % {"word": word}
+                _("PORTICO_OUTBOUND_ALLOW holds “%(word)s”. Expected a host name, an address, a network such "
+                  "as 10.0.0.0/8, or host:port.") % {"word": word}
             )  # fmt: skip
         return cls(name=host, port=port)
 
@@ -210,14 +211,12 @@ class OutboundPolicy:
         host = parsed.raw_host.decode("ascii").lower().rstrip(".")
         if not host:
             raise Misconfigured(_("The address %(url)s names no host.") % {"url": shown})
-        # A login name is part of every SSH address; elsewhere it is a secret, or a trick to hide the true host.
+        # A login name belongs to an SSH address; elsewhere it is a secret, or hides the true host.
         if parsed.userinfo and (parsed.scheme != "ssh" or b":" in parsed.userinfo):
             raise Misconfigured(
-                _(
-                    "The address %(url)s holds a name or password. Put credentials into the fields made for them."
-                )
-                % {"url": shown}
-            )
+                _("The address %(url)s holds a name or password. Put credentials into the fields made for "
+                  "them.") % {"url": shown}
+            )  # fmt: skip
         ip = _literal(host)
         if ip is not None:
             self._permitted(host, port, [ip])
@@ -230,11 +229,9 @@ class OutboundPolicy:
             r"(.*\.)?(\d+|0x[0-9a-f]*)", host
         ):
             raise Misconfigured(
-                _(
-                    "“%(host)s” is no host name. Write a name, or an address in full: 192.0.2.1 or [2001:db8::1]."
-                )
-                % {"host": host}
-            )
+                _("“%(host)s” is no host name. Write a name, or an address in full: 192.0.2.1 or "
+                  "[2001:db8::1].") % {"host": host}
+            )  # fmt: skip
         return Target(parsed.scheme, host, port)
 
     async def resolve(self, host: str, port: int) -> list[IPAddress]:
@@ -252,11 +249,9 @@ class OutboundPolicy:
                 texts = await self._resolver(host, port)
         except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
             raise NameNotFound(
-                _(
-                    "The name %(host)s could not be looked up. Check the address, and the name service of this machine."
-                )
-                % {"host": host}
-            ) from error
+                _("The name %(host)s could not be looked up. Check the address, and the name service of this "
+                  "machine.") % {"host": host}
+            ) from error  # fmt: skip
         return self._permitted(host, port, [ip_address(text) for text in texts])
 
     def _permitted(self, host: str, port: int, addresses: list[IPAddress]) -> list[IPAddress]:
@@ -274,7 +269,9 @@ class OutboundPolicy:
             raise NameNotFound(_("The name %(host)s has no address.") % {"host": host})
         ip, verdict = refused
         words: dict[str, Any] = {"host": host, "ip": ip, "what": verdict.what}
-        subject = (_("%(ip)s is %(what)s") if _literal(host) == ip else _("%(host)s is %(ip)s, %(what)s")) % words
+        subject = (
+            _("%(ip)s is %(what)s") if _literal(host) == ip else _("%(host)s is %(ip)s, %(what)s")
+        ) % words
         if verdict.final:
             raise OutboundRefused(
                 _("%(subject)s, which outbound calls may never reach.") % {"subject": subject}
@@ -312,7 +309,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's signature
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
@@ -333,10 +330,10 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """The one HTTP transport: each request is judged, then sent directly to a judged address or through a proxy.
+    """The one HTTP transport: each request is judged, then sent to a judged address or through a proxy.
 
-    A proxy comes from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`): the operator's
-    choice, so its own address is not judged. It looks names up itself; we judge what we can see of them first.
+    A proxy comes from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`): it is the
+    operator's choice, so its own address is not judged. It looks names up itself; we judge what we can first.
     """
 
     def __init__(self, policy: OutboundPolicy, *, limits: httpx.Limits) -> None:
@@ -353,10 +350,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         proxy = proxy_for(target)
         if not proxy:
             return await self._direct.handle_async_request(request)
-        try:
+        with suppress(NameNotFound):  # behind a proxy, names are often the proxy's alone to know
             await self._policy.resolve(target.host, target.port)
-        except NameNotFound:
-            pass  # behind a proxy, names are often the proxy's alone to know
         if proxy not in self._proxied:
             self._proxied[proxy] = httpx.AsyncHTTPTransport(
                 verify=self._tls, limits=self._limits, proxy=proxy

@@ -1,4 +1,4 @@
-"""Real servers on loopback: one that answers, or misbehaves, exactly as a test says, and one for Git over HTTP."""
+"""Real servers on loopback: one that answers, or misbehaves, as a test says, and one for Git over HTTP."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import inspect
 import json as json_module
 import os
+import ssl
 import subprocess
 import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,6 +71,36 @@ class Server:
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     _routes: dict[str, list[Reply]] = field(default_factory=dict)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop, repr=False)
+    _listening: list[asyncio.Server] = field(default_factory=list, repr=False)
+
+    def listen(self, tls: ssl.SSLContext | None = None) -> int:
+        """Listen on one more port, and return it."""
+
+        async def start() -> int:
+            self._listening.append(await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=tls))
+            return self._listening[-1].sockets[0].getsockname()[1]
+
+        return asyncio.run_coroutine_threadsafe(start(), self._loop).result(10)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._loop.run_forever)
+        thread.start()
+        self.port = self.listen()
+        yield
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        for listening in self._listening:
+            listening.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def url(self) -> str:
@@ -117,24 +149,8 @@ class Server:
 def server() -> Iterator[Server]:
     """A server of this test alone, in a thread and loop of its own."""
     served = Server()
-    loop = asyncio.new_event_loop()
-    listening = loop.run_until_complete(asyncio.start_server(served.serve, "127.0.0.1", 0))
-    served.port = listening.sockets[0].getsockname()[1]
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield served
-
-    async def close() -> None:
-        listening.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    asyncio.run_coroutine_threadsafe(close(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with served.running():
+        yield served
 
 
 @pytest.fixture
@@ -251,10 +267,12 @@ def git_server(tmp_path: Path) -> Iterator[GitServer]:
 
         def run_backend(self, path: str, query: str) -> None:
             told = {
-                "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(served.folder), "GIT_HTTP_EXPORT_ALL": "1",
-                "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command,
-                "CONTENT_TYPE": self.headers.get("Content-Type", ""), "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "REMOTE_ADDR": "127.0.0.1",
+                "PATH": os.environ["PATH"], "GIT_HTTP_EXPORT_ALL": "1",
+                "GIT_PROJECT_ROOT": str(served.folder), "REQUEST_METHOD": self.command,
+                "PATH_INFO": path, "QUERY_STRING": query,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""), "REMOTE_ADDR": "127.0.0.1",
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
                 "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
             }  # fmt: skip
             asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))

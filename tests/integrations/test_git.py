@@ -18,7 +18,6 @@ from integrations.errors import (
     AuthFailed,
     BadPayload,
     Misconfigured,
-    NotThere,
     SourceError,
     SourceUnavailable,
 )
@@ -286,13 +285,16 @@ async def test_nothing_that_a_repository_configures_is_run(
     script.write_text(f"#!/bin/sh\ntouch '{trap}'\ncat\n")
     script.chmod(0o755)
     for key in (
-        "core.fsmonitor", "core.pager", "core.sshCommand", "core.askPass", "core.gitProxy", "credential.helper", "gpg.program",
-        "diff.external", "diff.evil.textconv", "filter.evil.smudge", "filter.evil.clean", "pager.log", "uploadpack.packObjectsHook",
+        "core.fsmonitor", "core.pager", "core.sshCommand", "core.askPass", "core.gitProxy",
+        "credential.helper", "gpg.program", "diff.external", "diff.evil.textconv",
+        "filter.evil.smudge", "filter.evil.clean", "pager.log", "uploadpack.packObjectsHook",
         "alias.log", "alias.ls-tree", "core.alternateRefsCommand",
     ):  # fmt: skip
         work.git("config", key, f"!{script}" if key.startswith("alias") else str(script))
-    for key, value in (("log.showSignature", "true"), ("core.hooksPath", str(tmp_path)), ("remote.origin.promisor", "true"),
-                       ("remote.origin.url", f"ext::{script}"), ("protocol.ext.allow", "always")):  # fmt: skip
+    for key, value in (
+        ("log.showSignature", "true"), ("core.hooksPath", str(tmp_path)), ("remote.origin.promisor", "true"),
+        ("remote.origin.url", f"ext::{script}"), ("protocol.ext.allow", "always"),
+    ):  # fmt: skip
         work.git("config", key, value)
     clone = await git.mirror(str(work.folder))
     assert await clone.read("main", "a.txt") == b"1"
@@ -416,7 +418,7 @@ async def test_credentials_are_sent_and_never_shown(
     git: GitClient, make_work: Any, git_server: Any, tmp_path: Path
 ) -> None:
     make_work("pay").commit({"a": "1"})
-    git_server.password = "hunter2"  # noqa: S105
+    git_server.password = "hunter2"
     url = f"{git_server.url}/pay/.git"
     for credentials in (None, ("ana", "wr0ng-secret")):
         with pytest.raises(AuthFailed, match="other credentials") as caught:
