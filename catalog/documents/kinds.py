@@ -306,9 +306,9 @@ def _value_at(document: Any, path: Path) -> Any:
 def _values_at(document: Any, path: Path) -> list[Any]:
     """What a field refers to: the elements of its list, or its one value."""
     value = _value_at(document, path)
-    if not value:
-        return []
-    return value if isinstance(value, list) else [value]
+    if isinstance(value, list):
+        return value
+    return [value] if value or value == {} else []
 
 
 def _with(document: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:

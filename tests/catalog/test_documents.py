@@ -292,6 +292,7 @@ def test_a_document_without_namespace_takes_the_one_that_is_given(kinds: KindSet
         (minimal("Location", targets="x"), "spec.targets"),
         (minimal("Component", type="a", lifecycle="b", owner="group:"), "spec.owner"),
         (minimal("Component", type="a", lifecycle="b", owner="c", dependencyOf=[1]), "spec.dependencyOf[0]"),
+        (minimal("Component", type="a", lifecycle="b", owner="c", dependencyOf={}), "spec.dependencyOf"),
     ],
 )
 def test_specs_that_are_refused(document: dict[str, Any], path: str, kinds: KindSet) -> None:
