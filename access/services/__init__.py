@@ -13,7 +13,7 @@ from access.services.grants import (
     role_called,
     set_members,
 )
-from access.services.sign_in import (
+from access.services.signing_in import (
     LinkNotValid,
     SignInRefused,
     ensure_first_account,
