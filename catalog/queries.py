@@ -388,3 +388,8 @@ def records_of_entities(entity_ids: Iterable[int], records: QuerySet[Any]) -> Qu
         names = Q(resource=resource) if resource != "components" else Q(type="repository")
         condition |= names & Q(connection__slug=slug, external_id=external_id)
     return records.filter(condition)
+
+
+def list_ties(viewer: Any, tie_id: int) -> QuerySet[Tie]:
+    """One tie, if the viewer may see it."""
+    return visible(viewer, Tie.objects.filter(pk=tie_id))

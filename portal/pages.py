@@ -37,6 +37,7 @@ class WidgetSpec(BaseModel):
     """A placed widget.
 
     :ivar id: stable within the page.
+    :ivar height: in rows of 40 px with their gaps; 0 for as much as it takes.
     :ivar width: of 12 columns; under 1024 px numbers take half the row, everything else the whole.
     :ivar only_if: an expression over `entity` and `viewer`; empty for always.
     :ivar deferred: load it after the page.
@@ -49,6 +50,7 @@ class WidgetSpec(BaseModel):
     version: int = 1
     title: str = Field("", max_length=100)
     width: int = Field(12, ge=1, le=12)
+    height: int = Field(0, ge=0, le=24)
     aside: bool = False
     only_if: str = Field("", alias="onlyIf", max_length=4_000)
     deferred: bool = False
@@ -260,6 +262,7 @@ def placed(spec: WidgetSpec) -> Placed:
         title=spec.title,
         type=spec.type,
         width=spec.width,
+        height=spec.height,
         config=spec.config,
         is_deferred=spec.deferred,
     )

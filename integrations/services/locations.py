@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -28,6 +31,7 @@ from catalog.models import Claim, Problem, Rank, Severity, Source, SourceType
 from catalog.services import problems
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
 from catalog.services.render import render_dirty
+from integrations.files import FileReader, has_glob
 from integrations.models import CatalogLocation
 from integrations.readers import CatalogReader, GitPlace
 from integrations.sync import GUARD_COUNT, GUARD_SHARE
@@ -75,17 +79,21 @@ class ImportSummary:
         self.problems += other.problems
 
 
-def import_paths(*, addresses: Sequence[str], by: str, dry_run: bool = False) -> ImportSummary:
+def import_paths(
+    *, addresses: Sequence[str], by: str, dry_run: bool = False, from_shell: bool = False
+) -> ImportSummary:
     """Import catalog files, and register each address as a location that is read again.
 
     :param addresses: files, folders (all their `*.yaml` and `*.yml`), Git repositories, URLs.
     :param dry_run: say what would happen and write nothing.
+    :param from_shell: local addresses may lie anywhere, for whoever has the shell may read them anyway.
     :raises SourceError: if an address cannot be read at all.
     """
     summary = ImportSummary()
     for address in addresses:
         now = timezone.now()
-        with _Loop() as loop:
+        roots = [_root_of(address)] if from_shell and _is_local(address) else []
+        with _Loop(roots) as loop:
             start = loop.run(loop.reader.locate(address))
             with transaction.atomic():
                 result = _Reading(loop, start, by=by, now=now, is_guarded=False, dry_run=dry_run).read()
@@ -95,6 +103,7 @@ def import_paths(*, addresses: Sequence[str], by: str, dry_run: bool = False) ->
                     location, is_new = CatalogLocation.objects.get_or_create(
                         address=start.text, defaults={"created_by": by}
                     )
+                    location.roots = roots
                     _note(location, result, now=now)
                     if is_new or result.written or result.removed:
                         record_audit(
@@ -113,7 +122,7 @@ def refresh_location(*, location_id: int, now: datetime) -> ImportSummary | None
         if location is None:
             return None
         try:
-            with _Loop() as loop:
+            with _Loop(location.roots) as loop:
                 result = _Reading(
                     loop, Location.of(location.address), by=label_of(location.address), now=now, is_guarded=True
                 ).read()
@@ -177,12 +186,26 @@ def _note(location: CatalogLocation, result: ImportSummary, *, now: datetime) ->
     location.save()
 
 
+def _is_local(address: str) -> bool:
+    return "://" not in address or address.startswith(("file://", "git+file://"))
+
+
+def _root_of(address: str) -> str:
+    """The folder that a local address lies in: up to the first part with a pattern."""
+    path = Path(address.removeprefix("git+").removeprefix("file://").removeprefix("file:")).expanduser().absolute()
+    fixed = Path(*takewhile(lambda part: not has_glob(part), path.parts))
+    return str(fixed if fixed.is_dir() else fixed.parent)
+
+
 class _Loop:
     """An event loop for the reader, run step by step from the thread that uses the database."""
 
+    def __init__(self, roots: Sequence[str] = ()) -> None:
+        self._roots = roots
+
     def __enter__(self) -> _Loop:
         self._loop = asyncio.new_event_loop()
-        self.reader = CatalogReader()
+        self.reader = CatalogReader(files=FileReader([*settings.PORTICO_FILES_ALLOW, *self._roots]))
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -123,7 +123,8 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 def catalog(request: HttpRequest) -> HttpResponse:
     """The list of what a query finds; the kinds are its tabs."""
-    query = request.GET.get("q", "").strip()[:2_000]
+    # The box sends its finished terms and what is being typed as one parameter each.
+    query = " ".join(part.strip() for part in request.GET.getlist("q") if part.strip())[:2_000]
     context = make_context(request, query=query)
     kind = _kind_of(query)
     served = pages.page_for("list", kind=kind)

@@ -55,7 +55,10 @@ class PageContext:
 
     def url(self, **changes: str | None) -> str:
         """The page's address with some parameters changed; None takes one away."""
-        params = {**dict(self.request.GET.items()), **changes}
+        params: dict[str, str | None] = dict(self.request.GET.items())
+        if "q" in params:
+            params["q"] = self.query  # it may have come in several parts
+        params |= changes
         kept = {name: value for name, value in params.items() if value not in (None, "")}
         return f"{self.request.path}?{urlencode(kept)}" if kept else self.request.path
 
@@ -142,13 +145,14 @@ def widget_types() -> dict[str, type[Widget[Any]]]:
 class Placed:
     """A widget in its place on a page, ready to render.
 
-    :ivar width: of 12 columns.
+    :ivar width: of 12 columns; `height`: in rows, 0 for as much as it takes.
     """
 
     id: str
     title: str
     type: str
     width: int
+    height: int
     config: Mapping[str, Any]
     is_deferred: bool = False
 
@@ -162,7 +166,8 @@ class Placed:
 
         :param load_url: give only the skeleton, which loads the rest from there.
         """
-        card: dict[str, Any] = {"id": f"w-{self.id}", "css": "", "title": self.title}
+        css = f"po-w-{self.width} po-h-{self.height or 'auto'}"
+        card: dict[str, Any] = {"id": f"w-{self.id}", "css": css, "title": self.title}
         widget = self.widget
         if widget is None:
             card |= {"state": "empty", "message": _("The widget “%(type)s” is not installed.") % {"type": self.type}}

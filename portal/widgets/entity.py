@@ -141,7 +141,6 @@ class About(Widget[AboutConfig]):
             "sources": badges,
             "ties_url": links.entity_url(entity, "relations"),
             "ties": len(ties),
-            "card": {"css": "po-h-auto"},
         }
 
     def _owner(self, context: PageContext, entity: Entity, label: Any) -> dict[str, Any]:
@@ -251,7 +250,6 @@ class RelationList(Widget[WidgetConfig]):
         return {
             "groups": [{"label": label, "items": items} for label, items in groups.items()],
             "can_tie": can(context.viewer, "tie.write", entity_of(context)),
-            "card": {"css": "po-h-auto"},
         }
 
 
@@ -277,7 +275,6 @@ class Readme(Widget[WidgetConfig]):
             "text": text,
             "path": record.data.get("readme_path", "README"),
             "base_url": record.data.get("url", ""),
-            "card": {"css": "po-h-auto"},
         }
 
 
@@ -291,7 +288,7 @@ class History(Widget[RowsConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         rows = list(queries.revisions(context.viewer, entity_of(context))[: max(self.config.rows, 20)])
-        return {"revisions": rows, "card": {"css": "po-h-auto"}}
+        return {"revisions": rows}
 
 
 @register
@@ -327,7 +324,6 @@ class Source(Widget[WidgetConfig]):
                 for claim in claims
             ],
             "raw": raw,
-            "card": {"css": "po-h-auto"},
         }
 
 

@@ -41,7 +41,6 @@ class GetStarted(Widget[WidgetConfig]):
             raise Absent
         return {
             "can_connect": can(context.viewer, "connection.write"),
-            "card": {"css": "po-h-auto"},
         }
 
 
@@ -76,7 +75,6 @@ class KindCounts(Widget[CountsConfig]):
                 }
                 for kind in known
             ],
-            "card": {"css": "po-h-auto"},
         }
 
 

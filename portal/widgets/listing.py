@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -197,7 +196,7 @@ def _facet_value(
         "value": value.value,
         "count": value.count,
         "is_on": value.is_on,
-        "url": f"{context.request.path}?" + urlencode(_without_page(context, q=toggled)),
+        "url": context.url(q=toggled, cursor=None, at=None),
     }
     if field in {"owner", "system"}:
         entity = titles.get(value.value)
@@ -211,7 +210,3 @@ def _facet_value(
         shown["label"], shown["monogram"] = badge["label"], badge
     return shown
 
-
-def _without_page(context: PageContext, **changes: str) -> dict[str, str]:
-    params = {k: v for k, v in context.request.GET.items() if k not in {"cursor", "at"}}
-    return {k: v for k, v in {**params, **changes}.items() if v}

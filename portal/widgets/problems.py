@@ -54,7 +54,6 @@ class ProblemList(Widget[ProblemListConfig]):
                     for name, count in sorted(types.items())
                 ),
             ],
-            "card": {"css": "po-h-auto"},
         }
 
     def _shown(self, group: dict[str, Any], can_snooze: bool) -> dict[str, Any]:
@@ -138,7 +137,6 @@ class EntityProblems(Widget[ProblemListConfig]):
                 }
                 for problem in rows
             ],
-            "card": {"css": "po-h-auto"},
         }
 
 

@@ -28,7 +28,7 @@ class Command(BaseCommand):
         try:
             with acting_as(system("import_catalog")):
                 summary = import_paths(
-                    addresses=options["addresses"], by="import_catalog", dry_run=options["dry_run"]
+                    addresses=options["addresses"], by="import_catalog", dry_run=options["dry_run"], from_shell=True
                 )
         except DomainError as error:
             raise CommandError(error.message) from error

@@ -1,0 +1,277 @@
+"""What people change at an entity: overrides, ties, operations, snoozed problems."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import yaml
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from access.permissions import can, require, visible
+from access.services.audit import Subject, record_audit
+from base.errors import DomainError, NotFound
+from base.safe_yaml import parse_documents
+from catalog import queries
+from catalog.kinds import current_kinds
+from catalog.models import Entity, Problem, TieState
+from catalog.services import edit as service
+from integrations.models import StoredRecord
+from integrations.queries import get_connection
+from integrations.services import operations
+from integrations.tasks import execute_operation
+from portal import forms, links
+from portal.sources import badge_of_source
+
+COMMON_FIELDS = ("spec.owner", "spec.lifecycle", "spec.type", "spec.system", "metadata.title", "metadata.description")
+
+
+def _entity(request: HttpRequest, namespace: str, kind: str, name: str) -> Entity:
+    return queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
+
+
+def _crumbs(entity: Entity, label: str) -> list[dict[str, str]]:
+    return [
+        {"label": _("Catalog"), "url": "/catalog"},
+        {"label": entity.title, "url": links.entity_url(entity)},
+        {"label": label, "url": ""},
+    ]
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+    """Override one field, with a reason, or take an override back; shows who says what."""
+    entity = _entity(request, namespace, kind, name)
+    require(request.user, "entity.write", entity)
+    path = (request.POST.get("field") or request.GET.get("field") or "").strip()[:300]
+    value, error = request.POST.get("value", ""), ""
+    if request.method == "POST" and path:
+        try:
+            if request.POST.get("action") == "drop":
+                service.drop_override(user=request.user, entity=entity, path=path)
+                messages.success(request, _("The override of %(path)s is gone; its sources count again.") % {"path": path})
+            else:
+                service.override_field(
+                    user=request.user,
+                    entity=entity,
+                    path=path,
+                    value=_value(value),
+                    reason=request.POST.get("reason", "")[:1_000],
+                    expected=request.POST.get("etag", ""),
+                )
+                messages.success(request, _("%(path)s is overridden, also through later syncs.") % {"path": path})
+            return redirect(links.entity_url(entity))
+        except DomainError as failure:
+            error = " ".join([failure.message, *(item.message for item in failure.errors or [])])
+    sources = queries.provenance_of(entity)
+    known = list(dict.fromkeys([*COMMON_FIELDS, *(p for p in sources if p.startswith(("spec.", "metadata.")))]))
+    found = sources.get(path)
+    if request.method == "GET" and found is not None:
+        value = found.value if isinstance(found.value, str) else yaml.safe_dump(found.value, allow_unicode=True).strip()
+    voices = []
+    if found is not None:
+        voices.append({"badge": badge_of_source(found.claim.source), "value": found.value, "wins": True})
+        voices += [{"badge": badge_of_source(v["source"]), "value": v["value"], "wins": False} for v in found.losing]
+    return render(
+        request,
+        "edit/edit.html",
+        {
+            "title": _("Override a field of %(name)s") % {"name": entity.title},
+            "entity": entity,
+            "etag": service.etag_of(entity),
+            "fields": [p for p in known if p not in service.FIXED],
+            "field": path,
+            "value": value,
+            "voices": voices,
+            "is_overridden": found is not None and found.claim.rank == 0,
+            "error": error,
+            "breadcrumbs": _crumbs(entity, _("Edit")),
+        },
+        status=422 if error else 200,
+    )
+
+
+def _value(text: str) -> Any:
+    """What a person typed, as a YAML scalar or list would be read."""
+    text = text.strip()
+    if not text:
+        return ""
+    documents = parse_documents(text, name=_("the value"))
+    if len(documents) == 1 and documents[0].error is None and not isinstance(documents[0].data, dict):
+        return documents[0].data
+    return text
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def tie(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+    """Tie an entity to another by hand."""
+    entity = _entity(request, namespace, kind, name)
+    require(request.user, "tie.write", entity)
+    kinds = current_kinds()
+    error = ""
+    values = {"type": request.POST.get("type", "hasSource"), "target": request.POST.get("target", "").strip()}
+    if request.method == "POST":
+        try:
+            other = _by_ref(request, values["target"])
+            service.decide_tie(
+                user=request.user,
+                source=entity,
+                type=values["type"],
+                target=other,
+                state=TieState.CONFIRMED,
+                reason=request.POST.get("reason", "")[:1_000],
+            )
+            messages.success(request, _("Tied to %(name)s.") % {"name": other.title})
+            return redirect(links.entity_url(entity, "relations"))
+        except DomainError as failure:
+            error = failure.message
+    return render(
+        request,
+        "edit/tie.html",
+        {
+            "title": _("Tie %(name)s to...") % {"name": entity.title},
+            "entity": entity,
+            "types": [{"value": t, "label": kinds.label(t)} for t in sorted(kinds.tie_types)],
+            "values": values,
+            "error": error,
+            "breadcrumbs": _crumbs(entity, _("Tie")),
+        },
+        status=422 if error else 200,
+    )
+
+
+def _by_ref(request: HttpRequest, ref: str) -> Entity:
+    kind, _colon, rest = ref.partition(":")
+    namespace, _slash, name = rest.rpartition("/")
+    if not kind or not name:
+        raise NotFound(_("Name it as kind:namespace/name, such as repository:default/acme-pay."))
+    return queries.get_entity(request.user, kind=kind, namespace=namespace or "default", name=name)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def tie_evidence(request: HttpRequest, tie_id: int) -> HttpResponse:
+    """Why two entities are tied: the key and both records; confirm, forbid, or let the evidence decide."""
+    found = queries.evidence_of(request.user, tie_id)
+    tie_ = found.tie
+    may = all(can(request.user, "tie.write", end) for end in (tie_.source, tie_.target))
+    if request.method == "POST":
+        service.decide_tie(
+            user=request.user,
+            source=tie_.source,
+            type=tie_.type,
+            target=tie_.target,
+            state=request.POST.get("state", ""),
+            reason=request.POST.get("reason", "")[:1_000],
+        )
+        words = {
+            "confirmed": _("The tie is confirmed and stays."),
+            "forbidden": _("The tie is forbidden and stays away."),
+            "auto": _("The evidence decides again."),
+        }
+        messages.success(request, words[request.POST["state"]])
+        return redirect("portal:tie", tie_id=tie_id) if queries.list_ties(request.user, tie_id) else redirect(
+            links.entity_url(tie_.source, "relations")
+        )
+    kinds = current_kinds()
+    return render(
+        request,
+        "edit/tie_evidence.html",
+        {
+            "title": _("Why are these tied?"),
+            "tie": tie_,
+            "label": kinds.label(tie_.type),
+            "key": found.key,
+            "source": links.chip(tie_.source.ref, tie_.source),
+            "target": links.chip(tie_.target.ref, tie_.target),
+            "sides": [
+                {
+                    **side,
+                    "chip": links.chip(side["entity"].ref, side["entity"]),
+                    "badge": badge_of_source(side["source"]),
+                    "yaml": yaml.safe_dump(side["document"], sort_keys=False, allow_unicode=True),
+                }
+                for side in found.sides
+            ],
+            "may_decide": may,
+            "breadcrumbs": _crumbs(tie_.source, _("Tie")),
+        },
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def run_operation(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+    """Ask for an operation's parameters, and have it done."""
+    entity = _entity(request, namespace, kind, name)
+    require(request.user, "operation.run", entity)
+    connection = get_connection(request.user, request.GET.get("connection", ""))
+    spec = operations.spec_of(connection, request.GET.get("operation", ""))
+    if spec.risk == "high":
+        require(request.user, "operation.run-risky", entity)
+    resource, _slash, external_id = request.GET.get("target", "").partition("/")
+    target = StoredRecord.objects.filter(
+        connection=connection, resource=resource, external_id=external_id, deleted_at=None
+    ).first()
+    if target is None:
+        raise NotFound(_("What this should be done to is no longer known."))
+    form = forms.Form(spec.params)
+    if request.method == "POST":
+        form = forms.Form(spec.params, data=request.POST)
+        if form.is_valid():
+            run = operations.request_operation(
+                connection=connection,
+                operation=spec.name,
+                target=target,
+                params=form.values,
+                by=request.user.label,
+                subject_uid=entity.uid,
+                idempotency_key=request.POST.get("key", "")[:100],
+            )
+            execute_operation.delay_on_commit(operation_id=run.pk)
+            messages.success(request, _("%(label)s was started.") % {"label": spec.label})
+            return redirect(links.entity_url(entity, "activity"))
+    return render(
+        request,
+        "edit/run.html",
+        {
+            "title": f"{spec.label}: {target.data.get('name') or entity.title}",
+            "form": form,
+            "key": uuid.uuid4().hex,
+            "connection": connection,
+            "label": spec.label,
+            "breadcrumbs": _crumbs(entity, str(spec.label)),
+        },
+        status=422 if form.errors else 200,
+    )
+
+
+@login_required
+@require_POST
+def snooze(request: HttpRequest) -> HttpResponse:
+    """Put problems of one cause off for some days."""
+    require(request.user, "problem.write")
+    days = min(max(int(request.POST.get("days") or 7), 1), 90) if request.POST.get("days", "7").isdigit() else 7
+    rows = visible(
+        request.user,
+        Problem.objects.filter(
+            type=request.POST.get("type", ""), cause=request.POST.get("cause", ""), resolved_at=None
+        ),
+        "problem.write",
+    )
+    until = timezone.now() + timedelta(days=days)
+    count = rows.update(snoozed_until=until, snoozed_by=request.user.label)
+    if count:
+        cause = request.POST.get("cause", "")[:300]
+        record_audit("problem.snooze", Subject("problem", "", cause), changes={"until": until.isoformat(), "count": count})
+        messages.success(request, _("Put off for %(days)d days.") % {"days": days})
+    return redirect("portal:problems")
