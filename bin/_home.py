@@ -75,8 +75,13 @@ class Home:
         self.path = path
         os.environ["PORTICO_HOME"] = str(path)
         # The database's unprivileged user has to pass through; each secret file has a mode of its own.
-        path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
-        if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise Refusal(
+                f"{path} is not a folder. Set PORTICO_HOME to one, or to a path where one can be made."
+            ) from error
+        if not os.access(path, os.W_OK | os.X_OK):
             raise Refusal(f"{path} cannot be written by this user. Set PORTICO_HOME to a folder that can.")
         for name in ("locks", "logs"):
             (path / name).mkdir(exist_ok=True, mode=0o700)

@@ -143,9 +143,7 @@ def _prepare(home: Home, console: Console, environment: dict[str, str]) -> None:
         if not _is_unprepared(home, environment):  # another has done it meanwhile
             return
         console.say("  Schema and packs ...")
-        done = subprocess.run(
-            command, env=environment, cwd=ROOT, stdout=sys.stderr, check=False
-        )
+        done = subprocess.run(command, env=environment, cwd=ROOT, stdout=sys.stderr, check=False)
         if done.returncode:
             raise Refusal("The database could not be prepared; what went wrong stands above.")
 
