@@ -5,6 +5,8 @@ Connectors raise these or let the shared clients raise them; they do not catch t
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.utils.translation import gettext_lazy as _
 
 from base.errors import DomainError
@@ -40,7 +42,7 @@ class SourceUnavailable(SourceError):
     code = "source-unavailable"
     status = 503
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **more: object) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, **more: Any) -> None:
         super().__init__(message, **more)
         self.retry_after = retry_after
 
@@ -52,6 +54,6 @@ class BadPayload(SourceError):
 
 
 class NotThere(SourceError):
-    """The tool, or the disk, knows no such thing. A caller to whom that is no surprise asks so that it is none."""
+    """The tool, or the disk, knows no such thing."""
 
     code = "not-there"

@@ -246,7 +246,8 @@ def _segment(part: str) -> _Segment:
 
 def _alternatives(pattern: str) -> list[str]:
     """`a/{b,c}` as `a/b` and `a/c`."""
-    done, open_ = [], [pattern]
+    done: list[str] = []
+    open_ = [pattern]
     while open_ and len(done) + len(open_) <= _MAX_ALTERNATIVES:
         text = open_.pop()
         if found := re.search(r"\{([^{}]*)\}", text):

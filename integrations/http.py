@@ -189,7 +189,7 @@ class HttpClient:
         for _page in range(self._wire.limits.pages):
             answer = await self.get(address, headers=headers)
             # A tool that ignores its own page parameter answers the first page for ever.
-            marks = {address, hashlib.sha256(answer.body).digest()}
+            marks: set[str | bytes] = {address, hashlib.sha256(answer.body).digest()}
             if marks & seen:
                 raise BadPayload(
                     _("%(url)s is a page that came before; its list would never end.")
