@@ -59,7 +59,7 @@ def _compile(node: Node, context: Context) -> Q:
 
 
 def _all(items: Iterable[Node], context: Context) -> Q:
-    """All of these; the tokens that each takes, and those that none may have, are each one look into the index."""
+    """All of these; the tokens that must be there are one look into the index, so those that must not."""
     wanted: set[int] = set()
     unwanted: frozenset[int] = frozenset()
     rest: list[Q] = []

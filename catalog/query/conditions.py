@@ -129,8 +129,8 @@ def leaf_condition(path: str, tests: Iterable[LeafTest]) -> Q:
 class _Leaf(Func):
     """Follows a dotted path through a JSON text, as `catalog.query.tokens` names the leaves.
 
-    The walk carries the path so far, each key followed by a dot, and goes on only where it may still become the one
-    that is wanted; so keys may hold dots and differ in case.
+    The walk carries the path so far, each key followed by a dot, and goes on only where it may still become
+    the one that is wanted; so keys may hold dots and differ in case.
     """
 
     output_field = BooleanField()
@@ -157,7 +157,7 @@ class _Leaf(Func):
         self.path = f"{path}."
         self.tests = tests
 
-    def as_sql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any, *_args: Any, **_context: Any) -> tuple[str, Any]:
         document, parameters = compiler.compile(self.source_expressions[0])
         sql = self.sql.format(document=document, tests=" AND ".join(f"({test.sql})" for test in self.tests))
         return sql, [*parameters, self.path, self.path, *(test.parameter for test in self.tests)]

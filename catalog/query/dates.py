@@ -1,7 +1,7 @@
 """Dates in queries: `2026-01-31`, `2026-01`, `today`, `7d`.
 
-A date is a span of time; `>` means after all of it, `>=` from its beginning. A duration is an age: `<7d` is less than
-seven days ago. Days begin at midnight UTC, so that a stored query means the same to everybody.
+A date is a span of time; `>` means after all of it, `>=` from its beginning. A duration is an age: `<7d` is
+less than seven days ago. Days begin at midnight UTC, so that a stored query means the same to everybody.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from catalog.query.compile import term_condition
 from catalog.query.errors import QueryError
 from catalog.query.fields import FIELDS, Context
 from catalog.query.lexer import Lex, Lexeme, scan
-from catalog.query.nodes import Filter, Span, Value
+from catalog.query.nodes import Filter, Span, Value, Words
 from catalog.query.parser import format_value, literal, parse
 
 
@@ -43,59 +43,61 @@ class Term:
 
 def terms_of(text: str) -> list[Term]:
     """The pieces of a text in its order, whether or not the whole can be read."""
-    try:
-        parse(text)
-        whole_error = None
-    except QueryError as error:
-        whole_error = error
+    wrong = _error_of(text)
     context = Context(now=datetime.now(UTC))
     found = []
     for piece in _pieces(text):
-        term, error = piece.lexeme.term, piece.lexeme.error
-        field, operator = "", piece.lexeme.type.value
+        lexeme, span = piece.lexeme, piece.span
+        term, error = lexeme.term, lexeme.error
+        if term is not None and error is None:
+            error = _meaning_error(term, context)
+        if error is None and wrong is not None and span.position <= wrong.position < span.end:
+            error = wrong
+        field = operator = ""
         values: tuple[str, ...] = ()
-        if term is not None:
-            operator = ""
-            if isinstance(term, Filter):
-                field = FIELDS[term.field.lower()].name if term.field.lower() in FIELDS else term.field
-                values = tuple(_shown(value) for value in term.values)
-                operator = term.values[0].operator if term.values else ""
-            else:
-                values = (term.value.text,)
-            if error is None:
-                error = _meaning_error(piece.lexeme, context)
-        elif error is not None:
-            operator = ""
-        span = piece.span
-        if error is None and whole_error is not None and span.position <= whole_error.position < span.end:
-            error = whole_error
+        if isinstance(term, Filter):
+            known = FIELDS.get(term.field.lower())
+            field = known.name if known else term.field
+            operator = term.values[0].operator if term.values else ""
+            values = tuple(_shown(value) for value in term.values)
+        elif isinstance(term, Words):
+            values = (term.value.text,)
+        elif lexeme.type is not Lex.BROKEN:
+            operator = lexeme.type.value
         found.append(
             Term(
-                text[span.position : span.end],
-                field,
-                operator,
-                values,
-                piece.is_negated,
-                span.position,
-                span.length,
-                piece.depth,
-                error,
-            )  # fmt: skip
+                text=text[span.position : span.end],
+                field=field,
+                operator=operator,
+                values=values,
+                is_negated=piece.is_negated,
+                position=span.position,
+                length=span.length,
+                depth=piece.depth,
+                error=error,
+            )
         )
     return found
 
 
-def _shown(value: Value) -> str:
-    return f"{value.text}..{value.upper}" if value.operator == ".." else value.text
-
-
-def _meaning_error(lexeme: Lexeme, context: Context) -> QueryError | None:
+def _error_of(text: str) -> QueryError | None:
     try:
-        if lexeme.term is not None:
-            term_condition(lexeme.term, context)
+        parse(text)
     except QueryError as error:
         return error
     return None
+
+
+def _meaning_error(term: Filter | Words, context: Context) -> QueryError | None:
+    try:
+        term_condition(term, context)
+    except QueryError as error:
+        return error
+    return None
+
+
+def _shown(value: Value) -> str:
+    return f"{value.text}..{value.upper}" if value.operator == ".." else value.text
 
 
 @dataclass(frozen=True, slots=True)

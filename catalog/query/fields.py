@@ -1,7 +1,8 @@
-"""The fields of the query language: what each is called, what its values may be, and what they mean for an entity.
+"""The fields of the query language: what each is called, what its values may be, and what they mean.
 
-A field is found by its short name (`owner`), as the name of a relation or tie in either direction (`dependsOn`,
-`ownerOf`), or as a path into the document (`spec.type`, `metadata.annotations.example.com/x`, `label.tier`).
+A field is found by its short name (`owner`), as the name of a relation or tie in either direction
+(`dependsOn`, `ownerOf`), or as a path into the document (`spec.type`, `metadata.annotations.example.com/x`,
+`label.tier`).
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def _no_comparison(field: Field, value: Value) -> None:
         raise _wrong(
             value,
             _(
-                "“%(field)s” is text and cannot be compared with “%(operator)s”; quote the value to take it literally."
+                "“%(field)s” is text and cannot be compared with “%(operator)s”; quote the value to take it"
+                " literally."
             )
             % {"field": field.name, "operator": value.operator},
             expected=_("a value"),
@@ -318,8 +320,8 @@ class Moment(Field):
             raise _wrong(
                 value,
                 _(
-                    "“%(got)s” is no time; expected is a date such as 2026-01-31 or 2026-01, “today”, or an age such"
-                    " as 7d (min, h, d, w, mo, y)."
+                    "“%(got)s” is no time; expected is a date such as 2026-01-31 or 2026-01, “today”, or an"
+                    " age such as 7d (min, h, d, w, mo, y)."
                 )
                 % {"got": _text_of(value)},
                 expected=_("a date or an age"),
@@ -394,7 +396,8 @@ class Path(Field):
             raise _wrong(
                 value,
                 _(
-                    "“%(got)s” can be compared with no field; expected is a number, a date such as 2026-01-31, or an age such as 7d."
+                    "“%(got)s” can be compared with no field; expected is a number, a date such as"
+                    " 2026-01-31, or an age such as 7d."
                 )
                 % {"got": _text_of(value)},
                 expected=_("a number, a date or an age"),
@@ -506,87 +509,182 @@ FIELDS: dict[str, Field] = {
     field.name.lower(): field
     for field in (
         Word(
-            "kind", gettext_lazy("Kind"), gettext_lazy("What it is: component, api, group, ..."), "kind:component",
-            path="", column="kind", is_facet=True,
+            "kind",
+            gettext_lazy("Kind"),
+            gettext_lazy("What it is: component, api, group, ..."),
+            "kind:component",
+            column="kind",
+            is_facet=True,
         ),
         Word(
-            "type", gettext_lazy("Type"), gettext_lazy("The type that its kind distinguishes"), "type:service",
-            path="spec.type", column="type", is_facet=True,
+            "type",
+            gettext_lazy("Type"),
+            gettext_lazy("The type that its kind distinguishes"),
+            "type:service",
+            path="spec.type",
+            column="type",
+            is_facet=True,
         ),
         Ref(
-            "owner", gettext_lazy("Owner"), gettext_lazy("Who owns it; @me for you and your groups"),
-            "owner:group:default/payments", path="spec.owner", column="owner", is_facet=True,
+            "owner",
+            gettext_lazy("Owner"),
+            gettext_lazy("Who owns it; @me for you and your groups"),
+            "owner:group:default/payments",
+            path="spec.owner",
+            column="owner",
+            is_facet=True,
         ),
         Word(
-            "lifecycle", gettext_lazy("Lifecycle"), gettext_lazy("How mature it is"), "lifecycle:production",
-            path="spec.lifecycle", column="lifecycle", is_facet=True,
+            "lifecycle",
+            gettext_lazy("Lifecycle"),
+            gettext_lazy("How mature it is"),
+            "lifecycle:production",
+            path="spec.lifecycle",
+            column="lifecycle",
+            is_facet=True,
         ),
         Ref(
-            "system", gettext_lazy("System"), gettext_lazy("The system that it is part of"), "system:checkout",
-            path="spec.system", column="system", is_facet=True,
+            "system",
+            gettext_lazy("System"),
+            gettext_lazy("The system that it is part of"),
+            "system:checkout",
+            path="spec.system",
+            column="system",
+            is_facet=True,
         ),
         Words(
-            "tag", gettext_lazy("Tag"), gettext_lazy("A tag that it carries"), "tag:java",
-            path="metadata.tags", column="tags", is_facet=True,
+            "tag",
+            gettext_lazy("Tag"),
+            gettext_lazy("A tag that it carries"),
+            "tag:java",
+            path="metadata.tags",
+            column="tags",
+            is_facet=True,
         ),
         Words(
-            "source", gettext_lazy("Source"), gettext_lazy("Who speaks of it: a connection, a file, a person"),
-            "source:git-main", path="source", column="sources", is_facet=True,
+            "source",
+            gettext_lazy("Source"),
+            gettext_lazy("Who speaks of it: a connection, a file, a person"),
+            "source:git-main",
+            path="source",
+            column="sources",
+            is_facet=True,
         ),
         Word(
-            "run", gettext_lazy("Last run"), gettext_lazy("How its last run on the default branch ended"),
-            "run:failed", column="last_run", is_facet=True,
+            "run",
+            gettext_lazy("Last run"),
+            gettext_lazy("How its last run on the default branch ended"),
+            "run:failed",
+            column="last_run",
+            is_facet=True,
         ),
         Word(
-            "namespace", gettext_lazy("Namespace"), gettext_lazy("The namespace of its name"), "namespace:default",
-            path="", column="namespace", is_facet=True,
+            "namespace",
+            gettext_lazy("Namespace"),
+            gettext_lazy("The namespace of its name"),
+            "namespace:default",
+            column="namespace",
+            is_facet=True,
         ),
-        Word("name", gettext_lazy("Name"), gettext_lazy("Its whole name, or a part with *"), "name:pay*", column="name"),
-        Text(
-            "title", gettext_lazy("Title"), gettext_lazy("Text in its title"), 'title:"card payments"',
-            path="metadata.title", column="title",
+        Word(
+            "name",
+            gettext_lazy("Name"),
+            gettext_lazy("Its whole name, or a part with *"),
+            "name:pay*",
+            column="name",
         ),
         Text(
-            "description", gettext_lazy("Description"), gettext_lazy("Text in its description"),
-            "description:invoice", path="metadata.description", column="description",
+            "title",
+            gettext_lazy("Title"),
+            gettext_lazy("Text in its title"),
+            'title:"card payments"',
+            path="metadata.title",
+            column="title",
+        ),
+        Text(
+            "description",
+            gettext_lazy("Description"),
+            gettext_lazy("Text in its description"),
+            "description:invoice",
+            path="metadata.description",
+            column="description",
         ),
         Version(
-            "version", gettext_lazy("Version"), gettext_lazy("Its newest version"), "version:2.*", column="version"
+            "version",
+            gettext_lazy("Version"),
+            gettext_lazy("Its newest version"),
+            "version:2.*",
+            column="version",
         ),
         Moment(
-            "changed", gettext_lazy("Changed"), gettext_lazy("When what is known of it changed last"), "changed:<7d",
+            "changed",
+            gettext_lazy("Changed"),
+            gettext_lazy("When what is known of it changed last"),
+            "changed:<7d",
             column="changed_at",
         ),
         Moment(
-            "created", gettext_lazy("Created"), gettext_lazy("When it came into the catalog"), "created:2026-01",
+            "created",
+            gettext_lazy("Created"),
+            gettext_lazy("When it came into the catalog"),
+            "created:2026-01",
             column="created_at",
         ),
         Moment(
-            "ran", gettext_lazy("Ran"), gettext_lazy("When its last run was"), "ran:>30d", column="last_run_at"
+            "ran",
+            gettext_lazy("Ran"),
+            gettext_lazy("When its last run was"),
+            "ran:>30d",
+            column="last_run_at",
         ),
         OwnRef(
-            "ref", gettext_lazy("Reference"), gettext_lazy("Its own reference"), "ref:component:default/card-api",
+            "ref",
+            gettext_lazy("Reference"),
+            gettext_lazy("Its own reference"),
+            "ref:component:default/card-api",
             column="ref",
         ),
         Uid(
-            "uid", gettext_lazy("UID"), gettext_lazy("What it is for ever"),
-            "uid:0192c1de-3a5b-7c44-9f0e-6d2b8a71c5e3", column="uid",
+            "uid",
+            gettext_lazy("UID"),
+            gettext_lazy("What it is for ever"),
+            "uid:0192c1de-3a5b-7c44-9f0e-6d2b8a71c5e3",
+            column="uid",
         ),
-        Has("has", gettext_lazy("Has"), gettext_lazy("It has this field, relation or a problem"), "has:dependsOn"),
-        Is("is", gettext_lazy("Is"), gettext_lazy("mine, stale or inferred"), "is:mine"),
+        Has(
+            "has",
+            gettext_lazy("Has"),
+            gettext_lazy("It has this field, relation or a problem"),
+            "has:dependsOn",
+        ),
+        Is(
+            "is",
+            gettext_lazy("Is"),
+            gettext_lazy("mine, stale or inferred"),
+            "is:mine",
+        ),
         Problems(
-            "problem", gettext_lazy("Problem"), gettext_lazy("An open problem of this code"), "problem:missing-target"
+            "problem",
+            gettext_lazy("Problem"),
+            gettext_lazy("An open problem of this code"),
+            "problem:missing-target",
         ),
         Conflict(
-            "conflict", gettext_lazy("Conflict"), gettext_lazy("A field on which its sources disagree"),
-            "conflict:owner", path="conflict",
+            "conflict",
+            gettext_lazy("Conflict"),
+            gettext_lazy("A field on which its sources disagree"),
+            "conflict:owner",
+            path="conflict",
         ),
         Path(
-            "apiVersion", gettext_lazy("API version"), gettext_lazy("The version of its format"),
-            "apiVersion:backstage.io/*", path="apiversion",
+            "apiVersion",
+            gettext_lazy("API version"),
+            gettext_lazy("The version of its format"),
+            "apiVersion:backstage.io/*",
+            path="apiversion",
         ),
     )
-}  # fmt: skip
+}
 
 FACETS: tuple[str, ...] = tuple(field.name for field in FIELDS.values() if field.is_facet)
 
@@ -624,9 +722,7 @@ def find_field(name: str, *, span: Span = _NOWHERE) -> Field:
                 [
                     _("There is no field “%(name)s”.") % {"name": name},
                     did_you_mean(near),
-                    _(
-                        "A path into the document begins with metadata. or spec.; to search for the text, quote it."
-                    ),
+                    _("A path begins with metadata. or spec.; to search for the text, quote it."),
                 ],
             )
         ),

@@ -1,5 +1,5 @@
-"""From text to lexemes. Nothing is raised here: what is wrong becomes a lexeme with its error, so that a query box
-can show a text that is still being typed."""
+"""From text to lexemes. Nothing is raised here: what is wrong becomes a lexeme with its error, so that a
+query box can show a text that is still being typed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Scanner:
         self.values: list[Value] = []
 
     def scan(self) -> list[Lexeme]:
-        lexemes = []
+        lexemes: list[Lexeme] = []
         while True:
             while self._here().isspace():
                 self.at += 1
@@ -95,7 +95,8 @@ class _Scanner:
             if not self._here() or self._here().isspace() or self._here() == ")":
                 raise QueryError(
                     _(
-                        "A term is expected right after “-”, as in “-type:library”; to search for a dash, quote it."
+                        "A term is expected right after “-”, as in “-type:library”; to search for a dash,"
+                        " quote it."
                     ),
                     position=self.at,
                     expected=_("a term"),
@@ -125,7 +126,7 @@ class _Scanner:
         return found
 
     def _check_end(self, start: int) -> None:
-        """A term ends at a blank, a closing bracket or the end of the text, and holds no impossible character."""
+        """A term ends at a blank, a bracket or the end of the text, and holds no impossible character."""
         char = self._here()
         if char and not char.isspace() and char != ")":
             raise QueryError(
@@ -145,7 +146,7 @@ class _Scanner:
 
     def _quoted(self) -> Value:
         start = self.at
-        out = []
+        out: list[str] = []
         at = start + 1
         while at < len(self.text):
             char = self.text[at]
@@ -194,8 +195,8 @@ class _Scanner:
             if bare[0] in _RESERVED and not operator:
                 raise QueryError(
                     _(
-                        "A value cannot start with “%(char)s”. To leave something out, write “-%(field)s:value”;"
-                        " to search for the character, quote the value."
+                        "A value cannot start with “%(char)s”. To leave something out, write"
+                        " “-%(field)s:value”; to search for the character, quote the value."
                     )
                     % {"char": bare[0], "field": field},
                     position=bare_at,
@@ -217,7 +218,8 @@ class _Scanner:
                     )
                 value = Value(lower, "..", upper)
         kept: Operator = operator or value.operator  # type: ignore[assignment]
-        return replace(value, operator=kept, span=Span(start, self.at - start))
+        is_quoted = value.is_quoted and not operator  # what is compared is taken literally anyway
+        return replace(value, operator=kept, is_quoted=is_quoted, span=Span(start, self.at - start))
 
     def _no_value(self, field: str) -> QueryError:
         if self._here() == "(":

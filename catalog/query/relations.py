@@ -30,7 +30,7 @@ class Direction:
     is_inverse: bool
 
     def entities(self, patterns: Sequence[RefPattern] = ()) -> Q:
-        """Entities that have such a relation or tie to what matches any of the patterns; without any: to anything."""
+        """Entities with such a relation or tie to what matches a pattern; without patterns: to anything."""
         near, far = ("target", "source") if self.is_inverse else ("source", "target")
         relations = Relation.objects.filter(type=self.type)
         ties = Tie.objects.filter(type=self.type, **{f"{far}__deleted_at": None}).exclude(
@@ -71,13 +71,16 @@ def directions() -> Mapping[str, tuple[Direction, ...]]:
 
 def directions_called(name: str) -> tuple[Direction, ...]:
     """The ways of this name, in any case; none if there is no such relation, after a fresh look."""
-    return directions().get(name.lower()) or _fresh().get(name.lower(), ())
+    if ways := directions().get(name.lower()):
+        return ways
+    forget_directions()
+    return directions().get(name.lower(), ())
 
 
-def _fresh() -> Mapping[str, tuple[Direction, ...]]:
+def forget_directions() -> None:
+    """Read the definitions anew when they are asked for next."""
     global _known
     _known = None
-    return directions()
 
 
 def directions_of(definitions: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, tuple[Direction, ...]]:

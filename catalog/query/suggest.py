@@ -1,4 +1,4 @@
-"""What may come next in a query that is being typed: fields, operators, and values with how often they occur."""
+"""What may come next in a query that is being typed: fields, operators, values with how often they occur."""
 
 from __future__ import annotations
 
@@ -170,13 +170,13 @@ def _values_of(
     return [(format_value(literal(value)), value, "", count) for value, count in counted]
 
 
-def _fixed(pairs: Iterable[tuple[str, _StrOrPromise]], typed: str, limit: int) -> list[Row]:
+def _fixed(pairs: Iterable[tuple[str, _StrOrPromise]], typed: str, limit: int) -> Iterable[Row]:
     return [(word, word, description, None) for word, description in pairs if word.lower().startswith(typed)][
         :limit
     ]
 
 
-def _top(rows: QuerySet, column: str, counted: str, typed: str, limit: int) -> list[tuple[str, int]]:  # type: ignore[type-arg]
+def _top(rows: QuerySet, column: str, counted: str, typed: str, limit: int) -> list[tuple[str, int]]:
     if typed:
         rows = rows.filter(folded_like(column, f"%{escape_like(typed)}%"))
     groups = rows.order_by().values(value=F(column)).annotate(count=Count(counted, distinct=True))

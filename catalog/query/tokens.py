@@ -1,11 +1,13 @@
 """Tokens: what makes every field of a document searchable by one indexed array of integers.
 
-Each leaf of a document gives two 64-bit hashes: of its key alone (the field exists) and of its key with its value.
+Each leaf of a document gives two 64-bit hashes: of its key alone (the field exists) and of its key with its
+value.
 Keys are the dotted path, keys and values in lower case, as Backstage's catalog has them:
 
 - `relations`, `status`, `attachments` and `metadata.etag` are left out;
 - each element of a list stands under the list's key, and each string `s` of a list also as `key.s = true`;
-- null, and a value of more than 200 characters, exists but equals nothing; a key of more than 200 is left out.
+- null, and a value of more than 200 characters, exists but equals nothing; a key of more than 200 is left
+  out.
 """
 
 from __future__ import annotations
