@@ -42,11 +42,14 @@ def build_sprite(package: Path) -> str:
         folder = "filled" if filled else "outline"
         svg = (package / "icons" / folder / f"{name.removesuffix('-filled')}.svg").read_text()
         shapes = re.sub(r"\s*<path stroke=\"none\" d=\"M0 0h24v24H0z\" fill=\"none\" />", "", svg)
-        shapes = re.sub(r"\s*\n\s*", "", shapes[shapes.index(">") + 1 : shapes.index("</svg>")]).replace(" />", "/>")
+        shapes = re.sub(r"\s*\n\s*", "", shapes[shapes.index(">") + 1 : shapes.index("</svg>")]).replace(
+            " />", "/>"
+        )
         look = (
             'fill="currentColor"'
             if filled
-            else 'fill="none" stroke="currentColor" stroke-width="1.75" stroke-linecap="round" stroke-linejoin="round"'
+            else 'fill="none" stroke="currentColor" stroke-width="1.75" '
+            'stroke-linecap="round" stroke-linejoin="round"'
         )
         symbols.append(f'<symbol id="{name}" viewBox="0 0 24 24" {look}>{shapes}</symbol>')
     body = "\n".join(symbols)

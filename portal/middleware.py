@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-# Nothing but what is named; no inline script, no inline style, no other host. Images may stand in the page itself
-# (`data:`), since a stylesheet draws some.
+# Nothing but what is named: no inline script, no inline style, no other host. Images may stand in the page
+# itself (`data:`), since a stylesheet draws some.
 POLICY: dict[str, str] = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -47,5 +47,7 @@ class SecurityHeadersMiddleware:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", policy_for(request.path_info))
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+        response.headers.setdefault(
+            "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+        )
         return response

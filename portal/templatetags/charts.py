@@ -41,7 +41,8 @@ def sparkline(values: Sequence[float | None], label: str, *, width: int = 72, he
     spread = (highest - lowest) or 1
     last = len(values) - 1
     line = " ".join(
-        f"{_figure(n * width / last)},{_figure(height - 5 - (v - lowest) / spread * (height - 9))}" for n, v in points
+        f"{_figure(n * width / last)},{_figure(height - 5 - (v - lowest) / spread * (height - 9))}"
+        for n, v in points
     )
     start, end = _figure(points[0][0] * width / last), _figure(points[-1][0] * width / last)
     return format_html(
@@ -81,7 +82,7 @@ def bar_chart(labels: Sequence[str], series: Sequence[dict[str, Any]], title: st
     lines = format_html_join(
         "",
         '<line class="po-axis" x2="{}" y1="{}" y2="{}"/>',
-        ((width, y := _figure(PLOT - tick / ticks[-1] * PLOT), y) for tick in ticks),
+        ((width, at := _figure(PLOT - tick / ticks[-1] * PLOT), at) for tick in ticks),
     )
     bars = []
     for n, (label, stack) in enumerate(zip(labels, stacks, strict=True)):
@@ -98,9 +99,11 @@ def bar_chart(labels: Sequence[str], series: Sequence[dict[str, Any]], title: st
         ))  # fmt: skip
     # As many labels as have room where a chart is narrowest.
     every = math.ceil(len(labels) * (max(map(len, labels), default=1) * 7 + 14) / 300)
+    shown = ((label if n % every == 0 else "",) for n, label in enumerate(labels))
     return format_html(
         '<div class="po-plot"><ol class="po-plot-y" aria-hidden="true">{}</ol>'
-        '<svg viewBox="0 0 {} 100" preserveAspectRatio="none" role="group" aria-label="{}" data-roving>{}{}</svg>'
+        '<svg viewBox="0 0 {} 100" preserveAspectRatio="none" role="group" aria-label="{}" data-roving="">'
+        "{}{}</svg>"
         '<ol class="po-plot-x" aria-hidden="true">{}</ol></div>',
         format_html_join("", "<li>{}</li>", ((_figure(tick),) for tick in reversed(ticks))),
         width, title, lines,
@@ -110,7 +113,7 @@ def bar_chart(labels: Sequence[str], series: Sequence[dict[str, Any]], title: st
             '<rect class="po-hit" x="{}" width="30" height="100"/>{}</g>',
             bars,
         ),
-        format_html_join("", "<li>{}</li>", ((label if n % every == 0 else "",) for n, label in enumerate(labels))),
+        format_html_join("", "<li>{}</li>", shown),
     )  # fmt: skip
 
 
@@ -122,7 +125,9 @@ def curves(count: int, *, outward: bool) -> SafeString:
     for n in range(count):
         y = n * 60 + 20
         start, end = (middle, y) if outward else (y, middle)
-        paths.append((f"M0 {_figure(start)}C18 {_figure(start)} 18 {_figure(end)} 35 {_figure(end)}h-1l-5-4m5 4l-5 4",))
+        paths.append(
+            (f"M0 {_figure(start)}C18 {_figure(start)} 18 {_figure(end)} 35 {_figure(end)}h-1l-5-4m5 4l-5 4",)
+        )
     return format_html(
         '<svg viewBox="0 0 36 {0}" height="{0}" preserveAspectRatio="none" aria-hidden="true">{1}</svg>',
         height, format_html_join("", '<path d="{}"/>', paths),

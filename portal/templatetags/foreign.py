@@ -1,7 +1,7 @@
 """Text that others wrote, made safe to show: addresses, Markdown and code.
 
-Whatever a tool or a file says is untrusted. Addresses pass `safe_url`, Markdown is rendered and then cleaned by
-an allow-list, code is escaped by the highlighter.
+Whatever a tool or a file says is untrusted. Addresses pass `safe_url`, Markdown is rendered and then cleaned
+by an allow-list, code is escaped by the highlighter.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ SCHEMES = {"http", "https", "mailto"}
 HIGHLIGHT_LIMIT = 200_000
 MARKDOWN_LIMIT = 500_000
 TAGS = {
-    "a", "b", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4",
-    "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp", "small", "span",
-    "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+    "a", "b", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3",
+    "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp",
+    "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead",
+    "tr", "ul",
 }  # fmt: skip
 ATTRIBUTES = {
     "a": {"href", "title"},
@@ -51,8 +52,8 @@ CODE_CLASS = re.compile(r"po-hl|[a-z][a-z0-9]{0,2}|language-[\w+-]{1,30}")
 def safe_url(value: object, base: str = "") -> str:
     """The address if a browser may follow it, else an empty text.
 
-    Allowed are http, https and mailto addresses and paths of this site. With `base`, an http or https address, a
-    relative one is resolved against it.
+    Allowed are http, https and mailto addresses and paths of this site. With `base`, an http or https
+    address, a relative one is resolved against it.
     """
     # Browsers drop control characters before they read the scheme, and take a backslash for a slash.
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", "", str(value or "")).strip().replace(" ", "%20")
@@ -88,7 +89,9 @@ def _highlight_fence(text: str, language: str, _attributes: str) -> str:
     return f'<pre><code class="po-hl">{_highlight(text, language)}</code></pre>'
 
 
-_markdown = MarkdownIt("commonmark", {"html": True, "highlight": _highlight_fence}).enable(["table", "strikethrough"])
+_markdown = MarkdownIt("commonmark", {"html": True, "highlight": _highlight_fence}).enable(
+    ["table", "strikethrough"]
+)
 _IMAGE_OR_LINK = re.compile(r'<(?P<tag>/?a|img)\b(?P<attributes>(?:[^>"]|"[^"]*")*)>')
 
 
@@ -114,9 +117,9 @@ def _images_to_links(html: str) -> str:
 
 
 def render_markdown(text: str, base_url: str = "") -> SafeString:
-    """Markdown as clean HTML. Relative links are resolved against `base_url`; without one they become plain text.
+    """Markdown as clean HTML, raw HTML kept as far as the allow-list goes.
 
-    Raw HTML in the text is kept as far as the allow-list goes.
+    Relative links are resolved against `base_url`; without one they lead nowhere.
     """
     tokens = _markdown.parse(text[:MARKDOWN_LIMIT])
     _slug_headings(tokens)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -74,15 +74,21 @@ def _sprite(_static_url: str, _storage: str) -> str:
 
 @register.simple_tag
 def icon(name: str, title: str = "", css: str = "") -> SafeString:
-    """An icon of the sprite; one that is not in it becomes a plain box. With a title it speaks, else it is silent."""
+    """An icon of the sprite; one that is not in it becomes a plain box. With a title it speaks, else not."""
     sprite = _sprite(settings.STATIC_URL, settings.STORAGES["staticfiles"]["BACKEND"])
     known = name if name in icon_names() else FALLBACK_KIND[0]
     classes = f"po-i {css}" if css else "po-i"
     if title:
         return format_html(
-            '<svg class="{}" role="img" aria-label="{}"><use href="{}#{}"></use></svg>', classes, title, sprite, known
+            '<svg class="{}" role="img" aria-label="{}"><use href="{}#{}"></use></svg>',
+            classes,
+            title,
+            sprite,
+            known,
         )
-    return format_html('<svg class="{}" aria-hidden="true"><use href="{}#{}"></use></svg>', classes, sprite, known)
+    return format_html(
+        '<svg class="{}" aria-hidden="true"><use href="{}#{}"></use></svg>', classes, sprite, known
+    )
 
 
 def colour_of(text: str) -> str:
@@ -99,7 +105,11 @@ def kind_icon(kind: str = "", icon_name: str = "", colour: str = "", css: str = 
 
 
 def _letters(name: str) -> str:
-    words = [word for word in name.replace("-", " ").replace("_", " ").replace(".", " ").split() if word[0].isalnum()]
+    words = [
+        word
+        for word in name.replace("-", " ").replace("_", " ").replace(".", " ").split()
+        if word[0].isalnum()
+    ]
     if not words:
         return "?"
     return (words[0][:2] if len(words) == 1 else words[0][0] + words[1][0]).upper()
@@ -107,17 +117,23 @@ def _letters(name: str) -> str:
 
 @register.simple_tag
 def avatar(name: str, shape: str = "person", css: str = "") -> SafeString:
-    """Two letters on the name's own colour; round for a person, square for a `team`. Stands beside the name."""
+    """Two letters on the name's own colour; round for a person, square for a `team`."""
     if not name:
         return format_html('<span class="po-avatar po-avatar-none {}" aria-hidden="true"></span>', css)
     team = "po-avatar-team " if shape == "team" else ""
     return format_html(
-        '<span class="po-avatar {}po-{} {}" aria-hidden="true">{}</span>', team, colour_of(name), css, _letters(name)
+        '<span class="po-avatar {}po-{} {}" aria-hidden="true">{}</span>',
+        team,
+        colour_of(name),
+        css,
+        _letters(name),
     )
 
 
 @register.simple_tag
-def monogram(label: str, letters: str = "", category: str = "", size: int = 16, title: str = "") -> SafeString:
+def monogram(
+    label: str, letters: str = "", category: str = "", size: int = 16, title: str = ""
+) -> SafeString:
     """A connector's or connection's own two letters, coloured by category. Size is 16, 20 or 36."""
     if not letters:
         words = label.replace("-", " ").replace("_", " ").split() or ["?"]
@@ -165,7 +181,7 @@ def status(
 
 @register.simple_tag
 def tone(name: str, text: str, detail: str = "", pill: bool = False) -> SafeString:
-    """A word of one's own in a status' look: a level, a grade. `name` is ok, warn, fail, run, mute or info."""
+    """A word of one's own in a status' look. `name` is ok, warn, fail, run, mute or info."""
     name = name if name in TONES else "mute"
     return _status(Status(text, name, TONE_ICONS[name]), word=text, detail=detail, pill=pill)
 
@@ -174,7 +190,9 @@ def tone(name: str, text: str, detail: str = "", pill: bool = False) -> SafeStri
 def pill(text: str, tone: str = "", icon_name: str = "") -> SafeString:
     """A few words on a soft ground."""
     css = f"po-{tone}" if tone in TONES else ""
-    return format_html('<span class="po-pill {}">{}{}</span>', css, icon(icon_name) if icon_name else "", text)
+    return format_html(
+        '<span class="po-pill {}">{}{}</span>', css, icon(icon_name) if icon_name else "", text
+    )
 
 
 @register.simple_tag
@@ -214,7 +232,9 @@ def entity_chip(
     address = safe_url(url)
     if address:
         extra = format_html(' data-card="{}"', safe_url(card)) if safe_url(card) else ""
-        return format_html('<a class="{}" href="{}"{}>{}<span>{}</span></a>', css, address, extra, picture, text)
+        return format_html(
+            '<a class="{}" href="{}"{}>{}<span>{}</span></a>', css, address, extra, picture, text
+        )
     return format_html('<span class="{}" data-tip="{}">{}<span>{}</span></span>', css, tip, picture, text)
 
 
@@ -249,11 +269,12 @@ def menu(
 ) -> dict[str, Any]:
     """A button that opens a list of links and forms; `label` names it where it shows an icon alone.
 
-    An item has label, url, icon, and perhaps method ("post"), danger, confirm (title, text, verb, name), dialog,
-    is_active; `{"rule": True}` draws a line, `{"heading": text}` a heading.
+    An item has label, url, icon, and perhaps method ("post"), danger, confirm (title, text, verb, name),
+    dialog, is_active; `{"rule": True}` draws a line, `{"heading": text}` a heading.
     """
     return {
-        "items": items, "text": text, "icon": icon_name, "label": label, "css": css, "primary": primary, "left": left,
+        "items": items, "text": text, "icon": icon_name, "label": label, "css": css, "primary": primary,
+        "left": left,
     }  # fmt: skip
 
 
@@ -277,7 +298,7 @@ def _moment(value: object) -> datetime | None:
     if isinstance(value, datetime):
         return value if timezone.is_aware(value) else timezone.make_aware(value)
     if isinstance(value, date):
-        return timezone.make_aware(datetime(value.year, value.month, value.day))
+        return timezone.make_aware(datetime.combine(value, time.min))
     return None
 
 
@@ -391,11 +412,12 @@ def filesize(value: object) -> str:
     if value is None or value == "":
         return ""
     size = float(str(value))
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{number_format(round(size, 1 if unit != 'B' and size < 100 else 0) if unit != 'B' else int(size))} {unit}"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
         size /= 1000
-    return f"{number_format(round(size, 1))} TB"
+    figure = round(size, 1) if unit != "B" and size < 100 else round(size)
+    return f"{number_format(figure, force_grouping=True)} {unit}"
 
 
 # -- charts and graphs ------------------------------------------------------------------------------------
@@ -417,7 +439,11 @@ def run_bars(bars: Sequence[tuple[str, float, str]], label: str) -> SafeString:
 def bar_chart(chart: Any) -> dict[str, Any]:
     """Stacked bars with legend and table. `chart` has title, labels and series of name, values, colour."""
     series = [
-        {"name": str(_get(one, "name")), "values": list(_get(one, "values")), "colour": _get(one, "colour") or f"c{n}"}
+        {
+            "name": str(_get(one, "name")),
+            "values": list(_get(one, "values")),
+            "colour": _get(one, "colour") or f"c{n}",
+        }
         for n, one in enumerate(_get(chart, "series") or [], 1)
     ]
     labels = [str(label) for label in _get(chart, "labels") or []]
@@ -433,8 +459,8 @@ def bar_chart(chart: Any) -> dict[str, Any]:
 def relation_graph(graph: Any) -> dict[str, Any]:
     """An entity between those that point at it and those that it points at.
 
-    `graph` has centre, incoming and outgoing nodes, more_incoming and more_outgoing (numbers) and url (the whole
-    graph); a node has title, sub, kind, icon, colour, url, missing.
+    `graph` has centre, incoming and outgoing nodes, more_incoming and more_outgoing (numbers) and url (of the
+    whole graph); a node has title, sub, kind, icon, colour, url, missing.
     """
     sides = {}
     for side in ("incoming", "outgoing"):
@@ -479,29 +505,64 @@ def code(text: str, language: str = "", filename: str = "", numbers: bool = True
 
 @register.inclusion_tag("components/query_tokens.html")
 def query_tokens(tokens: Iterable[Any]) -> dict[str, Any]:
-    """The finished terms of a query. A token has text, remove_url and error; `field:value` is told apart here."""
+    """The finished terms of a query; a token has text, remove_url and error."""
     rows = []
     for token in tokens or ():
         text = str(_get(token, "text") or token)
         bare = text.removeprefix("-")
         field, colon, value = bare.partition(":")
-        rows.append({
-            "text": text,
-            "sign": "-" if bare != text else "",
-            "field": f"{field}{colon}" if colon else "",
-            "value": value if colon else bare,
-            "remove_url": safe_url(_get(token, "remove_url")),
-            "error": _get(token, "error"),
-        })
+        rows.append(
+            {
+                "text": text,
+                "sign": "-" if bare != text else "",
+                "field": f"{field}{colon}" if colon else "",
+                "value": value if colon else bare,
+                "remove_url": safe_url(_get(token, "remove_url")),
+                "error": _get(token, "error"),
+            }
+        )
     return {"tokens": rows}
+
+
+# What a table's column looks like for what its cells hold, and whether it stays where room is short.
+_COLUMNS = {
+    "owner": "po-owner po-col-owner po-keep",
+    "is_owner": "po-owner po-col-owner po-keep",
+    "status": "po-col-status po-keep",
+    "time": "po-num po-col-s po-keep",
+    "mono": "po-col-s",
+    "sources": "po-col-m",
+}
+
+
+@register.simple_tag
+def table_layout(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table's columns and rows with their classes: first the name, the others by what they hold."""
+    columns, rows = table.get("columns") or [], table.get("rows") or []
+    classes = []
+    for n, column in enumerate(columns):
+        cells = [row["cells"][n] for row in rows[:20]]
+        held = next((css for name, css in _COLUMNS.items() if any(cell.get(name) for cell in cells)), "")
+        classes.append(f"{'po-name' if n == 0 else held} {column.get('css') or ''}".strip())
+    return {
+        "columns": list(zip(columns, classes, strict=True)),
+        "rows": [(row, _dressed(row["cells"], classes)) for row in rows],
+    }
+
+
+def _dressed(cells: Sequence[Any], classes: Sequence[str]) -> list[tuple[Any, str]]:
+    return [
+        (cell, f"{css} {cell.get('css') or ''}".strip()) for cell, css in zip(cells, classes, strict=True)
+    ]
 
 
 @register.inclusion_tag("components/diff.html")
 def diff(rows: Iterable[Any]) -> dict[str, Any]:
-    """What changed, field by field. A row has path, old, new; one without old was added, without new removed."""
+    """What changed, field by field. A row has path, old, new; None for old means added, for new removed."""
     return {
         "rows": [
-            {"path": _get(row, "path"), "old": _get(row, "old"), "new": _get(row, "new")} for row in rows or ()
+            {"path": _get(row, "path"), "old": _get(row, "old"), "new": _get(row, "new")}
+            for row in rows or ()
         ]
     }
 
@@ -510,7 +571,8 @@ def diff(rows: Iterable[Any]) -> dict[str, Any]:
 def pagination(page: Any) -> dict[str, Any]:
     """Where one is in a list. `page` has first, last, total, previous_url, next_url, updated_at."""
     return {
-        name: _get(page, name) for name in ("first", "last", "total", "previous_url", "next_url", "updated_at")
+        name: _get(page, name)
+        for name in ("first", "last", "total", "previous_url", "next_url", "updated_at")
     }
 
 

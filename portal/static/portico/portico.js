@@ -168,7 +168,12 @@
   });
 
   // -- Dialogs ----------------------------------------------------------------------------------------------
-  on("click", "[data-dialog]", (_, button) => { closeMenus(); document.getElementById(button.dataset.dialog)?.showModal(); });
+  on("click", "[data-dialog]", (_, button) => {
+    closeMenus();
+    const dialog = document.getElementById(button.dataset.dialog);
+    dialog?.showModal();
+    if (dialog) $$("[data-must-equal]", dialog).forEach((input) => input.dispatchEvent(new Event("input", { bubbles: true })));
+  });
   on("click", "[data-close]", (_, button) => button.closest("dialog").close());
   on("input", "[data-must-equal]", (_, input) => {
     $("[type=submit]", input.form).disabled = input.value !== input.dataset.mustEqual;

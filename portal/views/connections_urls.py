@@ -1,0 +1,3 @@
+"""Routes of the connections pages."""
+
+urlpatterns: list = []

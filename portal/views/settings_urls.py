@@ -1,0 +1,3 @@
+"""Routes of the settings pages."""
+
+urlpatterns: list = []
