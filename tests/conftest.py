@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.cast"]
+pytest_plugins = ["tests.cast", "tests.integrations.servers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,0 +1,497 @@
+"""Buildbot: builders become pipelines, builds become runs; builds can be started and repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parseaddr
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
+
+from integrations.contract import (
+    Answer,
+    AuthFailed,
+    BadPayload,
+    Category,
+    Check,
+    ConnectionConfig,
+    Connector,
+    Expect,
+    Health,
+    Mark,
+    Misconfigured,
+    NotThere,
+    OperationResult,
+    Refused,
+    SourceError,
+    Tools,
+    operation,
+    record_or_refusal,
+    resource,
+)
+from integrations.contract import gettext as _
+from integrations.records import Pipeline, Run, RunStatus
+
+PAGE = 50
+RECENT = 3
+STATUS = {
+    0: RunStatus.PASSED,
+    1: RunStatus.UNSTABLE,
+    2: RunStatus.FAILED,
+    3: RunStatus.SKIPPED,
+    4: RunStatus.FAILED,  # an exception of Buildbot's own
+    5: RunStatus.CANCELLED,  # the worker was lost; the build that repeats it is one of its own
+    6: RunStatus.CANCELLED,
+}
+# Logs cost a request each, so they are looked up where somebody will want to read them, most wanted first.
+WITH_LOG = [RunStatus.FAILED, RunStatus.RUNNING, RunStatus.UNSTABLE, RunStatus.CANCELLED]
+PROPERTIES = ["branch", "revision", "repository", "got_revision", "owner", "owners", "event", "target_branch"]
+CHANGE_BRANCH = re.compile(r"refs/(pull|pull-requests|merge-requests|changes|for)/")
+
+Row = dict[str, Any]
+
+
+class Config(ConnectionConfig):
+    """Where the Buildbot master is, how to sign in to it, and what to read."""
+
+    base_url: HttpUrl = Field(
+        title="Address",
+        description="Address of the master's web interface: what stands before “#/” in the browser.",
+    )
+    username: str = Field(
+        "", title="User name", description="Leave empty if the master, or the proxy before it, lets everybody read."
+    )
+    password: SecretStr | None = Field(None, title="Password", description="Password of this user.")
+    token: SecretStr | None = Field(
+        None,
+        title="Token",
+        description="Bearer token for a proxy before the master, instead of user name and password.",
+    )
+    builders: list[str] = Field(
+        default_factory=list,
+        title="Builders",
+        description="Names of the builders to read; * stands for any text. Leave empty for all.",
+    )
+    projects: list[str] = Field(
+        default_factory=list,
+        title="Projects",
+        description="Read only builders of these Buildbot projects; * stands for any text. Leave empty for all.",
+    )
+    days: int = Field(
+        14, ge=0, le=3650, title="Days", description="How many days of past builds the first sync reads."
+    )
+    default_branches: list[str] = Field(
+        default=["main", "master", "trunk"],
+        title="Default branches",
+        description="Branches that speak for the state of a repository. A build without a branch is one of these.",
+    )
+
+
+class ForceParams(BaseModel):
+    """What to build."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    branch: str = Field("", max_length=500, description="Leave empty for the default branch.")
+    revision: str = Field("", max_length=500, description="A commit; leave empty for the newest.")
+    reason: str = Field("", max_length=500, description="Shown with the build.")
+
+
+class Buildbot(Connector[Config]):
+    slug, label, monogram, category = "buildbot", "Buildbot", "Bb", Category.CI
+    brings = "Builders as pipelines, builds as runs with their steps and logs; starts and repeats builds."
+
+    def __init__(self, config: Config, tools: Tools) -> None:
+        super().__init__(config, tools)
+        self.base = str(config.base_url).rstrip("/")
+        self.place = self.base.partition("://")[2]
+        secret = config.password.get_secret_value() if config.password else ""
+        self.headers: dict[str, str] = {}
+        if config.username:
+            self.headers = self.http.basic(config.username, secret)
+        elif config.token:
+            self.headers = self.http.bearer(config.token.get_secret_value())
+        self.cookie: dict[str, str] | None = None
+        self.api = self.http.at(
+            self.base, headers=self.headers, auth=self.sign_in if config.username else None
+        )
+        self.chosen: dict[int, Row] | None = None
+
+    # --- resources ----------------------------------------------------------------------------------------
+
+    @resource(of=Pipeline)
+    async def builders(self) -> AsyncIterator[Pipeline | Expect | Refused]:
+        """Every selected builder, tied to the repositories of its latest builds."""
+        chosen = list((await self.selection()).values())
+        yield Expect(len(chosen))
+        for some in _portions(chosen):
+            answers = await asyncio.gather(*(self.latest_builds(builder) for builder in some))
+            builds = [build for answer in answers for build in _rows(answer, "builds")]
+            _requests, buildsets = await self.context_of(builds)
+            for builder, answer in zip(some, answers, strict=True):
+                stamps = [
+                    stamp for build in _rows(answer, "builds") for stamp in _stamps(build, buildsets)
+                ]
+                yield record_or_refusal(
+                    Pipeline,
+                    str(builder["builderid"]),
+                    as_of=answer.sent_at,
+                    url=f"{self.base}/#/builders/{builder['builderid']}",
+                    keys=[self.pipeline_key(builder["builderid"])],
+                    about=_keys("repo", (stamp.get("repository") for stamp in stamps)),
+                    name=builder["name"],
+                    description=builder.get("description") or "",
+                    tags=builder.get("tags") or [],
+                    labels={"project": builder["project"]} if builder["project"] else {},
+                    is_active=bool(builder.get("masterids")),
+                    raw=builder,
+                )
+
+    @resource(of=Run, incremental=True)
+    async def builds(self, since: Row | None) -> AsyncIterator[Run | Expect | Mark | Refused]:
+        """Builds in the order of their ids, from the last one that was read; those that still ran are read again."""
+        chosen = await self.selection()
+        scope = self.config.model_dump(mode="json", include={"builders", "projects", "days"})
+        newest = _rows(await self.api.get("api/v2/builds", params={"order": "-buildid", "limit": 1}), "builds")
+        if since and (since["scope"] != scope or (newest and newest[0]["buildid"] < since["after"])):
+            since = None  # other builders are wanted, or the master's database is a new one
+        after, running = (since["after"], list(since["running"])) if since else (0, [])
+        begin = datetime.now(UTC) - timedelta(days=self.config.days)
+        new = {} if since else {"started_at__ge": int(begin.timestamp())}
+        for ids in _portions(running):
+            answer = await self.api.get("api/v2/builds", params={"buildid": ids, "property": PROPERTIES})
+            rows = _rows(answer, "builds")
+            for run in await self.runs(rows, chosen, answer.sent_at):
+                yield run
+            running = sorted(set(running) - set(ids) | {row["buildid"] for row in rows if not row["complete"]})
+            yield Mark({"after": after, "running": running, "scope": scope})
+        async for answer in self.pages("builds", "buildid", after=after, property=PROPERTIES, **new):
+            rows = _rows(answer, "builds")
+            if not rows:
+                break
+            for run in await self.runs(rows, chosen, answer.sent_at):
+                yield run
+            after = rows[-1]["buildid"]
+            running += [row["buildid"] for row in rows if not row["complete"] and row["builderid"] in chosen]
+            yield Mark({"after": after, "running": running, "scope": scope})
+
+    # --- operations ---------------------------------------------------------------------------------------
+
+    @operation(label="Start a build", on=Pipeline)
+    async def force(self, target: Pipeline, params: ForceParams) -> OperationResult:
+        """Start a build through the first enabled force scheduler of the builder."""
+        answer = await self.api.get(f"api/v2/builders/{quote(target.external_id)}/forceschedulers")
+        schedulers = [row for row in _rows(answer, "forceschedulers") if row["enabled"]]
+        if not schedulers:
+            raise Misconfigured(
+                _("%(name)s has no force scheduler that is switched on. Add one to the master's configuration: "
+                  "schedulers.ForceScheduler(name=\"force\", builderNames=[\"%(name)s\"]).") % {"name": target.name}
+            )  # fmt: skip
+        scheduler = schedulers[0]
+        fields = list(_leaves(scheduler["all_fields"]))
+        given: Row = {"builderid": int(target.external_id)}
+        for name, value in params.model_dump(exclude_defaults=True).items():
+            matching = [field["fullName"] for field in fields if field["name"] == name and field["type"] != "fixed"]
+            if len(matching) != 1:
+                raise Misconfigured(
+                    _("The force scheduler %(scheduler)s asks for “%(field)s” %(count)d times, not once. Leave it empty, "
+                      "or start the build in Buildbot: %(url)s")
+                    % {"scheduler": scheduler["name"], "field": name, "count": len(matching), "url": target.url}
+                )  # fmt: skip
+            given[matching[0]] = value
+        return await self.call(f"api/v2/forceschedulers/{quote(scheduler['name'])}", "force", given)
+
+    @operation(label="Build again", on=Run)
+    async def rebuild(self, target: Run) -> OperationResult:
+        """Repeat a build with the same sources and properties."""
+        return await self.call(f"api/v2/builds/{quote(target.external_id)}", "rebuild", {})
+
+    async def call(self, path: str, method: str, params: Row) -> OperationResult:
+        """Have the master do something that makes build requests, and say which."""
+        answer = await self.api.post(
+            path, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, accept=(200, 400)
+        )
+        said = answer.json()
+        if answer.status == 400:
+            message = said.get("error", {}).get("message", "")
+            why = "; ".join(f"{k}: {v}" for k, v in message.items()) if isinstance(message, dict) else message
+            raise Misconfigured(_("Buildbot does not accept this: %(why)s") % {"why": why})
+        requests = list(said["result"][1].values()) if said.get("result") else []
+        if not requests:
+            raise BadPayload(_("Buildbot answered without the request that it made; look there for the build."))
+        return OperationResult(
+            message=_("Buildbot has queued the build."), url=f"{self.base}/#/buildrequests/{requests[0]}"
+        )
+
+    # --- health -------------------------------------------------------------------------------------------
+
+    async def check(self) -> Health:
+        """Say which Buildbot answers, as whom we read, which builders are selected and which can be started."""
+        try:
+            chosen = await self.selection()
+            answer = await self.api.get("api/v2/forceschedulers")
+            about = await self.api.get("config", accept=(200, 403, 404))
+            told = about.json() if "json" in about.headers.get("content-type", "") else {}
+        except SourceError as error:
+            return Health([Check(label=_("Not reached"), ok=False, detail=error.message, remedy=_remedy(error))])
+        version = dict(told.get("versions") or []).get("Buildbot", "")
+        user = told.get("user") or {}
+        name = user.get("username") or user.get("email") or ""
+        checks = [Check(label=_("Reached Buildbot %(version)s") % {"version": version}, ok=True)]
+        if name:
+            checks.append(Check(label=_("Signed in as %(name)s") % {"name": name}, ok=True))
+        elif self.config.username and self.cookie:
+            checks.append(
+                Check(
+                    label=_("Not signed in"),
+                    ok=False,
+                    detail=_("The master took the password, and still reads as nobody."),
+                    remedy=_("Check that the proxy before the master passes cookies on."),
+                )
+            )
+        else:
+            checks.append(Check(label=_("Reads without signing in"), ok=True))
+        checks.append(
+            Check(label=_("Can read %(count)d builders") % {"count": len(chosen)}, ok=True)
+            if chosen
+            else Check(
+                label=_("No builder is selected"),
+                ok=False,
+                remedy=_("Correct “Builders” and “Projects”, or give the user the right to see builders."),
+            )
+        )
+        startable = {n for row in _rows(answer, "forceschedulers") if row["enabled"] for n in row["builder_names"]}
+        count = sum(builder["name"] in startable for builder in chosen.values())
+        checks.append(
+            Check(
+                label=_("%(count)d of them can be started from here") % {"count": count},
+                ok=True,
+                remedy=""
+                if count == len(chosen)
+                else _("To start the others, add their names to a ForceScheduler in the master's configuration."),
+            )
+        )
+        return Health(checks)
+
+    # --- asking -------------------------------------------------------------------------------------------
+
+    async def sign_in(self, url: str, challenge: str) -> Mapping[str, str]:
+        """Buildbot's own sign-in: user and password once, then its cookie. A proxy's is the header alone."""
+        if self.cookie is None or challenge:
+            entrance = self.http.at(self.base, headers=self.headers)
+            answer = await entrance.get("auth/login", accept=(200, 302, 303, 307, 404, 501))
+            found = re.findall(r"(TWISTED_SESSION\w*=[^;,\s]+)", answer.headers.get("set-cookie", ""))
+            self.cookie = {"Cookie": found[-1]} if found else {}
+        return self.cookie
+
+    async def pages(self, path: str, key: str, *, after: int = 0, **filters: Any) -> AsyncIterator[Answer]:
+        """All pages of a list in the order of its ids: what is added meanwhile comes last, and none is skipped."""
+        while True:
+            asked = {**filters, "order": key, f"{key}__gt": after, "limit": PAGE}
+            answer = await self.api.get(f"api/v2/{path}", params=asked, headers={"Accept": "application/json"})
+            rows = _rows(answer, path)
+            yield answer
+            if len(rows) < PAGE:
+                return
+            if rows[-1][key] <= after:
+                raise BadPayload(_("%(url)s answers the same page again and again.") % {"url": answer.url})
+            after = rows[-1][key]
+
+    async def selection(self) -> dict[int, Row]:
+        """The selected builders by id, each with the name of its project."""
+        if self.chosen is None:
+            builders = [
+                row async for page in self.pages("builders", "builderid") for row in _rows(page, "builders")
+            ]
+            projects: dict[int | None, str] = {}
+            if any(row.get("projectid") for row in builders):
+                async for page in self.pages("projects", "projectid"):
+                    projects |= {row["projectid"]: row["name"] for row in _rows(page, "projects")}
+            named = [{**row, "project": projects.get(row.get("projectid"), "")} for row in builders]
+            self.chosen = {
+                row["builderid"]: row
+                for row in named
+                if _fits(row["name"], self.config.builders) and _fits(row["project"], self.config.projects)
+            }
+        return self.chosen
+
+    async def latest_builds(self, builder: Row) -> Answer:
+        return await self.api.get(
+            f"api/v2/builders/{builder['builderid']}/builds",
+            params={"order": "-number", "limit": RECENT, "property": PROPERTIES},
+        )
+
+    async def context_of(self, builds: list[Row]) -> tuple[dict[int, Row], dict[int, Row]]:
+        """The requests of builds by their id, and the build sets with their source stamps by the requests' id."""
+        requests: dict[int, Row] = {}
+        buildsets: dict[int, Row] = {}
+        for ids in _portions(sorted({row["buildrequestid"] for row in builds if row.get("buildrequestid")})):
+            answer = await self.api.get("api/v2/buildrequests", params={"buildrequestid": ids})
+            requests |= {row["buildrequestid"]: row for row in _rows(answer, "buildrequests")}
+        for ids in _portions(sorted({row["buildsetid"] for row in requests.values()})):
+            answer = await self.api.get("api/v2/buildsets", params={"bsid": ids})
+            buildsets |= {row["bsid"]: row for row in _rows(answer, "buildsets")}
+        return requests, {
+            brid: buildsets[row["buildsetid"]] for brid, row in requests.items() if row["buildsetid"] in buildsets
+        }
+
+    # --- records ------------------------------------------------------------------------------------------
+
+    async def runs(self, builds: list[Row], chosen: dict[int, Row], as_of: datetime) -> list[Run | Refused]:
+        """The selected ones of these builds, each with its request, sources, steps and logs."""
+        builds = [build for build in builds if build["builderid"] in chosen]
+        requests, buildsets = await self.context_of(builds)
+        steps = await asyncio.gather(*(self.steps(build) for build in builds))
+        return [
+            self.run(build, chosen[build["builderid"]], requests.get(build["buildrequestid"], {}),
+                     _stamps(build, buildsets), some, as_of)
+            for build, some in zip(builds, steps, strict=True)
+        ]  # fmt: skip
+
+    async def steps(self, build: Row) -> list[Row]:
+        """The visible steps of a build, with a link to the log where something went wrong or still runs."""
+        answer = await self.api.get(f"api/v2/builds/{build['buildid']}/steps")
+        rows = [row for row in _rows(answer, "steps") if not row.get("hidden")]
+        steps = [
+            {
+                "name": row["name"],
+                "status": _status(row) if row.get("started_at") else RunStatus.QUEUED,
+                "started_at": _time(row.get("started_at")),
+                "finished_at": _time(row.get("complete_at")),
+            }
+            for row in rows
+        ]
+        for row, step in zip(rows, steps, strict=True):
+            if step["status"] in WITH_LOG:
+                found = await self.api.get(f"api/v2/steps/{row['stepid']}/logs")
+                slugs = [log["slug"] for log in _rows(found, "logs")]
+                if slugs:
+                    slug = "stdio" if "stdio" in slugs else slugs[0]
+                    step["log_url"] = f"{self.build_url(build)}/steps/{row['number']}/logs/{slug}"
+        return steps
+
+    def run(
+        self, build: Row, builder: Row, request: Row, stamps: list[Row], steps: list[Row], as_of: datetime
+    ) -> Run | Refused:
+        stamp: Row = next((row for row in stamps if row.get("repository")), stamps[0] if stamps else {})
+        branch = (stamp.get("branch") or _property(build, "branch") or "").removeprefix("refs/heads/")
+        is_change = bool(
+            any(row.get("patch") for row in stamps)
+            or _property(build, "target_branch")
+            or re.search(r"pull|merge", str(_property(build, "event") or ""), re.IGNORECASE)
+            or CHANGE_BRANCH.match(branch)
+        )
+        owners = _property(build, "owners") or [_property(build, "owner")]
+        actor, email = parseaddr(next((str(owner) for owner in owners if owner), ""))
+        logs = {step["status"]: step["log_url"] for step in reversed(steps) if "log_url" in step}
+        url = self.build_url(build)
+        return record_or_refusal(
+            Run,
+            str(build["buildid"]),
+            as_of=as_of,
+            url=url,
+            about=[
+                self.pipeline_key(build["builderid"]),
+                *_keys("repo", (row.get("repository") for row in stamps)),
+                *_keys("commit", (_revision(build, row) for row in stamps)),
+            ],
+            title=f"{builder['name']} #{build['number']}",
+            number=str(build["number"]),
+            status=_status(build),
+            queued_at=_time(request.get("submitted_at")),
+            started_at=_time(build["started_at"]),
+            finished_at=_time(build["complete_at"]),
+            branch=branch,
+            is_default_branch=not is_change and (not branch or branch in self.config.default_branches),
+            is_change=is_change,
+            commit=_revision(build, stamp),
+            actor=actor or email,
+            actor_email=email if "@" in email else "",
+            steps=steps,
+            log_url=next((logs[status] for status in WITH_LOG if status in logs), url),
+            raw={**build, "sourcestamps": stamps},
+        )
+
+    def pipeline_key(self, builder: int) -> str:
+        return f"pipeline:{self.place}/builders/{builder}"
+
+    def build_url(self, build: Row) -> str:
+        return f"{self.base}/#/builders/{build['builderid']}/builds/{build['number']}"
+
+
+def _rows(answer: Answer, name: str) -> list[Row]:
+    """The rows of an answer.
+
+    :raises BadPayload: if it is not an answer of Buildbot's.
+    """
+    body = answer.json()
+    if not isinstance(body, dict) or not isinstance(body.get(name), list):
+        raise BadPayload(
+            _("%(url)s answered JSON without “%(name)s”. Is this a Buildbot master, version 0.9 or newer?")
+            % {"url": answer.url, "name": name}
+        )
+    return body[name]
+
+
+def _remedy(error: SourceError) -> str:
+    match error:
+        case AuthFailed():
+            return _("Give user name and password of somebody who may see builders, or the token of the proxy.")
+        case NotThere() | BadPayload():
+            return _("Give the address of the web interface: what stands before “#/” in the browser.")
+        case Misconfigured():
+            return _("Correct the address, or have an administrator allow it.")
+        case _:
+            return _("See that the master runs and that this machine can reach it.")
+
+
+def _status(row: Row) -> RunStatus:
+    return STATUS.get(row["results"], RunStatus.FAILED) if row["complete"] else RunStatus.RUNNING
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def _property(build: Row, name: str) -> Any:
+    return ((build.get("properties") or {}).get(name) or [None])[0]
+
+
+def _stamps(build: Row, buildsets: dict[int, Row]) -> list[Row]:
+    """The sources of a build by codebase, or what its properties remember where its request was cleaned away."""
+    stamps = buildsets.get(build["buildrequestid"], {}).get("sourcestamps") or []
+    return sorted(stamps, key=lambda stamp: stamp["codebase"]) or [{name: _property(build, name) or "" for name in ("branch", "revision", "repository")}]
+
+
+def _revision(build: Row, stamp: Row) -> str:
+    """What was checked out, else what was asked for."""
+    got = _property(build, "got_revision")
+    if isinstance(got, dict):
+        got = got.get(stamp.get("codebase", ""))
+    return str(got or stamp.get("revision") or "")
+
+
+def _keys(scheme: str, values: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(f"{scheme}:{value}" for value in values if value))
+
+
+def _leaves(fields: list[Row]) -> Iterator[Row]:
+    for field in fields:
+        if "fields" in field:
+            yield from _leaves(field["fields"])
+        else:
+            yield field
+
+
+def _fits(name: str, patterns: list[str]) -> bool:
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _portions(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), PAGE):
+        yield items[start : start + PAGE]

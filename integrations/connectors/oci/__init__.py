@@ -1,0 +1,1 @@
+"""The connector for container registries that speak the OCI distribution API."""
