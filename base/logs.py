@@ -27,6 +27,8 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
     # secrets that can be told by their looks
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"), MASK),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[a-z]-|npm_|pypi-|AKIA)[\w-]{10,}"), MASK),
+    # our own: API tokens, and what is sealed for the database
+    (re.compile(r"\bpo_[\w-]{43}(?![\w-])|\bgAAAA[\w-]{40,}={0,2}"), MASK),
 ]
 
 

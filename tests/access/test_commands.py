@@ -1,7 +1,7 @@
 import pytest
 from django.core.management import CommandError, call_command
 
-from access.models import ApiToken, AuditEvent, User
+from access.models import ApiToken, AuditEvent
 from access.permissions import can
 from access.services import authenticate_token, find_sign_in_link
 
@@ -53,15 +53,3 @@ def test_sign_in_link_prints_an_address(vic, capsys, settings):
     assert find_sign_in_link(address.rstrip("/").rpartition("/")[2]).user == vic
     with pytest.raises(CommandError, match="no account"):
         call_command("sign_in_link", "--user", "nobody")
-
-
-def test_first_account_prints_its_link_the_first_time(roles, capsys):
-    address = run(capsys, "first_account").out.strip()
-    assert find_sign_in_link(address.rstrip("/").rpartition("/")[2]).user.username == "admin"
-    assert run(capsys, "first_account").out == ""
-    assert User.objects.count() == 1
-
-
-def test_first_account_before_the_packs_says_what_to_do(db):
-    with pytest.raises(CommandError, match="packs/core"):
-        call_command("first_account")

@@ -1,3 +1,4 @@
+import logging
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from access.services import (
 )
 from access.services.tokens import NewToken
 from base.errors import Forbidden, InvalidInput, NotFound
+from base.logs import MaskSecrets
 
 
 def test_a_token_signs_its_person_in(vic):
@@ -33,6 +35,13 @@ def test_the_text_is_shown_once_and_kept_nowhere(vic, caplog):
     assert new.text[8:] not in everywhere
     assert new.text.startswith(row.prefix)
     assert isinstance(new, NewToken)
+
+
+def test_a_log_line_that_holds_a_token_is_masked(vic):
+    new = create_token(user=vic, name="ci")
+    record = logging.LogRecord("x", logging.INFO, "x", 1, "sent %s on", (f"<{new.text}>",), None)
+    MaskSecrets().filter(record)
+    assert record.getMessage() == "sent <***> on"
 
 
 def test_never_more_than_the_person_may(vic, ben, cleo):
