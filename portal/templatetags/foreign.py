@@ -7,7 +7,7 @@ by an allow-list, code is escaped by the highlighter.
 from __future__ import annotations
 
 import re
-from html import escape, unescape
+from html import escape
 from urllib.parse import urljoin, urlsplit
 
 import nh3
@@ -169,8 +169,3 @@ def code_lines(text: str, language: str = "", filename: str = "") -> list[SafeSt
     """The text's lines as highlighted, escaped HTML."""
     html = _highlight(text, language, filename)
     return [mark_safe(line) for line in html.rstrip("\n").split("\n")]  # noqa: S308 - escaped by the highlighter
-
-
-def plain_text(html: str) -> str:
-    """HTML's text without its tags, for summaries and tooltips."""
-    return " ".join(unescape(nh3.clean(html, tags=set())).split())

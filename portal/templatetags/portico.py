@@ -22,7 +22,6 @@ from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from portal.icons import icon_names
 from portal.templatetags import charts, foreign
@@ -574,12 +573,6 @@ def pagination(page: Any) -> dict[str, Any]:
         name: _get(page, name)
         for name in ("first", "last", "total", "previous_url", "next_url", "updated_at")
     }
-
-
-@register.simple_tag
-def count(number: int, one: str, many: str) -> str:
-    """A number with its noun: `{% count n "component" "components" %}`."""
-    return f"{num(number)} {ngettext(one, many, number)}"
 
 
 # -- the page ---------------------------------------------------------------------------------------------
