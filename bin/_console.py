@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from _parent import dying_with_parent
+
 
 class Refusal(Exception):
     """Something that a person must put right; the message says what happened and what to do."""
@@ -66,6 +68,7 @@ def run(command: Sequence[str | Path], progress: Callable[[str], None], **option
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        preexec_fn=dying_with_parent(signal.SIGKILL),
         **options,  # type: ignore[call-overload]
     )
     try:

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 
 from _console import Console, Refusal, main
 from _home import Home, Lock
+from _parent import dying_with_parent
 from _processes import application_environment, fingerprint, preparing, runs_own_servers
 from _servers import Servers
 from _setup import PYTHON, ROOT, ensure
-from _supervise import dying_with_parent
 
 # These work on the code, on the schema itself, or on a database that is replaced.
 _UNPREPARED = {

@@ -8,7 +8,6 @@ for the kernel ties that signal to the thread that started the child.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging.handlers
 import os
@@ -25,11 +24,11 @@ from pathlib import Path
 
 from _console import Console, Refusal, explain
 from _home import Home
+from _parent import dying_with_parent
 from _setup import ROOT
 from _watch import kill_strays, signal_group
 
 _COLOURS = {"web": 36, "postgres": 34, "redis": 35, "beat": 33}
-_PR_SET_PDEATHSIG = 1
 _LONGEST_PAUSE = 30.0
 _STEADY = 20.0  # a child that ran for so many seconds has not failed to start
 
@@ -339,17 +338,3 @@ def _log_file(path: Path) -> logging.handlers.RotatingFileHandler:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=5_000_000, backupCount=4, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     return handler
-
-
-def dying_with_parent(number: int) -> Callable[[], None] | None:
-    """Make a function for a new child that has the kernel signal it when this process ends."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from _console import Console, main
 from _home import Home
+from _parent import dying_with_parent
 from _servers import Servers
 from _setup import PYTHON, ROOT, ensure
-from _supervise import Supervisor, dying_with_parent
+from _supervise import Supervisor
 
 
 def test() -> int:
