@@ -31,8 +31,8 @@ from django.utils.translation import gettext
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from integrations.errors import AuthFailed, BadPayload, Misconfigured, NotThere, SourceError, SourceUnavailable
-from integrations.files import FileReader
-from integrations.git import GitClient
+from integrations.files import FileReader, matches
+from integrations.git import Clone, GitClient
 from integrations.http import Answer, HttpClient
 from integrations.records import Record
 
@@ -42,6 +42,7 @@ __all__ = [
     "BadPayload",
     "Category",
     "Check",
+    "Clone",
     "ConnectionConfig",
     "Connector",
     "Expect",
@@ -60,6 +61,7 @@ __all__ = [
     "Tools",
     "WebhookRequest",
     "gettext",
+    "matches",
     "operation",
     "record_or_refusal",
     "resource",

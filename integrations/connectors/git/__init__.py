@@ -1,0 +1,1 @@
+"""Any Git remote, or a folder of repositories."""

@@ -1,0 +1,510 @@
+"""Git: any remote, or a folder of repositories. It knows no forge's API, only Git and what the files say."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from copy import copy
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePath
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+
+from integrations.connectors.git import reading
+from integrations.contract import (
+    AuthFailed,
+    Category,
+    Check,
+    Clone,
+    ConnectionConfig,
+    Connector,
+    Expect,
+    Health,
+    Mark,
+    Misconfigured,
+    Refused,
+    SourceError,
+    SourceUnavailable,
+    gettext,
+    matches,
+    record_or_refusal,
+    resource,
+)
+from integrations.documents import records_of_repository, repository_id
+from integrations.records import Commit, Document, Repository, Version
+
+T = TypeVar("T")
+
+_AT_ONCE = 8
+_TRIED = 25
+_README_BYTES = 200_000
+_PRERELEASE = re.compile(r"\d[.-]?(a|b|c|rc|alpha|beta|pre|preview|dev|snapshot|m)[.-]?\d*$", re.IGNORECASE)
+# Where the hosts that people use show a commit and a file; another host's pages are not guessed.
+_PAGES = {
+    "github.com": ("commit/{}", "blob/{}/{}"),
+    "gitlab.com": ("-/commit/{}", "-/blob/{}/{}"),
+    "codeberg.org": ("commit/{}", "src/commit/{}/{}"),
+    "bitbucket.org": ("commits/{}", "src/{}/{}"),
+}
+
+
+class Config(ConnectionConfig):
+    """Which repositories, and how to sign in to their host."""
+
+    repositories: list[str] = Field(
+        min_length=1,
+        max_length=2_000,
+        title="Repositories",
+        description="Addresses (https://…, ssh://…, git@host:path), or full paths of folders on this server: "
+        "a repository, or a folder of repositories, bare ones too.",
+    )
+    user: str = Field(
+        "",
+        max_length=200,
+        title="User",
+        description="For https. Some hosts want a fixed name beside a token, as oauth2; empty means git.",
+    )
+    token: SecretStr | None = Field(
+        None,
+        title="Token or password",
+        description="For https; reading is enough. Empty for public repositories.",
+    )
+    include: list[str] = Field(
+        default_factory=list,
+        max_length=200,
+        title="Only these",
+        description="Patterns over paths such as acme/pay-*; ** crosses slashes. Empty for all.",
+    )
+    exclude: list[str] = Field(
+        default_factory=list,
+        max_length=200,
+        title="Not these",
+        description="Patterns over paths, such as archive/**.",
+    )
+    catalog_files: list[str] = Field(
+        default_factory=lambda: ["**/catalog-info.{yaml,yml}", ".backstage/*.{yaml,yml}"],
+        max_length=50,
+        title="Catalog files",
+        description="Patterns over the files of a repository that declare entities. Empty for none.",
+    )
+    branches: list[str] = Field(
+        default_factory=list,
+        max_length=50,
+        title="Branches",
+        description="Patterns of branches whose commits are read too, such as release/*. "
+        "Empty for the default branch alone.",
+    )
+    days: int = Field(
+        90, ge=1, le=3_650, title="Days of commits", description="How far back the first sync reads."
+    )
+    max_commits: int = Field(
+        500,
+        ge=1,
+        le=10_000,
+        title="Commits at a time",
+        description="The most that one sync reads of a branch.",
+    )
+    max_tags: int = Field(
+        200, ge=0, le=5_000, title="Tags", description="The newest tags of a repository that are read."
+    )
+    depth: int | None = Field(
+        None,
+        ge=1,
+        title="Depth",
+        description="Commits that the first fetch of a remote brings, for very large ones. Empty for all.",
+    )
+
+    @field_validator("repositories")
+    @classmethod
+    def _without_passwords(cls, addresses: list[str]) -> list[str]:
+        """An address is shown to everyone who sees the connection."""
+        for address in addresses:
+            if re.match(r"(git\+)?https?://[^/]*@", address):
+                raise ValueError(
+                    gettext("An address may not hold a user or a password; they have fields of their own.")
+                )
+        return addresses
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A repository that can be read now.
+
+    :ivar place: where it was read from: an address or a path.
+    :ivar id: what it is known by, and its identity key's value.
+    :ivar page: its web page, where its address is one.
+    :ivar head: the newest commit of its default branch; empty in a repository without any.
+    """
+
+    place: str
+    id: str
+    path: str
+    page: str | None
+    clone: Clone
+    branch: str
+    head: str
+
+    def commit_page(self, sha: str) -> str | None:
+        """The web page of a commit."""
+        known = _PAGES.get(urlsplit(self.page or "").netloc)
+        return f"{self.page}/{known[0].format(sha)}" if known else None
+
+    def file_page(self, path: str) -> str | None:
+        """The web page of a file as it is at the head."""
+        known = _PAGES.get(urlsplit(self.page or "").netloc)
+        return f"{self.page}/{known[1].format(self.head, quote(path))}" if known else None
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A repository that cannot be read, and why."""
+
+    place: str
+    id: str
+    error: SourceError
+
+
+class Git(Connector[Config]):
+    """Reads repositories. Each is fetched once in the life of a connector, so all lists show one state."""
+
+    slug = "git"
+    label = "Git"
+    monogram = "Gi"
+    category = Category.GIT
+    brings = "Repositories, catalog files, owners, tags and commits of any Git remote or folder"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._opening: dict[str, asyncio.Task[_Opened | _Failed | None]] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        token = self.config.token.get_secret_value() if self.config.token else ""
+        self._credentials = (self.config.user or "git", token) if token else None
+
+    async def check(self) -> Health:
+        """List the folders, and ask the first remotes for their branches; nothing is fetched."""
+        try:
+            places = await self._places()
+        except SourceError as error:
+            label = gettext("The repositories can be listed")
+            return Health([Check(label=label, ok=False, detail=error.message, remedy=_remedy(error))])
+        tried = places[:_TRIED]
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(place: str) -> SourceError | None:
+            async with slots:
+                try:
+                    await self.git.remote_refs(place, self._credentials_for(place))
+                except SourceError as error:
+                    return error
+            return None
+
+        failed = [
+            Check(
+                label=gettext("Can read %(place)s") % {"place": place},
+                ok=False,
+                detail=error.message,
+                remedy=_remedy(error),
+            )
+            for place, error in zip(tried, await asyncio.gather(*map(ask, tried)), strict=True)
+            if error
+        ]
+        counts = {"good": len(tried) - len(failed), "tried": len(tried), "all": len(places)}
+        reached = Check(
+            label=gettext("Reached %(good)d of %(tried)d repositories") % counts,
+            ok=counts["good"] > 0,
+            detail=gettext("%(all)d in all; the first %(tried)d were asked.") % counts
+            if len(places) > _TRIED
+            else "",
+        )
+        return Health([reached, *failed])
+
+    @resource(of=Repository)
+    async def repositories(self) -> AsyncIterator[Repository | Refused | Expect]:
+        """What there is: branch, head, README, owners, languages, build files."""
+        if not self.config.include and not self.config.exclude:
+            yield Expect(len(await self._places()))
+        first: dict[str, str] = {}
+        async for found in self._each():
+            if isinstance(found, _Failed):
+                yield Refused(external_id=found.id, reason=found.error.message, place=found.place)
+            elif found.id in first:
+                reason = gettext("Another copy of %(id)s, which is read from %(place)s.")
+                shown = {"id": found.id, "place": first[found.id]}
+                yield Refused(external_id=found.place, reason=reason % shown, place=found.place)
+            else:
+                first[found.id] = found.place
+                try:
+                    yield await self._describe(found)
+                except SourceError as error:
+                    yield Refused(external_id=found.id, reason=error.message, place=found.place)
+
+    @resource(of=Document, label="Catalog files")
+    async def documents(self) -> AsyncIterator[Document | Refused]:
+        """What the catalog files at each head declare."""
+        async for record in self._of_each(self._documents_of):
+            yield record
+
+    async def _documents_of(self, found: _Opened) -> AsyncIterator[Document | Refused]:
+        clone = copy(found.clone)
+        paths = (
+            [file.path for file in await clone.files(found.head) if not file.is_link] if found.head else []
+        )
+        async for record in records_of_repository(
+            clone=clone,
+            commit=found.head,
+            paths=[
+                path
+                for path in paths
+                if matches(path, self.config.catalog_files) and not reading.is_foreign(path)
+            ],
+            repository=found.id,
+            http=self.http,
+            page=found.file_page,
+        ):
+            yield record
+
+    @resource(of=Version)
+    async def tags(self) -> AsyncIterator[Version | Refused]:
+        """The newest tags."""
+        async for record in self._of_each(self._tags_of):
+            yield record
+
+    async def _tags_of(self, found: _Opened) -> AsyncIterator[Version | Refused]:
+        for tag in (await found.clone.tags())[: self.config.max_tags]:
+            yield record_or_refusal(
+                Version,
+                f"{found.id}@{tag.name}",
+                version=tag.name,
+                released_at=tag.date,
+                commit=tag.sha,
+                is_prerelease=_PRERELEASE.search(tag.name) is not None,
+                notes=tag.message[:50_000],
+                url=found.commit_page(tag.sha),
+                about=[f"repo:{found.id}", f"commit:{tag.sha}"],
+            )
+
+    @resource(of=Commit, incremental=True)
+    async def commits(self, since: dict[str, Any] | None) -> AsyncIterator[Commit | Refused | Mark]:
+        """The commits of the default branch and of those that were asked for.
+
+        The cursor holds the head of each branch that was read: {repository: {branch: commit}}.
+        """
+        cursor = dict(since or {})
+
+        async def read(found: _Opened) -> AsyncIterator[Commit | Refused | Mark]:
+            heads = await self._heads_of(found)
+            for branch, head in heads.items():
+                before = cursor.get(found.id, {}).get(branch, "")
+                async for commit in self._commits_of(found, branch, head, before):
+                    yield commit
+            cursor[found.id] = heads
+            yield Mark(dict(cursor))
+
+        async for item in self._of_each(read):
+            yield item
+
+    async def _heads_of(self, found: _Opened) -> dict[str, str]:
+        """The newest commit of each branch that is read, the default one first."""
+        heads = {found.branch: found.head} if found.head else {}
+        if self.config.branches:
+            for branch in await found.clone.branches():
+                if matches(branch, self.config.branches) and branch not in heads:
+                    heads[branch] = await found.clone.head(branch) or ""
+        return heads
+
+    async def _commits_of(
+        self, found: _Opened, branch: str, head: str, before: str
+    ) -> AsyncIterator[Commit | Refused]:
+        is_default = branch == found.branch
+        goes_on = bool(before) and await found.clone.has_commit(before)
+        commits = await found.clone.log(
+            head,
+            since=None if goes_on else datetime.now(UTC) - timedelta(days=self.config.days),
+            limit=self.config.max_commits,
+            without=[before] * goes_on + [found.head] * (not is_default),
+        )
+        for commit in commits:
+            yield record_or_refusal(
+                Commit,
+                f"{found.id}@{commit.sha}",
+                as_of=commit.committed_at,
+                sha=commit.sha,
+                committed_at=commit.committed_at,
+                title=commit.subject[:1_000],
+                actor=commit.author_name[:500],
+                actor_email=commit.author_email[:500],
+                branch=branch,
+                is_default_branch=is_default,
+                url=found.commit_page(commit.sha),
+                about=[f"repo:{found.id}", f"commit:{commit.sha}"],
+            )
+
+    async def _describe(self, found: _Opened) -> Repository | Refused:
+        clone = copy(found.clone)  # a copy keeps the list of files no longer than we do
+        files = [file for file in await clone.files(found.head) if not file.is_link] if found.head else []
+        paths = {file.path for file in files}
+        readme_path = reading.readme_of(paths)
+        codeowners = next((path for path in reading.CODEOWNERS if path in paths), "")
+        texts = await clone.read_many(found.head, {readme_path, codeowners} - {""}) if files else {}
+        readme = texts.get(readme_path, b"").decode("utf-8", "replace").replace("\0", "")[:_README_BYTES]
+        owners, line = reading.owners_of(texts.get(codeowners, b"").decode("utf-8", "replace"))
+        year = datetime.now(UTC) - timedelta(days=365)
+        committers = await clone.top_committers(found.head, since=year, limit=5) if found.head else []
+        return record_or_refusal(
+            Repository,
+            found.id,
+            name=found.path.rpartition("/")[2],
+            path=found.path,
+            url=found.page,
+            description=reading.summary_of(readme) if readme_path.lower().endswith(".md") else "",
+            default_branch=found.branch,
+            head=found.head,
+            languages=reading.languages_of({file.path: file.size for file in files}),
+            build_files=reading.build_files_of(paths, limit=500),
+            readme=readme,
+            readme_path=readme_path,
+            owners=owners,
+            owners_from=f"{codeowners}:{line}" if owners else "",
+            last_activity_at=await clone.last_commit_at(found.head) if found.head else None,
+            top_committers=[f"{who.name} <{who.email}>"[:500] for who in committers],
+            keys=[f"repo:{found.id}"],
+        )
+
+    # --- what there is ------------------------------------------------------------------------------------
+
+    async def _each(self, *, once: bool = False) -> AsyncIterator[_Opened | _Failed]:
+        """Every repository that is wanted, opened.
+
+        :param once: leave out further copies of one repository.
+        :raises SourceError: when none can be read; that of the first.
+        """
+        places = await self._places()
+        for place in places:
+            if place not in self._opening:
+                self._opening[place] = asyncio.create_task(self._open(place))
+        failed: list[_Failed] = []
+        good: set[str] = set()
+        for place in places:
+            found = await self._opening[place]
+            if found is None or (once and found.id in good):
+                continue
+            if isinstance(found, _Failed):
+                failed.append(found)
+                if len(places) == 1:
+                    continue
+            else:
+                good.add(found.id)
+            yield found
+        if failed and not good:
+            raise failed[0].error
+        if not good:
+            raise Misconfigured(gettext("No repository fits “Only these” and “Not these”."))
+
+    async def _of_each(self, read: Callable[[_Opened], AsyncIterator[T]]) -> AsyncIterator[T]:
+        """Read each repository once; when the others are through, those that failed are an error.
+
+        :raises SourceUnavailable: for only a complete list may be compared with what there was.
+        """
+        unread = []
+        async for found in self._each(once=True):
+            if isinstance(found, _Failed):
+                unread.append(found.id)
+                continue
+            try:
+                async for item in read(found):
+                    yield item
+            except SourceError:
+                unread.append(found.id)
+        if unread:
+            raise SourceUnavailable(
+                gettext("%(count)d repositories could not be read, and what they held stays: %(names)s")
+                % {"count": len(unread), "names": ", ".join(unread[:5]) + ("…" if len(unread) > 5 else "")}
+            )
+
+    async def _places(self) -> list[str]:
+        """The addresses and paths of all repositories.
+
+        :raises SourceError: when a folder cannot be listed, or holds none: then it may not be the right one.
+        """
+        found: dict[str, None] = {}
+        for given in self.config.repositories:
+            path = given.removeprefix("file://")
+            if not path.startswith("/"):
+                found[given] = None
+                continue
+            inside = await self.git.repositories(path)
+            if not inside:
+                raise Misconfigured(gettext("There is no Git repository in %(folder)s.") % {"folder": path})
+            found |= dict.fromkeys(inside)
+        return list(found)
+
+    async def _open(self, place: str) -> _Opened | _Failed | None:
+        """The repository at a place; None if the patterns leave it out."""
+        try:
+            async with self._slots:
+                if not place.startswith("/") and not self._is_wanted(_path_of(place)):
+                    return None
+                clone = await self.git.mirror(
+                    place, depth=self.config.depth, credentials=self._credentials_for(place)
+                )
+                address = await clone.origin() if place.startswith("/") else place
+                id_ = repository_id(address, place)
+                path = _path_of(address) if not id_.startswith("file/") else self._path_below(place)
+                if not self._is_wanted(path):
+                    return None
+                branch, head = await _default_branch(clone)
+        except SourceError as error:
+            return _Failed(place, repository_id(place), error)
+        is_web = address.startswith(("https:", "http:"))
+        page = re.sub(r"\.git/?$", "", address).rstrip("/") if is_web else None
+        return _Opened(place, id_, path, page, clone, branch, head)
+
+    def _is_wanted(self, path: str) -> bool:
+        included = not self.config.include or matches(path, self.config.include)
+        return included and not matches(path, self.config.exclude)
+
+    def _path_below(self, place: str) -> str:
+        """A local repository's path inside the folder that was given; its name if it was given itself."""
+        for given in self.config.repositories:
+            folder = given.removeprefix("file://").rstrip("/")
+            if place.startswith(f"{folder}/"):
+                return _plain(place.removeprefix(folder))
+        return _plain(PurePath(place).name)
+
+    def _credentials_for(self, place: str) -> tuple[str, str] | None:
+        return self._credentials if place.removeprefix("git+").startswith("http") else None
+
+
+async def _default_branch(clone: Clone) -> tuple[str, str]:
+    """The default branch and its newest commit. Where `HEAD` names none that exists, a usual one is taken."""
+    named = await clone.default_branch()
+    for branch in (named, "main", "master"):
+        if head := await clone.head(branch):
+            return branch.removeprefix("HEAD"), head
+    branches = await clone.branches()
+    return (branches[0], await clone.head(branches[0]) or "") if len(branches) == 1 else (named, "")
+
+
+def _path_of(address: str) -> str:
+    """`org/name` of `https://host/org/name.git` or `git@host:org/name`."""
+    if "://" in address:
+        return _plain(urlsplit(address.removeprefix("git+")).path)
+    return _plain(address.partition(":")[2] or address)
+
+
+def _plain(path: str) -> str:
+    return path.strip("/").removesuffix("/.git").removesuffix(".git")
+
+
+def _remedy(error: SourceError) -> str:
+    """What to do about a repository that cannot be read."""
+    match error:
+        case AuthFailed():
+            return gettext("Give a user and a token that may read the repository.")
+        case Misconfigured():
+            return gettext("Correct the address, or take it out of the list.")
+    return gettext("Try again later, or see whether the host is up.")
