@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, ConfigDict, Field
 
-from base.expressions import Expression, compile_expression
+from base.expressions import Context, Expression, compile_expression
 from catalog import identity
 from catalog.models import Claim, EntityKey, Rank, Source, SourceType
 from catalog.services.ingest import Applied, ClaimIn, apply_claims, drop_claims
@@ -199,7 +199,7 @@ def _refusal(
             return _("No commit within %(months)d months.") % {"months": rule.active_within_months}
     if rule.needs_evidence and not data.get("build_files") and not evidence.get(key):
         return _("Nothing shows that it is built: no build file, pipeline, image or package.")
-    if condition is not None and condition.evaluate({"repository": data}) is not True:
+    if condition is not None and not condition.test(Context(repository=data)):
         return _("The expression does not hold.")
     return None
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from access.permissions import can
 from base.errors import NotFound
-from base.expressions import compile_expression
+from base.expressions import Context, compile_expression
 from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Entity
@@ -108,7 +108,7 @@ def _may_stand(spec: WidgetSpec, context: PageContext, available: set[str]) -> b
 def _holds(condition: str, context: PageContext) -> bool:
     expression = compile_expression(condition, variables=["entity", "viewer"])
     entity = document_of(context) if context.entity is not None else {}
-    return expression.evaluate({"entity": entity, "viewer": {"name": context.viewer.username}}) is True
+    return expression.test(Context(entity=entity, viewer={"name": context.viewer.username}))
 
 
 @login_required
