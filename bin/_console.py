@@ -91,7 +91,7 @@ _UNREACHABLE = re.compile(
 )
 _CAUSES: Mapping[re.Pattern[str], str] = {
     re.compile(r"No space left on device|ENOSPC|Disk quota exceeded"): (
-        "The disk is full. A first start needs about 1 GB below the checkout; free some and start again."
+        "The disk is full. A first start needs about 1 GB for the checkout and its data; free some and go on."
     ),
     re.compile(r"DO NOT MATCH THE HASHES|EINTEGRITY"): (
         "A package that was fetched is not the one that is pinned here, so it was not installed. "

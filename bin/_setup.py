@@ -188,6 +188,8 @@ def _is_vendored() -> bool:
 def _fetch_browser_libraries(console: Console) -> None:
     served = _served()
     with console.step(f"{len(served)} files for the browser") as progress:
+        for left_over in VENV.glob("browser-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix="browser-", dir=VENV))
         try:
             for name in ("package.json", "package-lock.json"):
