@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from access.models import ScopeType, User
-from access.permissions import Scopes, everywhere, register_scope, register_thing
+from access.permissions import Scopes, everywhere, register_scope, register_thing, visible
 from catalog.models import (
     Activity,
     Claim,
@@ -25,6 +25,7 @@ from catalog.models import (
 )
 from catalog.query.compile import compile_query
 from catalog.query.mine import register_own_refs
+from catalog.query.sight import register_sight
 
 
 def entities_within(scopes: Scopes) -> Q:
@@ -124,3 +125,4 @@ def register() -> None:
     register_scope(Claim, _through("entity"))
     register_scope(Transition, _transitions_within)
     register_own_refs(own_refs_of)
+    register_sight(lambda viewer: visible(viewer, Entity.objects.all()))

@@ -9,6 +9,7 @@ from catalog.query.mine import register_own_refs
 from catalog.query.nodes import Node
 from catalog.query.ordering import order_by
 from catalog.query.parser import format_query, parse
+from catalog.query.sight import register_sight
 from catalog.query.suggest import Suggestion, suggest
 from catalog.query.tokens import token, tokens_of
 
@@ -28,6 +29,7 @@ __all__ = [
     "order_by",
     "parse",
     "register_own_refs",
+    "register_sight",
     "suggest",
     "terms_of",
     "toggle_term",

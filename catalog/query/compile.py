@@ -20,7 +20,7 @@ TEXT_COLUMNS = ("name", "title", "description")
 def compile_query(query: str | Node, *, viewer: object | None = None, now: datetime) -> Q:
     """The condition of a query on `Entity` rows: no joins, so that it multiplies no row.
 
-    :param viewer: who `@me` is; without one it is nobody.
+    :param viewer: who `@me` is, and whose sight ends relations; without one `@me` is nobody, sight endless.
     :param now: what ages count from.
     :raises QueryError: where the query is wrong.
     """

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from django.db.models import BooleanField, Exists, F, Func, OuterRef, Q, Value
-from django.db.models.functions import Upper
+from django.db.models import BooleanField, F, Func, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Coalesce, Upper
 
 from catalog.models import Served
 from catalog.query.tokens import token
@@ -120,10 +120,12 @@ def like_test(pattern: str) -> LeafTest:
 def leaf_condition(path: str, tests: Iterable[LeafTest]) -> Q:
     """Whether a document has a leaf at a path that passes all tests.
 
-    Looks into the documents themselves, of those entities only that have the field.
+    Looks into the documents themselves, of those entities only that have the field: as a scalar subquery, for
+    an EXISTS might be joined the other way around, over all documents.
     """
-    found = Served.objects.filter(_Leaf(F("document"), path=path, tests=tuple(tests)), entity=OuterRef("pk"))
-    return Q(tokens__contains=[token(path)]) & Q(Exists(found))
+    own = Served.objects.filter(entity=OuterRef("pk"))
+    found = Subquery(own.values(found=_Leaf(F("document"), path=path, tests=tuple(tests))))
+    return Q(tokens__contains=[token(path)]) & Q(Coalesce(found, False, output_field=BooleanField()))
 
 
 class _Leaf(Func):

@@ -47,6 +47,7 @@ from catalog.query.mine import own_refs
 from catalog.query.nodes import Span, Value
 from catalog.query.refs import RefPattern
 from catalog.query.relations import Direction, directions, directions_called
+from catalog.query.sight import seen_by
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 class Context:
     """What a query's meaning depends on besides its text.
 
-    :ivar viewer: who `@me` is.
+    :ivar viewer: who `@me` is, and what relations may lead to.
     """
 
     now: datetime
@@ -92,7 +93,7 @@ class Field:
         """Entities that have this value."""
         raise NotImplementedError
 
-    def exists(self) -> Condition:
+    def exists(self, context: Context) -> Condition:
         """Entities that have any value."""
         if self.path:
             return has_token(self.path)
@@ -154,7 +155,7 @@ class Word(Field):
             _no_comparison(self, value)
             text = value.text.lower()
             if _is_any(value):
-                found |= self.exists()
+                found |= self.exists(context)
             elif value.is_pattern:
                 found |= Condition(q=self._like(like_pattern(text)))
             elif text and self.path:
@@ -165,7 +166,7 @@ class Word(Field):
                 found |= Condition(q=self._empty())  # as facets count it: those without the field
         return found | Condition(q=self._equals(exact)) if exact else found
 
-    def exists(self) -> Condition:
+    def exists(self, context: Context) -> Condition:
         return Condition(q=~self._empty())
 
     def _equals(self, texts: list[str]) -> Q:
@@ -207,7 +208,7 @@ class Text(Field):
     def match(self, value: Value, context: Context) -> Condition:
         _no_comparison(self, value)
         if _is_any(value):
-            return self.exists()
+            return self.exists(context)
         return Condition(q=contains(self.column, value))
 
 
@@ -237,7 +238,7 @@ class Ref(Field):
                     q |= Q(Like(F(self.column), Literal(pattern.like())))
         return Condition(q=q | Q(**{f"{self.column}__in": sorted(exact)}) if exact else q)
 
-    def exists(self) -> Condition:
+    def exists(self, context: Context) -> Condition:
         return Condition(q=~Q(**{self.column: ""}))
 
 
@@ -266,7 +267,7 @@ class OwnRef(Field):
 
     def match(self, value: Value, context: Context) -> Condition:
         if _is_any(value):
-            return self.exists()
+            return self.exists(context)
         refs, patterns = read_ref(self, value, context)
         q = Q(ref__in=sorted(refs)) if refs else NOTHING
         for pattern in patterns:
@@ -282,7 +283,7 @@ class OwnRef(Field):
             q = found
         return Condition(q=q)
 
-    def exists(self) -> Condition:
+    def exists(self, context: Context) -> Condition:
         return Condition(q=Q())
 
 
@@ -293,7 +294,7 @@ class Uid(Field):
     def match(self, value: Value, context: Context) -> Condition:
         _no_comparison(self, value)
         if _is_any(value):
-            return self.exists()
+            return self.exists(context)
         try:
             return Condition(q=Q(uid=uuid.UUID(value.text)))
         except ValueError:
@@ -304,7 +305,7 @@ class Uid(Field):
                 expected=_("a uid"),
             )
 
-    def exists(self) -> Condition:
+    def exists(self, context: Context) -> Condition:
         return Condition(q=Q())
 
 
@@ -314,7 +315,7 @@ class Moment(Field):
 
     def match(self, value: Value, context: Context) -> Condition:
         if _is_any(value):
-            return self.exists()
+            return self.exists(context)
         found = bounds(value, now=context.now)
         if found is None:
             raise _wrong(
@@ -330,7 +331,7 @@ class Moment(Field):
             q=self.exists_q() & Q(**{f"{self.column}__{lookup}": moment for lookup, moment in found})
         )
 
-    def exists(self) -> Condition:
+    def exists(self, context: Context) -> Condition:
         return Condition(q=self.exists_q())
 
     def exists_q(self) -> Q:
@@ -349,7 +350,7 @@ class Related(Field):
         found = Condition()
         for value in values:
             if _is_any(value):
-                found |= self.exists()
+                found |= self.exists(context)
                 continue
             refs, unlike = read_ref(self, value, context)
             patterns += unlike
@@ -357,13 +358,14 @@ class Related(Field):
                 head, _slash, name = ref.rpartition("/")
                 kind, _colon, namespace = head.partition(":")
                 patterns.append(RefPattern(kind, namespace, name, is_literal=True))
-        return found | Condition(q=self._q(patterns)) if patterns else found
+        return found | self._related(patterns, context) if patterns else found
 
-    def exists(self) -> Condition:
-        return Condition(q=self._q([]))
+    def exists(self, context: Context) -> Condition:
+        return self._related([], context)
 
-    def _q(self, patterns: list[RefPattern]) -> Q:
-        return reduce(or_, (way.entities(patterns) for way in self.ways))
+    def _related(self, patterns: list[RefPattern], context: Context) -> Condition:
+        seen = seen_by(context.viewer)
+        return Condition(q=reduce(or_, (way.entities(patterns, seen=seen) for way in self.ways)))
 
 
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?", re.ASCII)
@@ -375,7 +377,7 @@ class Path(Field):
 
     def match(self, value: Value, context: Context) -> Condition:
         if _is_any(value):
-            return self.exists()
+            return self.exists(context)
         if value.is_pattern:
             return Condition(q=leaf_condition(self.path, [like_test(like_pattern(value.text))]))
         if value.operator == "=":
@@ -413,12 +415,12 @@ class Problems(Field):
     def match(self, value: Value, context: Context) -> Condition:
         _no_comparison(self, value)
         if _is_any(value):
-            return self.exists()
+            return self.exists(context)
         if value.is_pattern:
             return self._open(Q(Like(F("type"), Literal(like_pattern(value.text.lower())))))
         return self._open(Q(type=value.text.lower()))
 
-    def exists(self) -> Condition:
+    def exists(self, context: Context) -> Condition:
         return self._open(Q())
 
     @staticmethod
@@ -435,7 +437,7 @@ class Conflict(Field):
     def match(self, value: Value, context: Context) -> Condition:
         _no_comparison(self, value)
         if _is_any(value):
-            return self.exists()
+            return self.exists(context)
         field = named(value)
         if not field.path:
             raise _wrong(
@@ -461,7 +463,7 @@ class Has(Field):
                 % {"got": value.text},
                 expected=_("a field"),
             )
-        return field.exists()
+        return field.exists(context)
 
     @property
     def can_exist(self) -> bool:

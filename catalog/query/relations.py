@@ -11,7 +11,7 @@ from operator import or_
 
 from django.db.models import F, Q, QuerySet, Value
 
-from catalog.models import Relation, RelationType, Tie, TieState
+from catalog.models import Entity, Relation, RelationType, Tie, TieState
 from catalog.query.conditions import Like
 from catalog.query.refs import RefPattern
 
@@ -29,22 +29,28 @@ class Direction:
     type: str
     is_inverse: bool
 
-    def entities(self, patterns: Sequence[RefPattern] = ()) -> Q:
-        """Entities with such a relation or tie to what matches a pattern; without patterns: to anything."""
+    def entities(
+        self, patterns: Sequence[RefPattern] = (), *, seen: QuerySet[Entity, int] | None = None
+    ) -> Q:
+        """Entities with such a relation or tie to what matches a pattern; without patterns: to anything.
+
+        :param seen: the only entities that may be at the other end; what does not exist may be there, too.
+        """
         near, far = ("target", "source") if self.is_inverse else ("source", "target")
         relations = Relation.objects.filter(type=self.type)
-        ties = Tie.objects.filter(type=self.type, **{f"{far}__deleted_at": None}).exclude(
-            state=TieState.FORBIDDEN
-        )
+        ties = Tie.objects.filter(type=self.type, **{f"{far}__deleted_at": None})
+        ties = ties.exclude(state=TieState.FORBIDDEN)
+        if self.is_inverse:
+            relations = relations.filter(target__isnull=False)
+        if seen is not None:
+            ties = ties.filter(**{f"{far}__in": seen})
+            relations = relations.filter(Q(**{f"{far}__isnull": True}) | Q(**{f"{far}__in": seen}))
         by_ref = _matching(f"{far}__ref", patterns)
         found: list[QuerySet[Relation] | QuerySet[Tie]] = [ties.filter(by_ref)]
-        if self.is_inverse:
-            found.append(relations.filter(by_ref, target__isnull=False))
-        else:
-            # By the text, for the target may not exist; and by its present ref, for it may have been renamed.
+        found.append(relations.filter(by_ref))
+        if patterns and not self.is_inverse:
+            # By the text too, for the target may not exist, or may have been renamed.
             found.append(relations.filter(_matching("target_ref", patterns)))
-            if patterns:
-                found.append(relations.filter(by_ref))
         first, *others = (rows.order_by().values(f"{near}_id") for rows in found)
         return Q(pk__in=first.union(*others, all=True))
 

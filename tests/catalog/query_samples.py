@@ -1,4 +1,4 @@
-"""A small catalog in memory and in the database, and what queries mean for it, told a second time and plainly."""
+"""A small catalog in memory and in the database, and what queries mean for it, told a second time."""
 
 from __future__ import annotations
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from django.db.models import QuerySet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pytest_django.plugin import DjangoDbBlocker
 from pytest_django.fixtures import DjangoAssertNumQueries
+from pytest_django.plugin import DjangoDbBlocker
 
 from catalog.models import Entity
-from catalog.query import QueryError, compile_query, format_query, mine, parse
+from catalog.query import QueryError, compile_query, format_query, mine, parse, sight
 from catalog.query.nodes import And, Filter, Node, Not, Or, Value, Words, terms
 from catalog.query.relations import forget_directions
 from tests.catalog.query_samples import MINE, NOW, Evaluator, Sample, remove, samples, store
@@ -23,39 +24,50 @@ VIEWER = object()
 TERMS = r"""
 kind:component kind:COMPONENT,group kind:comp* kind:* namespace:other namespace:store,default
 name:web name:pay* name:*pay* name:pay_* name:"pay*" name:b*-1* name:*
-type:service type:LIBRARY type:library,team type:web* type:"" type:* lifecycle:production,experimental lifecycle:""
-owner:group:default/payments owner:group:payments owner:payments owner:other/payments owner:pay* owner:"" owner:*
+type:service type:LIBRARY type:library,team type:web* type:"" type:*
+lifecycle:production,experimental lifecycle:""
+owner:group:default/payments owner:group:payments owner:payments owner:other/payments owner:pay*
+owner:"" owner:*
 owner:g*:d*/w* owner:user:default/ana owner:@me owner:"group:default/web",@me owner:GROUP:DEFAULT/PAYMENTS
 system:checkout system:system:default/checkout system:*
 tag:java tag:JAVA,t1 tag:ja* tag:"" tag:* tag:nothing source:git-main source:GIT* source:"" source:oci,yaml
 run:failed run:failed,passed run:* run:"" version:2.1.0 version:v2 version:2.* version:*
-title:card title:"card payments" title:*s title:of% title:"of%" title:* description:back\slash description:"100%"
+title:card title:"card payments" title:*s title:of% title:"of%" title:* description:back\slash
+description:"100%"
 description:*
 card pay "card pay" PAYMENTS under_score r_s 100% back\ "\\" b*t ö OR* "or" number*1 *
 changed:7d changed:<7d changed:<=7d changed:>7d changed:>=7d changed:1d..7d changed:7d.. changed:2026-01-31
-changed:>2026-01-31 changed:>=2026-01-31 changed:<2026-01-31 changed:<=2026-01-31 changed:2026-01 changed:>2026-01
+changed:>2026-01-31 changed:>=2026-01-31 changed:<2026-01-31 changed:<=2026-01-31 changed:2026-01
+changed:>2026-01
 changed:2026 changed:2026-01-31..2026-06-12 changed:..2026-01-31 changed:today changed:>=yesterday
 changed:>2026-06-15T11:30 changed:2026-06-15T13:30+02:00 created:2026 created:>2026-01-31
 ran:<7d ran:>7d ran:* ran:1d..7d
 ref:component:default/web ref:web ref:component:web ref:default/web ref:w* ref:"w*" ref:component:*/*e*
 has:owner has:tag has:type has:run has:ran has:problem has:conflict has:dependsOn has:dependencyOf has:title
-has:description has:spec.replicas has:label.tier has:system has:lifecycle has:linkedTo has:sourceOf has:spec.nothing
+has:description has:spec.replicas has:label.tier has:system has:lifecycle has:linkedTo has:sourceOf
+has:spec.nothing
 problem:missing-target problem:miss* problem:ambiguous-key problem:*
 conflict:owner conflict:spec.owner conflict:type conflict:*
 is:mine is:stale is:inferred
-dependsOn:ledger dependsOn:component:default/web dependsOn:resource:other/missing dependsOn:missing dependsOn:*
-dependsOn:bucket* dependencyOf:card-payments dependencyOf:resource:default/bucket-1 dependencyOf:b* ownerOf:ledger
+dependsOn:ledger dependsOn:component:default/web dependsOn:resource:other/missing dependsOn:missing
+dependsOn:*
+dependsOn:bucket* dependencyOf:card-payments dependencyOf:resource:default/bucket-1 dependencyOf:b*
+ownerOf:ledger
 ownedBy:@me ownedBy:payments,web partOf:checkout hasPart:component:default/card-payments
-hasSource:pay sourceOf:component:default/web sourceOf:ledger sourceOf:card* linkedTo:web linkedTo:card-payments
+hasSource:pay sourceOf:component:default/web sourceOf:ledger sourceOf:card* linkedTo:web
+linkedTo:card-payments
 relations.dependsOn:ledger RELATIONS.DEPENDSON:LEDGER
 spec.type:Service spec.replicas:3 spec.replicas:>=3 spec.replicas:>3 spec.replicas:<10 spec.replicas:2..5
 spec.replicas:-5..-1 spec.replicas:<-3 spec.replicas:..10 spec.replicas:20 spec.size:14..70 spec.size:>14,<=7
 spec.ports.port:80 spec.ports.port:>=80 spec.ports.name:h* spec.enabled:true spec.flags.beta:true
-spec.flags:"dark mode" spec.flags:dark* spec.languages.c:2 SPEC.Languages.GO:>9 spec.note:"" spec.note:* spec.nothing:""
-spec.definition:* spec.definition:xxx* spec.day:2026-06-10 spec.day:>2026-06-10 spec.day:<=2026-06-15 spec.day:<7d
+spec.flags:"dark mode" spec.flags:dark* spec.languages.c:2 SPEC.Languages.GO:>9 spec.note:""
+spec.note:* spec.nothing:""
+spec.definition:* spec.definition:xxx* spec.day:2026-06-10 spec.day:>2026-06-10
+spec.day:<=2026-06-15 spec.day:<7d
 spec.day:>7d spec.made:2026-02-01..2026-04-30 spec.made:>=2026-05-15 spec.profile.email:p@acme.example
 label.tier:1 label.tier:>1 label.team.name:blue metadata.labels.Team.Name:BLUE label.te*:x label.zone:z1,z2
-metadata.tags:java metadata.name:web metadata.namespace:default metadata.annotations.github.com/project-slug:acme/pay
+metadata.tags:java metadata.name:web metadata.namespace:default
+metadata.annotations.github.com/project-slug:acme/pay
 annotation.github.com/project-slug:acme/* annotation.example.com/a.b:x annotation.example.com/size:12..13
 annotation.example.com/size:12.5 apiVersion:backstage.io/v1alpha1 apiVersion:backstage.io/*
 """
@@ -72,6 +84,7 @@ def catalog(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterat
         store(found)
         forget_directions()
         patch.setattr(mine, "_resolvers", [lambda viewer: MINE if viewer is VIEWER else ()])
+        patch.setattr(sight, "_sights", [])
         yield found
         remove()
         forget_directions()
@@ -144,9 +157,31 @@ hostile = st.text(
     ]
 )
 fields = st.sampled_from(
-    ["kind", "type", "owner", "tag", "title", "run", "version", "name", "ref", "uid", "changed", "ran", "has", "is", "problem",
-     "conflict", "dependsOn", "dependencyOf", "spec.replicas", "label.tier", "spec.made", "apiVersion"]
-)  # fmt: skip
+    [
+        "kind",
+        "type",
+        "owner",
+        "tag",
+        "title",
+        "run",
+        "version",
+        "name",
+        "ref",
+        "uid",
+        "changed",
+        "ran",
+        "has",
+        "is",
+        "problem",
+        "conflict",
+        "dependsOn",
+        "dependencyOf",
+        "spec.replicas",
+        "label.tier",
+        "spec.made",
+        "apiVersion",
+    ]
+)
 
 
 @given(
@@ -205,6 +240,29 @@ def test_without_a_viewer_nothing_is_mine(catalog: list[Sample]) -> None:
         assert Entity.objects.filter(~condition).count() == len(catalog)
 
 
+def test_relations_end_where_the_viewer_s_sight_ends(
+    catalog: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = object()
+
+    def sight_of(viewer: object) -> QuerySet[Entity]:
+        return Entity.objects.exclude(name="card-payments") if viewer is blind else Entity.objects.all()
+
+    monkeypatch.setattr(sight, "_sights", [sight_of])
+
+    def seen(text: str, viewer: object) -> set[str]:
+        found = Entity.objects.filter(compile_query(text, viewer=viewer, now=NOW))
+        return set(found.values_list("ref", flat=True))
+
+    for text in ("dependencyOf:card-payments", "linkedTo:card-payments", "hasPart:card-payments"):
+        assert seen(text, VIEWER) == seen(text, None) != set()
+        assert seen(text, blind) == set()
+        assert len(seen(f"-{text}", blind)) == len(catalog)
+    assert "system:default/checkout" in seen("has:hasPart", VIEWER) - seen("has:hasPart", blind)
+    assert seen("sourceOf:*", blind) == {"repository:default/pay"}
+    assert seen("dependsOn:missing", blind) == {"component:default/card-payments"}
+
+
 def test_equal_tokens_share_one_look_into_the_index(catalog: list[Sample]) -> None:
     condition = compile_query("type:service tag:java lifecycle:production -label.tier:2 -tag:x,y", now=NOW)
     sql = str(Entity.objects.filter(condition).query)
@@ -216,7 +274,7 @@ def test_a_query_is_one_statement_and_joins_nothing(
     catalog: list[Sample], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     compile_query("dependsOn:x", now=NOW)  # the names of relations are known now
-    text = "card kind:component dependsOn:ledger,b* -dependencyOf:x spec.replicas:>2 has:problem is:stale owner:@me"
+    text = "card dependsOn:ledger,b* -dependencyOf:x spec.replicas:>2 has:problem is:stale owner:@me"
     with django_assert_num_queries(1):  # the entities
         rows = Entity.objects.filter(compile_query(text, viewer=VIEWER, now=NOW))
         list(rows)

@@ -1,0 +1,172 @@
+"""Facets and suggestions: counts of what the viewer may see, each facet without its own terms."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from django.db.models import QuerySet
+from pytest_django.fixtures import DjangoAssertNumQueries
+from pytest_django.plugin import DjangoDbBlocker
+
+from catalog.models import Entity
+from catalog.query import FACETS, QueryError, compile_query, facets, parse, suggest, toggle_term
+from catalog.query.relations import forget_directions
+from tests.catalog.query_samples import NOW, Sample, remove, samples, store
+
+pytestmark = pytest.mark.django_db
+
+VALUES = {
+    "run": lambda sample: [sample.run],
+    "tag": lambda sample: {tag.lower() for tag in sample.metadata.get("tags", [])},
+    "source": lambda sample: sample.sources,
+    "type": lambda sample: [sample.spec.get("type", "").lower()],
+    "lifecycle": lambda sample: [sample.spec.get("lifecycle", "")],
+}
+
+
+@pytest.fixture(scope="module")
+def catalog(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Sample]]:
+    """The samples, in the database for this module."""
+    found = samples()
+    with django_db_blocker.unblock():
+        store(found)
+        forget_directions()
+        yield found
+        remove()
+        forget_directions()
+
+
+def search(text: str) -> QuerySet[Entity]:
+    return Entity.objects.filter(compile_query(text, now=NOW), deleted_at=None)
+
+
+def in_default(text: str) -> QuerySet[Entity]:
+    """What somebody sees who may see one namespace only."""
+    return search(text).filter(namespace="default")
+
+
+@pytest.mark.parametrize("field", FACETS)
+@pytest.mark.parametrize("text", ["", "kind:resource -run:failed", "tag:t1,java card OR kind:resource"])
+def test_counts(catalog: list[Sample], field: str, text: str) -> None:
+    (facet,) = facets(search, text, [field], limit=100)
+    rest = set(
+        search(text.replace(" -run:failed", "") if field == "run" else text).values_list("ref", flat=True)
+    )
+    if field == "kind" and "OR" not in text:
+        rest = set(search(text.replace("kind:resource", "")).values_list("ref", flat=True))
+    values_of = VALUES.get(field, lambda sample: [getattr(sample, field)])
+    expected = Counter(value for sample in catalog if sample.ref in rest for value in values_of(sample))
+    assert {value.value: value.count for value in facet.values if value.count} == expected
+    assert [value.count for value in facet.values] == sorted((v.count for v in facet.values), reverse=True)
+
+
+def test_all_facets_are_one_statement(
+    catalog: list[Sample], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(1):  # all counts
+        found = facets(search, "type:bucket", FACETS)
+    assert [facet.field for facet in found] == list(FACETS)
+    assert facets(search, "", []) == []
+
+
+def test_a_count_is_what_its_link_leads_to(catalog: list[Sample]) -> None:
+    text = "run:failed,passed tag:t1"
+    rest = {"run": "tag:t1", "tag": "run:failed,passed"}
+    for facet in facets(search, text, FACETS, limit=100):
+        for value in facet.values:
+            asked = toggle_term(rest.get(facet.field, text), facet.field, value.value)
+            assert search(asked).count() == value.count, asked
+
+
+def test_what_the_query_asks_for_is_on_even_without_any(catalog: list[Sample]) -> None:
+    (facet,) = facets(search, "kind:component type:website,nothing", ["type"])
+    assert [(v.value, v.count) for v in facet.values if v.is_on] == [("website", 2), ("nothing", 0)]
+    assert {v.value for v in facet.values} == {"website", "nothing", "service", "library"}
+    (facet,) = facets(search, "owner:payments,@me,group:default/gone", ["owner"])
+    assert [v.value for v in facet.values if v.is_on] == ["group:default/gone"]
+
+
+def test_a_limit_keeps_the_most_frequent_and_what_is_on(catalog: list[Sample]) -> None:
+    (facet,) = facets(search, "type:team,grpc", ["type"], limit=2)
+    assert facet.values[0].value == "bucket"
+    assert len(facet.values) <= 4
+    assert {v.value for v in facet.values if v.is_on} == {"team", "grpc"}
+
+
+def test_facets_show_only_what_the_viewer_may_see(catalog: list[Sample]) -> None:
+    (facet,) = facets(in_default, "", ["namespace"])
+    assert [value.value for value in facet.values] == ["default"]
+
+
+def test_what_is_no_facet(catalog: list[Sample]) -> None:
+    with pytest.raises(QueryError, match="cannot be narrowed by “title”"):
+        facets(search, "", ["title"])
+    with pytest.raises(QueryError, match="onwer"):
+        facets(search, "onwer:x", ["kind"])
+
+
+def offered(text: str, *, at: int | None = None, seen: object = search) -> list[str]:
+    """The whole texts that suggestions lead to."""
+    cursor = len(text) if at is None else at
+    found = suggest(text, cursor, seen, limit=50)  # type: ignore[arg-type]
+    return [text[: one.start] + one.text + text[one.end :] for one in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "some"),
+    [
+        ("", ["kind:", "owner:", "has:"]),
+        ("card ", ["card kind:"]),
+        ("li", ["lifecycle:", "linkedTo:"]),
+        ("-li", ["-lifecycle:"]),
+        ("dep", ["dependsOn:", "dependencyOf:"]),
+        ("sp", ["spec."]),
+        ("O", ["OR", "owner:"]),
+        ("kind:", ["kind:component", "kind:resource"]),
+        ("kind:api,comp", ["kind:api,component"]),
+        ("type:web card", []),
+        ("owner:pay", ["owner:group:default/payments", "owner:group:other/payments"]),
+        ("tag:ja", ["tag:java"]),
+        ("source:git", ["source:git-main"]),
+        ("has:dep", ["has:dependsOn", "has:dependencyOf"]),
+        ("is:", ["is:mine", "is:stale"]),
+        ("changed:", ["changed:<7d", "changed:today"]),
+        ("conflict:own", ["conflict:owner"]),
+        ("problem:", ["problem:missing-target"]),
+        ("dependsOn:led", ["dependsOn:component:default/ledger"]),
+        ("dependencyOf:", ["dependencyOf:component:default/card-payments"]),
+        ("name:led", ["name:ledger"]),
+        ("nope:x", []),
+        ("spec.x:", []),
+        ('kind:api "open', []),
+    ],
+)
+def test_suggestions(catalog: list[Sample], text: str, some: list[str]) -> None:
+    found = offered(text)
+    assert [one for one in some if one not in found] == []
+    for one in found:
+        if not one.endswith((":", ".", "OR", "NOT", "AND")):
+            parse(one)
+
+
+def test_suggestions_in_the_middle(catalog: list[Sample]) -> None:
+    assert "kind:component card" in offered("kind:comp card", at=9)
+    assert "kind:api,component,group card" in offered("kind:api,comp,group card", at=13)
+    assert "lifecycle:x card" in offered("life:x card", at=4)
+
+
+def test_values_are_counted_with_the_rest_of_the_query(catalog: list[Sample]) -> None:
+    counts = {one.text: one.count for one in suggest("type: kind:component", 5, search)}
+    assert counts == {"website": 2, "service": 1, "library": 1}
+    assert {one.text: one.count for one in suggest("tag:j -type:service", 5, search)} == {"java": 1}
+    # What cannot be read does not stand in the way.
+    assert "bucket" in {one.text for one in suggest("type: onwer:x", 5, search)}
+
+
+def test_suggestions_show_only_what_the_viewer_may_see(catalog: list[Sample]) -> None:
+    assert offered("namespace:", seen=in_default) == ["namespace:default"]
+    assert "dependsOn:resource:store/bucket-2" in offered("dependsOn:bucket")
+    assert not [one for one in offered("dependsOn:bucket", seen=in_default) if "store/" in one]
+    assert not [one for one in offered("dependencyOf:bucket", seen=in_default) if "store/" in one]
