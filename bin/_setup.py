@@ -222,7 +222,7 @@ def _fetch_browser_libraries(console: Console) -> None:
 def _npm(work: Path, progress: object) -> list[str | Path]:
     """Give the command of the machine's npm, if it is recent enough, else of one that is fetched for this."""
     npm = shutil.which("npm")
-    if npm and not os.environ.get("PORTICO_OWN_NPM"):
+    if npm:
         try:
             version = subprocess.run(
                 [npm, "--version"], capture_output=True, text=True, cwd=work, check=True
