@@ -598,8 +598,7 @@ class Clone:
         fields = ("%H", "%P", "%aN", "%aE", "%at", "%ct", "%s", "%(trailers:only,unfold)")
         listed = await self._history(
             "log", f"--format=tformat:{'%x00'.join(fields)}%x00", f"--max-count={limit}",
-            "--no-show-signature", "--no-color",
-            ref=ref, since=since, paths=paths or (), without=without,
+            "--no-color", ref=ref, since=since, paths=paths or (), without=without,
         )  # fmt: skip
         return [
             CommitInfo(

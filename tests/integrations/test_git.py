@@ -296,22 +296,55 @@ async def test_nothing_that_a_repository_configures_is_run(
         ("remote.origin.url", f"ext::{script}"), ("protocol.ext.allow", "always"),
     ):  # fmt: skip
         work.git("config", key, value)
+    signer = tmp_path / "signer"
+    signer.write_text(
+        "#!/bin/sh\ncat >/dev/null\nprintf '\\n[GNUPG:] SIG_CREATED \\n' >&2\n"
+        "printf '%s\\n' '-----BEGIN PGP SIGNATURE-----' '-----END PGP SIGNATURE-----'\n"
+    )
+    signer.chmod(0o755)
+    work.git(
+        "-c",
+        f"gpg.program={signer}",
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-c",
+        "core.fsmonitor=false",
+        "commit",
+        "--quiet",
+        "--allow-empty",
+        "-S",
+        "-m",
+        "Signed",
+    )
+    trap.unlink(missing_ok=True)
     clone = await git.mirror(str(work.folder))
     assert await clone.read("main", "a.txt") == b"1"
-    assert len(await clone.log("main")) == 1
+    assert len(await clone.log("main")) == 2
     await clone.top_committers("main")
     await clone.tags()
     await git.remote_refs(str(work.folder))
     assert not trap.exists()
 
 
-async def test_missing_objects_are_not_fetched_behind_our_back(git: GitClient, make_work: Any) -> None:
+async def test_missing_objects_are_not_fetched_behind_our_back(
+    git: GitClient, make_work: Any, tmp_path: Path
+) -> None:
     work = make_work()
     work.commit({"a.txt": "1"})
     oid = work.git("rev-parse", "HEAD:a.txt")
     (work.folder / ".git/objects" / oid[:2] / oid[2:]).unlink()
-    with pytest.raises(SourceUnavailable, match=r"lacks the content of a.txt|damaged"):
+    trap = tmp_path / "trap"
+    for key, value in (
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", f"ext::touch {trap}"),
+        ("protocol.ext.allow", "always"),
+    ):
+        work.git("config", key, value)
+    with pytest.raises(SourceUnavailable, match=r"lacks the content of a.txt|damaged|could not read"):
         await (await git.mirror(str(work.folder))).read("main", "a.txt")
+    assert not trap.exists()
 
 
 async def test_the_environment_and_its_settings_do_not_reach_git(
