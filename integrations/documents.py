@@ -48,7 +48,8 @@ class RepositoryReader:
 
     async def fetch(self, paths: Sequence[str]) -> None:
         """Read several files of the commit in one go."""
-        self._known |= await self.clone.read_many(self.commit, paths, limit=MAX_FILE_BYTES)
+        if paths:
+            self._known |= await self.clone.read_many(self.commit, paths, limit=MAX_FILE_BYTES)
 
     async def read(self, location: Location) -> Content:
         """A file of the commit, or what is at a web address.

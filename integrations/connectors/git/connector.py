@@ -29,11 +29,11 @@ from integrations.contract import (
     Refused,
     SourceError,
     SourceUnavailable,
-    gettext,
     matches,
     record_or_refusal,
     resource,
 )
+from integrations.contract import gettext as _
 from integrations.documents import records_of_repository, repository_id
 from integrations.records import Commit, Document, Repository, Version
 
@@ -125,7 +125,7 @@ class Config(ConnectionConfig):
         for address in addresses:
             if re.match(r"(git\+)?https?://[^/]*@", address):
                 raise ValueError(
-                    gettext("An address may not hold a user or a password; they have fields of their own.")
+                    _("An address may not hold a user or a password; they have fields of their own.")
                 )
         return addresses
 
@@ -189,7 +189,7 @@ class Git(Connector[Config]):
         try:
             places = await self._places()
         except SourceError as error:
-            label = gettext("The repositories can be listed")
+            label = _("The repositories can be listed")
             return Health([Check(label=label, ok=False, detail=error.message, remedy=_remedy(error))])
         tried = places[:_TRIED]
         slots = asyncio.Semaphore(_AT_ONCE)
@@ -204,7 +204,7 @@ class Git(Connector[Config]):
 
         failed = [
             Check(
-                label=gettext("Can read %(place)s") % {"place": place},
+                label=_("Can read %(place)s") % {"place": place},
                 ok=False,
                 detail=error.message,
                 remedy=_remedy(error),
@@ -214,9 +214,9 @@ class Git(Connector[Config]):
         ]
         counts = {"good": len(tried) - len(failed), "tried": len(tried), "all": len(places)}
         reached = Check(
-            label=gettext("Reached %(good)d of %(tried)d repositories") % counts,
+            label=_("Reached %(good)d of %(tried)d repositories") % counts,
             ok=counts["good"] > 0,
-            detail=gettext("%(all)d in all; the first %(tried)d were asked.") % counts
+            detail=_("%(all)d in all; the first %(tried)d were asked.") % counts
             if len(places) > _TRIED
             else "",
         )
@@ -228,11 +228,16 @@ class Git(Connector[Config]):
         if not self.config.include and not self.config.exclude:
             yield Expect(len(await self._places()))
         first: dict[str, str] = {}
+        nameless = []
         async for found in self._each():
             if isinstance(found, _Failed):
+                if found.place.startswith(
+                    "/"
+                ):  # a clone that cannot be read does not tell what it is a clone of
+                    nameless.append(found.place)
                 yield Refused(external_id=found.id, reason=found.error.message, place=found.place)
             elif found.id in first:
-                reason = gettext("Another copy of %(id)s, which is read from %(place)s.")
+                reason = _("Another copy of %(id)s, which is read from %(place)s.")
                 shown = {"id": found.id, "place": first[found.id]}
                 yield Refused(external_id=found.place, reason=reason % shown, place=found.place)
             else:
@@ -241,6 +246,8 @@ class Git(Connector[Config]):
                     yield await self._describe(found)
                 except SourceError as error:
                     yield Refused(external_id=found.id, reason=error.message, place=found.place)
+        if nameless:
+            raise _incomplete(nameless)
 
     @resource(of=Document, label="Catalog files")
     async def documents(self) -> AsyncIterator[Document | Refused]:
@@ -402,12 +409,12 @@ class Git(Connector[Config]):
         if failed and not good:
             raise failed[0].error
         if not good:
-            raise Misconfigured(gettext("No repository fits “Only these” and “Not these”."))
+            raise Misconfigured(_("No repository fits “Only these” and “Not these”."))
 
     async def _of_each(self, read: Callable[[_Opened], AsyncIterator[T]]) -> AsyncIterator[T]:
         """Read each repository once; when the others are through, those that failed are an error.
 
-        :raises SourceUnavailable: for only a complete list may be compared with what there was.
+        :raises SourceUnavailable: naming those.
         """
         unread = []
         async for found in self._each(once=True):
@@ -420,10 +427,7 @@ class Git(Connector[Config]):
             except SourceError:
                 unread.append(found.id)
         if unread:
-            raise SourceUnavailable(
-                gettext("%(count)d repositories could not be read, and what they held stays: %(names)s")
-                % {"count": len(unread), "names": ", ".join(unread[:5]) + ("…" if len(unread) > 5 else "")}
-            )
+            raise _incomplete(unread)
 
     async def _places(self) -> list[str]:
         """The addresses and paths of all repositories.
@@ -438,7 +442,7 @@ class Git(Connector[Config]):
                 continue
             inside = await self.git.repositories(path)
             if not inside:
-                raise Misconfigured(gettext("There is no Git repository in %(folder)s.") % {"folder": path})
+                raise Misconfigured(_("There is no Git repository in %(folder)s.") % {"folder": path})
             found |= dict.fromkeys(inside)
         return list(found)
 
@@ -500,11 +504,20 @@ def _plain(path: str) -> str:
     return path.strip("/").removesuffix("/.git").removesuffix(".git")
 
 
+def _incomplete(names: list[str]) -> SourceUnavailable:
+    """The end of a list that is not whole: only a whole one may be compared with what there was."""
+    shown = ", ".join(names[:5]) + ("…" if len(names) > 5 else "")
+    return SourceUnavailable(
+        _("%(count)d repositories could not be read, and what they held stays: %(names)s")
+        % {"count": len(names), "names": shown}
+    )
+
+
 def _remedy(error: SourceError) -> str:
     """What to do about a repository that cannot be read."""
     match error:
         case AuthFailed():
-            return gettext("Give a user and a token that may read the repository.")
+            return _("Give a user and a token that may read the repository.")
         case Misconfigured():
-            return gettext("Correct the address, or take it out of the list.")
-    return gettext("Try again later, or see whether the host is up.")
+            return _("Correct the address, or take it out of the list.")
+    return _("Try again later, or see whether the host is up.")
