@@ -1,100 +1,463 @@
-"""The one form engine: a pydantic model in, fields for `components/field.html` and validated data out."""
+"""The one form engine: JSON Schema in, fields for `components/field.html` and validated data out.
+
+A pydantic model is the only description of what is asked: its JSON Schema makes the fields, the model itself
+checks what was typed. Nested models become groups of fields with dotted names; what no field fits is typed as
+YAML. A field may say more with `json_schema_extra`: `format` (textarea, query, expression, yaml, json),
+`labels` ({value: text} of its choices), `placeholder`, `suggest`.
+
+A secret is write-only: a kept one is handed in as `secrets`, used when its field comes back empty, and never
+shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from django.http import QueryDict
-from pydantic import BaseModel, ValidationError
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails, to_jsonable_python
+
+from base.errors import DomainError, FieldError
+from base.safe_yaml import parse_documents
+
+SEGMENTS = 4
+LONG_TEXT = 1_000
+PLAIN = {"string", "integer", "number"}
+FORMATS = {"uri": "url", "email": "email", "date": "date", "password": "secret"}
+OWN_FORMATS = {"textarea", "query", "expression", "yaml", "json"}
+
+Schema = dict[str, Any]
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """One field: where its value stands in the data, and what may stand there."""
+
+    path: Path
+    schema: Schema
+    type: str
+    is_required: bool
+    is_nullable: bool
+    group: str
+    group_help: str
+    optional: Path = ()  # the group around it that may be left out as a whole
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+    @property
+    def label(self) -> str:
+        # Pydantic makes a title of the name where none is given; ours are in sentence case.
+        own = self.path[-1].replace("_", " ")
+        title = str(self.schema.get("title") or "")
+        return str(_(title)) if title and title != own.title() else capfirst(own)
 
 
 class Form:
     """A form made from a model.
 
-    :ivar values: what was typed, or the model's defaults.
-    :ivar errors: messages by field name.
+    :ivar values: what was typed, or the given or default values; after `is_valid` the model's own, as plain
+        JSON data without secrets.
+    :ivar secrets: after `is_valid` the secrets in the clear, kept ones included: for the moment of use.
+    :ivar instance: the model's instance after `is_valid`.
+    :ivar errors: messages by field name; under "" those that concern no field alone.
     """
 
     def __init__(
-        self, model: type[BaseModel], data: QueryDict | None = None, initial: Mapping[str, Any] | None = None
+        self,
+        model: type[BaseModel],
+        data: QueryDict | None = None,
+        initial: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
+        self.kept = dict(secrets or {})
+        self.secrets: dict[str, str] = {}
         self.errors: dict[str, list[str]] = {}
-        self.schema = model.model_json_schema()
-        self.values: dict[str, Any] = dict(initial or {})
+        self.instance: BaseModel | None = None
+        schema = model.model_json_schema()
+        self._leaves = list(_leaves(schema, schema.get("$defs", {})))
+        self._typed: dict[str, str] = {}
+        self.values: dict[str, Any] = _merged(_defaults(model), initial or {})
         if data is not None:
-            self.values = {name: self._read(name, data) for name in model.model_fields}
-            self.values = {name: value for name, value in self.values.items() if value is not None}
+            self.values = {}
+            for leaf in self._leaves:
+                self._read(leaf, data)
+            self._leave_out_empty_groups()
 
-    def _kind(self, name: str) -> dict[str, Any]:
-        schema = self.schema["properties"][name]
-        for option in schema.get("anyOf", []):
-            if option.get("type") != "null":
-                schema = {**option, **{k: v for k, v in schema.items() if k != "anyOf"}}
-        if "$ref" in schema:
-            schema = {**self.schema["$defs"][schema["$ref"].rpartition("/")[2]], **schema}
-        return schema
+    # --- in -----------------------------------------------------------------------------------------------
 
-    def _read(self, name: str, data: QueryDict) -> Any:
-        schema = self._kind(name)
-        if schema.get("type") == "boolean":
-            return name in data
-        if schema.get("type") == "array":
-            lines = [line.strip() for value in data.getlist(name) for line in value.splitlines()]
-            return [line for line in lines if line]
-        value = data.get(name, "").strip()
-        return value if value else None
+    def _read(self, leaf: _Leaf, data: QueryDict) -> None:
+        value: Any
+        if leaf.type == "bool":
+            value = leaf.name in data
+        elif leaf.type == "multiple":
+            value = data.getlist(leaf.name)
+        elif leaf.type == "list":
+            value = [
+                line.strip() for text in data.getlist(leaf.name) for line in text.splitlines() if line.strip()
+            ]
+        elif leaf.type == "map":
+            names, texts = data.getlist(f"{leaf.name}__key"), data.getlist(f"{leaf.name}__value")
+            value = {n.strip(): t.strip() for n, t in zip(names, texts, strict=False) if n.strip()}
+        else:
+            text = data.get(leaf.name, "").strip()
+            if leaf.type == "secret":
+                if given := text or self.kept.get(leaf.name, ""):
+                    self.secrets[leaf.name] = given
+                return
+            if text and leaf.type in {"yaml", "json"}:
+                self._typed[leaf.name] = text
+                value = self._structured(leaf, text)
+            elif not text and (leaf.is_nullable or not _takes_empty(leaf)):
+                return
+            else:
+                value = text
+        _put(self.values, leaf.path, value)
+
+    def _leave_out_empty_groups(self) -> None:
+        groups: dict[Path, list[_Leaf]] = {}
+        for leaf in self._leaves:
+            if leaf.optional:
+                groups.setdefault(leaf.optional, []).append(leaf)
+        for path, leaves in groups.items():
+            if not any(_get(self.values, leaf.path) or leaf.name in self.secrets for leaf in leaves):
+                _get(self.values, path[:-1]).pop(path[-1], None)
+
+    def _structured(self, leaf: _Leaf, text: str) -> Any:
+        try:
+            documents = parse_documents(text, name=leaf.label)
+        except DomainError as error:
+            self._add(leaf.name, error.message)
+            return None
+        if len(documents) == 1 and documents[0].error is None:
+            return documents[0].data
+        found = documents[0].error if documents else None
+        self._add(leaf.name, str(found) if found else _("Expected one YAML document."))
+        return None
 
     def is_valid(self) -> bool:
-        """Whether the model takes the values; fills `errors` if not, else `values` with the model's own."""
+        """Whether the model takes the values: fills `errors`, or else `values`, `secrets` and `instance`."""
+        if self.errors:
+            return False
+        whole = _merged(self.values, {})
+        for name, value in self.secrets.items():
+            _put(whole, tuple(name.split(".")), value)
         try:
-            found = self.model.model_validate(self.values)
+            found = self.model.model_validate(whole)
         except ValidationError as error:
             for item in error.errors(include_url=False):
-                name = str(item["loc"][0]) if item["loc"] else ""
-                self.errors.setdefault(name, []).append(item["msg"].removeprefix("Value error, "))
+                self._note(item)
             return False
-        self.values = found.model_dump()
+        self.instance = found
+        self.values = _without(
+            found.model_dump(mode="json"), [leaf.path for leaf in self._leaves if leaf.type == "secret"]
+        )
         return True
+
+    def _note(self, item: ErrorDetails) -> None:
+        leaf, rest = self._at(item["loc"])
+        text = readable(item)
+        if leaf is None:
+            self._add("", text)
+            return
+        row = next((part for part in rest if isinstance(part, int)), None)
+        if row is not None and leaf.type == "list":
+            text = _("Row %(row)d: %(message)s") % {"row": row + 1, "message": text}
+        elif rest and leaf.type in {"map", "yaml", "json"}:
+            text = f"{'.'.join(str(part) for part in rest)}: {text}"
+        self._add(leaf.name, text)
+
+    def _at(self, loc: tuple[int | str, ...]) -> tuple[_Leaf | None, tuple[int | str, ...]]:
+        """The field at a place of the data, and the rest of the way to the place."""
+        for leaf in self._leaves:
+            if loc[: len(leaf.path)] == leaf.path:
+                return leaf, loc[len(leaf.path) :]
+        # A group as a whole: the first of its fields speaks for it.
+        for leaf in self._leaves:
+            if loc and leaf.path[: len(loc)] == loc:
+                return leaf, ()
+        return None, loc
+
+    def _add(self, name: str, text: str) -> None:
+        messages = self.errors.setdefault(name, [])
+        if text not in messages:
+            messages.append(text)
+
+    def add_errors(self, error: DomainError) -> None:
+        """Put what a service said to the fields that it names; what names none stands above the form."""
+        known = {leaf.name for leaf in self._leaves}
+        for item in error.errors or [FieldError("", error.message)]:
+            name = item.path.strip("/").replace("/", ".")
+            while name and name not in known:
+                name = name.rpartition(".")[0]
+            self._add(name, item.message)
+
+    # --- out ----------------------------------------------------------------------------------------------
 
     @property
     def fields(self) -> list[dict[str, Any]]:
-        """The fields as the component prints them."""
-        required = set(self.schema.get("required", []))
-        found = []
-        for name in self.model.model_fields:
-            schema = self._kind(name)
-            value = self.values.get(name, schema.get("default"))
-            found.append(
-                {
-                    "name": name,
-                    "label": schema.get("title") or name.replace("_", " ").capitalize(),
-                    "help": schema.get("description", ""),
-                    "type": self._type(schema),
-                    "value": "" if value is None else value,
-                    "required": name in required,
-                    "errors": self.errors.get(name, []),
-                    "choices": [{"value": c, "label": str(c).capitalize()} for c in schema.get("enum", [])],
-                }
-            )
-        return found
+        """All fields in a row, as the component prints them."""
+        return [self._field(leaf) for leaf in self._leaves]
 
-    @staticmethod
-    def _type(schema: Mapping[str, Any]) -> str:
-        if schema.get("format") == "password":
-            return "secret"
-        if schema.get("enum"):
-            return "segments" if len(schema["enum"]) <= 4 else "select"
-        return {"boolean": "bool", "integer": "number", "number": "number", "array": "list"}.get(
-            str(schema.get("type")), "text"
-        )
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The fields by nested model: `label`, `help`, `fields`; those of the model itself have no label."""
+        found: list[dict[str, Any]] = []
+        for leaf in self._leaves:
+            if not found or found[-1]["label"] != leaf.group:
+                found.append({"label": leaf.group, "help": leaf.group_help, "fields": []})
+            found[-1]["fields"].append(self._field(leaf))
+        return found
 
     @property
     def summary(self) -> list[dict[str, str]]:
         """All errors in a row, for the summary above the form."""
+        labels = {leaf.name: leaf.label for leaf in self._leaves}
         return [
-            {"name": name, "text": message} for name, messages in self.errors.items() for message in messages
+            {"name": name, "label": labels.get(name, name), "text": message}
+            for name, messages in self.errors.items()
+            for message in messages
         ]
 
+    def _field(self, leaf: _Leaf) -> dict[str, Any]:
+        schema, value = leaf.schema, _get(self.values, leaf.path)
+        field = {
+            "name": leaf.name,
+            "label": leaf.label,
+            "help": _(schema["description"]) if schema.get("description") else "",
+            "type": leaf.type,
+            "value": "" if value is None else value,
+            "required": leaf.is_required,
+            "errors": self.errors.get(leaf.name, []),
+            "placeholder": schema.get("placeholder") or next(iter(schema.get("examples", ())), ""),
+            "suggest": schema.get("suggest", ""),
+            "max_length": schema.get("maxLength") if leaf.type in {"text", "email"} else None,
+        }
+        match leaf.type:
+            case "number":
+                field["min"] = schema.get("minimum", schema.get("exclusiveMinimum"))
+                field["max"] = schema.get("maximum", schema.get("exclusiveMaximum"))
+                field["step"] = "1" if schema.get("type") == "integer" else "any"
+            case "secret":
+                field |= {"value": "", "is_set": leaf.name in self.kept}
+            case "map":
+                field["pairs"] = list(value.items()) if isinstance(value, dict) else []
+            case "list" | "multiple":
+                field["value"] = value if isinstance(value, list) else []
+            case "yaml" | "json":
+                field["value"] = self._typed.get(leaf.name) or _as_yaml(value)
+            case "select" | "segments":
+                field["value"] = str(value).lower() if isinstance(value, bool) else field["value"]
+        if leaf.type in {"select", "segments", "multiple"}:
+            field["choices"] = _choices(schema)
+        return field
 
+
+# --- the schema ------------------------------------------------------------------------------------------
+
+
+def _leaves(
+    schema: Schema, defs: Schema, path: Path = (), group: str = "", group_help: str = "", optional: Path = ()
+) -> Iterator[_Leaf]:
+    required = set(schema.get("required", ()))
+    nested: list[tuple[Path, Schema, Path]] = []
+    for name, raw in schema.get("properties", {}).items():
+        own, is_nullable = _resolve(raw, defs)
+        here = (*path, name)
+        if own.get("type") == "object" and own.get("properties"):
+            nested.append((here, own, optional or (here if is_nullable or name not in required else ())))
+            continue
+        yield _Leaf(
+            path=here,
+            schema=own,
+            type=_type(own, defs, is_nullable=is_nullable),
+            is_required=name in required and not optional,
+            is_nullable=is_nullable,
+            group=group,
+            group_help=group_help,
+            optional=optional,
+        )
+    for here, own, leave_out in nested:  # after the plain ones, so that a form begins with what is its own
+        label = str(own.get("title") or capfirst(here[-1].replace("_", " ")))
+        yield from _leaves(own, defs, here, label, str(own.get("description") or ""), leave_out)
+
+
+def _resolve(schema: Schema, defs: Schema) -> tuple[Schema, bool]:
+    """A schema with its reference followed, and whether it may be null besides."""
+    is_nullable = False
+    while True:
+        options = schema.get("anyOf") or schema.get("oneOf")
+        around = {
+            key: value for key, value in schema.items() if key not in {"anyOf", "oneOf", "$ref", "allOf"}
+        }
+        if "$ref" in schema:
+            schema = {**defs[str(schema["$ref"]).rpartition("/")[2]], **around}
+        elif len(schema.get("allOf", ())) == 1:
+            schema = {**schema["allOf"][0], **around}
+        elif options and any(option.get("type") == "null" for option in options):
+            is_nullable = True
+            rest = [option for option in options if option.get("type") != "null"]
+            schema = {**rest[0], **around} if len(rest) == 1 else {**around, "anyOf": rest}
+        else:
+            return schema, is_nullable
+
+
+def _type(schema: Schema, defs: Schema, *, is_nullable: bool) -> str:
+    own = schema.get("format")
+    if own in OWN_FORMATS:
+        return str(own)
+    if "enum" in schema or "const" in schema:
+        return "segments" if len(_choices(schema)) <= SEGMENTS and not is_nullable else "select"
+    match schema.get("type"):
+        case "boolean":
+            return "select" if is_nullable else "bool"
+        case "integer" | "number":
+            return "number"
+        case "string":
+            return FORMATS.get(str(own)) or ("textarea" if schema.get("maxLength", 0) > LONG_TEXT else "text")
+        case "array":
+            items, _null = _resolve(schema.get("items") or {}, defs)
+            if "enum" in items:
+                schema["enum"], schema["labels"] = items["enum"], items.get("labels", {})
+                return "multiple"
+            return "list" if items.get("type") in PLAIN else "yaml"
+        case "object":
+            below, _null = _resolve(schema.get("additionalProperties") or {}, defs)
+            return "map" if below.get("type") in PLAIN else "yaml"
+    options = [_resolve(option, defs)[0].get("type") for option in schema.get("anyOf", ())]
+    return "text" if options and all(option in PLAIN for option in options) else "yaml"
+
+
+def _takes_empty(leaf: _Leaf) -> bool:
+    """Whether an empty text is a value: for words that need not be given."""
+    return leaf.type in {"text", "textarea", "query", "expression"} and not leaf.is_required
+
+
+def _choices(schema: Schema) -> list[dict[str, str]]:
+    if schema.get("type") == "boolean":
+        return [{"value": "true", "label": _("Yes")}, {"value": "false", "label": _("No")}]
+    labels = schema.get("labels", {})
+    values = schema.get("enum") or [schema["const"]]
+    return [
+        {
+            "value": value,
+            "label": _(labels[value]) if value in labels else capfirst(str(value).replace("-", " ")),
+        }
+        for value in values
+        if value is not None
+    ]
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """What the fields hold before anything was typed."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            value = field.get_default(call_default_factory=True)
+            if value is not None and not isinstance(value, SecretStr):
+                found[name] = to_jsonable_python(value)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found[name] = _defaults(field.annotation)
+    return found
+
+
+# --- nested data -----------------------------------------------------------------------------------------
+
+
+def _get(data: Mapping[str, Any], path: Path) -> Any:
+    value: Any = data
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _put(data: dict[str, Any], path: Path, value: Any) -> None:
+    for name in path[:-1]:
+        data = data.setdefault(name, {})
+    data[path[-1]] = value
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        name: _merged(value, {}) if isinstance(value, Mapping) else value for name, value in below.items()
+    }
+    for name, value in above.items():
+        old = found.get(name)
+        found[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return found
+
+
+def _without(data: dict[str, Any], paths: list[Path]) -> dict[str, Any]:
+    for path in paths:
+        holder = _get(data, path[:-1])
+        if isinstance(holder, dict):
+            holder.pop(path[-1], None)
+    return data
+
+
+def _as_yaml(value: Any) -> str:
+    return (
+        ""
+        if value in (None, "", [], {})
+        else yaml.safe_dump(value, allow_unicode=True, sort_keys=False).strip()
+    )
+
+
+# --- words -----------------------------------------------------------------------------------------------
+
+
+def readable(item: ErrorDetails) -> str:
+    """What pydantic found wrong, as a sentence for whoever typed it."""
+    kind, given = item["type"], item.get("ctx", {})
+    if kind in {"value_error", "assertion_error"}:
+        return _sentence(str(given.get("error") or item["msg"]))
+    if kind.startswith("url_"):
+        return _("Enter a whole address, such as https://tool.example.")
+    if kind in {"too_short", "string_too_short"} and given.get("min_length") == 1:
+        return _("Add at least one.") if kind == "too_short" else _("Enter a value.")
+    match kind:
+        case "missing" | "none_required":
+            return _("Enter a value.")
+        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
+            return _("Enter a whole number.")
+        case "float_parsing" | "float_type":
+            return _("Enter a number.")
+        case "greater_than_equal":
+            return _("Enter %(least)s or more.") % {"least": given["ge"]}
+        case "less_than_equal":
+            return _("Enter %(most)s or less.") % {"most": given["le"]}
+        case "greater_than":
+            return _("Enter more than %(bound)s.") % {"bound": given["gt"]}
+        case "less_than":
+            return _("Enter less than %(bound)s.") % {"bound": given["lt"]}
+        case "string_too_long":
+            most = given["max_length"]
+            return ngettext("At most %(n)d character.", "At most %(n)d characters.", most) % {"n": most}
+        case "string_too_short":
+            least = given["min_length"]
+            return ngettext("At least %(n)d character.", "At least %(n)d characters.", least) % {"n": least}
+        case "too_long":
+            most = given["max_length"]
+            return ngettext("At most %(n)d.", "At most %(n)d.", most) % {"n": most}
+        case "too_short":
+            least = given["min_length"]
+            return ngettext("At least %(n)d.", "At least %(n)d.", least) % {"n": least}
+        case "enum" | "literal_error":
+            return _("Choose one of %(expected)s.") % {"expected": given.get("expected", "")}
+        case "string_pattern_mismatch":
+            return _("This does not have the expected form, %(pattern)s.") % {"pattern": given["pattern"]}
+    return _sentence(item["msg"])
+
+
+def _sentence(text: str) -> str:
+    text = capfirst(text.strip())
+    return text if text.endswith((".", "!", "?")) else f"{text}."
