@@ -532,6 +532,7 @@ _COLUMNS = {
     "mono": "po-col-s",
     "sources": "po-col-m",
 }
+_TEXT_COLUMN = "po-col-m"
 
 
 @register.simple_tag
@@ -541,8 +542,13 @@ def table_layout(table: Mapping[str, Any]) -> dict[str, Any]:
     classes = []
     for n, column in enumerate(columns):
         cells = [row["cells"][n] for row in rows[:20]]
+        own = column.get("css") or ""
         held = next((css for name, css in _COLUMNS.items() if any(cell.get(name) for cell in cells)), "")
-        classes.append(f"{'po-name' if n == 0 else held} {column.get('css') or ''}".strip())
+        if n == 0:
+            held = "po-name"
+        elif not held and "po-col-" not in own:
+            held = _TEXT_COLUMN
+        classes.append(f"{held} {own}".strip())
     return {
         "columns": list(zip(columns, classes, strict=True)),
         "rows": [(row, _dressed(row["cells"], classes)) for row in rows],

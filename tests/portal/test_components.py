@@ -533,6 +533,8 @@ def test_a_table_lays_out_its_columns_by_what_they_hold():
         "select": "ref",
         "columns": [
             {"label": "Name"},
+            {"label": "Lifecycle"},
+            {"label": "Text", "css": "po-col-auto"},
             {"label": "Owner"},
             {"label": "Changed", "sort": "descending", "sort_url": "?order=changed"},
         ],
@@ -542,6 +544,8 @@ def test_a_table_lays_out_its_columns_by_what_they_hold():
                 "label": "x",
                 "cells": [
                     {"chip": {"title": "x", "kind": "component", "url": "/x"}},
+                    {"text": "production"},
+                    {"text": "long"},
                     {"is_owner": True, "owner": None},
                     {"time": timezone.now()},
                 ],
@@ -550,6 +554,8 @@ def test_a_table_lays_out_its_columns_by_what_they_hold():
     }
     html = partial("table", table=table)
     assert '<th scope="col" class="po-name">' in html
+    assert '<td class="po-col-m">production</td>' in html
+    assert '<td class="po-col-auto">long</td>' in html
     assert '<td class="po-owner po-col-owner po-keep">' in html
     assert '<th scope="col" class="po-num po-col-s po-keep" aria-sort="descending">' in html
     assert 'name="ref" value="component:default/x" aria-label="Select x"' in html
@@ -698,7 +704,8 @@ STATIC = ROOT / "portal/static"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 PAGE = """{% extends "base.html" %}{% load portico %}{% block title %}Parts{% endblock %}
 {% block header %}{% include "components/page_header.html" %}{% endblock %}
-{% block page %}{% include "components/tabs.html" %}<div class="po-bar">{% include "components/query_box.html" %}</div>
+{% block page %}{% include "components/tabs.html" %}
+<div class="po-bar">{% include "components/query_box.html" %}</div>
 {% include "components/table.html" %}{% include "components/selection_bar.html" with actions=bulk %}
 <div class="po-grid">{% include "components/number.html" %}{% include "components/card.html" %}</div>
 {% bar_chart chart %}{% relation_graph graph %}{% include "components/facts.html" %}

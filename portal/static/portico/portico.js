@@ -31,6 +31,8 @@
     remember("po_sidebar", rail ? "rail" : "full");
   };
 
+  on("click", "[data-rail]", toggleRail);
+
   // -- Drawer ---------------------------------------------------------------------------------------------
   const drawer = (open) => {
     const button = $("[data-drawer-toggle]");
