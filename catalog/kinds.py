@@ -65,12 +65,12 @@ class Kinds:
         self._views: dict[str, KindView] = {}
         for definition in self.set:
             self._views.setdefault(definition.name.lower(), KindView(definition))
-        self._inverse: dict[str, str] = {}
+        self.inverses: dict[str, str] = {}
         self._labels: dict[str, str] = {}
         self.tie_types = {rule[1] for rule in TIE_TYPES.values()}
         for name, spec in relations:
             type_, inverse = spec.get("type") or name, spec["inverse"]
-            self._inverse[type_], self._inverse[inverse] = inverse, type_
+            self.inverses[type_], self.inverses[inverse] = inverse, type_
             self._labels[type_] = spec.get("label") or type_
             self._labels[inverse] = spec.get("inverseLabel") or inverse
 
@@ -89,7 +89,7 @@ class Kinds:
 
     def inverse(self, type_: str) -> str:
         """The same relation seen from the other end."""
-        return self._inverse.get(type_, type_)
+        return self.inverses.get(type_, type_)
 
     def label(self, type_: str) -> str:
         """The relation in words."""

@@ -12,6 +12,7 @@ import orjson
 from django.db import connection, transaction
 
 from catalog import identity
+from catalog.bulk import among
 from catalog.models import Activity, Entity, EntityKey, Tie, Transition
 from catalog.services.ingest import Outcome, mark_dirty
 
@@ -81,7 +82,7 @@ def apply_activity(*, connection_slug: str, connector: str, items: Sequence[Acti
             for row in Activity.objects.filter(
                 connection=connection_slug,
                 type__in={item.type for item in items},
-                external_id__in=[item.external_id for item in items],
+                external_id__in=among((item.external_id for item in items), "text"),
             )
             .order_by("id")
             .select_for_update()
@@ -155,7 +156,7 @@ def subjects_of(keys: set[str]) -> dict[str, Entity]:
     """The living entity that each key belongs to; of several, the oldest."""
     found: dict[str, Entity] = {}
     rows = (
-        EntityKey.objects.filter(key__in=keys, is_identity=True, entity__deleted_at=None)
+        EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True, entity__deleted_at=None)
         .select_related("entity")
         .only("key", "entity__uid", "entity__ref", "entity__namespace")
         .order_by("entity_id")
@@ -167,7 +168,7 @@ def subjects_of(keys: set[str]) -> dict[str, Entity]:
 
 def mark_subjects_dirty(uids: set[Any]) -> None:
     """Queue the subjects and what is tied to them: their signals show the activity."""
-    ids = set(Entity.objects.filter(uid__in=uids).values_list("id", flat=True))
+    ids = set(Entity.objects.filter(uid__in=among(uids, "uuid")).values_list("id", flat=True))
     mark_dirty(ids | neighbours(ids))
 
 
@@ -175,8 +176,8 @@ def neighbours(entity_ids: set[int]) -> set[int]:
     """What is tied to these entities, and what is tied to that: a pipeline's repository and its components."""
     reached = set(entity_ids)
     for _ in range(2):
-        pairs = Tie.objects.exclude(state="forbidden").filter(source_id__in=reached).values_list("target_id", flat=True)
-        back = Tie.objects.exclude(state="forbidden").filter(target_id__in=reached).values_list("source_id", flat=True)
+        pairs = Tie.objects.exclude(state="forbidden").filter(source_id__in=among(reached)).values_list("target_id", flat=True)
+        back = Tie.objects.exclude(state="forbidden").filter(target_id__in=among(reached)).values_list("source_id", flat=True)
         reached |= set(pairs) | set(back)
     return reached
 

@@ -21,12 +21,12 @@ from django.db.models import Q
 
 from base.text import derive_name
 from catalog import identity
+from catalog.bulk import among, insert, reserve_ids, upsert
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
     Alias,
     Claim,
     ClaimMode,
-    DirtyEntity,
     Entity,
     EntityKey,
     FeedItem,
@@ -138,7 +138,7 @@ def drop_claims(*, source: Source, external_ids: Iterable[str], at: datetime, by
         affected = {entity_id for _, entity_id in gone}
         page.lock(affected)
         Claim.objects.filter(id__in=[claim_id for claim_id, _ in gone]).delete()
-        return page.merge_entities(affected, fresh=set())
+        return page.merge_entities(affected)
 
 
 def mark_stale(*, source: Source, reasons: dict[str, str], at: datetime, by: str) -> set[int]:
@@ -158,7 +158,7 @@ def mark_stale(*, source: Source, reasons: dict[str, str], at: datetime, by: str
         for row in rows:
             row.stale_reason = reasons[row.external_id]
         Claim.objects.bulk_update(rows, ["stale_reason"])
-        page.merge_entities(affected, fresh=set())
+        page.merge_entities(affected)
         return affected
 
 
@@ -168,7 +168,7 @@ def remerge(*, entity_ids: Iterable[int], source: Source | None = None, at: date
         page = _Page(source=source, at=at, by=by)
         ids = set(entity_ids)
         page.lock(ids)
-        return page.merge_entities(ids, fresh=set())
+        return page.merge_entities(ids)
 
 
 class _Page:
@@ -187,7 +187,7 @@ class _Page:
         known = {
             claim.external_id: claim
             for claim in Claim.objects.filter(
-                source=self.source, external_id__in=[c.external_id for c in claims]
+                source=self.source, external_id__in=among((c.external_id for c in claims), "text")
             ).only("id", "external_id", "entity_id", "digest", "as_of", "stale_reason")
         }
         outcomes: list[Outcome] = []
@@ -202,19 +202,12 @@ class _Page:
                 continue
             outcomes.append(Outcome.CHANGED if old is not None else Outcome.NEW)
             todo.append((claim, digest, old))
-        written: set[int] = set()
-        if todo:
-            written = self._write(todo)
-        if todo:
-            known = {
-                claim.external_id: claim
-                for claim in Claim.objects.filter(
-                    source=self.source, external_id__in=[c.external_id for c in claims]
-                ).only("external_id", "entity_id")
-            }
-        return Applied(outcomes, written, [known[c.external_id].entity_id for c in claims])
+        homes = {external_id: claim.entity_id for external_id, claim in known.items()}
+        written = self._write(todo, homes) if todo else set()
+        return Applied(outcomes, written, [homes[c.external_id] for c in claims])
 
-    def _write(self, todo: list[tuple[ClaimIn, bytes, Claim | None]]) -> set[int]:
+    def _write(self, todo: list[tuple[ClaimIn, bytes, Claim | None]], home_ids: dict[str, int]) -> set[int]:
+        """Write claims and all that follows; notes in `home_ids` to which entity each went."""
         assert self.source is not None
         if any(old is None for _, _, old in todo):
             with connection.cursor() as cursor:
@@ -222,12 +215,14 @@ class _Page:
         normalised = [(_normal(claim.keys), _normal(claim.about)) for claim, _, _ in todo]
         homes, fresh, moved = self._find_homes([claim for claim, _, _ in todo], [old for _, _, old in todo], normalised)
         affected = {entity.id for entity in homes} | moved
-        self.lock(affected - fresh)
+        self.lock(affected - set(fresh))
 
+        new_ids = iter(reserve_ids(Claim, sum(old is None for _, _, old in todo)))
         rows = []
         for (claim, digest, old), entity in zip(todo, homes, strict=True):
+            home_ids[claim.external_id] = entity.id
             row = Claim(
-                id=old.id if old else None,
+                id=old.id if old else next(new_ids),
                 entity=entity,
                 source=self.source,
                 external_id=claim.external_id,
@@ -241,14 +236,19 @@ class _Page:
                 created_at=self.at,
             )
             rows.append(row)
-        Claim.objects.bulk_create(
-            rows,
-            update_conflicts=True,
-            unique_fields=["source", "external_id"],
-            update_fields=["entity", "rank", "mode", "digest", "document", "place", "as_of", "stale_reason"],
+        insert([row for row, (_, _, old) in zip(rows, todo, strict=True) if old is None])
+        upsert(
+            [row for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None],
+            unique=["id"],
+            update=["entity", "rank", "mode", "digest", "document", "place", "as_of", "stale_reason"],
         )
         self._write_keys(todo, rows, normalised)
-        return self.merge_entities(affected, fresh=fresh)
+        # Of a new entity these are all the claims there are.
+        own: dict[int, list[Claim]] = defaultdict(list)
+        for row in rows:
+            if row.entity_id in fresh:
+                own[row.entity_id].append(row)
+        return self.merge_entities(affected, fresh=fresh, claims=own)
 
     def _write_keys(
         self,
@@ -258,13 +258,11 @@ class _Page:
     ) -> None:
         old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
         if old_ids:
-            EntityKey.objects.filter(claim_id__in=old_ids).delete()
+            EntityKey.objects.filter(claim_id__in=among(old_ids)).delete()
         keys = []
-        fresh_identities: list[str] = []
         for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
             for key in is_keys:
                 keys.append(EntityKey(claim=row, entity_id=row.entity_id, kind=claim.kind, key=key, is_identity=True))
-                fresh_identities.append(key)
             for about in about_keys:
                 base, folder = identity.split_folder(about)
                 keys.append(
@@ -272,24 +270,25 @@ class _Page:
                         claim=row, entity_id=row.entity_id, kind=claim.kind, key=base, path=folder, is_identity=False
                     )
                 )
-        EntityKey.objects.bulk_create(keys, ignore_conflicts=True)
-        self.fresh_identities = fresh_identities
+        insert(keys)
 
     def _find_homes(
         self,
         claims: list[ClaimIn],
         olds: list[Claim | None],
         normalised: list[tuple[list[str], list[str]]],
-    ) -> tuple[list[Entity], set[int], set[int]]:
+    ) -> tuple[list[Entity], dict[int, Entity], set[int]]:
         """The entity of each claim: the one it had, the one it declares, the one that shares a key, or a new one.
 
-        :returns: the entities, the ids of new ones, and the ids of entities that lost claims to another.
+        New ones have their ids but are not written yet.
+
+        :returns: the entities, the new ones by id, and the ids of entities that lost claims to another.
         """
         refs = {ref for claim in claims if (ref := claim.declared_ref())}
         by_ref = self._entities_by_ref(refs)
         by_key = self._entities_by_key({key for keys, _ in normalised for key in keys})
         had_ids = {old.entity_id for old in olds if old is not None}
-        had = {entity.id: entity for entity in Entity.objects.filter(id__in=had_ids)}
+        had = {entity.id: entity for entity in Entity.objects.filter(id__in=among(had_ids)).defer("tokens")}
 
         homes: list[Entity | None] = []
         moved: set[int] = set()
@@ -324,9 +323,10 @@ class _Page:
             homes.append(home)
         if unnamed:
             self._name(claims, unnamed, normalised, homes, new, by_key)
-        fresh_entities = list(new.values())
-        Entity.objects.bulk_create(fresh_entities)
-        return [h for h in homes if h is not None], {entity.id for entity in fresh_entities}, moved
+        fresh = list(new.values())
+        for entity, entity_id in zip(fresh, reserve_ids(Entity, len(fresh)), strict=True):
+            entity.id = entity_id
+        return [h for h in homes if h is not None], {entity.id: entity for entity in fresh}, moved
 
     def _name(
         self,
@@ -351,8 +351,8 @@ class _Page:
             for index, names in candidates.items()
             for name in names
         }
-        taken = set(Entity.objects.filter(ref__in=wanted).values_list("ref", flat=True))
-        taken |= set(Alias.objects.filter(ref__in=wanted).values_list("ref", flat=True)) | set(new)
+        taken = set(Entity.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True))
+        taken |= set(Alias.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True)) | set(new)
         for index in unnamed:
             claim = claims[index]
             sharing = self._sharing(by_key, claim.kind, normalised[index][0])
@@ -401,11 +401,24 @@ class _Page:
     def _entities_by_ref(self, refs: set[str]) -> dict[str, Entity]:
         if not refs:
             return {}
-        found = {entity.ref: entity for entity in Entity.objects.filter(ref__in=refs)}
+        rows = Entity.objects.filter(ref__in=among(refs, "text")).defer("tokens")
+        found = {entity.ref: entity for entity in rows}
         missing = refs - set(found)
         if missing:
-            for alias in Alias.objects.filter(ref__in=missing).select_related("entity"):
+            for alias in Alias.objects.filter(ref__in=among(missing, "text")).select_related("entity"):
                 found[alias.ref] = alias.entity
+        return found
+
+    def _targets(self, refs: set[str]) -> dict[str, int]:
+        """Ids of the living entities behind some refs, old refs included."""
+        found = dict(Entity.objects.filter(ref__in=among(refs, "text"), deleted_at=None).values_list("ref", "id"))
+        missing = refs - set(found)
+        if missing:
+            found |= dict(
+                Alias.objects.filter(ref__in=among(missing, "text"), entity__deleted_at=None).values_list(
+                    "ref", "entity_id"
+                )
+            )
         return found
 
     def _entities_by_key(self, keys: set[str]) -> dict[tuple[str, str], list[Entity]]:
@@ -413,7 +426,9 @@ class _Page:
         if not keys:
             return found
         rows = (
-            EntityKey.objects.filter(key__in=keys, is_identity=True).select_related("entity").order_by("entity_id")
+            EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True)
+            .select_related("entity")
+            .order_by("entity_id")
         )
         for row in rows:
             if row.entity not in found[row.kind, row.key]:
@@ -441,23 +456,35 @@ class _Page:
         """Lock entities in the order that all writers keep, so that two never wait for each other."""
         if entity_ids:
             list(
-                Entity.objects.filter(id__in=entity_ids).order_by("uid").select_for_update().values_list("id", flat=True)
+                Entity.objects.filter(id__in=among(entity_ids))
+                .order_by("uid")
+                .select_for_update()
+                .values_list("id", flat=True)
             )
 
-    def merge_entities(self, entity_ids: set[int], *, fresh: set[int]) -> set[int]:
+    def merge_entities(
+        self,
+        entity_ids: set[int],
+        *,
+        fresh: dict[int, Entity] | None = None,
+        claims: dict[int, list[Claim]] | None = None,
+    ) -> set[int]:
         """Merge, compare, and write what changed: columns, document, revision, feed, relations.
 
+        :param fresh: those that are not in the database yet, with all their `claims`.
         :returns: ids of the entities that were written.
         """
-        entities = {entity.id: entity for entity in Entity.objects.filter(id__in=entity_ids)}
+        fresh = fresh or {}
+        claims = claims if claims is not None else defaultdict(list)
+        stored_ids = entity_ids - set(fresh)
+        entities = {**{entity.id: entity for entity in Entity.objects.filter(id__in=among(stored_ids))}, **fresh}
         olds = {
             entity_id: _without_stamp(orjson.loads(document))
-            for entity_id, document in Served.objects.filter(entity_id__in=entity_ids - fresh).values_list(
+            for entity_id, document in Served.objects.filter(entity_id__in=among(stored_ids)).values_list(
                 "entity_id", "document"
             )
         }
-        claims: dict[int, list[Claim]] = defaultdict(list)
-        for claim in Claim.objects.filter(entity_id__in=entity_ids).select_related("source").order_by("id"):
+        for claim in Claim.objects.filter(entity_id__in=among(stored_ids)).select_related("source").order_by("id"):
             claims[claim.entity_id].append(claim)
 
         merged_of: dict[int, dict[str, Any] | None] = {}
@@ -533,8 +560,8 @@ class _Page:
             written.append(entity)
             served.append(Served(entity=entity, document=_served_text(document, entity)))
 
-        self._save(written, served, revisions, feed)
-        self._relate(entities, relations, born=born, dead=dead, renamed=set(renames))
+        self._save(written, served, revisions, feed, fresh=set(fresh))
+        self._relate(entities, relations, born=born, dead=dead, renamed=set(renames), fresh=set(fresh))
         problems.report(reported, at=self.at)
         return {entity.id for entity in written}
 
@@ -606,24 +633,27 @@ class _Page:
         )
 
     def _save(
-        self, written: list[Entity], served: list[Served], revisions: list[Revision], feed: list[FeedItem]
+        self,
+        written: list[Entity],
+        served: list[Served],
+        revisions: list[Revision],
+        feed: list[FeedItem],
+        *,
+        fresh: set[int],
     ) -> None:
-        if not written:
-            return
-        Entity.objects.bulk_create(
-            written,
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=[
+        insert([entity for entity in written if entity.id in fresh])
+        insert([row for row in served if row.entity_id in fresh])
+        upsert(
+            [entity for entity in written if entity.id not in fresh],
+            unique=["id"],
+            update=[
                 "ref", "kind", "namespace", "name", "title", "description", "type", "lifecycle", "owner", "system",
                 "tags", "sources", "tokens", "digest", "revision", "changed_at", "deleted_at",
             ],
         )  # fmt: skip
-        Served.objects.bulk_create(
-            served, update_conflicts=True, unique_fields=["entity"], update_fields=["document"]
-        )
-        Revision.objects.bulk_create(revisions)
-        FeedItem.objects.bulk_create(feed)
+        upsert([row for row in served if row.entity_id not in fresh], unique=["entity"], update=["document"])
+        insert(revisions)
+        insert(feed, without=["transaction"])
 
     def _relate(
         self,
@@ -633,11 +663,12 @@ class _Page:
         born: list[int],
         dead: list[int],
         renamed: set[int],
+        fresh: set[int],
     ) -> None:
         """Write the relations that changed, resolve what waited for the new, and mark both ends dirty."""
         dirty: set[int] = set(wanted) | set(born) | set(dead) | renamed
         stored: dict[int, dict[tuple[str, str], Relation]] = defaultdict(dict)
-        for relation in Relation.objects.filter(source_id__in=set(wanted) - (set(born) - renamed)):
+        for relation in Relation.objects.filter(source_id__in=among(set(wanted) - fresh)):
             stored[relation.source_id][relation.type, relation.target_ref] = relation
         removed: list[Relation] = []
         added: list[Relation] = []
@@ -647,19 +678,19 @@ class _Page:
             added += [Relation(source_id=entity_id, type=t, target_ref=r) for t, r in pairs if (t, r) not in have]
         if removed:
             dirty |= {relation.target_id for relation in removed if relation.target_id}
-            Relation.objects.filter(id__in=[relation.id for relation in removed]).delete()
+            Relation.objects.filter(id__in=among(relation.id for relation in removed)).delete()
         if added:
-            targets = self._entities_by_ref({relation.target_ref for relation in added})
+            targets = self._targets({relation.target_ref for relation in added})
             for relation in added:
-                target = targets.get(relation.target_ref)
-                if target is not None and (target.id in entities or target.is_alive) and target.id not in dead:
-                    relation.target = target
-                    dirty.add(target.id)
-            Relation.objects.bulk_create(added, ignore_conflicts=True)
+                target_id = targets.get(relation.target_ref)
+                if target_id is not None:
+                    relation.target_id = target_id
+                    dirty.add(target_id)
+            insert(added)
         if born:
             dirty |= resolve_relations(born)
         if dead:
-            waiting = Relation.objects.filter(target_id__in=dead)
+            waiting = Relation.objects.filter(target_id__in=among(dead))
             dirty |= set(waiting.values_list("source_id", flat=True))
             waiting.update(target=None)
         mark_dirty(dirty)
@@ -689,9 +720,14 @@ def resolve_relations(entity_ids: Sequence[int]) -> set[int]:
 
 def mark_dirty(entity_ids: Iterable[int]) -> None:
     """Queue entities for `catalog.services.render`; an entity waits at most once."""
-    DirtyEntity.objects.bulk_create(
-        [DirtyEntity(entity_id=entity_id) for entity_id in sorted(set(entity_ids))], ignore_conflicts=True
-    )
+    ids = sorted(set(entity_ids))
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO catalog_dirtyentity (entity_id, since) SELECT unnest(%s::bigint[]), now() "
+                "ON CONFLICT DO NOTHING",
+                [ids],
+            )
 
 
 def _effective(claims: list[Claim], changes: list[Claim]) -> list[Claim]:

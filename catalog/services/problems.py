@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from catalog.bulk import among
 from catalog.models import Claim, Entity, Problem, Rank, Severity
 from catalog.services.merge import Conflict
 
@@ -144,7 +145,7 @@ def report(findings: Iterable[Finding], *, at: datetime) -> None:
     sync(
         raised_by=CATALOG,
         seen=[(subject_of(f.entity), seen) for f in findings for seen in f.seen],
-        within=Q(subject_uid__in=subjects, type__in=MERGE_TYPES),
+        within=Q(subject_uid__in=among(subjects, "uuid"), type__in=MERGE_TYPES),
         at=at,
     )
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import DirtyEntity, Entity, EntityKey, Relation, Severity, Tie, TieState
 from catalog.services import problems
@@ -43,7 +44,7 @@ def render_dirty(*, at: datetime, limit: int | None = None) -> int:
             )
             if not ids:
                 break
-            DirtyEntity.objects.filter(entity_id__in=ids).delete()
+            DirtyEntity.objects.filter(entity_id__in=among(ids)).delete()
             _render(set(ids), at=at)
             done += len(ids)
     return done
@@ -51,7 +52,7 @@ def render_dirty(*, at: datetime, limit: int | None = None) -> int:
 
 def _render(ids: set[int], *, at: datetime) -> None:
     changed = tie_entities(entity_ids=ids, at=at)
-    keys = set(EntityKey.objects.filter(entity_id__in=ids, is_identity=True).values_list("key", flat=True))
+    keys = set(EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True))
     resolve_subjects(keys)
     everyone = ids | changed
     write_relations(everyone)
@@ -60,47 +61,49 @@ def _render(ids: set[int], *, at: datetime) -> None:
 
 
 def write_relations(entity_ids: Iterable[int]) -> None:
-    """Build the relations text of these entities from what is stored in both directions, and the ties."""
-    ids = list(entity_ids)
-    found: dict[int, set[tuple[str, str]]] = {entity_id: set() for entity_id in ids}
-    inverse = current_kinds().inverse
-    for source_id, type_, ref in Relation.objects.filter(source_id__in=ids).values_list(
-        "source_id", "type", "target_ref"
-    ):
-        found[source_id].add((type_, ref))
-    # A renamed target is named by its present ref.
-    for source_id, type_, old, ref in (
-        Relation.objects.filter(source_id__in=ids, target__isnull=False)
-        .exclude(target__ref=F("target_ref"))
-        .values_list("source_id", "type", "target_ref", "target__ref")
-    ):
-        found[source_id].discard((type_, old))
-        found[source_id].add((type_, ref))
-    for target_id, type_, ref in Relation.objects.filter(target_id__in=ids).values_list(
-        "target_id", "type", "source__ref"
-    ):
-        found[target_id].add((inverse(type_), ref))
-    ties = Tie.objects.exclude(state=TieState.FORBIDDEN)
-    for source_id, type_, ref in ties.filter(source_id__in=ids, target__deleted_at=None).values_list(
-        "source_id", "type", "target__ref"
-    ):
-        found[source_id].add((type_, ref))
-    for target_id, type_, ref in ties.filter(target_id__in=ids, source__deleted_at=None).values_list(
-        "target_id", "type", "source__ref"
-    ):
-        found[target_id].add((inverse(type_), ref))
-    texts = {
-        entity_id: orjson.dumps([{"type": t, "targetRef": r} for t, r in sorted(pairs)]).decode()
-        for entity_id, pairs in found.items()
-    }
+    """Build the relations text of these entities: what they declare, what is declared of them, and their ties.
+
+    A target that was renamed is named by its present ref. One statement, which parses and sends no JSON.
+    """
+    inverses = current_kinds().inverses
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE catalog_served s SET relations = n.relations
-            FROM unnest(%s::bigint[], %s::text[]) AS n(entity_id, relations)
-            WHERE s.entity_id = n.entity_id AND s.relations <> n.relations
+            WITH wanted AS (SELECT unnest(%(ids)s::bigint[]) AS id),
+            inverse AS (SELECT unnest(%(types)s::text[]) AS type, unnest(%(inverses)s::text[]) AS inverse),
+            tie AS (
+                SELECT t.source_id, t.type, t.target_id FROM catalog_tie t
+                JOIN catalog_entity a ON a.id = t.source_id AND a.deleted_at IS NULL
+                JOIN catalog_entity b ON b.id = t.target_id AND b.deleted_at IS NULL
+                WHERE t.state <> 'forbidden'
+            ),
+            pair AS (
+                SELECT r.source_id AS id, r.type, coalesce(e.ref, r.target_ref) AS ref
+                FROM wanted JOIN catalog_relation r ON r.source_id = wanted.id
+                LEFT JOIN catalog_entity e ON e.id = r.target_id
+                UNION
+                SELECT r.target_id, coalesce(i.inverse, r.type), e.ref
+                FROM wanted JOIN catalog_relation r ON r.target_id = wanted.id
+                JOIN catalog_entity e ON e.id = r.source_id LEFT JOIN inverse i ON i.type = r.type
+                UNION
+                SELECT t.source_id, t.type, e.ref
+                FROM wanted JOIN tie t ON t.source_id = wanted.id JOIN catalog_entity e ON e.id = t.target_id
+                UNION
+                SELECT t.target_id, coalesce(i.inverse, t.type), e.ref
+                FROM wanted JOIN tie t ON t.target_id = wanted.id JOIN catalog_entity e ON e.id = t.source_id
+                LEFT JOIN inverse i ON i.type = t.type
+            ),
+            made AS (
+                SELECT wanted.id, '[' || coalesce(string_agg(
+                    '{"type":' || to_json(pair.type) || ',"targetRef":' || to_json(pair.ref) || '}',
+                    ',' ORDER BY pair.type COLLATE "C", pair.ref COLLATE "C"
+                ), '') || ']' AS relations
+                FROM wanted LEFT JOIN pair ON pair.id = wanted.id GROUP BY wanted.id
+            )
+            UPDATE catalog_served s SET relations = made.relations
+            FROM made WHERE s.entity_id = made.id AND s.relations <> made.relations
             """,
-            [list(texts), list(texts.values())],
+            {"ids": list(entity_ids), "types": list(inverses), "inverses": list(inverses.values())},
         )
 
 
@@ -116,7 +119,7 @@ def write_signals(entity_ids: Iterable[int]) -> None:
     runs = _latest_runs(subjects)
     versions = _latest_versions(subjects)
     rows = []
-    for entity in Entity.objects.filter(id__in=ids).only(
+    for entity in Entity.objects.filter(id__in=among(ids)).only(
         "id", "signals", "last_run", "last_run_at", "version"
     ):
         near = [uid for uid, _ in reach.get(entity.id, ())]
@@ -154,7 +157,7 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
     """
     ties = list(
         Tie.objects.exclude(state=TieState.FORBIDDEN)
-        .filter(Q(source_id__in=entity_ids) | Q(target_id__in=entity_ids))
+        .filter(Q(source_id__in=among(entity_ids)) | Q(target_id__in=among(entity_ids)))
         .values_list("source_id", "target_id", "source__kind", "target__kind")
     )
     direct: dict[int, set[int]] = defaultdict(set)
@@ -169,9 +172,9 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
             if there_kind == "repository":
                 repositories[here].add(there)
     shared = _shared_of({r for found in repositories.values() for r in found})
-    kinds = dict(Entity.objects.filter(id__in=entity_ids).values_list("id", "kind"))
+    kinds = dict(Entity.objects.filter(id__in=among(entity_ids)).values_list("id", "kind"))
     wanted = set(entity_ids) | {i for found in direct.values() for i in found} | {i for s in shared.values() for i in s}
-    uids = dict(Entity.objects.filter(id__in=wanted, deleted_at=None).values_list("id", "uid"))
+    uids = dict(Entity.objects.filter(id__in=among(wanted), deleted_at=None).values_list("id", "uid"))
     reach: dict[int, list[tuple[Any, bool]]] = {}
     for entity_id in entity_ids:
         near = {entity_id: False, **dict.fromkeys(direct[entity_id], False)}
@@ -190,12 +193,12 @@ def _shared_of(repositories: set[int]) -> dict[int, set[int]]:
         return found
     pairs = list(
         Tie.objects.exclude(state=TieState.FORBIDDEN)
-        .filter(source_id__in=repositories, type__in=["builtBy", "packagedAs", "runsAs"])
+        .filter(source_id__in=among(repositories), type__in=["builtBy", "packagedAs", "runsAs"])
         .values_list("source_id", "target_id")
     )
     taken = set(
         Tie.objects.exclude(state=TieState.FORBIDDEN)
-        .filter(target_id__in={t for _, t in pairs}, source__kind="component")
+        .filter(target_id__in=among({t for _, t in pairs}), source__kind="component")
         .values_list("target_id", flat=True)
     )
     for repository, target in pairs:
@@ -253,10 +256,10 @@ def _latest_versions(subjects: set[Any]) -> dict[Any, dict[str, Any]]:
 
 def _report_missing(ids: set[int], *, at: datetime) -> None:
     """Targets that do not exist, as problems of the entities that name them."""
-    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=ids)}
+    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(ids))}
     seen = []
     for source_id, type_, ref in Relation.objects.filter(
-        source_id__in=ids, target=None, source__deleted_at=None
+        source_id__in=among(ids), target=None, source__deleted_at=None
     ).values_list("source_id", "type", "target_ref"):
         kind = ref.partition(":")[0].capitalize()
         seen.append(
@@ -280,7 +283,7 @@ def _report_missing(ids: set[int], *, at: datetime) -> None:
     problems.sync(
         raised_by=problems.CATALOG,
         seen=seen,
-        within=Q(type="missing-target", subject_uid__in=[e.uid for e in entities.values()]),
+        within=Q(type="missing-target", subject_uid__in=among((e.uid for e in entities.values()), "uuid")),
         at=at,
     )
 

@@ -20,6 +20,7 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from catalog.bulk import among
 from catalog.kinds import TIE_TYPES
 from catalog.models import Activity, Entity, EntityKey, Severity, Tie, TieState
 from catalog.services import problems
@@ -53,11 +54,11 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     :returns: ids of entities whose ties changed.
     """
     ids = set(entity_ids)
-    keys = set(EntityKey.objects.filter(entity_id__in=ids).values_list("key", flat=True))
+    keys = set(EntityKey.objects.filter(entity_id__in=among(ids)).values_list("key", flat=True))
     wanted, contradicted = _candidates(keys)
     existing = {
         (tie.source_id, tie.type, tie.target_id): tie
-        for tie in Tie.objects.filter(Q(key__in=keys) | Q(source_id__in=ids) | Q(target_id__in=ids))
+        for tie in Tie.objects.filter(Q(key__in=among(keys, "text")) | Q(source_id__in=among(ids)) | Q(target_id__in=among(ids)))
     }
     names = {(c.source_id, c.type, c.target_id): c for c in wanted}
     gone = [
@@ -71,7 +72,7 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
         if name not in existing
     ]
     if gone:
-        Tie.objects.filter(id__in=[tie.id for tie in gone]).delete()
+        Tie.objects.filter(id__in=among(tie.id for tie in gone)).delete()
     if fresh:
         Tie.objects.bulk_create(fresh, ignore_conflicts=True)
     _report(contradicted, ids=ids, at=at)
@@ -87,7 +88,7 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]]]:
     are: dict[str, list[_Voice]] = defaultdict(list)
     speak: dict[str, list[_Voice]] = defaultdict(list)
     rows = (
-        EntityKey.objects.filter(key__in=keys, entity__deleted_at=None, claim__is_shadowed=False)
+        EntityKey.objects.filter(key__in=among(keys, "text"), entity__deleted_at=None, claim__is_shadowed=False)
         .order_by("entity_id")
         .values_list("entity_id", "kind", "key", "path", "is_identity")
     )
@@ -160,7 +161,7 @@ def _contradicted(are: dict[str, list[_Voice]], speak: dict[str, list[_Voice]]) 
     repositories: dict[int, set[str]] = defaultdict(set)
     commits: dict[int, set[str]] = defaultdict(set)
     for entity_id, key in EntityKey.objects.filter(
-        entity_id__in=artifacts, is_identity=False, claim__is_shadowed=False
+        entity_id__in=among(artifacts), is_identity=False, claim__is_shadowed=False
     ).values_list("entity_id", "key"):
         if key.startswith("repo:"):
             repositories[entity_id].add(key)
@@ -169,7 +170,7 @@ def _contradicted(are: dict[str, list[_Voice]], speak: dict[str, list[_Voice]]) 
     seen_in: dict[str, set[str]] = defaultdict(set)
     all_commits = {sha for shas in commits.values() for sha in shas}
     if all_commits:
-        for sha, keys in Activity.objects.filter(type="commit", commit__in=all_commits).values_list("commit", "keys"):
+        for sha, keys in Activity.objects.filter(type="commit", commit__in=among(all_commits, "text")).values_list("commit", "keys"):
             seen_in[sha] |= {key for key in keys if key.startswith("repo:")}
     found: dict[int, list[str]] = {}
     for entity_id in artifacts:
@@ -187,7 +188,7 @@ def _contradicted(are: dict[str, list[_Voice]], speak: dict[str, list[_Voice]]) 
 
 def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) -> None:
     asked = set(contradicted) | ids
-    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=asked)}
+    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(asked))}
     problems.sync(
         raised_by=problems.CATALOG,
         seen=[
@@ -206,6 +207,6 @@ def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) 
             for entity_id, keys in contradicted.items()
             if entity_id in entities
         ],
-        within=Q(type="ambiguous-tie", subject_uid__in=[e.uid for e in entities.values()]),
+        within=Q(type="ambiguous-tie", subject_uid__in=among((e.uid for e in entities.values()), "uuid")),
         at=at,
     )
