@@ -71,16 +71,15 @@ def run(command: Sequence[str | Path], progress: Callable[[str], None], **option
         preexec_fn=dying_with_parent(signal.SIGKILL),
         **options,  # type: ignore[call-overload]
     )
-    try:
-        for line in process.stdout:
-            tail.append(line.rstrip())
-            progress(line.strip())
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    if code:
+    with process:
+        try:
+            for line in process.stdout:
+                tail.append(line.rstrip())
+                progress(line.strip())
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
         raise Refusal(explain(tail) or "\n".join([f"{Path(command[0]).name} failed:", *list(tail)[-15:]]))
 
 

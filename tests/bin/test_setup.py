@@ -1,0 +1,174 @@
+"""What is installed is pinned, and what goes wrong is said in a sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import _setup
+import pytest
+from _console import Console, Refusal, explain, explain_os_error, run
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LOCKS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+
+
+def requirements(name: str) -> list[str]:
+    """The logical lines of a requirements file."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / name).read_text())
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_each_requirement_is_pinned_by_version_and_hash(name: str) -> None:
+    lines = requirements(name)
+    assert lines
+    for line in lines:
+        assert re.match(r"[a-z0-9.-]+(\[.*\])?==[\w.]+ ", line), line
+        assert "--hash=sha256:" in line, line
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_what_is_asked_for_is_pinned(name: str) -> None:
+    pinned = {re.split(r"[=\[]", line)[0] for line in requirements(name)}
+    for line in (ROOT / name).with_suffix(".in").read_text().splitlines():
+        if line and not line.startswith(("#", "-c")):
+            wanted = re.split(r"[=\[<>]", line)[0].strip().lower()
+            assert wanted in pinned, wanted
+
+
+def test_the_files_agree_on_every_version() -> None:
+    versions: dict[str, str] = {}
+    for name in ("requirements.txt", "requirements-local.txt", "requirements-dev.txt"):
+        for line in requirements(name):
+            package, version = line.split(" ")[0].split("==")
+            key = f"{package.split('[')[0]} {line.partition(';')[2].partition('--hash')[0].strip()}"
+            assert versions.setdefault(key, version) == version, key
+
+
+@pytest.mark.parametrize("name", [*LOCKS, "package-lock.json"])
+def test_a_lock_file_names_no_registry(name: str) -> None:
+    for line in (ROOT / name).read_text().splitlines():
+        assert "resolved" not in line
+        assert "index-url" not in line
+        assert "://" not in line or "funding" in line or '"url"' in line, line
+
+
+def test_each_file_for_the_browser_comes_from_a_package_with_its_integrity() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    for source in json.loads((ROOT / "package.json").read_text())["served"].values():
+        package = re.match(r"(@[^/]+/)?[^/]+", source)
+        assert package
+        assert lock[f"node_modules/{package[0]}"]["integrity"].startswith("sha512-")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device", "The disk is full."),
+        ("npm error code ENOSPC", "The disk is full."),
+        ("ERROR: No matching distribution found for django==5.2.19", "cannot be reached"),
+        ("npm error code ENOTFOUND", "cannot be reached"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
+            "not the one that is pinned",
+        ),
+        ("npm error code EINTEGRITY", "not the one that is pinned"),
+        ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "certificate is not trusted"),
+        ("PermissionError: [Errno 13] Permission denied: '/x'", "cannot be written"),
+    ],
+)
+def test_a_known_failure_is_a_sentence(line: str, sentence: str) -> None:
+    assert sentence in explain(["before", line, "after"])
+    assert line in explain(["before", line, "after"])
+
+
+def test_an_unknown_failure_shows_the_last_lines() -> None:
+    assert explain(["something else"]) == ""
+    with pytest.raises(Refusal, match=r"(?s)failed:.*something odd"):
+        run([sys.executable, "-c", "print('something odd'); raise SystemExit(2)"], lambda _line: None)
+
+
+def test_an_error_of_the_system_names_the_file() -> None:
+    for number, words in (
+        (28, "disk is full: /x"),
+        (13, "/x cannot be used"),
+        (2, "No such file or directory: /x"),
+    ):
+        assert words in explain_os_error(OSError(number, "No such file or directory", "/x"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a finished set-up, as its notes have it."""
+    for name in (
+        "requirements.txt",
+        "requirements.in",
+        "pyproject.toml",
+        "package.json",
+        "package-lock.json",
+    ):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    venv = tmp_path / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(_setup, "ROOT", tmp_path)
+    monkeypatch.setattr(_setup, "PYTHON", venv / "bin" / "python")
+    monkeypatch.setattr(_setup, "VENDOR", tmp_path / "vendor")
+    monkeypatch.setattr(_setup, "_STAMP", venv / "portico.json")
+    monkeypatch.setattr(_setup, "_UNFINISHED", venv / "portico.unfinished")
+    _setup._note(["requirements.txt", "checkout"])
+    return tmp_path
+
+
+def test_nothing_is_done_when_nothing_changed(checkout: Path) -> None:
+    assert _setup._missing(["requirements.txt"]) == []
+
+
+def test_only_what_changed_is_installed(checkout: Path) -> None:
+    with (checkout / "requirements.txt").open("a") as file:
+        file.write("# changed\n")
+    assert _setup._missing(["requirements.txt"]) == ["requirements.txt"]
+
+
+def test_a_checkout_that_was_moved_is_installed_again(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = checkout / "moved"
+    moved.mkdir()
+    for name in ("requirements.txt", "requirements.in", "pyproject.toml"):
+        (moved / name).write_bytes((checkout / name).read_bytes())
+    monkeypatch.setattr(_setup, "ROOT", moved)
+    assert _setup._missing(["requirements.txt"]) == ["checkout"]
+
+
+@pytest.mark.parametrize("name", ["portico.unfinished", "bin/python"])
+def test_a_set_up_that_was_cut_off_or_lost_its_python_begins_anew(checkout: Path, name: str) -> None:
+    path = checkout / ".venv" / name
+    if path.is_symlink():
+        path.unlink()
+        path.symlink_to("/nowhere/python")
+    else:
+        path.touch()
+    assert _setup._missing(["requirements.txt"]) == ["requirements.txt", "checkout"]
+
+
+def test_a_lost_file_of_the_browser_is_noticed(checkout: Path) -> None:
+    served = _setup._served()
+    vendor = checkout / "vendor"
+    vendor.mkdir()
+    for name in served:
+        (vendor / name).write_text("x")
+    assert not _setup._is_vendored()
+    (vendor / ".lock-digest").write_text(_setup._lock_digest())
+    assert _setup._is_vendored()
+    (vendor / next(iter(served))).unlink()
+    assert not _setup._is_vendored()
+
+
+def test_a_step_says_what_it_does_and_that_it_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console(sys.stdout).step("Packages") as progress:
+        progress("one of two")
+    assert re.fullmatch(r"  Packages \.\.\.\n  Packages: done in 0\.\d s\n", capsys.readouterr().out)
