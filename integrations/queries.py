@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils.translation import gettext as _
 
 from access.permissions import visible
 from base.errors import NotFound
+from catalog.models import Claim, SourceType
 from integrations.models import (
+    CatalogLocation,
     Connection,
     RecordOutcome,
     ResourceRun,
@@ -48,6 +51,58 @@ def get_connection(viewer: Any, slug: str) -> Connection:
     if found is None:
         raise NotFound(_("There is no connection %(slug)s here.") % {"slug": slug})
     return found
+
+
+def entity_counts() -> dict[str, int]:
+    """How many entities each connection speaks of, by its slug."""
+    rows = Claim.objects.filter(source__type=SourceType.CONNECTION, entity__deleted_at=None)
+    counted = rows.values("source__name").annotate(n=Count("entity", distinct=True))
+    return dict(counted.values_list("source__name", "n"))
+
+
+NUMBERS = ("listed", "new", "changed", "unchanged", "skipped", "refused", "removed")
+
+
+def list_runs(viewer: Any, connection: Connection | None = None) -> QuerySet[SyncRun]:
+    """Runs, newest first, with the sums of their resources' numbers."""
+    rows = visible(viewer, SyncRun.objects.select_related("connection"))
+    if connection is not None:
+        rows = rows.filter(connection=connection)
+    return rows.annotate(**{name: Sum(f"resources__{name}", default=0) for name in NUMBERS}).order_by("-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: in the resource it reads now, or all together where the tool gives no total."""
+
+    resource: str
+    done: int
+    expected: int | None
+
+
+def progress_of(run_ids: Iterable[int]) -> dict[int, Progress]:
+    """How far runs are, by id; one that reads nothing yet is not among them."""
+    found: dict[int, Progress] = {}
+    for row in ResourceRun.objects.filter(run_id__in=list(run_ids), state=ResourceState.READING):
+        found[row.run_id] = Progress(row.name, row.listed, row.expected)
+    return found
+
+
+def list_records(
+    viewer: Any, connection: Connection, *, resource: str = "", text: str = "", is_deleted: bool = False
+) -> QuerySet[StoredRecord]:
+    """What a connection brought, word by word; `is_deleted` gives what sweeps removed instead."""
+    rows = visible(viewer, StoredRecord.objects.filter(connection=connection, deleted_at__isnull=not is_deleted))
+    if resource:
+        rows = rows.filter(resource=resource)
+    if text:
+        rows = rows.filter(Q(external_id__icontains=text) | Q(data__name__icontains=text) | Q(data__title__icontains=text))
+    return rows.order_by("resource", "external_id")
+
+
+def list_locations(viewer: Any) -> QuerySet[CatalogLocation]:
+    """Catalog files that are read again by themselves."""
+    return visible(viewer, CatalogLocation.objects.all())
 
 
 def is_stale(connection: Any, *, now: datetime) -> bool:

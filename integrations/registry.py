@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.resources import files
 
 from django.utils.translation import gettext as _
 
@@ -41,3 +42,13 @@ def connector(slug: str) -> type[Connector]:
             _("No connector %(slug)s is installed; there are: %(names)s.")
             % {"slug": slug, "names": ", ".join(connectors())}
         ) from None
+
+
+@cache
+def guide(slug: str) -> str:
+    """The connector's README, in Markdown; empty where it has none."""
+    package = connector(slug).__module__.rpartition(".")[0]
+    try:
+        return files(package).joinpath("README.md").read_text(encoding="utf-8")
+    except (OSError, ModuleNotFoundError, ValueError):
+        return ""

@@ -17,9 +17,11 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from access.secrets import forget_secrets, keep_secret, names_of_secrets, read_secrets
 from access.services.audit import differences, record_audit
 from base.errors import Conflict, FieldError, InvalidInput
-from catalog.models import Activity, Claim, Entity, Problem, Source
-from catalog.services.activity import forget_activity
-from catalog.services.ingest import drop_claims
+from catalog import identity
+from catalog.kinds import TIE_TYPES
+from catalog.models import Activity, Claim, Entity, EntityKey, Problem, Source
+from catalog.services.activity import ActivityIn, forget_activity
+from catalog.services.ingest import ClaimIn, drop_claims
 from catalog.services.render import render_dirty
 from integrations.components import ComponentRule, apply_rule
 from integrations.contract import Connector, ConnectionConfig, Health, Refused, Tools
@@ -38,6 +40,7 @@ CHECK_SECONDS = 45
 PREVIEW_SECONDS = 60
 PREVIEW_RECORDS = 20
 DROP_PAGE = 500
+RESERVED = {"new", "import"}  # pages of the portal at the place where a connection's would be
 
 
 # --- settings and secrets ---------------------------------------------------------------------------------
@@ -227,6 +230,8 @@ def _validate(connection: Connection) -> None:
     errors = []
     if not SLUG.regex.match(connection.slug):
         errors.append(FieldError(path="/slug", message=str(SLUG.message), got=connection.slug[:100]))
+    elif connection.slug in RESERVED:
+        errors.append(FieldError(path="/slug", message=_("This word is a page of the portal; choose another.")))
     if not SLUG.regex.match(connection.namespace):
         errors.append(FieldError(path="/namespace", message=str(SLUG.message), got=connection.namespace[:100]))
     if not 30 <= connection.interval <= 7 * 86_400:
@@ -312,6 +317,8 @@ class Previewed:
     """One record and what it would become.
 
     :ivar becomes: the entity or activity in words; empty when it is refused.
+    :ivar is_known: the catalog has its entity already, so it would say more of that one.
+    :ivar tied: titles of the entities that it would be tied to, by key.
     """
 
     resource: str
@@ -321,6 +328,7 @@ class Previewed:
     becomes: str
     is_known: bool
     reason: str = ""
+    tied: tuple[str, ...] = ()
 
 
 def preview_config(*, connector: str, config: ConnectionConfig, namespace: str = "default") -> list[Previewed]:
@@ -357,28 +365,81 @@ def preview_config(*, connector: str, config: ConnectionConfig, namespace: str =
         return found
 
     context = Context(connection="preview", connector=connector, namespace=namespace, read_at=timezone.now())
-    return [_previewed(resource, item, context) for resource, item in asyncio.run(read())]
+    mapped = [(resource, item, _mapped(item, context)) for resource, item in asyncio.run(read())]
+    near = _Neighbours([outcome for _resource, _item, outcome in mapped if not isinstance(outcome, str)])
+    return [_previewed(resource, item, outcome, near) for resource, item, outcome in mapped]
 
 
-def _previewed(resource: str, item: Record | Refused, context: Context) -> Previewed:
+def _mapped(item: Record | Refused, context: Context) -> ClaimIn | ActivityIn | str:
+    """What a record becomes, or why it is refused."""
+    if isinstance(item, Refused):
+        return item.reason
+    try:
+        return map_activity(item, context) if isinstance(item, ActivityRecord) else map_entity(item, context)
+    except RecordRefused as error:
+        return error.message
+
+
+def _previewed(
+    resource: str, item: Record | Refused, outcome: ClaimIn | ActivityIn | str, near: _Neighbours
+) -> Previewed:
     if isinstance(item, Refused):
         return Previewed(resource, "", item.external_id, item.place or item.external_id, "", False, item.reason)
     name = getattr(item, "name", "") or getattr(item, "title", "") or item.external_id
-    try:
-        if isinstance(item, ActivityRecord):
-            activity = map_activity(item, context)
-            words = _("%(type)s %(title)s %(status)s") % {
-                "type": activity.type,
-                "title": activity.title or activity.version or activity.number,
-                "status": activity.status,
-            }
-            return Previewed(resource, item.type, item.external_id, name, words.strip(), False)
-        claim = map_entity(item, context)
-    except RecordRefused as error:
-        return Previewed(resource, item.type, item.external_id, name, "", False, error.message)
-    ref = claim.declared_ref()
-    known = bool(ref) and Entity.objects.filter(ref=ref, deleted_at=None).exists()
-    return Previewed(resource, item.type, item.external_id, name, describe(claim), known)
+    if isinstance(outcome, str):
+        return Previewed(resource, item.type, item.external_id, name, "", False, outcome)
+    tied = near.tied(outcome)
+    if isinstance(outcome, ActivityIn):
+        words = " ".join(
+            part for part in (outcome.type, outcome.title or outcome.version or outcome.number, outcome.status) if part
+        )
+        return Previewed(resource, item.type, item.external_id, name, words, False, "", tied)
+    return Previewed(resource, item.type, item.external_id, name, describe(outcome), near.knows(outcome), "", tied)
+
+
+class _Neighbours:
+    """What the catalog has on the keys of some outcomes, in two queries."""
+
+    def __init__(self, outcomes: list[ClaimIn | ActivityIn]) -> None:
+        keys = {key for outcome in outcomes for key in (*self._own(outcome), *self._about(outcome))}
+        refs = {ref for o in outcomes if isinstance(o, ClaimIn) and (ref := o.declared_ref())}
+        self.refs = set(Entity.objects.filter(ref__in=refs, deleted_at=None).values_list("ref", flat=True))
+        self.by_key: dict[str, list[tuple[str, str, bool]]] = {}
+        rows = EntityKey.objects.filter(key__in=keys, entity__deleted_at=None, claim__is_shadowed=False)
+        for key, kind, title, is_identity in rows.values_list("key", "kind", "entity__title", "is_identity"):
+            self.by_key.setdefault(key, []).append((kind, title, is_identity))
+
+    @staticmethod
+    def _own(outcome: ClaimIn | ActivityIn) -> list[str]:
+        keys = outcome.keys if isinstance(outcome, ClaimIn) else ()
+        return [known for key in keys if (known := identity.normalise(key))]
+
+    @staticmethod
+    def _about(outcome: ClaimIn | ActivityIn) -> list[str]:
+        return [identity.split_folder(known)[0] for key in outcome.about if (known := identity.normalise(key))]
+
+    def knows(self, claim: ClaimIn) -> bool:
+        return claim.declared_ref() in self.refs or any(
+            kind == claim.kind and is_identity
+            for key in self._own(claim)
+            for kind, _title, is_identity in self.by_key.get(key, ())
+        )
+
+    def tied(self, outcome: ClaimIn | ActivityIn) -> tuple[str, ...]:
+        own_kind = outcome.kind if isinstance(outcome, ClaimIn) else ""
+        found = [
+            title
+            for key in self._about(outcome)
+            for kind, title, is_identity in self.by_key.get(key, ())
+            if is_identity and (not own_kind or (kind, own_kind) in TIE_TYPES)
+        ]
+        found += [
+            title
+            for key in self._own(outcome)
+            for kind, title, is_identity in self.by_key.get(key, ())
+            if not is_identity and (own_kind, kind) in TIE_TYPES
+        ]
+        return tuple(dict.fromkeys(found))
 
 
 # --- removing ---------------------------------------------------------------------------------------------

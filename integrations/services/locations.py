@@ -115,8 +115,11 @@ def import_paths(
     return summary
 
 
-def refresh_location(*, location_id: int, now: datetime) -> ImportSummary | None:
-    """Read a location again; None if it is gone or being read by another worker."""
+def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True) -> ImportSummary | None:
+    """Read a location again; None if it is gone, being read by another worker, or cannot be read now.
+
+    :param is_guarded: keep what is gone if that is much; without it a person has seen to it.
+    """
     with transaction.atomic():
         location = CatalogLocation.objects.select_for_update(skip_locked=True).filter(pk=location_id).first()
         if location is None:
@@ -124,7 +127,7 @@ def refresh_location(*, location_id: int, now: datetime) -> ImportSummary | None
         try:
             with _Loop(location.roots) as loop:
                 result = _Reading(
-                    loop, Location.of(location.address), by=label_of(location.address), now=now, is_guarded=True
+                    loop, Location.of(location.address), by=label_of(location.address), now=now, is_guarded=is_guarded
                 ).read()
         except DomainError as error:
             location.message = error.message

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -82,6 +82,7 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
         ).exists():
             raise Conflict(_("A later run has read this anew; decide on that one."))
         row.removed = remove_unseen(row, now=now, by=by) if remove else 0
+        row.finished_at = now  # what it removed bears this time, so that it can be brought back
         row.state = ResourceState.COMPLETE
         row.decision = (_("Removed by %(who)s") if remove else _("Kept by %(who)s")) % {"who": by}
         row.save()
@@ -92,21 +93,33 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
     return row.removed
 
 
-def restore_removed(*, connection: Connection, since: datetime, by: str) -> int:
-    """Bring back what sweeps removed since a time: undo of a sweep. Nothing is fetched.
+def restore_removed(*, resource: ResourceRun, by: str) -> int:
+    """Bring back what one resource's sweep removed. Nothing is fetched; the next sync decides anew.
 
     :returns: how many records came back.
     """
     now = timezone.now()
+    connection = resource.run.connection
     with transaction.atomic():
-        rows = list(
-            StoredRecord.objects.select_for_update().filter(connection=connection, deleted_at__gte=since).order_by("id")
-        )
+        rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
         StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
-        record_audit("connection.restore", connection, changes={"records": len(rows)})
+        record_audit(
+            "connection.restore",
+            connection,
+            changes={"resource": resource.name, "run": resource.run_id, "records": len(rows)},
+        )
     render_dirty(at=now)
     return len(rows)
+
+
+def removed_by(resource: ResourceRun) -> QuerySet[StoredRecord]:
+    """What a resource's sweep removed and nothing has brought back since."""
+    if resource.finished_at is None or not resource.removed:
+        return StoredRecord.objects.none()
+    return StoredRecord.objects.filter(
+        connection_id=resource.run.connection_id, resource=resource.name, deleted_at=resource.finished_at
+    ).order_by("external_id")
 
 
 def remap(*, connection: Connection, rows: list[StoredRecord], by: str, now: datetime) -> None:
