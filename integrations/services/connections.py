@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -204,12 +205,13 @@ def update_connection(
                 keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
                 changed_secrets.append(name)
         changed_secrets += sorted(forgotten)
-    for name, value in (
-        ("label", label),
-        ("interval", interval),
-        ("is_paused", is_paused),
-        ("allows_operations", allows_operations),
-    ):
+    given_facts: dict[str, Any] = {
+        "label": label,
+        "interval": interval,
+        "is_paused": is_paused,
+        "allows_operations": allows_operations,
+    }
+    for name, value in given_facts.items():
         if value is not None:
             setattr(connection, name, value)
     if is_paused is False:
@@ -228,11 +230,11 @@ def update_connection(
 
 def _validate(connection: Connection) -> None:
     errors = []
-    if not SLUG.regex.match(connection.slug):
+    if not re.fullmatch(SLUG.regex, connection.slug):
         errors.append(FieldError(path="/slug", message=str(SLUG.message), got=connection.slug[:100]))
     elif connection.slug in RESERVED:
         errors.append(FieldError(path="/slug", message=_("This word is a page of the portal; choose another.")))
-    if not SLUG.regex.match(connection.namespace):
+    if not re.fullmatch(SLUG.regex, connection.namespace):
         errors.append(FieldError(path="/namespace", message=str(SLUG.message), got=connection.namespace[:100]))
     if not 30 <= connection.interval <= 7 * 86_400:
         errors.append(
