@@ -277,18 +277,17 @@ class Flow:
     async def read(self, limit: int) -> bytes:
         """:raises BadPayload: if the body is larger than `limit`."""
         declared = self.headers.get("content-length", "")
-        too_large = BadPayload(
-            _("%(url)s answered more than %(limit)s.")
-            % {"url": mask_url(self.url), "limit": readable_size(limit)}
-        )
-        if self.ask.method != "HEAD" and declared.isdecimal() and int(declared) > limit:
-            raise too_large
+        is_too_large = self.ask.method != "HEAD" and declared.isdecimal() and int(declared) > limit
         body = bytearray()
         async with aclosing(self.chunks()) as chunks:
-            async for chunk in chunks:
+            while not is_too_large and (chunk := await anext(chunks, None)) is not None:
                 body += chunk
-                if len(body) > limit:
-                    raise too_large
+                is_too_large = len(body) > limit
+        if is_too_large:
+            raise BadPayload(
+                _("%(url)s answered more than %(limit)s.")
+                % {"url": mask_url(self.url), "limit": readable_size(limit)}
+            )
         return bytes(body)
 
     async def words(self) -> str:
@@ -380,53 +379,47 @@ class Wire:
     @asynccontextmanager
     async def timed(self, ask: Ask, url: str) -> AsyncIterator[None]:
         """Count the time spent waiting for the tool, end it when it is used up, and name what went wrong."""
-        shown = {"url": mask_url(url)}
         began = time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, ask.total - ask.spent)):
                 yield
-        except TimeoutError as error:
-            ask.retry = False
-            raise SourceUnavailable(
-                _("%(url)s did not answer completely within %(seconds)d seconds.")
-                % {**shown, "seconds": ask.total}
-            ) from error
-        except httpx.TimeoutException as error:
-            is_connecting = isinstance(error, httpx.ConnectTimeout)
-            seconds = self.limits.connect if is_connecting else self.limits.read
-            raise SourceUnavailable(
-                _("%(url)s did not answer within %(seconds)d seconds.") % {**shown, "seconds": seconds}
-            ) from error
-        except (httpx.LocalProtocolError, UnicodeEncodeError) as error:
-            raise Misconfigured(
-                _("The request to %(url)s cannot be sent: a credential or header holds characters that HTTP "
-                  "does not allow, such as a line break.") % shown
-            ) from error  # fmt: skip
-        except httpx.ProxyError as error:
-            raise SourceUnavailable(
-                _("The proxy did not let us through to %(url)s: %(why)s")
-                % {**shown, "why": ask.mask(str(error))}
-            ) from error
-        except httpx.TransportError as error:
-            why = ask.mask(str(error)) or type(error).__name__
-            if "CERTIFICATE_VERIFY_FAILED" in why:
-                raise Misconfigured(
-                    _("The certificate of %(url)s is not trusted: %(why)s. Name the file with your "
-                      "authority's certificate in SSL_CERT_FILE.") % {**shown, "why": why.rstrip(".")}
-                ) from error  # fmt: skip
-            if "[SSL" in why and "EOF" not in why:
-                raise Misconfigured(
-                    _("%(url)s does not speak TLS as expected: %(why)s") % {**shown, "why": why}
-                ) from error
-            if isinstance(error, httpx.ConnectError):
-                raise SourceUnavailable(
-                    _("%(url)s cannot be reached: %(why)s") % {**shown, "why": why}
-                ) from error
-            raise SourceUnavailable(
-                _("%(url)s broke off in the middle of its answer: %(why)s") % {**shown, "why": why}
-            ) from error
+        except (TimeoutError, httpx.TransportError, UnicodeEncodeError) as error:
+            raise self._meaning(error, ask, url) from error
         finally:
             ask.spent += time.monotonic() - began
+
+    def _meaning(self, error: Exception, ask: Ask, url: str) -> SourceError:
+        """What a failure of the transport means for the person who looks after the connection."""
+        shown = {"url": mask_url(url), "why": (ask.mask(str(error)) or type(error).__name__).rstrip(".")}
+        if isinstance(error, TimeoutError):
+            ask.retry = False  # the time is used up
+            return SourceUnavailable(
+                _("%(url)s did not answer completely within %(seconds)d seconds.")
+                % {**shown, "seconds": ask.total}
+            )
+        if isinstance(error, httpx.TimeoutException):
+            is_connecting = isinstance(error, httpx.ConnectTimeout)
+            seconds = self.limits.connect if is_connecting else self.limits.read
+            return SourceUnavailable(
+                _("%(url)s did not answer within %(seconds)d seconds.") % {**shown, "seconds": seconds}
+            )
+        if isinstance(error, httpx.LocalProtocolError | UnicodeEncodeError):
+            return Misconfigured(
+                _("The request to %(url)s cannot be sent: a credential or header holds characters that HTTP "
+                  "does not allow, such as a line break.") % shown
+            )  # fmt: skip
+        if isinstance(error, httpx.ProxyError):
+            return SourceUnavailable(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
+        if "CERTIFICATE_VERIFY_FAILED" in shown["why"]:
+            return Misconfigured(
+                _("The certificate of %(url)s is not trusted: %(why)s. Name the file with your authority's "
+                  "certificate in SSL_CERT_FILE.") % shown
+            )  # fmt: skip
+        if "[SSL" in shown["why"] and "EOF" not in shown["why"]:
+            return Misconfigured(_("%(url)s does not speak TLS as expected: %(why)s.") % shown)
+        if isinstance(error, httpx.ConnectError):
+            return SourceUnavailable(_("%(url)s cannot be reached: %(why)s.") % shown)
+        return SourceUnavailable(_("%(url)s broke off in the middle of its answer: %(why)s.") % shown)
 
     async def attempt(self, ask: Ask, do: Callable[[Ask], Awaitable[T]]) -> T:
         """Wait for our turn and do it; after a failure that may pass, do it again."""

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,7 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_ENTRIES = 500_000
 _CHUNK = 1024 * 1024
+_KNOWS_OPEN_FILES = os.path.exists("/proc/self/fd")
 
 
 class FileReader:
@@ -35,7 +37,7 @@ class FileReader:
 
     def __init__(self, roots: Iterable[Path | str] | None = None) -> None:
         given = settings.PORTICO_FILES_ALLOW if roots is None else roots
-        self.roots = [Path(root).expanduser().resolve() for root in given]
+        self._roots = [os.path.realpath(Path(root).expanduser()) for root in given]
 
     def confine(self, path: Path | str) -> Path:
         """The true place of a path.
@@ -43,32 +45,32 @@ class FileReader:
         :raises Misconfigured: if it is relative or lies outside the allowed folders.
         :raises NotThere: if there is nothing.
         """
-        shown = {"path": str(path)}
-        given = Path(path)
-        if "\0" in str(path) or not given.is_absolute():
+        return Path(self._true_place(str(path)))
+
+    def _true_place(self, path: str) -> str:
+        shown = {"path": path}
+        if "\0" in path or not os.path.isabs(path):
             raise Misconfigured(_("%(path)s is not the full path of a file or folder.") % shown)
         try:
-            true = given.resolve(strict=True)
-        except FileNotFoundError as error:
+            true = os.path.realpath(path, strict=True)
+        except OSError as error:
             # Outside the folders, not even what exists is told.
-            if not self._is_inside(given.resolve()):
+            if not self._is_inside(os.path.realpath(path)):
                 raise self._outside(path) from error
-            raise NotThere(_("There is no %(path)s.") % shown) from error
-        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
-            if not self._is_inside(Path(os.path.normpath(given))):
-                raise self._outside(path) from error
+            if isinstance(error, FileNotFoundError):
+                raise NotThere(_("There is no %(path)s.") % shown) from error
             raise self._unreadable(path, error) from error
         if not self._is_inside(true):
             raise self._outside(path)
         return true
 
-    def _is_inside(self, path: Path) -> bool:
-        return any(path.is_relative_to(root) for root in self.roots)
+    def _is_inside(self, true: str) -> bool:
+        return any(true == root or true.startswith(f"{root.rstrip('/')}/") for root in self._roots)
 
     def _outside(self, path: Path | str) -> Misconfigured:
         return Misconfigured(
             _("%(path)s is outside the folders that may be read: %(roots)s. Add its folder to "
-              "PORTICO_FILES_ALLOW.") % {"path": path, "roots": ", ".join(map(str, self.roots)) or "-"}
+              "PORTICO_FILES_ALLOW.") % {"path": path, "roots": ", ".join(self._roots) or "-"}
         )  # fmt: skip
 
     @staticmethod
@@ -79,7 +81,7 @@ class FileReader:
 
     def _open(self, path: Path | str) -> int:
         """A descriptor of a plain file that lies inside, also at the moment when it was opened."""
-        true = self.confine(path)
+        true = self._true_place(str(path))
         try:
             handle = os.open(true, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -88,8 +90,7 @@ class FileReader:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise Misconfigured(_("%(path)s is not a plain file.") % {"path": path})
             # A folder on the way may have become a link since it was looked at.
-            opened = f"/proc/self/fd/{handle}"
-            if os.path.exists("/proc/self/fd") and not self._is_inside(Path(os.readlink(opened))):
+            if _KNOWS_OPEN_FILES and not self._is_inside(os.readlink(f"/proc/self/fd/{handle}")):
                 raise self._outside(path)
         except BaseException:
             os.close(handle)
@@ -114,6 +115,25 @@ class FileReader:
                 _("%(path)s has more than %(limit)s.") % {"path": path, "limit": readable_size(limit)}
             )
         return content
+
+    async def read_many(
+        self, paths: Iterable[Path | str], *, limit: int = MAX_BYTES, total: int
+    ) -> dict[str, bytes]:
+        """The contents of files, as many as fit into `total` bytes, in one go.
+
+        What cannot be read is left out: `read` says why.
+        """
+        return await asyncio.to_thread(self._read_many, [str(path) for path in paths], limit, total)
+
+    def _read_many(self, paths: list[str], limit: int, total: int) -> dict[str, bytes]:
+        contents: dict[str, bytes] = {}
+        for path in paths:
+            with suppress(SourceError):
+                contents[path] = self._read(path, limit)
+                total -= len(contents[path])
+            if total <= 0:
+                break
+        return contents
 
     async def lines(self, path: Path | str, *, limit: int = MAX_LINE_BYTES) -> AsyncIterator[bytes]:
         """The lines of a file of any length, blank ones too, without their ends.
@@ -146,32 +166,43 @@ class FileReader:
             yield path
 
     def _walk(self, folder: Path | str, patterns: tuple[str, ...]) -> list[Path]:
-        top = self.confine(folder)
-        if not top.is_dir():
+        top = self._true_place(str(folder))
+        if not os.path.isdir(top):
             raise Misconfigured(_("%(path)s is not a folder.") % {"path": folder})
-        found, entries = [], 0
-        for place, folders, names in os.walk(top, onerror=self._raise, followlinks=False):
-            folders[:] = [name for name in folders if name != ".git"]
-            entries += len(folders) + len(names)
-            if entries > MAX_ENTRIES:
-                raise Misconfigured(
-                    _("%(path)s holds more than %(count)d files and folders; name a smaller one.")
-                    % {"path": folder, "count": MAX_ENTRIES}
-                )
-            for name in names:
-                path = Path(place, name)
-                if matches(path.relative_to(top).as_posix(), patterns) and self._is_plain(path):
-                    found.append(path)
-        return sorted(found, key=lambda path: path.relative_to(top).parts)
+        found: list[list[str]] = []
+        entries = 0
+        waiting: list[list[str]] = [[]]
+        while waiting:
+            place = waiting.pop()
+            for entry in self._entries(os.path.join(top, *place)):
+                entries += 1
+                if entries > MAX_ENTRIES:
+                    raise Misconfigured(
+                        _("%(path)s holds more than %(count)d files and folders; name a smaller one.")
+                        % {"path": folder, "count": MAX_ENTRIES}
+                    )
+                parts = [*place, entry.name]
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != ".git":
+                        waiting.append(parts)
+                elif matches("/".join(parts), patterns) and self._is_plain(entry):
+                    found.append(parts)
+        return [Path(top, *parts) for parts in sorted(found)]
 
-    def _raise(self, error: OSError) -> None:
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         # A folder that cannot be listed would look like one that has become empty.
-        raise self._unreadable(error.filename, error) from error
-
-    def _is_plain(self, path: Path) -> bool:
         try:
-            return path.is_file() and self._is_inside(path.resolve())
-        except (OSError, RuntimeError):
+            with os.scandir(folder) as entries:
+                return list(entries)
+        except OSError as error:
+            raise self._unreadable(folder, error) from error
+
+    def _is_plain(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            if entry.is_symlink():
+                return entry.is_file() and self._is_inside(os.path.realpath(entry.path, strict=True))
+            return entry.is_file()
+        except OSError:
             return False
 
 

@@ -189,10 +189,10 @@ class OutboundPolicy:
         :raises Misconfigured: if it is no URL of these schemes, or holds credentials.
         :raises OutboundRefused: if its host is a forbidden address.
         """
-        shown = mask_url(url)
         if re.search(r"[\x00-\x20\x7f\\]", url):
             raise Misconfigured(
-                _("The address %(url)s holds blanks, a backslash or control characters.") % {"url": shown}
+                _("The address %(url)s holds blanks, a backslash or control characters.")
+                % {"url": mask_url(url)}
             )
         try:
             parsed = httpx.URL(url)
@@ -201,21 +201,21 @@ class OutboundPolicy:
                 raise ValueError(_("a port has at most the number 65535"))
         except (httpx.InvalidURL, ValueError) as error:
             raise Misconfigured(
-                _("%(url)s is not a web address: %(why)s") % {"url": shown, "why": error}
+                _("%(url)s is not a web address: %(why)s") % {"url": mask_url(url), "why": error}
             ) from error
         if parsed.scheme not in schemes:
             raise Misconfigured(
                 _("%(url)s cannot be fetched. Expected an address that begins with %(schemes)s.")
-                % {"url": shown, "schemes": ", ".join(f"{scheme}://" for scheme in schemes)}
+                % {"url": mask_url(url), "schemes": ", ".join(f"{scheme}://" for scheme in schemes)}
             )
         host = parsed.raw_host.decode("ascii").lower().rstrip(".")
         if not host:
-            raise Misconfigured(_("The address %(url)s names no host.") % {"url": shown})
+            raise Misconfigured(_("The address %(url)s names no host.") % {"url": mask_url(url)})
         # A login name belongs to an SSH address; elsewhere it is a secret, or hides the true host.
         if parsed.userinfo and (parsed.scheme != "ssh" or b":" in parsed.userinfo):
             raise Misconfigured(
                 _("The address %(url)s holds a name or password. Put credentials into the fields made for "
-                  "them.") % {"url": shown}
+                  "them.") % {"url": mask_url(url)}
             )  # fmt: skip
         ip = _literal(host)
         if ip is not None:

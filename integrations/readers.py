@@ -211,7 +211,8 @@ class CatalogReader:
             data = await self._read(location)
         except NotThere as error:
             raise Missing(error.message) from error
-        check_size(len(data), MAX_FILE_BYTES, what=mask_url(location.target))
+        if len(data) > MAX_FILE_BYTES:  # a limit that the web's and a repository's files have as well
+            check_size(len(data), MAX_FILE_BYTES, what=mask_url(location.target))
         return Content(data, location)
 
     async def _read(self, location: Location) -> bytes:
@@ -296,12 +297,14 @@ class CatalogReader:
             top = self._files.confine(folder)
             if not inside:
                 return [pattern]
-            return [
-                Location("file", str(folder / path.relative_to(top)))
-                async for path in self._files.walk(folder, [inside])
-            ]
+            paths = [path async for path in self._files.walk(folder, [inside])]
         except NotThere:
             return []
+        # As the pattern writes them, though its folder may be a link.
+        targets = {str(path): str(folder / path.relative_to(top)) for path in paths}
+        contents = await self._files.read_many(targets, limit=MAX_FILE_BYTES, total=_PREFETCH_BYTES)
+        self._prefetched |= {targets[path]: content for path, content in contents.items()}
+        return [Location("file", target) for target in targets.values()]
 
     async def _glob_committed(self, type_: str, place: GitPlace) -> list[Location]:
         clone, settled = await self._clone(place)

@@ -110,15 +110,15 @@ async def test_a_folder_swapped_for_a_link_after_the_check_is_noticed(
     files: FileReader, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "b.yaml").write_text("secret")
-    check = files.confine
+    check = files._true_place
 
-    def and_swap(path: Path | str) -> Path:
+    def and_swap(path: str) -> str:
         true = check(path)
         (root / "a").rename(tmp_path / "was-a")
         (root / "a").symlink_to(tmp_path)
         return true
 
-    monkeypatch.setattr(files, "confine", and_swap)
+    monkeypatch.setattr(files, "_true_place", and_swap)
     with pytest.raises(Misconfigured, match="outside"):
         await files.read(root / "a" / "b.yaml")
 
