@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, QuerySet, TextField, Value
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from catalog.models import Entity
 from catalog.query.editing import selected_values, without
 from catalog.query.errors import QueryError
-from catalog.query.fields import FACETS, FIELDS, Field, Ref
+from catalog.query.fields import FACETS, FIELDS, Field, Ref, Words
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
@@ -59,8 +61,8 @@ def facets(
     :param limit: the most values of a facet; those that are on come in any case.
     :raises QueryError: if the query is wrong, or a field is no facet.
     """
-    found: list[tuple[Field, set[str]]] = []
-    rows: list[QuerySet[Entity, tuple[str, str, int]]] = []
+    chosen: dict[Field, set[str]] = {}
+    grouped: dict[str, list[Field]] = defaultdict(list)
     for name in fields:
         field = FIELDS.get(name.lower())
         if field is None or not field.is_facet:
@@ -72,33 +74,73 @@ def facets(
                 got=name,
                 parameter="facet",
             )
-        chosen = selected_values(text, field.name)
-        found.append((field, chosen))
-        rows.append(_counts(queryset_for(without(text, field.name)), field, limit + len(chosen)))
-    if not rows:
-        return []
-    counted: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for name, value, count in rows[0].union(*rows[1:], all=True) if len(rows) > 1 else rows[0]:
-        counted[name].append((value, count))
-    return [_facet(field, counted[field.name], chosen, limit) for field, chosen in found]
+        chosen[field] = selected_values(text, field.name)
+        grouped[without(text, field.name)].append(field)
+    parts = [(queryset_for(rest), group) for rest, group in grouped.items()]
+    on = [f"{field.name}:{value}" for field, values in chosen.items() for value in values]
+    counted = _count(parts, limit=limit, on=on)
+    return [_facet(field, counted[field.name], values) for field, values in chosen.items()]
 
 
-def _counts(entities: QuerySet[Entity], field: Field, limit: int) -> QuerySet[Entity, tuple[str, str, int]]:
-    return (
-        entities.order_by()
-        .annotate(facet=Value(field.name, output_field=TextField()), value=field.values_expression())
-        .values("facet", "value")
-        .annotate(count=Count("pk"))
-        .order_by("-count", "value")
-        .values_list("facet", "value", "count")[:limit]
-    )
+Counts = dict[str, list[tuple[str, int]]]
 
 
-def _facet(field: Field, counted: list[tuple[str, int]], chosen: set[str], limit: int) -> Facet:
-    """The first values, and those that are on even if nothing is left of them."""
+def _count(parts: list[tuple[QuerySet[Entity], list[Field]]], *, limit: int, on: list[str]) -> Counts:
+    """The most frequent values of each field, and those that are on, in one statement.
+
+    Fields that are counted over the same entities share one pass over them, by grouping sets; arrays are
+    counted whole before they are taken apart, for many are equal.
+    """
+    statements: list[str] = []
+    parameters: list[Any] = []
+    for entities, fields in parts:
+        columns = [field.column for field in fields]
+        rows = entities.order_by().values_list(*columns)
+        try:
+            sql, arguments = rows.query.sql_with_params()
+        except EmptyResultSet:
+            continue
+        statements.append(_grouped(sql, columns, fields))
+        parameters += [*arguments, limit, on]
+    counted: Counts = defaultdict(list)
+    if statements:
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(statements), parameters)
+            for name, value, count in cursor.fetchall():
+                counted[name].append((value, int(count)))
+    return counted
+
+
+def _grouped(sql: str, columns: list[str], fields: list[Field]) -> str:
+    names = ", ".join(columns)
+    sets = ", ".join(f"({column})" for column in columns)
+    values = []
+    for place, (column, field) in enumerate(zip(columns, fields, strict=True)):
+        # GROUPING has a bit for each column, the first the highest; it is 0 for the one that is grouped by.
+        mask = (1 << len(columns)) - 1 - (1 << (len(columns) - 1 - place))
+        source, value, count, group = "groups", column, "n", ""
+        if isinstance(field, Words):
+            source = f"groups, LATERAL (SELECT DISTINCT unnest({column})) AS each(element)"
+            value = "element"
+            count, group = "sum(n)", "GROUP BY element"
+        values.append(f"SELECT '{field.name}', {value}, {count} FROM {source} WHERE mask = {mask} {group}")  # noqa: S608
+    # Only names from FIELDS and numbers are put in here; what people write is among the parameters.
+    return f"""(
+        WITH groups AS (
+            SELECT {names}, GROUPING({names}) AS mask, count(*) AS n
+            FROM ({sql}) AS found({names}) GROUP BY GROUPING SETS ({sets})
+        )
+        SELECT facet, value, n FROM (
+            SELECT *, row_number() OVER (PARTITION BY facet ORDER BY n DESC, value) AS place
+            FROM ({" UNION ALL ".join(values)}) AS counted(facet, value, n)
+        ) AS ranked WHERE place <= %s OR facet || ':' || lower(value) = ANY(%s)
+    )"""  # noqa: S608
+
+
+def _facet(field: Field, counted: list[tuple[str, int]], chosen: set[str]) -> Facet:
+    """The values in order, with those that are on even if nothing is left of them."""
     counted.sort(key=lambda pair: (-pair[1], pair[0]))
     values = [FacetValue(value, count, is_on=value.lower() in chosen) for value, count in counted]
-    values = values[:limit] + [value for value in values[limit:] if value.is_on]
     gone = chosen - {value.value.lower() for value in values}
     # A part of a reference, or @me, is no value of its own.
     gone = {value for value in gone if not isinstance(field, Ref) or "/" in value or not value}

@@ -99,10 +99,6 @@ class Field:
             return has_token(self.path)
         return Condition(q=~Q(**{self.column: ""}))
 
-    def values_expression(self) -> Any:
-        """For a facet: the value, or each of the values, of a row."""
-        return F(self.column)
-
     @property
     def can_exist(self) -> bool:
         """Whether `has:` makes sense of it."""
