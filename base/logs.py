@@ -7,15 +7,16 @@ import re
 
 MASK = "***"
 
+# Bounded, and tried at the beginning of a word alone, so that a long line costs what its length is.
 _NAME = (
-    r"[\w-]*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|encryption[_-]?keys?|session[_-]?id|signature|credentials?)[\w-]*"
+    r"(?<![\w-])[\w-]{0,64}?(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key"
+    r"|private[_-]?key|encryption[_-]?keys?|session[_-]?id|signature|credentials?)[\w-]{0,64}"
 )
 _KEY = rf"({_NAME}[\"']?\s*[=:]\s*"
 _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), MASK),
     # user:password@ and token@ in addresses
-    (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>]*@", re.I), rf"\1{MASK}@"),
+    (re.compile(r"\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#\"'<>]*@", re.I), rf"\1{MASK}@"),
     # a header's whole value, whatever the scheme
     (re.compile(r"(\bauthorization[\"']?\s*[=:]\s*[bu]?[\"']?)[^\"',;\r\n}]+", re.I), rf"\1{MASK}"),
     (re.compile(r"(\b(?:set-)?cookie[\"']?\s*[=:]\s*[bu]?[\"']?)[^\"'\r\n}]+", re.I), rf"\1{MASK}"),
@@ -25,7 +26,7 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(_KEY + r"[bu]?)'(?:[^'\\]|\\.)*'", re.I), rf"\1'{MASK}'"),
     (re.compile(_KEY + r")(?![\"'*\s]|[bu][\"'])[^\s\"',;&)}\]]+", re.I), rf"\1{MASK}"),
     # secrets that can be told by their looks
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"), MASK),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"), MASK),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[a-z]-|npm_|pypi-|AKIA)[\w-]{10,}"), MASK),
     # our own: API tokens, and what is sealed for the database
     (re.compile(r"\bpo_[\w-]{43}(?![\w-])|\bgAAAA[\w-]{40,}={0,2}"), MASK),
