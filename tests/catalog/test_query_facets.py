@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from django.db.models import QuerySet
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pytest_django.fixtures import DjangoAssertNumQueries
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -178,3 +180,11 @@ def test_suggestions_show_only_what_the_viewer_may_see(catalog: list[Sample]) ->
     assert "dependsOn:resource:store/bucket-2" in offered("dependsOn:bucket")
     assert not [one for one in offered("dependsOn:bucket", seen=in_default) if "store/" in one]
     assert not [one for one in offered("dependencyOf:bucket", seen=in_default) if "store/" in one]
+
+
+@given(st.text(st.sampled_from('kind:tagJ*"(),-. ')), st.integers(-1, 20))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_can_be_gone_on_with(catalog: list[Sample], text: str, cursor: int) -> None:
+    for one in suggest(text, cursor, search):
+        assert 0 <= one.start <= one.end <= len(text)
+        assert one.start <= max(0, min(cursor, len(text)))
