@@ -1,0 +1,1 @@
+"""JSON Lines from a file, a folder or a web address: for a tool without a connector of its own."""
