@@ -24,11 +24,12 @@ from integrations.models import (
     StoredRecord,
     SyncRun,
 )
+from integrations.sync import unseen
 
 STALE_AFTER = 3  # intervals
 
 
-def list_connections(viewer: Any) -> QuerySet[Connection]:
+def list_connections(viewer: Any) -> QuerySet[Any]:
     """Connections with the state of their last run."""
     last = SyncRun.objects.filter(connection=OuterRef("pk")).order_by("-id")
     over = last.exclude(state__in=[RunState.QUEUED, RunState.RUNNING])
@@ -105,11 +106,12 @@ def list_locations(viewer: Any) -> QuerySet[CatalogLocation]:
     return visible(viewer, CatalogLocation.objects.all())
 
 
-def is_stale(connection: Any, *, now: datetime) -> bool:
-    """Whether the last good run is older than three intervals; `connection` comes from `list_connections`."""
-    if connection.good_at is None:
-        return False
-    return now - connection.good_at > timedelta(seconds=STALE_AFTER * connection.interval)
+def stale_since(connection: Any, *, now: datetime) -> datetime | None:
+    """When the last good run ended, if that is more than three intervals ago; of `list_connections`."""
+    if connection.good_at is None or connection.is_paused:
+        return None
+    age = now - connection.good_at
+    return connection.good_at if age > timedelta(seconds=STALE_AFTER * connection.interval) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,3 +223,31 @@ def held_resources(viewer: Any) -> list[ResourceRun]:
             run__connection=row.run.connection, name=row.name, run_id__gt=row.run_id, state=ResourceState.COMPLETE
         ).exists()
     ]
+
+
+def get_resource(viewer: Any, connection: Connection, resource_id: int) -> ResourceRun:
+    """One resource of one of a connection's runs.
+
+    :raises NotFound: if the viewer may see none of this number there.
+    """
+    rows = visible(viewer, ResourceRun.objects.select_related("run__connection"))
+    found = rows.filter(pk=resource_id, run__connection=connection).first()
+    if found is None:
+        raise NotFound(_("There is no resource %(id)d here.") % {"id": resource_id})
+    return found
+
+
+def get_record(viewer: Any, connection: Connection, record_id: int) -> StoredRecord:
+    """One record of a connection, removed ones too.
+
+    :raises NotFound: if the viewer may see none of this number there.
+    """
+    found = visible(viewer, StoredRecord.objects.filter(connection=connection, pk=record_id)).first()
+    if found is None:
+        raise NotFound(_("There is no record %(id)d here.") % {"id": record_id})
+    return found
+
+
+def held_records(resource: ResourceRun) -> QuerySet[StoredRecord]:
+    """What the guard holds back: what would go if a person says so."""
+    return unseen(resource).defer("raw").order_by("external_id")

@@ -27,7 +27,7 @@ from base.errors import DomainError, FieldError
 from base.safe_yaml import parse_documents
 
 SEGMENTS = 4
-LONG_TEXT = 1_000
+LONG_TEXT = 2_500  # longer than any address
 PLAIN = {"string", "integer", "number"}
 FORMATS = {"uri": "url", "email": "email", "date": "date", "password": "secret"}
 OWN_FORMATS = {"textarea", "query", "expression", "yaml", "json"}

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from portal.views import accounts, connections, edit, health, pages, search, settings as settings_views
+from portal.views import accounts, connections, edit, health, imports, pages, search, settings as settings_views
 
 portal = (
     [
@@ -23,7 +23,7 @@ portal = (
         path("widgets/<str:page>/<str:widget>", pages.widget, name="widget"),
         path("search/suggest", search.suggest, name="search-suggest"),
         path("search/terms", search.terms, name="search-terms"),
-        path("sample", connections.sample, name="sample"),
+        path("sample", imports.sample, name="sample"),
         path("connections", connections.index, name="connections"),
         path("connections/", include("portal.views.connections_urls")),
         path("settings", settings_views.index, name="settings"),

@@ -1,34 +1,716 @@
-"""Connections: what is connected, how it is doing, and everything that one does with them."""
+"""Connections: what is connected, how it is doing, and everything that one does with one of them."""
 
 from __future__ import annotations
 
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, urlencode
 
-from access.permissions import require
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from pydantic import BaseModel, Field
+
+from access.permissions import can, require
+from access.secrets import SecretUnreadable, read_secrets
+from base.errors import Conflict, DomainError, InvalidInput, NotFound
+from base.expressions import ExpressionError, compile_expression
 from integrations import queries
+from integrations.components import ComponentRule, decide, rule_of
+from integrations.contract import Connector
+from integrations.models import Connection, ResourceRun, RunState
+from integrations.records import Repository
+from integrations.registry import connectors
+from integrations.services import connections as service
+from integrations.services import runs
+from integrations.tasks import execute_run
+from portal import links
+from portal.forms import Form
+from portal.people import person
 from portal.sources import badge_of_connection
+
+RECORDS = 50
+RUNS = 20
+DECISIONS = 500
+NAMED = 5  # things that a banner names before it says how many more there are
+
+INTERVALS: list[tuple[int, str]] = [
+    (60, gettext_noop("Every minute")),
+    (300, gettext_noop("Every 5 minutes")),
+    (600, gettext_noop("Every 10 minutes")),
+    (1_800, gettext_noop("Every 30 minutes")),
+    (3_600, gettext_noop("Every hour")),
+    (21_600, gettext_noop("Every 6 hours")),
+    (86_400, gettext_noop("Once a day")),
+]
+
+
+class Facts(BaseModel):
+    """What a connection has besides its connector's own settings."""
+
+    connection_label: str = Field(
+        title=gettext_noop("Name"),
+        min_length=1,
+        max_length=100,
+        description=gettext_noop("What people see."),
+    )
+    connection_interval: int = Field(
+        title=gettext_noop("Sync"),
+        ge=30,
+        le=7 * 86_400,
+        description=gettext_noop(
+            "How often Portico reads the tool. A tool that asks to wait is given the time."
+        ),
+    )
+    allows_operations: bool = Field(
+        False,
+        title=gettext_noop("Allow operations"),
+        description=gettext_noop(
+            "People with the permission may act in the tool. Until then it is only read."
+        ),
+    )
+
+
+# --- what the pages share ----------------------------------------------------------------------------------
+
+
+def connection_url(connection: Connection, tab: str = "") -> str:
+    """A page of a connection."""
+    return f"/connections/{quote(connection.slug)}" + (f"/{tab}" if tab else "")
+
+
+def back_to(request: HttpRequest, fallback: str) -> HttpResponse:
+    """Where an act's button stood, if that is a page of ours."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    is_ours = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return redirect(wanted if is_ours else fallback)
+
+
+def state_of(connection: Any) -> str:
+    """A connection's state for its status word; `connection` comes from `list_connections`."""
+    if connection.last_state in (RunState.QUEUED, RunState.RUNNING):
+        return str(connection.last_state)
+    return "paused" if connection.is_paused else connection.last_state or ""
+
+
+def connector_of(connection: Connection) -> type[Connector[Any]] | None:
+    """The connection's connector, if it is still installed."""
+    return connectors().get(connection.connector)
+
+
+def resource_labels(connection: Connection) -> dict[str, str]:
+    """What the connector calls its lists, by name."""
+    kind = connector_of(connection)
+    return {spec.name: _(spec.label) for spec in kind.resources()} if kind else {}
+
+
+def interval_field(form: Form, name: str = "connection_interval") -> dict[str, Any]:
+    """The choice of how often, made of a number of seconds; a number set elsewhere is one more choice."""
+    field = next(field for field in form.fields if field["name"] == name)
+    choices = [{"value": seconds, "label": _(label)} for seconds, label in INTERVALS]
+    value = field["value"]
+    if str(value).isdigit() and int(value) not in dict(INTERVALS):
+        choices.append({"value": value, "label": _("Every %(n)s seconds") % {"n": value}})
+    return field | {"type": "select", "choices": choices}
+
+
+def act(
+    label: str, url: str, *, icon: str = "", confirm: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    """A button that posts."""
+    return {"label": label, "url": url, "icon": icon, "method": "post", "confirm": confirm, **more}
+
+
+def _acts(
+    request: HttpRequest, connection: Any, *, back: str = "", small: bool = False
+) -> list[dict[str, Any]]:
+    """What one may do to a connection as it is now."""
+    after = "?" + urlencode({"next": back}) if back else ""
+    url = connection_url(connection)
+    found = []
+    if can(request.user, "connection.write", connection):
+        if connection.is_paused:
+            found.append(act(_("Resume"), f"{url}/resume{after}", icon="player-play", small=small))
+        else:
+            found.append(act(_("Pause"), f"{url}/pause{after}", icon="player-pause", small=small))
+    if can(request.user, "connection.sync", connection):
+        if connection.last_state in (RunState.QUEUED, RunState.RUNNING):
+            found.append(act(_("Cancel"), f"{url}/cancel{after}", icon="player-stop", small=small))
+        else:
+            found.append(
+                act(_("Sync now"), f"{url}/sync{after}", icon="refresh", small=small, primary=not small)
+            )
+    return found
+
+
+def held_banners(request: HttpRequest, resources: Iterable[ResourceRun]) -> list[dict[str, Any]]:
+    """What the guard holds, in words, with what would go and the two ways on."""
+    found = []
+    for resource in resources:
+        connection = resource.run.connection
+        gone = queries.held_records(resource)
+        named = [row.data.get("name") or row.external_id for row in gone[:NAMED]]
+        found.append(
+            {
+                "resource": resource,
+                "connection": connection,
+                "label": resource_labels(connection).get(resource.name, resource.name),
+                "url": connection_url(connection),
+                "decide_url": reverse("portal:connection-guard", args=[connection.slug, resource.pk]),
+                "named": named,
+                "more": max(0, resource.would_remove - len(named)),
+                "may_decide": can(request.user, "connection.write", connection),
+            }
+        )
+    return found
+
+
+def page_of(request: HttpRequest, rows: Any, size: int) -> tuple[list[Any], dict[str, Any]]:
+    """One numbered page of some rows, and where it stands for the pagination component."""
+    found = Paginator(rows, size).get_page(request.GET.get("page"))
+
+    def url(number: int) -> str:
+        params = request.GET.copy()
+        params["page"] = str(number)
+        return f"?{params.urlencode()}"
+
+    return list(found.object_list), {
+        "first": found.start_index(),
+        "last": found.end_index(),
+        "total": found.paginator.count,
+        "previous_url": url(found.previous_page_number()) if found.has_previous() else "",
+        "next_url": url(found.next_page_number()) if found.has_next() else "",
+    }
+
+
+def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = "") -> dict[str, Any]:
+    """Header, tabs and breadcrumbs of a connection's pages."""
+    now = timezone.now()
+    badge = badge_of_connection(connection)
+    kind = connector_of(connection)
+    meta: list[dict[str, Any]] = [{"label": kind.label if kind else connection.connector}]
+    if connection.over_at:
+        meta.append({"label": _("Read"), "time": connection.over_at})
+    if connection.due_at and not connection.is_paused:
+        meta.append({"label": _("Next run"), "time": connection.due_at})
+    url = connection_url(connection)
+    tabs = [("", _("Overview")), ("runs", _("Runs"))]
+    if can(request.user, "raw.read", connection):
+        tabs.append(("records", _("Records")))
+    if brings_repositories(connection):
+        tabs.append(("rules", _("Rules")))
+    if can(request.user, "connection.write", connection):
+        tabs.append(("settings", _("Settings")))
+    return {
+        "title": connection.label,
+        "monogram": badge,
+        "status": {
+            "domain": "sync",
+            "state": state_of(connection),
+            "stale": queries.stale_since(connection, now=now),
+        },
+        "meta": meta,
+        "actions": _acts(request, connection),
+        "tabs": [
+            {"label": label, "url": f"{url}/{name}" if name else url, "is_active": name == tab}
+            for name, label in tabs
+        ],
+        "breadcrumbs": [
+            {"label": _("Connections"), "url": "/connections"},
+            *([{"label": connection.label, "url": url}, {"label": title, "url": ""}] if title else []),
+        ],
+        "connection": connection,
+        "url": url,
+        "page_title": f"{title} · {connection.label}" if title else connection.label,
+    }
+
+
+def brings_repositories(connection: Connection) -> bool:
+    """Whether the rule for components has anything to decide."""
+    kind = connector_of(connection)
+    return kind is not None and any(issubclass(of, Repository) for spec in kind.resources() for of in spec.of)
+
+
+# --- all of them -------------------------------------------------------------------------------------------
 
 
 @login_required
+@require_GET
 def index(request: HttpRequest) -> HttpResponse:
-    """All connections."""
+    """All connections, those that need somebody first."""
     require(request.user, "connection.read")
     now = timezone.now()
-    rows = [
-        {"connection": c, "badge": badge_of_connection(c), "is_stale": queries.is_stale(c, now=now)}
-        for c in queries.list_connections(request.user)
-    ]
-    return render(request, "connections/index.html", {"title": _("Connections"), "rows": rows})
+    rows = list(queries.list_connections(request.user))
+    order = {"failed": 0, "partial": 1}
+    rows.sort(key=lambda c: (order.get(c.over_state or "", 2), c.label.casefold()))
+    active = {c.last_run for c in rows if c.last_state == RunState.RUNNING}
+    progress = queries.progress_of(active)
+    counts = queries.entity_counts() if rows else {}
+    values = {
+        "title": _("Connections"),
+        "rows": [
+            {
+                "connection": c,
+                "url": connection_url(c),
+                "badge": badge_of_connection(c),
+                "connector": kind.label if (kind := connector_of(c)) else c.connector,
+                "state": state_of(c),
+                "stale": queries.stale_since(c, now=now),
+                "progress": progress.get(c.last_run) if c.last_run else None,
+                "entities": counts.get(c.slug, 0),
+                "entities_url": links.catalog_url(f"source:{c.slug}"),
+                "message": c.last_message if c.over_state in ("failed", "partial") else "",
+                "next": c.due_at if not c.is_paused else None,
+                "acts": _acts(request, c, back="/connections", small=True),
+            }
+            for c in rows
+        ],
+        "held": held_banners(request, queries.held_resources(request.user)),
+        "is_active": any(c.last_state in (RunState.QUEUED, RunState.RUNNING) for c in rows),
+        "may_write": can(request.user, "connection.write"),
+        "locations": queries.list_locations(request.user).count(),
+    }
+    values["actions"] = (
+        [
+            {"label": _("Import catalog files"), "url": "/connections/import", "icon": "upload"},
+            {"label": _("Connect a tool"), "url": "/connections/new", "icon": "plus", "primary": True},
+        ]
+        if values["may_write"]
+        else []
+    )
+    return render(
+        request, "connections/_live.html" if request.GET.get("part") else "connections/index.html", values
+    )
+
+
+# --- one of them -------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_GET
+def overview(request: HttpRequest, slug: str) -> HttpResponse:
+    """How a connection is doing: its run, its numbers, its last runs."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.read", connection)
+    last = list(queries.list_runs(request.user, connection)[:5])
+    current = next((run for run in last if run.is_active), None)
+    kind = connector_of(connection)
+    values = shell_of(request, connection, "") | {
+        "runs": [_run_row(run) for run in last],
+        "current": current,
+        "progress": queries.progress_of([current.pk]).get(current.pk) if current else None,
+        "entities": queries.entity_counts().get(connection.slug, 0),
+        "entities_url": links.catalog_url(f"source:{connection.slug}"),
+        "records": connection.records.filter(deleted_at=None).count(),
+        "held": held_banners(
+            request, [r for r in queries.held_resources(request.user) if r.run.connection_id == connection.pk]
+        ),
+        "resources": resource_labels(connection),
+        "operations": [_(spec.label) for spec in kind.operations()] if kind else [],
+        "is_missing": kind is None,
+        "interval": next((_(text) for s, text in INTERVALS if s == connection.interval), ""),
+    }
+    return render(
+        request,
+        "connections/_overview.html" if request.GET.get("part") else "connections/overview.html",
+        values,
+    )
+
+
+def _run_row(run: Any) -> dict[str, Any]:
+    ended = run.finished_at or timezone.now()
+    return {
+        "run": run,
+        "url": f"{connection_url(run.connection)}/runs/{run.pk}",
+        "seconds": (ended - run.started_at).total_seconds() if run.started_at else None,
+        "who": run.requested_by or run.get_trigger_display(),
+    }
+
+
+@login_required
+@require_GET
+def all_runs(request: HttpRequest, slug: str) -> HttpResponse:
+    """A connection's runs with their numbers."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.read", connection)
+    rows, page = page_of(request, queries.list_runs(request.user, connection), RUNS)
+    return render(
+        request,
+        "connections/runs.html",
+        shell_of(request, connection, "runs", title=_("Runs"))
+        | {"runs": [_run_row(r) for r in rows], "page": page},
+    )
+
+
+@login_required
+@require_GET
+def records(request: HttpRequest, slug: str) -> HttpResponse:
+    """What a connection brought, record by record."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "raw.read", connection)
+    labels = resource_labels(connection)
+    resource, text = request.GET.get("resource", ""), request.GET.get("q", "").strip()[:200]
+    is_deleted = "removed" in request.GET
+    rows, page = page_of(
+        request,
+        queries.list_records(
+            request.user, connection, resource=resource, text=text, is_deleted=is_deleted
+        ).defer("raw"),
+        RECORDS,
+    )
+    return render(
+        request,
+        "connections/records.html",
+        shell_of(request, connection, "records", title=_("Records"))
+        | {
+            "rows": [{"row": row, "name": record_name(row.data, row.external_id)} for row in rows],
+            "page": page,
+            "labels": labels,
+            "resource": resource,
+            "q": text,
+            "is_deleted": is_deleted,
+        },
+    )
+
+
+def record_name(data: dict[str, Any], external_id: str) -> str:
+    """What people call a record."""
+    return str(data.get("name") or data.get("title") or data.get("file") or external_id)
+
+
+@login_required
+@require_GET
+def record(request: HttpRequest, slug: str, record_id: int) -> HttpResponse:
+    """One record: in the shared vocabulary, and as the tool sent it."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "raw.read", connection)
+    found = queries.get_record(request.user, connection, record_id)
+    name = record_name(found.data, found.external_id)
+    return render(
+        request,
+        "connections/record.html",
+        shell_of(request, connection, "records", title=name) | {"row": found, "name": name},
+    )
+
+
+# --- acts --------------------------------------------------------------------------------------------------
 
 
 @login_required
 @require_POST
-def sample(request: HttpRequest) -> HttpResponse:
-    """Load the sample company."""
-    require(request.user, "connection.write")
-    return redirect("portal:connections")
+def sync(request: HttpRequest, slug: str) -> HttpResponse:
+    """Start a run."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.sync", connection)
+    try:
+        run = runs.request_sync(connection=connection, by=person(request).label)
+    except runs.SyncAlreadyActive as error:
+        messages.warning(request, error.message)
+    else:
+        execute_run.delay_on_commit(run_id=run.pk)
+        messages.success(request, _("A sync of %(name)s is queued.") % {"name": connection.label})
+    return back_to(request, connection_url(connection))
+
+
+@login_required
+@require_POST
+def cancel(request: HttpRequest, slug: str) -> HttpResponse:
+    """Stop the active run."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.sync", connection)
+    run = connection.runs.active().first()
+    if run is not None and runs.cancel_run(run=run):
+        messages.success(request, _("Run %(id)d stops after the page it reads.") % {"id": run.pk})
+    else:
+        messages.warning(request, _("No sync of %(name)s is running.") % {"name": connection.label})
+    return back_to(request, connection_url(connection))
+
+
+@login_required
+@require_POST
+def pause(request: HttpRequest, slug: str, *, is_paused: bool) -> HttpResponse:
+    """Take a connection off the schedule, or put it back."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.write", connection)
+    service.update_connection(connection=connection, is_paused=is_paused)
+    said = (
+        _("%(name)s is paused: no run starts by itself.")
+        if is_paused
+        else _("%(name)s is on schedule again.")
+    )
+    messages.success(request, said % {"name": connection.label})
+    return back_to(request, connection_url(connection))
+
+
+@login_required
+@require_POST
+def check(request: HttpRequest, slug: str) -> HttpResponse:
+    """Test a connection as it is stored."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.write", connection)
+    try:
+        health = service.check_connection(connection=connection)
+    except DomainError as error:
+        messages.error(request, error.message)
+    else:
+        if health.ok:
+            messages.success(request, _("All checks of %(name)s pass.") % {"name": connection.label})
+    return back_to(request, f"{connection_url(connection)}#checks")
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def guard(request: HttpRequest, slug: str, resource_id: int) -> HttpResponse:
+    """What the guard holds: what would go, and the decision."""
+    connection = queries.get_connection(request.user, slug)
+    resource = queries.get_resource(request.user, connection, resource_id)
+    url = f"{connection_url(connection)}/runs/{resource.run_id}"
+    if request.method == "POST":
+        require(request.user, "connection.write", connection)
+        remove = request.POST.get("decision") == "remove"
+        try:
+            count = runs.decide_guard(resource=resource, remove=remove, by=person(request).label)
+        except Conflict as error:
+            messages.warning(request, error.message)
+        else:
+            messages.success(
+                request,
+                ngettext("%(n)d record was removed.", "%(n)d records were removed.", count) % {"n": count}
+                if remove
+                else _("All is kept. The next sync asks again if it still finds as little."),
+            )
+        return back_to(request, url)
+    require(request.user, "connection.read", connection)
+    if resource.state != "held":
+        return redirect(url)
+    rows, page = page_of(request, queries.held_records(resource), RECORDS)
+    label = resource_labels(connection).get(resource.name, resource.name)
+    return render(
+        request,
+        "connections/guard.html",
+        shell_of(request, connection, "runs", title=_("What would go"))
+        | {
+            "resource": resource,
+            "label": label,
+            "rows": [{"row": row, "name": record_name(row.data, row.external_id)} for row in rows],
+            "page": page,
+            "may_decide": can(request.user, "connection.write", connection),
+            "may_see": can(request.user, "raw.read", connection),
+        },
+    )
+
+
+# --- rules -------------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def rules(request: HttpRequest, slug: str) -> HttpResponse:
+    """Which repositories become components: change, preview, save, undo."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.read", connection)
+    if not brings_repositories(connection):
+        raise NotFound(_("%(name)s brings no repositories, so it has no rule.") % {"name": connection.label})
+    before = rule_of(connection)
+    form = Form(ComponentRule, initial=before.model_dump(mode="json"))
+    rule, action = before, request.POST.get("action", "")
+    if request.method == "POST":
+        require(request.user, "mapping.write", connection)
+        if action == "undo":
+            return _undo_rule(request, connection)
+        form = Form(ComponentRule, data=request.POST)
+        if _is_good_rule(form):
+            rule = ComponentRule.model_validate(form.values)
+            if action == "save":
+                service.change_rule(connection=connection, rule=rule, by=person(request).label)
+                messages.success(request, _("The rule is saved, and decided anew."))
+                return redirect(f"{connection_url(connection)}/rules")
+    now = timezone.now()
+    decisions = decide(connection=connection, rule=rule, now=now)
+    was = {d.external_id for d in decide(connection=connection, rule=before, now=now) if d.is_component}
+    rows: list[dict[str, Any]] = [
+        {
+            "decision": d,
+            "is_new": d.is_component and d.external_id not in was,
+            "is_gone": not d.is_component and d.external_id in was,
+        }
+        for d in decisions
+    ]
+    rows.sort(key=lambda row: (not (row["is_new"] or row["is_gone"]), not row["decision"].is_component))
+    return render(
+        request,
+        "connections/rules.html",
+        shell_of(request, connection, "rules", title=_("Rules"))
+        | {
+            "form": form,
+            "rows": rows[:DECISIONS],
+            "total": len(rows),
+            "made": sum(d.is_component for d in decisions),
+            "new": sum(row["is_new"] for row in rows),
+            "gone": sum(row["is_gone"] for row in rows),
+            "is_preview": rule != before,
+            "last": connection.rule_revisions.first(),
+            "may_write": can(request.user, "mapping.write", connection),
+        },
+        status=422 if form.errors else 200,
+    )
+
+
+def _is_good_rule(form: Form) -> bool:
+    if not form.is_valid():
+        return False
+    condition = form.values["only_if"]
+    if condition:
+        try:
+            compile_expression(condition, variables=["repository"])
+        except ExpressionError as error:
+            form.errors["only_if"] = [error.message]
+            return False
+    return True
+
+
+def _undo_rule(request: HttpRequest, connection: Connection) -> HttpResponse:
+    if service.undo_rule(connection=connection, by=person(request).label):
+        messages.success(request, _("The rule is as it was before the last change."))
+    else:
+        messages.warning(request, _("There is no earlier rule to go back to."))
+    return redirect(f"{connection_url(connection)}/rules")
+
+
+# --- settings, removal -------------------------------------------------------------------------------------
+
+
+@sensitive_post_parameters()
+@login_required
+@require_http_methods(["GET", "POST"])
+def settings(request: HttpRequest, slug: str) -> HttpResponse:
+    """A connection's settings; secrets are never shown."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.write", connection)
+    kind = connector_of(connection)
+    if kind is None:
+        raise NotFound(
+            _("The connector %(name)s is not installed, so its settings cannot be shown.")
+            % {"name": connection.connector}
+        )
+    unreadable = ""
+    try:
+        kept = read_secrets(owner_type=service.OWNER, owner_uid=str(connection.uid))
+    except SecretUnreadable as error:  # its key is gone; entering it again mends that
+        kept, unreadable = {}, error.message
+    facts, config = _settings_forms(connection, kind, kept)
+    if request.method == "POST":
+        if name := request.POST.get("forget", ""):
+            return _forget(request, connection, kind, name)
+        facts, config = _settings_forms(connection, kind, kept, data=request.POST)
+        if facts.is_valid() & config.is_valid():
+            try:
+                service.update_connection(
+                    connection=connection,
+                    label=facts.values["connection_label"],
+                    interval=facts.values["connection_interval"],
+                    allows_operations=facts.values["allows_operations"] if kind.operations() else None,
+                    config={**config.values, **config.secrets},
+                )
+            except InvalidInput as error:
+                config.add_errors(error)
+            else:
+                if request.POST.get("action") == "test":
+                    return check(request, slug)
+                messages.success(
+                    request, _("The settings of %(name)s are saved.") % {"name": connection.label}
+                )
+                return redirect(f"{connection_url(connection)}/settings")
+    own = {field["name"]: field for field in facts.fields}
+    return render(
+        request,
+        "connections/settings.html",
+        shell_of(request, connection, "settings", title=_("Settings"))
+        | {
+            "summary": [*facts.summary, *config.summary],
+            "label_field": own["connection_label"],
+            "interval_field": interval_field(facts),
+            "operations_field": own["allows_operations"] if kind.operations() else None,
+            "operations": [_(spec.label) for spec in kind.operations()],
+            "form": config,
+            "kind": kind,
+            "checks": connection.check_result,
+            "unreadable": unreadable,
+        },
+        status=422 if facts.errors or config.errors else 200,
+    )
+
+
+def _settings_forms(
+    connection: Connection, kind: type[Connector[Any]], kept: dict[str, str], data: QueryDict | None = None
+) -> tuple[Form, Form]:
+    facts = Form(
+        Facts,
+        data,
+        initial={
+            "connection_label": connection.label,
+            "connection_interval": connection.interval,
+            "allows_operations": connection.allows_operations,
+        },
+    )
+    return facts, Form(kind.Config, data, initial=connection.config, secrets=kept)
+
+
+def _forget(
+    request: HttpRequest, connection: Connection, kind: type[Connector[Any]], name: str
+) -> HttpResponse:
+    if name in service.secret_fields(kind.Config):
+        try:
+            service.update_connection(connection=connection, config={**connection.config, name: ""})
+        except InvalidInput as error:
+            messages.error(request, " ".join([error.message, *(item.message for item in error.errors)]))
+        else:
+            messages.success(request, _("The secret is forgotten."))
+    return redirect(f"{connection_url(connection)}/settings")
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def delete(request: HttpRequest, slug: str) -> HttpResponse:
+    """Remove a connection: first what goes with it, then its name typed."""
+    connection: Any = queries.get_connection(request.user, slug)
+    require(request.user, "connection.write", connection)
+    error = ""
+    if request.method == "POST":
+        if request.POST.get("confirm", "").strip() != connection.slug:
+            error = _("Type %(slug)s exactly to remove the connection.") % {"slug": connection.slug}
+        else:
+            try:
+                removal = service.delete_connection(connection=connection, by=person(request).label)
+            except Conflict as conflict:
+                error = conflict.message
+            else:
+                messages.success(
+                    request,
+                    _("%(name)s is removed, with %(entities)d entities that nobody else spoke of.")
+                    % {"name": connection.label, "entities": removal.entities},
+                )
+                return redirect("portal:connections")
+    return render(
+        request,
+        "connections/delete.html",
+        shell_of(request, connection, "settings", title=_("Remove"))
+        | {
+            "removal": service.removal_of(connection),
+            "entities_url": links.catalog_url(f"source:{connection.slug}"),
+            "is_active": connection.last_state in (RunState.QUEUED, RunState.RUNNING),
+            "error": error,
+        },
+        status=422 if error else 200,
+    )

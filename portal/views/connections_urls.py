@@ -1,3 +1,33 @@
-"""Routes of the connections pages."""
+"""Routes of the connections pages, below /connections/."""
 
-urlpatterns: list = []
+from __future__ import annotations
+
+from django.urls import path
+
+from portal.views import connecting, connections, imports, sync_runs
+
+urlpatterns = [
+    path("new", connecting.gallery, name="connect"),
+    path("new/<str:connector>", connecting.settings, name="connect-settings"),
+    path("new/<str:connector>/test", connecting.test, name="connect-test"),
+    path("new/<str:connector>/preview", connecting.preview, name="connect-preview"),
+    path("new/<str:connector>/schedule", connecting.schedule, name="connect-schedule"),
+    path("import", imports.catalog_files, name="import"),
+    path("import/<int:location_id>/read", imports.read_again, name="import-read"),
+    path("import/<int:location_id>/remove", imports.remove, name="import-remove"),
+    path("<str:slug>", connections.overview, name="connection"),
+    path("<str:slug>/runs", connections.all_runs, name="connection-runs"),
+    path("<str:slug>/runs/<int:run_id>", sync_runs.run, name="connection-run"),
+    path("<str:slug>/runs/<int:run_id>/restore", sync_runs.restore, name="connection-restore"),
+    path("<str:slug>/guard/<int:resource_id>", connections.guard, name="connection-guard"),
+    path("<str:slug>/records", connections.records, name="connection-records"),
+    path("<str:slug>/records/<int:record_id>", connections.record, name="connection-record"),
+    path("<str:slug>/rules", connections.rules, name="connection-rules"),
+    path("<str:slug>/settings", connections.settings, name="connection-settings"),
+    path("<str:slug>/delete", connections.delete, name="connection-delete"),
+    path("<str:slug>/sync", connections.sync, name="connection-sync"),
+    path("<str:slug>/cancel", connections.cancel, name="connection-cancel"),
+    path("<str:slug>/pause", connections.pause, {"is_paused": True}, name="connection-pause"),
+    path("<str:slug>/resume", connections.pause, {"is_paused": False}, name="connection-resume"),
+    path("<str:slug>/check", connections.check, name="connection-check"),
+]

@@ -189,7 +189,7 @@ class ConnectionHealth(Widget[RowsConfig]):
                     "state": "queued" if c.is_paused else c.last_state or "never",
                     "at": c.over_at,
                     "message": c.last_message or "",
-                    "is_stale": connections.is_stale(c, now=context.now),
+                    "stale": connections.stale_since(c, now=context.now),
                 }
                 for c in rows[: self.config.rows]
             ],

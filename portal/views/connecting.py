@@ -1,0 +1,437 @@
+"""Connecting a tool: choose it, set it up, test, preview, schedule. Nothing is written before the last step.
+
+What was typed waits in the session from step to step, secrets sealed; the browser is never sent them back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, gettext_noop
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_GET, require_http_methods
+from pydantic import BaseModel, Field
+
+from access.permissions import require
+from access.secrets import SecretUnreadable, seal, unseal
+from base.errors import Conflict, DomainError, InvalidInput, NotFound
+from integrations.contract import Category, Connector
+from integrations.models import Connection
+from integrations.models.connections import SLUG
+from integrations.registry import connectors, guide
+from integrations.services import connections as service
+from integrations.services import runs
+from integrations.tasks import execute_run
+from portal.forms import Form
+from portal.people import person
+from portal.views.connections import connection_url, interval_field
+
+SESSION = "connecting"
+SHELVES = {
+    Category.GIT: gettext_lazy("Git"),
+    Category.CI: gettext_lazy("CI"),
+    Category.REGISTRY: gettext_lazy("Registries"),
+    Category.PACKAGES: gettext_lazy("Packages"),
+    Category.CLUSTER: gettext_lazy("Clusters"),
+    Category.MONITORING: gettext_lazy("Monitoring"),
+    Category.ISSUES: gettext_lazy("Issues"),
+    Category.PEOPLE: gettext_lazy("People"),
+    Category.FILES: gettext_lazy("Files"),
+}
+STEPS = [
+    ("", gettext_lazy("Settings")),
+    ("test", gettext_lazy("Test")),
+    ("preview", gettext_lazy("Preview")),
+    ("schedule", gettext_lazy("Schedule")),
+]
+
+
+class Name(BaseModel):
+    """What the connection is called, and where what it brings is put."""
+
+    connection_name: str = Field(
+        title=gettext_noop("Name"),
+        min_length=1,
+        max_length=100,
+        description=gettext_noop("What people see, such as Git main."),
+    )
+    connection_slug: str = Field(
+        "",
+        title=gettext_noop("Short name"),
+        description=gettext_noop(
+            "For addresses, queries and commands; it never changes. Leave empty to derive it from the name."
+        ),
+    )
+    connection_namespace: str = Field(
+        "default",
+        title=gettext_noop("Namespace"),
+        max_length=63,
+        description=gettext_noop("Where what it brings is put in the catalog. Grants can be limited to one."),
+    )
+
+
+class Schedule(BaseModel):
+    """How often it is read."""
+
+    connection_interval: int = Field(
+        600,
+        title=gettext_noop("Sync"),
+        ge=30,
+        le=7 * 86_400,
+        description=gettext_noop(
+            "How often Portico reads the tool. A tool that asks to wait is given the time."
+        ),
+    )
+
+
+@dataclass
+class Draft:
+    """What was entered so far for a new connection.
+
+    :ivar sealed: the secrets, encrypted.
+    :ivar checks: the outcome of the test of exactly these settings, or None.
+    :ivar preview: the first records of exactly these settings, or None.
+    """
+
+    name: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    sealed: dict[str, str] = field(default_factory=dict)
+    is_complete: bool = False
+    checks: list[dict[str, Any]] | None = None
+    preview: list[dict[str, Any]] | None = None
+    preview_error: str = ""
+
+    @classmethod
+    def of(cls, request: HttpRequest, connector: str) -> Draft:
+        """The draft that this session holds for a connector."""
+        return cls(**request.session.get(SESSION, {}).get(connector, {}))
+
+    def keep(self, request: HttpRequest, connector: str) -> None:
+        """Hold it in the session."""
+        request.session[SESSION] = {**request.session.get(SESSION, {}), connector: asdict(self)}
+
+    @staticmethod
+    def drop(request: HttpRequest, connector: str) -> None:
+        """Forget it, secrets and all."""
+        drafts = {
+            name: draft for name, draft in request.session.get(SESSION, {}).items() if name != connector
+        }
+        request.session[SESSION] = drafts
+
+    def secrets(self) -> dict[str, str]:
+        """The secrets in the clear: for the moment of use."""
+        try:
+            return {name: unseal(sealed) for name, sealed in self.sealed.items()}
+        except SecretUnreadable:  # the key was changed meanwhile; they are asked for again
+            return {}
+
+    def seal(self, secrets: dict[str, str]) -> None:
+        """Hold these secrets."""
+        self.sealed = {name: seal(value) for name, value in secrets.items()}
+
+
+# --- the gallery -------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_GET
+def gallery(request: HttpRequest) -> HttpResponse:
+    """All connectors by shelf, found by name or by what they bring."""
+    require(request.user, "connection.write")
+    text = request.GET.get("q", "").strip()[:100]
+    counts = Counter(Connection.objects.values_list("connector", flat=True))
+    shelves: dict[Category, list[dict[str, Any]]] = {}
+    for slug, kind in connectors().items():
+        if text.casefold() not in f"{kind.label} {slug} {_(kind.brings)} {SHELVES[kind.category]}".casefold():
+            continue
+        shelves.setdefault(kind.category, []).append(
+            {
+                "label": kind.label,
+                "letters": kind.monogram,
+                "category": str(kind.category),
+                "text": _(kind.brings),
+                "url": f"/connections/new/{slug}",
+                "count": counts[slug],
+            }
+        )
+    values = {
+        "title": _("Connect a tool"),
+        "shelves": [(SHELVES[name], shelves[name]) for name in SHELVES if name in shelves],
+        "q": text,
+        "breadcrumbs": [
+            {"label": _("Connections"), "url": "/connections"},
+            {"label": _("Connect a tool"), "url": ""},
+        ],
+    }
+    return render(
+        request,
+        "connections/_shelves.html" if request.GET.get("part") else "connections/gallery.html",
+        values,
+    )
+
+
+# --- the steps ---------------------------------------------------------------------------------------------
+
+
+def _connector(slug: str) -> type[Connector[Any]]:
+    try:
+        return connectors()[slug]
+    except KeyError:
+        raise NotFound(_("No connector %(name)s is installed.") % {"name": slug[:60]}) from None
+
+
+def _page(
+    request: HttpRequest, kind: type[Connector[Any]], step: str, values: dict[str, Any], *, status: int = 200
+) -> HttpResponse:
+    url = f"/connections/new/{kind.slug}"
+    at = [name for name, _label in STEPS].index(step)
+    return render(
+        request,
+        f"connections/new_{step or 'settings'}.html",
+        {
+            "title": _("Connect %(tool)s") % {"tool": kind.label},
+            "monogram": {"letters": kind.monogram, "category": str(kind.category)},
+            "description": _(kind.brings),
+            "kind": kind,
+            "url": url,
+            "guide": guide(kind.slug),
+            "steps": [
+                {"label": _("Tool"), "url": "/connections/new", "is_done": True},
+                *(
+                    {
+                        "label": label,
+                        "url": (f"{url}/{name}" if name else url) if n < at else "",
+                        "is_active": n == at,
+                        "is_done": n < at,
+                    }
+                    for n, (name, label) in enumerate(STEPS)
+                ),
+            ],
+            "breadcrumbs": [
+                {"label": _("Connections"), "url": "/connections"},
+                {"label": _("Connect a tool"), "url": "/connections/new"},
+                {"label": kind.label, "url": ""},
+            ],
+            **values,
+        },
+        status=status,
+    )
+
+
+@sensitive_post_parameters()
+@login_required
+@require_http_methods(["GET", "POST"])
+def settings(request: HttpRequest, connector: str) -> HttpResponse:
+    """First step: the connector's settings, checked field by field; then the test begins."""
+    require(request.user, "connection.write")
+    kind, draft = _connector(connector), Draft.of(request, connector)
+    url = f"/connections/new/{connector}"
+    name = Form(Name, initial={"connection_name": _free_name(kind.label)} | draft.name)
+    config = Form(kind.Config, initial=draft.config, secrets=draft.secrets())
+    if request.method == "POST":
+        if request.POST.get("action") == "discard":
+            Draft.drop(request, connector)
+            return redirect("/connections/new")
+        name, config = Form(Name, request.POST), Form(kind.Config, request.POST, secrets=draft.secrets())
+        secrets = dict(config.secrets)
+        if forgotten := request.POST.get("forget", ""):
+            secrets.pop(forgotten, None)
+            is_good = False
+        else:
+            is_good = _is_good_name(name) & config.is_valid()
+        # Kept even if something else is wrong, for a password field comes back empty.
+        draft.seal(secrets)
+        config.kept = secrets
+        draft.name, draft.config, draft.is_complete = name.values, config.values, is_good
+        draft.checks = draft.preview = None
+        if is_good:
+            draft.checks = _checks(kind, draft)
+        draft.keep(request, connector)
+        if is_good:
+            return redirect(f"{url}/test")
+    fields = {field["name"]: field for field in name.fields}
+    fields["connection_slug"]["placeholder"] = _free_slug(fields["connection_name"]["value"])
+    for group in (groups := config.groups):
+        for one in group["fields"]:
+            if one["type"] == "secret" and one["is_set"]:
+                one |= {"note": _("Set, will be saved"), "forget": True}
+    return _page(
+        request,
+        kind,
+        "",
+        {"name_fields": list(fields.values()), "groups": groups, "summary": [*name.summary, *config.summary]},
+        status=422 if name.errors or config.errors else 200,
+    )
+
+
+def _is_good_name(form: Form) -> bool:
+    """Whether the name's fields are right; fills in the short name that was left empty."""
+    if not form.is_valid():
+        return False
+    slug = form.values["connection_slug"] or _free_slug(form.values["connection_name"])
+    namespace = form.values["connection_namespace"].lower()
+    if not re.fullmatch(SLUG.regex, slug):
+        form.errors["connection_slug"] = [str(SLUG.message)]
+    elif slug in service.RESERVED:
+        form.errors["connection_slug"] = [_("This word is a page of the portal; choose another.")]
+    elif Connection.objects.filter(slug=slug).exists():
+        form.errors["connection_slug"] = [_("There is a connection %(slug)s already.") % {"slug": slug}]
+    if not re.fullmatch(SLUG.regex, namespace):
+        form.errors["connection_namespace"] = [str(SLUG.message)]
+    form.values |= {"connection_slug": slug, "connection_namespace": namespace}
+    return not form.errors
+
+
+def _free_name(label: str) -> str:
+    taken = set(Connection.objects.filter(label__startswith=label).values_list("label", flat=True))
+    return _free(label, taken, " ")
+
+
+def _free_slug(label: str) -> str:
+    base = slugify(str(label))[:50].strip("-") or "connection"
+    taken = (
+        set(Connection.objects.filter(slug__startswith=base).values_list("slug", flat=True))
+        | service.RESERVED
+    )
+    return _free(base, taken, "-")
+
+
+def _free(base: str, taken: Iterable[str], between: str) -> str:
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}{between}{number}"
+    return name
+
+
+def _checks(kind: type[Connector[Any]], draft: Draft) -> list[dict[str, Any]]:
+    try:
+        config = service.validate_config(kind.slug, {**draft.config, **draft.secrets()})
+        return [asdict(check) for check in service.check_config(connector=kind.slug, config=config).checks]
+    except DomainError as error:
+        said = " ".join([error.message, *(str(item) for item in error.errors)])
+        return [{"label": _("Tested"), "ok": False, "detail": said, "remedy": ""}]
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def test(request: HttpRequest, connector: str) -> HttpResponse:
+    """Second step: what works and what is missing, asked of the tool itself."""
+    require(request.user, "connection.write")
+    kind, draft = _connector(connector), Draft.of(request, connector)
+    if not draft.is_complete:
+        return redirect(f"/connections/new/{connector}")
+    if request.method == "POST" or draft.checks is None:
+        draft.checks = _checks(kind, draft)
+        draft.keep(request, connector)
+        if request.method == "POST":
+            return redirect(f"/connections/new/{connector}/test")
+    failed = [check for check in draft.checks if not check["ok"]]
+    return _page(
+        request,
+        kind,
+        "test",
+        {"checks": draft.checks, "failed": len(failed), "passed": len(draft.checks) - len(failed)},
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def preview(request: HttpRequest, connector: str) -> HttpResponse:
+    """Third step: the first records, and what each would become."""
+    require(request.user, "connection.write")
+    kind, draft = _connector(connector), Draft.of(request, connector)
+    if not draft.is_complete:
+        return redirect(f"/connections/new/{connector}")
+    if request.method == "POST":
+        draft.preview, draft.preview_error = None, ""
+        try:
+            config = service.validate_config(connector, {**draft.config, **draft.secrets()})
+            found = service.preview_config(
+                connector=connector, config=config, namespace=draft.name["connection_namespace"]
+            )
+            draft.preview = [asdict(row) for row in found]
+        except DomainError as error:
+            draft.preview_error = error.message
+        draft.keep(request, connector)
+        return redirect(f"/connections/new/{connector}/preview")
+    rows = draft.preview or []
+    labels = {spec.name: _(spec.label) for spec in kind.resources()}
+    resources = [
+        {"label": labels.get(name, name), "rows": [row for row in rows if row["resource"] == name]}
+        for name in dict.fromkeys(row["resource"] for row in rows)
+    ]
+    refused = sum(not row["becomes"] for row in rows)
+    known = sum(row["is_known"] for row in rows)
+    return _page(
+        request,
+        kind,
+        "preview",
+        {
+            "is_read": draft.preview is not None,
+            "error": draft.preview_error,
+            "resources": resources,
+            "total": len(rows),
+            "refused": refused,
+            "known": known,
+            "tied": sum(bool(row["tied"]) for row in rows),
+            "new": len(rows) - refused - known,
+            "each": service.PREVIEW_RECORDS,
+        },
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def schedule(request: HttpRequest, connector: str) -> HttpResponse:
+    """Last step: how often; then the connection is made and its first sync queued."""
+    require(request.user, "connection.write")
+    kind, draft = _connector(connector), Draft.of(request, connector)
+    if not draft.is_complete:
+        return redirect(f"/connections/new/{connector}")
+    form = Form(Schedule)
+    if request.method == "POST":
+        form = Form(Schedule, request.POST)
+        if form.is_valid():
+            try:
+                connection = service.create_connection(
+                    slug=draft.name["connection_slug"],
+                    label=draft.name["connection_name"],
+                    connector=connector,
+                    config={**draft.config, **draft.secrets()},
+                    namespace=draft.name["connection_namespace"],
+                    interval=form.values["connection_interval"],
+                )
+            except (InvalidInput, Conflict) as error:
+                messages.error(request, " ".join([error.message, *(str(item) for item in error.errors)]))
+                return redirect(f"/connections/new/{connector}")
+            Draft.drop(request, connector)
+            run = runs.request_sync(connection=connection, by=person(request).label)
+            execute_run.delay_on_commit(run_id=run.pk)
+            messages.success(
+                request, _("%(name)s is connected; its first sync is queued.") % {"name": connection.label}
+            )
+            return redirect(connection_url(connection))
+    return _page(
+        request,
+        kind,
+        "schedule",
+        {
+            "field": interval_field(form),
+            "summary": form.summary,
+            "draft": draft,
+            "secrets": len(draft.sealed),
+            "operations": [_(spec.label) for spec in kind.operations()],
+        },
+        status=422 if form.errors else 200,
+    )

@@ -1,0 +1,176 @@
+"""Catalog files: imported after a look at what they hold, and read again by themselves."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_http_methods, require_POST
+
+from access.permissions import can, require
+from base.errors import DomainError, NotFound
+from catalog.models import Claim, Problem
+from catalog.queries import open_problems
+from integrations import queries
+from integrations.models import CatalogLocation
+from integrations.services import locations
+from portal.people import person
+
+PROBLEMS = 200
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def catalog_files(request: HttpRequest) -> HttpResponse:
+    """Preview and import catalog files; the list of what is read again."""
+    require(request.user, "connection.read")
+    address, error, result = request.POST.get("address", "").strip()[:2_000], "", None
+    if request.method == "POST":
+        require(request.user, "connection.write")
+        is_import = request.POST.get("action") == "import"
+        try:
+            if not address:
+                error = _("Enter a path or an address.")
+            else:
+                result = locations.import_paths(
+                    addresses=[address], by=person(request).label, dry_run=not is_import
+                )
+        except DomainError as failure:
+            error = failure.message
+        if result is not None and is_import:
+            said = _(
+                "%(accepted)d of %(documents)d documents are in the catalog: %(written)d entities changed."
+            )
+            messages.success(request, said % result.as_dict())
+            return redirect("portal:import")
+    rows = list(queries.list_locations(request.user))
+    found: dict[str, list[Problem]] = {}
+    for problem in open_problems(request.user).filter(raised_by__in=[_raised_by(row) for row in rows]):
+        found.setdefault(problem.raised_by, []).append(problem)
+    return render(
+        request,
+        "connections/import.html",
+        {
+            "title": _("Catalog files"),
+            "description": _("Files in Backstage's format: catalog-info.yaml and what it points at."),
+            "breadcrumbs": [
+                {"label": _("Connections"), "url": "/connections"},
+                {"label": _("Catalog files"), "url": ""},
+            ],
+            "may_write": can(request.user, "connection.write"),
+            "address": address,
+            "error": error,
+            "field": {
+                "name": "address",
+                "label": _("Path or address"),
+                "help": _(
+                    "A file or folder on this server, a Git repository or a web address. Of a folder, "
+                    "all *.yaml and *.yml are read."
+                ),
+                "type": "text",
+                "mono": True,
+                "value": address,
+                "required": True,
+                "errors": [error] if error else [],
+                "placeholder": "https://github.com/acme/catalog/blob/main/all.yaml",
+            },
+            "result": result,
+            "problems": result.problems[:PROBLEMS] if result else [],
+            "locations": [
+                {
+                    "row": row,
+                    "label": locations.label_of(row.address),
+                    "address": row.address.partition(":")[2],
+                    "problems": found.get(_raised_by(row), [])[:PROBLEMS],
+                }
+                for row in rows
+            ],
+        },
+        status=422 if error else 200,
+    )
+
+
+def _raised_by(location: CatalogLocation) -> str:
+    return f"yaml:{location.address}"[:500]
+
+
+def _location(request: HttpRequest, location_id: int) -> CatalogLocation:
+    found = queries.list_locations(request.user).filter(pk=location_id).first()
+    if found is None:
+        raise NotFound(_("There are no such catalog files here."))
+    return found
+
+
+@login_required
+@require_POST
+def read_again(request: HttpRequest, location_id: int) -> HttpResponse:
+    """Read a location now; with `all` also let go of much that is gone."""
+    require(request.user, "connection.write")
+    location = _location(request, location_id)
+    result = locations.refresh_location(
+        location_id=location.pk, now=timezone.now(), is_guarded=request.POST.get("all") != "yes"
+    )
+    if result is None:
+        location.refresh_from_db()
+        messages.error(request, location.message or _("It is being read by another worker right now."))
+    else:
+        said = ngettext(
+            "Read: %(n)d entity changed.", "Read: %(n)d entities changed.", result.written + result.removed
+        )
+        messages.success(request, said % {"n": result.written + result.removed})
+    return redirect("portal:import")
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def remove(request: HttpRequest, location_id: int) -> HttpResponse:
+    """Forget a location and all that it declared: first what goes."""
+    require(request.user, "connection.write")
+    location = _location(request, location_id)
+    if request.method == "POST":
+        count = locations.remove_location(location=location, by=person(request).label)
+        said = ngettext(
+            "Removed: %(n)d entity changed or went.", "Removed: %(n)d entities changed or went.", count
+        )
+        messages.success(request, said % {"n": count})
+        return redirect("portal:import")
+    claims = Claim.objects.filter(source__key=f"yaml:{location.address}")
+    touched = claims.values("entity").distinct()
+    kept = Claim.objects.filter(~Q(source__key=f"yaml:{location.address}"), mode="assert", entity__in=touched)
+    total, amended = touched.count(), kept.values("entity").distinct().count()
+    values: dict[str, Any] = {
+        "title": _("Remove these catalog files?"),
+        "location": location,
+        "address": location.address.partition(":")[2],
+        "entities": total - amended,
+        "amended": amended,
+        "breadcrumbs": [
+            {"label": _("Connections"), "url": "/connections"},
+            {"label": _("Catalog files"), "url": "/connections/import"},
+            {"label": _("Remove"), "url": ""},
+        ],
+    }
+    return render(request, "connections/import_remove.html", values)
+
+
+@login_required
+@require_POST
+def sample(request: HttpRequest) -> HttpResponse:
+    """Load the sample company, or with `remove` take every row of it away."""
+    require(request.user, "connection.write")
+    company = import_module("portal.sample")
+    if request.POST.get("action") == "remove":
+        company.remove_sample()
+        messages.success(request, _("The sample company is gone, every row of it."))
+        return redirect("portal:settings-sample")
+    company.load_sample()
+    messages.success(request, _("The sample company is here. One click in the settings removes it again."))
+    return redirect("portal:home")
