@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from _console import Console, Refusal, main
 from _home import Home, Lock
 from _parent import dying_with_parent
-from _processes import application_environment, fingerprint, preparing, runs_own_servers
+from _processes import Preparation, application_environment, runs_own_servers
 from _servers import Servers
 from _setup import PYTHON, ROOT, ensure
 
@@ -29,8 +29,6 @@ _UNPREPARED = {
     "makemessages",
     "makemigrations",
     "migrate",
-}
-_UNPREPARED |= {
     "prepare",
     "restore",
     "showmigrations",
@@ -40,6 +38,7 @@ _UNPREPARED |= {
     "--help",
     "--version",
 }
+_REPLACING = {"flush", "migrate", "restore"}
 
 
 def manage() -> int:
@@ -50,9 +49,14 @@ def manage() -> int:
     environment = application_environment(home, address=home.read_note().get("address", ""))
     with _servers(home) as addresses:
         environment |= addresses
-        if not _UNPREPARED.intersection(sys.argv[1:2] or ["help"]) and _is_unprepared(home, environment):
+        command = next(iter(sys.argv[1:]), "help")
+        if command not in _UNPREPARED:
             _prepare(home, console, environment)
-        return _run(environment)
+        try:
+            return _run(environment)
+        finally:
+            if command in _REPLACING:
+                Preparation(home, environment).forget()
 
 
 def _run(environment: dict[str, str]) -> int:
@@ -127,20 +131,14 @@ def _start() -> None:
 # -- Preparing --------------------------------------------------------------------------------------------
 
 
-def _is_unprepared(home: Home, environment: dict[str, str]) -> bool:
-    """Say whether the database lacks something of this checkout's.
-
-    Under a running bin/up it is left as that has prepared it.
-    """
-    prepared, lock = home.read_note().get("prepared"), home.lock("servers")
-    if prepared and lock.holder().get("command") == "bin/up" and not lock.is_free():
-        return False
-    return prepared != fingerprint(environment)
-
-
 def _prepare(home: Home, console: Console, environment: dict[str, str]) -> None:
-    with preparing(home, environment, console) as command:
-        if not _is_unprepared(home, environment):  # another has done it meanwhile
+    """Bring the database up to date with this checkout, unless a running bin/up has it as it needs it."""
+    preparation, lock = Preparation(home, environment), home.lock("servers")
+    is_used = lock.holder().get("command") == "bin/up" and not lock.is_free()
+    if preparation.is_schema_current() or (is_used and home.read_note().get("schema")):
+        return
+    with preparation.alone(console) as command:
+        if preparation.is_schema_current():  # another has done it meanwhile
             return
         console.say("  Schema and packs ...")
         done = subprocess.run(command, env=environment, cwd=ROOT, stdout=sys.stderr, check=False)

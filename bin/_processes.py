@@ -7,11 +7,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from _console import Console
 from _home import Home, held
 from _servers import Servers
-from _setup import PYTHON, ROOT
+from _setup import PYTHON, ROOT, VENV
 from _supervise import Service, Supervisor
 
 WILDCARDS = ("0.0.0.0", "::")
@@ -46,33 +47,67 @@ def start_servers(home: Home, supervisor: Supervisor) -> dict[str, str]:
     return servers.addresses
 
 
-def fingerprint(environment: dict[str, str]) -> str:
-    """Give a digest of what a database must have been prepared with: migrations, packs, and which it is."""
-    digest = hashlib.sha256(environment.get("DATABASE_URL", "").encode())
-    for pattern in ("*/migrations/*.py", "plugins/*/migrations/*.py", "packs/**/*"):
-        for path in sorted(ROOT.glob(pattern)):
-            if path.is_file():
-                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+class Preparation:
+    """What is done to database and static files before Portico runs on them, and whether it was."""
+
+    def __init__(self, home: Home, environment: dict[str, str]) -> None:
+        self._home = home
+        self._environment = environment
+
+    def is_schema_current(self) -> bool:
+        """Say whether the database was prepared with these migrations and packs."""
+        return self._home.read_note().get("schema") == self._schema()
+
+    def is_current(self) -> bool:
+        """Say whether nothing has changed since the last time, on a database that is ours alone."""
+        is_ours = not os.environ.get("DATABASE_URL")
+        return is_ours and self._home.read_note().get("prepared") == self._everything()
+
+    @contextmanager
+    def alone(self, console: Console) -> Iterator[list[str]]:
+        """Give the command that prepares, to be run inside; one at a time may."""
+        with held(self._home.lock("prepare"), console, "another command that prepares the database"):
+            schema, everything = self._schema(), self._everything()
+            yield [str(PYTHON), "manage.py", "prepare"]
+            self._home.note(schema=schema, prepared=everything)
+
+    def forget(self) -> None:
+        """Have it done again: a command has changed the database beside it."""
+        self._home.note(schema="", prepared="")
+
+    def _schema(self) -> str:
+        digest = hashlib.sha256(self._environment.get("DATABASE_URL", "").encode())
+        for pattern in ("*/migrations/*.py", "plugins/*/migrations/*.py", "packs/**/*"):
+            for path in sorted(ROOT.glob(pattern)):
+                if path.is_file():
+                    digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+        return digest.hexdigest()
+
+    def _everything(self) -> str:
+        digest = hashlib.sha256(self._schema().encode() + (VENV / "portico.json").read_bytes())
+        digest.update(self._environment.get("PORTICO_PACKS", "").encode())
+        packs = [Path(path) for path in self._environment.get("PORTICO_PACKS", "").split(os.pathsep) if path]
+        for folder in [*(ROOT / name for name in _CODE), *packs]:
+            for where, folders, files in os.walk(folder):
+                folders[:] = sorted(name for name in folders if name != "__pycache__")
+                for name in sorted(files):
+                    state = os.stat(os.path.join(where, name))
+                    digest.update(f"{where}/{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
 
-@contextmanager
-def preparing(home: Home, environment: dict[str, str], console: Console) -> Iterator[list[str]]:
-    """Give the command that brings schema, packs and the rest up to date; one at a time may run it."""
-    with held(home.lock("prepare"), console, "another command that prepares the database"):
-        yield [str(PYTHON), "manage.py", "prepare"]
-        home.note(prepared=fingerprint(environment))
+_CODE = ("base", "access", "catalog", "integrations", "portal", "plugins", "packs")
 
 
 def web_server(environment: dict[str, str], *, bind: str, port: int) -> Service:
     """Describe the web server."""
-    command = [str(PYTHON), "-m", "granian", "--interface", "wsgi", "--no-ws", "--workers", "2"]
+    command = [str(PYTHON), "-m", "portal.serve", "--workers", "2"]
     command += ["--blocking-threads", str(_WEB_THREADS), "--host", bind, "--port", str(port)]
     command += ["--respawn-failed-workers", "--workers-kill-timeout", "3", "--log-level", "warning"]
     variables = environment | {"PORTICO_DATABASE_POOL": str(_WEB_THREADS)}
     if bind not in ("localhost", "127.0.0.1", "::1"):
         variables.setdefault("PORTICO_ALLOWED_HOSTS", ",".join(_names(bind)))
-    return Service("web", [*command, "portal.wsgi:application"], variables)
+    return Service("web", command, variables)
 
 
 def workers(home: Home, environment: dict[str, str]) -> list[Service]:

@@ -14,8 +14,8 @@ from _console import Console, Refusal, main
 from _home import Home, Lock
 from _processes import (
     WILDCARDS,
+    Preparation,
     application_environment,
-    preparing,
     runs_own_servers,
     start_servers,
     web_server,
@@ -118,11 +118,13 @@ def _start(
     if runs_own_servers():
         console.say("  PostgreSQL and Redis ...")
         environment |= start_servers(home, supervisor)
-    console.say("  Schema, packs and static files ...")
-    with preparing(home, environment, console) as command:
-        command += ["--sample"] if options.sample else []
-        command += [] if home.read_note().get("welcomed") else ["--welcome"]
-        supervisor.run_once(Service("prepare", command, environment), relay=console.say)
+    preparation, welcomed = Preparation(home, environment), "welcomed" in home.read_note()
+    if options.sample or not welcomed or not preparation.is_current():
+        console.say("  Schema, packs and static files ...")
+        with preparation.alone(console) as command:
+            command += ["--sample"] if options.sample else []
+            command += [] if welcomed else ["--welcome"]
+            supervisor.run_once(Service("prepare", command, environment), relay=console.say)
         home.note(welcomed="yes")
     console.say("  Web server and workers ...")
     _check_port(options)
