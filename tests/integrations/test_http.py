@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2 as httpx
 import pytest
@@ -50,16 +51,17 @@ async def http(server: Any) -> AsyncIterator[HttpClient]:
 
 
 AWAY = Redis.from_url("unix:///nonexistent/redis.sock")
+OWN = uuid4().hex  # ports come round again while Redis still remembers
 
 
 @pytest.fixture
 async def make_client(server: Any) -> AsyncIterator[Callable[..., HttpClient]]:
-    """Clients that share the real Redis, as workers do."""
+    """Clients that share the real Redis, as workers do, with a credential that no other test has."""
     clients = []
 
     def make(limits: HttpLimits = QUICK) -> HttpClient:
         clients.append(HttpClient(policy=OutboundPolicy(["127.0.0.1"]), limits=limits))
-        return clients[-1].at(server.url)
+        return clients[-1].at(server.url, headers={"X-Key": OWN})
 
     yield make
     for client in clients:
@@ -525,7 +527,7 @@ async def test_a_long_pause_is_told_and_kept_by_every_worker(
     assert len(server.requests) == 1
     # Other credentials have a budget of their own.
     server.on("/x", make_answer(json=2))
-    assert await second.at(server.url, headers=second.bearer("other")).json("/x") == 2
+    assert await second.at(server.url, headers=second.bearer(f"other {OWN}")).json("/x") == 2
 
 
 async def test_a_clock_that_is_wrong_does_not_lock_us_out_for_days(
@@ -552,7 +554,7 @@ async def test_an_unchanged_answer_comes_from_the_store(
     assert kept.sent_at > fresh.sent_at
     assert [request.headers.get("if-none-match") for request in server.requests] == [None, '"v1"']
     # Never across credentials, other questions, or where the caller asks for itself.
-    await second.at(server.url, headers=second.bearer("other")).get("/x")
+    await second.at(server.url, headers=second.bearer(f"other {OWN}")).get("/x")
     await second.get("/x", params={"page": 2})
     await second.get("/x", headers={"Accept": "text/plain"})
     assert [request.headers.get("if-none-match") for request in server.requests[2:]] == [None, None, None]
