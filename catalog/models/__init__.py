@@ -1,7 +1,7 @@
 """State and invariants of the catalog: what exists, what was said of it, and what happened."""
 
 from catalog.models.activity import Activity, Transition
-from catalog.models.claims import Claim, ClaimMode, EntityKey, Rank, Source, SourceType
+from catalog.models.claims import Claim, ClaimMode, EntityKey, FormerKey, Rank, Source, SourceType
 from catalog.models.entities import Alias, DirtyEntity, Entity, Relation, Served, Tie, TieState
 from catalog.models.history import FeedItem, Revision
 from catalog.models.kinds import Kind, RelationType
@@ -16,6 +16,7 @@ __all__ = [
     "Entity",
     "EntityKey",
     "FeedItem",
+    "FormerKey",
     "Kind",
     "Problem",
     "Rank",

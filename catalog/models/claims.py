@@ -99,3 +99,20 @@ class EntityKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class FormerKey(models.Model):
+    """What an entity was known by when its last claims went, so that what returns regains its uid.
+
+    :ivar key: an identity key, or `claim:` with the source's key and its id of the thing.
+    """
+
+    kind = models.TextField()
+    key = models.TextField()
+    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="former_keys")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "kind"], name="former_key_once")]
+
+    def __str__(self) -> str:
+        return self.key

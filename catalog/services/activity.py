@@ -150,6 +150,10 @@ def _write(
             transitions.append(Transition(activity=activity, event=event, status=status, at=at))
     Transition.objects.bulk_create(transitions, ignore_conflicts=True)
     mark_subjects_dirty({activity.subject_uid for activity in activities if activity.subject_uid})
+    # What was built from a commit is tied by it, once the commit is known.
+    commits = {f"commit:{item.commit}" for item, _ in rows.values() if item.type == "commit" and item.commit}
+    if commits:
+        mark_dirty(EntityKey.objects.filter(key__in=among(commits, "text")).values_list("entity_id", flat=True))
 
 
 def subjects_of(keys: set[str]) -> dict[str, Entity]:

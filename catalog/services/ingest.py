@@ -30,6 +30,7 @@ from catalog.models import (
     Entity,
     EntityKey,
     FeedItem,
+    FormerKey,
     Rank,
     Relation,
     Revision,
@@ -130,15 +131,36 @@ def drop_claims(*, source: Source, external_ids: Iterable[str], at: datetime, by
     """
     with transaction.atomic():
         gone = list(
-            Claim.objects.filter(source=source, external_id__in=list(external_ids)).values_list("id", "entity_id")
+            Claim.objects.filter(source=source, external_id__in=among(external_ids, "text"))
+            .select_related("entity")
+            .only("id", "external_id", "entity__kind")
         )
         if not gone:
             return set()
         page = _Page(source=source, at=at, by=by)
-        affected = {entity_id for _, entity_id in gone}
+        affected = {claim.entity_id for claim in gone}
         page.lock(affected)
-        Claim.objects.filter(id__in=[claim_id for claim_id, _ in gone]).delete()
+        claim_ids = [claim.id for claim in gone]
+        mark_dirty(sharers_of(claim_ids))
+        _remember(source, gone)
+        Claim.objects.filter(id__in=among(claim_ids)).delete()
         return page.merge_entities(affected)
+
+
+def _remember(source: Source, claims: Sequence[Claim]) -> None:
+    """Keep what these claims' entities were known by."""
+    keys = EntityKey.objects.filter(claim_id__in=among(c.id for c in claims), is_identity=True)
+    former = {(kind, key): entity_id for kind, key, entity_id in keys.values_list("kind", "key", "entity_id")}
+    former |= {(c.entity.kind, _claim_key(source, c.external_id)): c.entity_id for c in claims}
+    upsert(
+        [FormerKey(kind=kind, key=key, entity_id=entity_id) for (kind, key), entity_id in former.items()],
+        unique=["key", "kind"],
+        update=["entity"],
+    )
+
+
+def _claim_key(source: Source, external_id: str) -> str:
+    return f"claim:{source.key}/{external_id}"
 
 
 def mark_stale(*, source: Source, reasons: dict[str, str], at: datetime, by: str) -> set[int]:
@@ -258,6 +280,8 @@ class _Page:
     ) -> None:
         old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
         if old_ids:
+            # Keys make ties, so with or without a change of the document the ties are decided anew.
+            mark_dirty(sharers_of(old_ids))
             EntityKey.objects.filter(claim_id__in=among(old_ids)).delete()
         keys = []
         for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
@@ -286,41 +310,51 @@ class _Page:
         """
         refs = {ref for claim in claims if (ref := claim.declared_ref())}
         by_ref = self._entities_by_ref(refs)
-        by_key = self._entities_by_key({key for keys, _ in normalised for key in keys})
+        # A key that a claim of this page has had until now belongs to whoever carries it from now on.
+        by_key = self._entities_by_key(
+            {key for keys, _ in normalised for key in keys}, without={old.id for old in olds if old is not None}
+        )
         had_ids = {old.entity_id for old in olds if old is not None}
         had = {entity.id: entity for entity in Entity.objects.filter(id__in=among(had_ids)).defer("tokens")}
 
-        homes: list[Entity | None] = []
+        homes: list[Entity | None] = [had[old.entity_id] if old is not None else None for old in olds]
         moved: set[int] = set()
         new: dict[str, Entity] = {}
         unnamed: list[int] = []
-        for index, (claim, old) in enumerate(zip(claims, olds, strict=True)):
+
+        def settle(index: int, home: Entity) -> None:
+            homes[index] = home
+            for key in normalised[index][0]:
+                sharing = by_key[claims[index].kind, key]
+                if home not in sharing:
+                    sharing.append(home)
+
+        for index, known in enumerate(homes):
+            if known is not None:
+                settle(index, known)
+        returning = self._returning(claims, normalised, [i for i, home in enumerate(homes) if home is None])
+        for index, claim in enumerate(claims):
+            if homes[index] is not None:
+                continue
             ref = claim.declared_ref()
             sharing = self._sharing(by_key, claim.kind, normalised[index][0])
-            home: Entity | None = None
-            if old is not None:
-                home = had[old.entity_id]
-            elif ref is not None and ref in by_ref:
-                home = by_ref[ref]
-                moved |= self._take_over(sharing, home)
+            if ref is not None and ref in by_ref:
+                settle(index, by_ref[ref])
+                moved |= self._take_over(sharing, by_ref[ref])
             elif ref is not None and ref in new:
-                home = new[ref]
+                settle(index, new[ref])
             elif sharing:
-                home = sharing[0]
-                if len(sharing) > 1:
-                    problems.ambiguous_key(entities=sharing, key=normalised[index][0][0], at=self.at)
+                settle(index, sharing[0])
             elif ref is not None:
                 metadata = claim.document["metadata"]
-                home = self._new_entity(claim.kind, str(metadata.get("namespace") or "default"), str(metadata["name"]))
-                new[ref] = home
+                new[ref] = self._new_entity(
+                    claim.kind, str(metadata.get("namespace") or "default"), str(metadata["name"])
+                )
+                settle(index, new[ref])
+            elif index in returning and returning[index] not in homes:
+                settle(index, returning[index])
             else:
                 unnamed.append(index)
-            if home is not None:
-                for key in normalised[index][0]:
-                    by_key.setdefault((claim.kind, key), [])
-                    if home not in by_key[claim.kind, key]:
-                        by_key[claim.kind, key].append(home)
-            homes.append(home)
         if unnamed:
             self._name(claims, unnamed, normalised, homes, new, by_key)
         fresh = list(new.values())
@@ -385,6 +419,27 @@ class _Page:
                 found[id(entity) if entity.pk is None else entity.pk] = entity
         return sorted(found.values(), key=lambda entity: (entity.pk is None, entity.pk or 0))
 
+    def _returning(
+        self, claims: list[ClaimIn], normalised: list[tuple[list[str], list[str]]], homeless: list[int]
+    ) -> dict[int, Entity]:
+        """Tombstones of what these claims speak of, by the claim's index: what returns regains its uid."""
+        assert self.source is not None
+        wanted = {
+            index: [*normalised[index][0], _claim_key(self.source, claims[index].external_id)] for index in homeless
+        }
+        rows = (
+            FormerKey.objects.filter(key__in=among((k for keys in wanted.values() for k in keys), "text"))
+            .exclude(entity__deleted_at=None)
+            .select_related("entity")
+            .defer("entity__tokens")
+        )
+        by_key = {(row.kind, row.key): row.entity for row in rows}
+        found = {}
+        for index, keys in wanted.items():
+            if home := next((by_key[claims[index].kind, k] for k in keys if (claims[index].kind, k) in by_key), None):
+                found[index] = home
+        return found
+
     def _take_over(self, sharing: list[Entity], home: Entity) -> set[int]:
         """A declaration names an entity that exists, and shares a key with an inferred one: they become one."""
         moved = set()
@@ -421,12 +476,13 @@ class _Page:
             )
         return found
 
-    def _entities_by_key(self, keys: set[str]) -> dict[tuple[str, str], list[Entity]]:
+    def _entities_by_key(self, keys: set[str], *, without: set[int]) -> dict[tuple[str, str], list[Entity]]:
         found: dict[tuple[str, str], list[Entity]] = defaultdict(list)
         if not keys:
             return found
         rows = (
             EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True)
+            .exclude(claim_id__in=among(without))
             .select_related("entity")
             .order_by("entity_id")
         )
@@ -716,6 +772,12 @@ def resolve_relations(entity_ids: Sequence[int]) -> set[int]:
             {"ids": list(entity_ids)},
         )
         return {row[0] for row in cursor.fetchall()}
+
+
+def sharers_of(claim_ids: Iterable[int]) -> set[int]:
+    """Entities that share a key with these claims, their own included: their ties hang on these claims."""
+    keys = EntityKey.objects.filter(claim_id__in=among(claim_ids)).values("key")
+    return set(EntityKey.objects.filter(key__in=keys).values_list("entity_id", flat=True))
 
 
 def mark_dirty(entity_ids: Iterable[int]) -> None:

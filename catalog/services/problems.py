@@ -208,27 +208,33 @@ def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at:
         )  # fmt: skip
 
 
-def ambiguous_key(*, entities: Sequence[Entity], key: str, at: datetime) -> None:
-    """Two entities of one kind are the same key: a person should say which."""
-    refs = sorted(entity.ref for entity in entities if entity.pk)
+def ambiguous_keys(*, shared: dict[str, list[Entity]], keys: set[str], at: datetime) -> None:
+    """Several entities of one kind are the same key: a person should say which.
+
+    :param shared: those keys with their entities.
+    :param keys: all keys that were looked at; problems of the others among them are resolved.
+    """
+    seen = []
+    for key, entities in shared.items():
+        refs = sorted(entity.ref for entity in entities)
+        for entity in entities:
+            seen.append(
+                (
+                    subject_of(entity),
+                    Seen(
+                        type="ambiguous-key",
+                        severity=Severity.WARN,
+                        cause=_("Several entities share one identity"),
+                        message=_("%(key)s belongs to %(refs)s.") % {"key": key, "refs": ", ".join(refs)},
+                        remedy=_("Correct the address that one of them carries, or remove one."),
+                        discriminator=key,
+                        detail={"key": key, "refs": refs},
+                    ),
+                )
+            )
     sync(
         raised_by=CATALOG,
-        seen=[
-            (
-                subject_of(entity),
-                Seen(
-                    type="ambiguous-key",
-                    severity=Severity.WARN,
-                    cause=_("Several entities share one identity"),
-                    message=_("%(key)s belongs to %(refs)s.") % {"key": key, "refs": ", ".join(refs)},
-                    remedy=_("Merge them, or correct the address that one of them carries."),
-                    discriminator=key,
-                    detail={"key": key, "refs": refs},
-                ),
-            )
-            for entity in entities
-            if entity.pk
-        ],
-        within=Q(type="ambiguous-key", detail__key=key),
+        seen=seen,
+        within=Q(type="ambiguous-key", detail__key__in=list(keys)),
         at=at,
     )

@@ -55,16 +55,22 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     """
     ids = set(entity_ids)
     keys = set(EntityKey.objects.filter(entity_id__in=among(ids)).values_list("key", flat=True))
-    wanted, contradicted = _candidates(keys)
+    # What a commit tells of is a repository, and so another key that these entities share.
+    commits = {key.removeprefix("commit:") for key in keys if key.startswith("commit:")}
+    homes = _repositories_of_commits(commits)
+    keys |= {repo for repos in homes.values() for repo in repos}
+    wanted, contradicted, ambiguous = _candidates(keys)
     existing = {
         (tie.source_id, tie.type, tie.target_id): tie
-        for tie in Tie.objects.filter(Q(key__in=among(keys, "text")) | Q(source_id__in=among(ids)) | Q(target_id__in=among(ids)))
+        for tie in Tie.objects.filter(
+            Q(key__in=among(keys, "text")) | Q(source_id__in=among(ids)) | Q(target_id__in=among(ids))
+        )
     }
     names = {(c.source_id, c.type, c.target_id): c for c in wanted}
     gone = [
         tie
         for name, tie in existing.items()
-        if tie.state == TieState.AUTO and name not in names and (tie.key in keys or not keys or _touches(tie, ids))
+        if tie.state == TieState.AUTO and name not in names and (tie.key in keys or _touches(tie, ids))
     ]
     fresh = [
         Tie(source_id=c.source_id, type=c.type, target_id=c.target_id, key=c.key)
@@ -76,6 +82,11 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     if fresh:
         Tie.objects.bulk_create(fresh, ignore_conflicts=True)
     _report(contradicted, ids=ids, at=at)
+    shared = {pk for found in ambiguous.values() for pk in found}
+    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(shared)).defer("tokens")}
+    problems.ambiguous_keys(
+        shared={key: [entities[pk] for pk in sorted(found)] for key, found in ambiguous.items()}, keys=keys, at=at
+    )
     return {end for tie in (*gone, *fresh) for end in (tie.source_id, tie.target_id)}
 
 
@@ -83,8 +94,9 @@ def _touches(tie: Tie, ids: set[int]) -> bool:
     return tie.source_id in ids or tie.target_id in ids
 
 
-def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]]]:
-    """What the evidence of these keys asks for, and which entities contradict themselves (with their keys)."""
+def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], dict[str, set[int]]]:
+    """What the evidence of these keys asks for; which entities contradict themselves, with the keys that disagree;
+    and the keys that several entities of one kind are, with those."""
     are: dict[str, list[_Voice]] = defaultdict(list)
     speak: dict[str, list[_Voice]] = defaultdict(list)
     rows = (
@@ -97,21 +109,24 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]]]:
         voice = _Voice(entity_id, kind, path)
         if voice not in voices:
             voices.append(voice)
-    contradicted = _contradicted(are, speak)
+    by_commit, contradicted = _evidence_of_commits(speak)
+    for entity_id, repo in by_commit.items():
+        speak[repo].append(_Voice(entity_id, "artifact", ""))
     wanted: dict[tuple[int, str, int], Candidate] = {}
+    ambiguous: dict[str, set[int]] = {}
     for key, owners in are.items():
         for kind in {owner.kind for owner in owners}:
             same = {owner.entity_id for owner in owners if owner.kind == kind}
             if len(same) > 1:
+                ambiguous[key] = ambiguous.get(key, set()) | same
                 continue
             owner_id = next(iter(same))
             voices = [v for v in speak[key] if v.kind != kind and v.entity_id not in contradicted]
-            crowd = {v.entity_id for v in voices if v.kind == "artifact"}
-            if len(crowd) > CROWD:
+            if len({v.entity_id for v in voices if v.kind == "artifact"}) > CROWD:
                 voices = [v for v in voices if v.kind != "artifact"]
             for candidate in _around(key, kind, owner_id, voices):
                 wanted.setdefault((candidate.source_id, candidate.type, candidate.target_id), candidate)
-    return list(wanted.values()), contradicted
+    return list(wanted.values()), contradicted, ambiguous
 
 
 def _around(key: str, kind: str, owner_id: int, voices: list[_Voice]) -> Iterable[Candidate]:
@@ -127,12 +142,16 @@ def _around(key: str, kind: str, owner_id: int, voices: list[_Voice]) -> Iterabl
     if kind != "repository":
         return
     components = [v for v in voices if v.kind == "component"]
+    things: dict[int, list[_Voice]] = defaultdict(list)
     for voice in voices:
-        if (type_ := SIBLING_TYPES.get(voice.kind)) is None:
-            continue
-        home = _home(voice.path, components)
-        if home is not None:
-            yield Candidate(home, type_, voice.entity_id, key)
+        if voice.kind in SIBLING_TYPES:
+            things[voice.entity_id].append(voice)
+    for entity_id, spoken in things.items():
+        homes = {_home(voice.path, components) for voice in spoken}
+        home = next(iter(homes))
+        # A thing of two folders fits several components, so it stays on the repository.
+        if len(homes) == 1 and home is not None:
+            yield Candidate(home, SIBLING_TYPES[spoken[0].kind], entity_id, key)
 
 
 def _home(path: str, components: list[_Voice]) -> int | None:
@@ -153,37 +172,50 @@ def _home(path: str, components: list[_Voice]) -> int | None:
     return next(iter(best)) if len(best) == 1 else None
 
 
-def _contradicted(are: dict[str, list[_Voice]], speak: dict[str, list[_Voice]]) -> dict[int, list[str]]:
-    """Artifacts whose own words do not agree on the repository, with the keys that disagree."""
+def _repositories_of_commits(commits: set[str]) -> dict[str, set[str]]:
+    """In which repositories each commit was seen."""
+    found: dict[str, set[str]] = defaultdict(set)
+    if commits:
+        rows = Activity.objects.filter(type="commit", commit__in=among(commits, "text"))
+        for sha, keys in rows.values_list("commit", "keys"):
+            found[sha] |= {key for key in keys if key.startswith("repo:")}
+    return found
+
+
+def _evidence_of_commits(speak: dict[str, list[_Voice]]) -> tuple[dict[int, str], dict[int, list[str]]]:
+    """What the commits of artifacts say of their repositories.
+
+    :returns: the repository of those that name none but whose commit one repository alone holds; and those whose
+        own words do not agree, with the keys that disagree.
+    """
     artifacts = {v.entity_id for voices in speak.values() for v in voices if v.kind == "artifact"}
-    if not artifacts:
-        return {}
-    repositories: dict[int, set[str]] = defaultdict(set)
+    named: dict[int, set[str]] = defaultdict(set)
     commits: dict[int, set[str]] = defaultdict(set)
-    for entity_id, key in EntityKey.objects.filter(
-        entity_id__in=among(artifacts), is_identity=False, claim__is_shadowed=False
-    ).values_list("entity_id", "key"):
+    rows = EntityKey.objects.filter(
+        entity_id__in=among(artifacts), is_identity=False, claim__is_shadowed=False, entity__deleted_at=None
+    )
+    for entity_id, key in rows.values_list("entity_id", "key"):
         if key.startswith("repo:"):
-            repositories[entity_id].add(key)
+            named[entity_id].add(key)
         elif key.startswith("commit:"):
             commits[entity_id].add(key.removeprefix("commit:"))
-    seen_in: dict[str, set[str]] = defaultdict(set)
-    all_commits = {sha for shas in commits.values() for sha in shas}
-    if all_commits:
-        for sha, keys in Activity.objects.filter(type="commit", commit__in=among(all_commits, "text")).values_list("commit", "keys"):
-            seen_in[sha] |= {key for key in keys if key.startswith("repo:")}
-    found: dict[int, list[str]] = {}
+    homes = _repositories_of_commits({sha for shas in commits.values() for sha in shas})
+    by_commit: dict[int, str] = {}
+    contradicted: dict[int, list[str]] = {}
     for entity_id in artifacts:
-        named = repositories[entity_id]
-        elsewhere = {
-            repo
-            for sha in commits[entity_id]
-            if seen_in[sha] and not (seen_in[sha] & named)
-            for repo in seen_in[sha]
-        }
-        if len(named) > 1 or (named and elsewhere):
-            found[entity_id] = sorted(named | elsewhere)
-    return found
+        seen = [homes[sha] for sha in commits[entity_id] if homes.get(sha)]
+        own = named[entity_id]
+        if not own:
+            candidates = {repo for repos in seen for repo in repos}
+            if len(candidates) == 1:
+                by_commit[entity_id] = next(iter(candidates))
+            elif candidates:
+                contradicted[entity_id] = sorted(candidates)
+            continue
+        elsewhere = {repo for repos in seen if not repos & own for repo in repos}
+        if len(own) > 1 or elsewhere:
+            contradicted[entity_id] = sorted(own | elsewhere)
+    return by_commit, contradicted
 
 
 def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) -> None:

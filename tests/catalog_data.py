@@ -1,0 +1,33 @@
+"""Fixtures of the catalog: the core pack, and things to put into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.kinds import forget_kinds
+from catalog.query.relations import forget_directions
+from portal.packs import apply_pack
+from portal.pages import forget_pages
+
+CORE = Path(__file__).resolve().parent.parent / "packs" / "core"
+
+
+def forget_definitions() -> None:
+    """Read kinds, relations and pages anew."""
+    forget_kinds()
+    forget_directions()
+    forget_pages()
+
+
+@pytest.fixture
+def core_pack(db: Any) -> Iterator[None]:
+    """The kinds, relation types, pages and roles of the core."""
+    forget_definitions()
+    apply_pack(CORE, by="tests")
+    forget_definitions()
+    yield
+    forget_definitions()
