@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from access.models import ScopeType, User
 from access.permissions import Scopes, everywhere, register_scope, register_thing, visible
+from access.services import register_scope_type
+from base.errors import InvalidInput
 from catalog.models import (
     Activity,
     Claim,
@@ -110,8 +113,18 @@ def own_refs_of(viewer: object) -> set[str]:
     return refs
 
 
+def _checked_query(text: str) -> str:
+    """:raises InvalidInput: if there is none; a query that finds everything is no scope.
+    :raises QueryError: where the query is wrong."""
+    if not text.strip():
+        raise InvalidInput(_("Enter a query, such as owner:group:default/payments."))
+    compile_query(text, now=timezone.now())
+    return text.strip()
+
+
 def register() -> None:
     """Tell the permission pair and the query language what they need of the catalog."""
+    register_scope_type(ScopeType.QUERY, _checked_query)
     register_scope(Entity, entities_within)
     register_thing(Planned, _is_within)
     for model in (Kind, RelationType):
