@@ -314,6 +314,14 @@ def open_problems(viewer: Any, *, now: datetime | None = None) -> QuerySet[Probl
     )
 
 
+def count_problems(viewer: Any) -> tuple[int, int]:
+    """How many problems are open, and how many of them are errors. One query."""
+    found = (
+        open_problems(viewer).order_by().aggregate(total=Count("id"), failing=Count("id", filter=Q(severity="fail")))
+    )
+    return found["total"], found["failing"]
+
+
 def problems_by_cause(viewer: Any, *, now: datetime | None = None) -> list[dict[str, Any]]:
     """Open problems grouped by type and cause, the worst and widest first."""
     groups: dict[tuple[str, str], dict[str, Any]] = {}

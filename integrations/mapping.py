@@ -133,13 +133,13 @@ def _repository(record: r.Repository, context: Context) -> ClaimIn:
     spec = {
         "path": record.path,
         "defaultBranch": record.default_branch,
-        "head": record.head,
         "archived": record.is_archived or None,
         "fork": record.is_fork or None,
         "forkOf": record.fork_of,
         "languages": record.languages,
         "topics": sorted(record.tags),
-        "lastActivityAt": _iso(record.last_activity_at),
+        # By the day: a busy repository would otherwise have a revision for each commit.
+        "lastActivityAt": _day(record.last_activity_at),
         "readmePath": record.readme_path,
         "buildFiles": sorted(record.build_files),
         "owner": owner_ref(record.owners, context.namespace),
@@ -393,6 +393,10 @@ def _clean(document: dict[str, Any]) -> dict[str, Any]:
 
 def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
+
+
+def _day(moment: datetime | None) -> str | None:
+    return moment.date().isoformat() if moment else None
 
 
 def describe(claim: ClaimIn) -> str:

@@ -14,6 +14,9 @@ from access.definitions import document_types
 from access.services.audit import Subject, record_audit
 from base.errors import DomainError, FieldError, InvalidInput
 from base.safe_yaml import parse_documents
+from catalog.kinds import forget_kinds
+from catalog.query.relations import forget_directions
+from portal.pages import forget_pages
 
 FORMAT = "portico/v1"
 
@@ -114,6 +117,7 @@ def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]
     steps = plan(documents)
     with transaction.atomic():
         changed = False
+        transaction.on_commit(_forget_definitions)
         for document in documents:
             change = types[document.kind].apply(
                 document.name, document.spec, pack=document.pack, by=by, keep_edits=keep_edits
@@ -129,6 +133,13 @@ def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]
                 },
             )
     return steps
+
+
+def _forget_definitions() -> None:
+    """Serve what was applied at once in this process; others notice within seconds."""
+    forget_kinds()
+    forget_directions()
+    forget_pages()
 
 
 def installed_packs() -> list[Path]:

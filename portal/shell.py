@@ -18,7 +18,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {"shell": {"title": "Portico", "nav": [], "sign_in_url": reverse("portal:sign-in")}}
-    problems = queries.open_problems(user).count()
+    problems, failing = queries.count_problems(user)
     health = connections.sync_health(user) if can(user, "connection.read") else None
     nav: list[dict[str, Any]] = [
         {
@@ -27,7 +27,10 @@ def context(request: HttpRequest) -> dict[str, Any]:
                 _item(request, _("Home"), "/", "home", exact=True),
                 _item(request, _("Catalog"), "/catalog", "cube"),
                 _item(request, _("Activity"), "/activity", "activity"),
-                _item(request, _("Problems"), "/problems", "alert-triangle", count=problems),
+                {
+                    **_item(request, _("Problems"), "/problems", "alert-triangle", count=problems),
+                    "is_failing": failing > 0,
+                },
             ],
         }
     ]

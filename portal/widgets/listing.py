@@ -20,6 +20,10 @@ Column = Literal["owner", "kind", "type", "lifecycle", "run", "version", "source
 SORTABLE = {"name": "name", "owner": "owner", "lifecycle": "lifecycle", "type": "type", "changed": "changed"}
 
 
+FEW_VALUES = 5
+MOST_VALUES = 50
+
+
 class EntityListConfig(WidgetConfig):
     """What the list shows."""
 
@@ -82,7 +86,7 @@ class EntityList(Widget[EntityListConfig]):
     def _table(
         self, context: PageContext, rows: list[Entity], owners: dict[str, Entity], order: str
     ) -> dict[str, Any]:
-        columns = [_column(context, "name", _("Name"), order, css="po-x-name")]
+        columns = [_column(context, "name", _("Name"), order)]
         columns += [_column(context, name, _LABELS[name], order, css=_CSS.get(name, "")) for name in self.config.columns]
         return {
             "caption": _("Entities"),
@@ -92,7 +96,7 @@ class EntityList(Widget[EntityListConfig]):
                     "key": str(entity.uid),
                     "label": entity.title,
                     "cells": [
-                        {"chip": links.chip(entity.ref, entity), "css": "po-x-name"},
+                        {"chip": links.chip(entity.ref, entity)},
                         *(self._cell(context, name, entity, owners) for name in self.config.columns),
                     ],
                 }
@@ -129,19 +133,28 @@ class EntityList(Widget[EntityListConfig]):
     def _facets(self, context: PageContext, text: str, owners: dict[str, Entity]) -> list[dict[str, Any]]:
         names = [name for name in self.config.facets if name in FACETS]
         counted = facets(
-            lambda query: queries.search_entities(context.viewer, self._whole(query), now=context.now), text, names
+            lambda query: queries.search_entities(context.viewer, self._whole(query), now=context.now),
+            text,
+            names,
+            limit=MOST_VALUES,
         )
         missing = {value.value for found in counted if found.field in {"owner", "system"} for value in found.values}
         titles = {**owners, **queries.titles_of(context.viewer, missing - set(owners))}
-        return [
-            {
-                "label": found.label,
-                "values": [_facet_value(context, text, found.field, value, titles) for value in found.values],
-                "more": 0,
-            }
-            for found in counted
-            if found.values
-        ]
+        shown = []
+        for found in counted:
+            if not found.values:
+                continue
+            is_open = context.params.get("more") == found.field
+            values = [v for n, v in enumerate(found.values) if is_open or n < FEW_VALUES or v.is_on]
+            shown.append(
+                {
+                    "label": found.label,
+                    "values": [_facet_value(context, text, found.field, value, titles) for value in values],
+                    "more": len(found.values) - len(values),
+                    "more_url": context.url(more=found.field),
+                }
+            )
+        return shown
 
 
 _OWNED = {"component", "api", "resource", "system", "domain", "repository", "template"}
@@ -158,7 +171,7 @@ _LABELS: dict[str, Any] = {
     "namespace": gettext_lazy("Namespace"),
     "tags": gettext_lazy("Tags"),
 }
-_CSS = {"changed": "po-num", "version": "po-wide", "sources": "po-wide", "lifecycle": "po-wide", "type": "po-wide"}
+_CSS = {"changed": "po-num"}
 
 
 def _column(context: PageContext, name: str, label: Any, order: str, *, css: str = "") -> dict[str, Any]:
