@@ -104,10 +104,12 @@ def url(name: str, *, default: str) -> str:
 
 
 def hosts(name: str, *, url: str) -> list[str]:
-    """Read the host names that the portal answers to; by default loopback and that of its public address."""
-    default = [*LOOPBACK, *([urlsplit(url).netloc.rpartition("@")[2]] if url else [])]
-    found = []
-    for word in words(name, default=default):
+    """Read the host names that the portal answers to; by default that of its public address.
+
+    Loopback is always one: health checks of the same machine use it.
+    """
+    found = list(LOOPBACK)
+    for word in words(name, default=[urlsplit(url).netloc] if url else []):
         host = word if word.endswith("]") or _is_address(word) else re.sub(r":\d+$", "", word)
         if _is_address(host.strip("[]")):
             host = f"[{host.strip('[]')}]" if ":" in host else host

@@ -102,7 +102,13 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_SSL_REDIRECT = False  # the proxy that speaks TLS redirects; health checks arrive as plain HTTP
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("PORTICO_TRUST_PROXY", default=False) else None
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # what its subdomains speak is not the portal's to promise,
+    "security.W021",  # nor for how long browsers hold them to it
+    "security.W008",  # SECURE_SSL_REDIRECT, above
+]
+if env.boolean("PORTICO_TRUST_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
@@ -178,7 +184,10 @@ LOGGING = {
     "filters": {"secrets": {"()": "base.logs.MaskSecrets"}},
     "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secrets"]}},
-    "root": {"handlers": ["stderr"], "level": env.choice("PORTICO_LOG_LEVEL", ["DEBUG", "INFO", "WARNING"], default="INFO")},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice("PORTICO_LOG_LEVEL", ["DEBUG", "INFO", "WARNING"], default="INFO"),
+    },
     "loggers": {
         "django.request": {"level": "ERROR"},
         "celery": {"level": "WARNING"},  # else a line or two for each task, several a second

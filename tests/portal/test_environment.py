@@ -38,7 +38,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         (
             "a.example:80 ::1,.b.example",
             lambda: env.hosts(NAME, url=""),
-            ["a.example", "[::1]", ".b.example"],
+            [*env.LOOPBACK, "a.example", ".b.example"],
         ),
     ],
 )
