@@ -79,8 +79,12 @@ def of_entity(
             Seen(
                 type="incomplete",
                 severity=Severity.WARN,
-                cause=_("%(field)s is missing or not valid") % {"field": error.path},
-                message=error.message,
+                cause=(
+                    _("No owner")
+                    if error.path == "spec.owner"
+                    else _("%(field)s is not as its kind wants it") % {"field": error.path}
+                ),
+                message=f"{error.path}: {error.message}",
                 remedy=_("Add it to the catalog file, or set it here as an override."),
                 discriminator=error.path,
                 detail={"path": error.path},
