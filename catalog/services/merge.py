@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, takewhile
 from typing import Any
+
+import orjson
 
 Path = tuple[str, ...]
 
@@ -59,46 +62,57 @@ def merge(claims: Sequence[Said], *, unions: frozenset[Path] = COMMON_UNIONS) ->
     return _merge_objects([said.document for said in ordered], (), unions)
 
 
-def _merge_objects(values: list[Any], path: Path, unions: frozenset[Path]) -> dict[str, Any]:
+def _merge_objects(values: list[dict[str, Any]], path: Path, unions: frozenset[Path]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    keys: dict[str, None] = {}
-    for value in values:
-        keys.update(dict.fromkeys(value))
-    for key in keys:
+    for key in _keys_of(values):
         here = (*path, key)
         voices = [value[key] for value in values if key in value]
         first = voices[0]
-        if first is None:
-            continue
         if isinstance(first, dict):
-            objects = []
-            for voice in voices:
-                if not isinstance(voice, dict):
-                    break  # a null or another type cuts off what weaker claims say
-                objects.append(voice)
-            inner = _merge_objects(objects, here, unions)
-            if inner or not first:
-                merged[key] = inner
+            merged[key] = _merge_objects(_until_cut(voices, dict), here, unions)
         elif isinstance(first, list) and here in unions:
-            merged[key] = _union(voices)
-        else:
+            merged[key] = _union(_until_cut(voices, list))
+        elif first is not None:
             merged[key] = first
     return merged
 
 
-def _union(voices: list[Any]) -> list[Any]:
-    out: list[Any] = []
-    seen: set[str] = set()
-    for voice in voices:
-        if not isinstance(voice, list):
-            break
-        for element in voice:
-            # Links are one when their address is.
-            mark = repr(element.get("url", element)) if isinstance(element, dict) else repr(element)
-            if mark not in seen:
-                seen.add(mark)
-                out.append(element)
+def _keys_of(values: Iterable[dict[str, Any]]) -> dict[str, None]:
+    keys: dict[str, None] = {}
+    for value in values:
+        keys.update(dict.fromkeys(value))
+    return keys
+
+
+def _until_cut(voices: list[Any], type_: type) -> list[Any]:
+    """The first voices of one type: a null or another type cuts off what weaker claims say."""
+    return list(takewhile(lambda voice: isinstance(voice, type_), voices))
+
+
+def _union(lists: list[list[Any]]) -> list[Any]:
+    """The strongest list as it is, and what the others add to it."""
+    out = list(lists[0])
+    seen = {_mark(element) for element in out}
+    for element in chain.from_iterable(lists[1:]):
+        if (mark := _mark(element)) not in seen:
+            seen.add(mark)
+            out.append(element)
     return out
+
+
+def _mark(element: Any) -> Any:
+    """What makes two elements one: links are one when their address is."""
+    mark = element.get("url", element) if isinstance(element, dict) else element
+    return mark if isinstance(mark, str) else _spelled(mark)
+
+
+def _spelled(value: Any) -> bytes:
+    """A value in its one spelling; to Python, `true` and 1 would be equal."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one == other and (isinstance(one, str) or _spelled(one) == _spelled(other))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -107,18 +121,23 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def provenance(
-    claims: Sequence[Said], *, unions: frozenset[Path] = COMMON_UNIONS
-) -> dict[Path, list[Voice]]:
+def provenance(claims: Sequence[Said]) -> dict[Path, list[Voice]]:
     """Who says what of each field: path to voices, the winning one first.
 
-    A list that is a union is listed with every claim that adds to it.
+    A list that is a union has every claim that adds to it, a removed field the null that removes it.
     """
     fields: dict[Path, list[Voice]] = {}
-    for said in in_order(claims):
-        for path, value in leaves(said.document):
-            fields.setdefault(path, []).append(Voice(said.claim_id, said.rank, value))
+    _collect([(said, said.document) for said in in_order(claims)], (), fields)
     return fields
+
+
+def _collect(voices: list[tuple[Said, Any]], path: Path, fields: dict[Path, list[Voice]]) -> None:
+    objects = list(takewhile(lambda voice: isinstance(voice[1], dict), voices))
+    keys = _keys_of(value for _, value in objects)
+    for key in keys:
+        _collect([(said, value[key]) for said, value in objects if key in value], (*path, key), fields)
+    if path and not keys:
+        fields[path] = [Voice(said.claim_id, said.rank, value) for said, value in voices]
 
 
 def leaves(value: Any, path: Path = ()) -> Iterable[tuple[Path, Any]]:
@@ -147,11 +166,11 @@ def conflicts(claims: Sequence[Said], *, unions: frozenset[Path] = COMMON_UNIONS
     if len(claims) < 2:
         return []
     found = []
-    for path, voices in provenance(claims, unions=unions).items():
+    for path, voices in provenance(claims).items():
         if path in unions or path in IDENTITY or path == ("apiVersion",) or path == ("kind",):
             continue
         first = voices[0]
-        others = [voice for voice in voices[1:] if voice.value != first.value]
+        others = [voice for voice in voices[1:] if not _is_same(voice.value, first.value)]
         if others:
             found.append(Conflict(path, tuple(voices), is_tie=any(v.rank == first.rank for v in others)))
     return found
@@ -164,7 +183,7 @@ def diff(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for path in sorted({**before, **after}):
         if path in before and path in after:
-            if before[path] != after[path]:
+            if not _is_same(before[path], after[path]):
                 rows.append({"path": path, "old": before[path], "new": after[path]})
         elif path in after:
             rows.append({"path": path, "new": after[path]})
