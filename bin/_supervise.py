@@ -108,7 +108,8 @@ class Supervisor:
         try:
             self._attach(service)
         except OSError as error:
-            self._emit(service.name, f"could not be started: {error}")
+            service.tail.append(f"It could not be started: {error}")
+            self._emit(service.name, service.tail[-1])
             self._schedule(service)
 
     def _attach(

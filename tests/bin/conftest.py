@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,17 +47,21 @@ def running() -> Callable[[int], bool]:
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PORTICO_HOME that the database's unprivileged user can reach, with a difficult name."""
-    folder = tmp_path_factory.mktemp("h") / "Jörg Müller"
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A PORTICO_HOME that the database's unprivileged user can reach, with a difficult name.
+
+    Not below pytest's own folder, which every run as the same user shuts again.
+    """
+    above = Path(tempfile.mkdtemp(prefix="portico-"))
+    above.chmod(0o711)
+    folder = above / "Jörg Müller"
     folder.mkdir()
-    for path in (folder, *folder.parents):
-        if path.stat().st_uid == os.getuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)
+    folder.chmod(0o711)
     for name in ("DATABASE_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PORTICO_HOME", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(above, ignore_errors=True)
 
 
 @pytest.fixture
