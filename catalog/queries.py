@@ -244,6 +244,11 @@ def list_activity(viewer: Any) -> QuerySet[Activity]:
     return visible(viewer, Activity.objects.all()).defer("raw").order_by("-at", "-id")
 
 
+def has_activity(viewer: Any) -> bool:
+    """Whether any tool has told the viewer of anything that happened."""
+    return visible(viewer, Activity.objects.all()).exists()
+
+
 def activity_of(viewer: Any, entity: Entity, *, types: Iterable[str] = ()) -> QuerySet[Activity]:
     """What happened to an entity and to what is tied to it, newest first."""
     rows = list_activity(viewer).filter(subject_uid__in=[uid for uid, _shared in reach(entity)])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
 from django.utils import timezone
 
 from integrations import sync
+from integrations.git import GitClient
 from integrations.services import locations, operations, runs
 
 logger = logging.getLogger(__name__)
+
+MIRRORS_STAY = timedelta(days=30)
 
 
 @shared_task(name="integrations.execute_run")
@@ -53,3 +58,4 @@ def tick(**_from_newer_release: Any) -> None:
 def housekeeping(**_from_newer_release: Any) -> None:
     """Let go of what nobody asks for any more."""
     runs.forget_old_runs()
+    asyncio.run(GitClient().prune(unused_for=MIRRORS_STAY))

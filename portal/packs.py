@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,15 @@ def plan(documents: list[PackDocument]) -> list[Step]:
     return steps
 
 
-def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]:
-    """Apply a pack wholly or not at all.
+def apply_packs(folders: Sequence[Path], *, by: str, keep_edits: bool = False) -> list[Step]:
+    """Apply packs wholly or not at all; of two definitions of one name the later pack's counts.
 
     :param keep_edits: leave what people composed on top; only the pristine copies are renewed.
-    :raises InvalidInput: when something of it is wrong; nothing is applied then.
+    :raises InvalidInput: when something of them is wrong; nothing is applied then.
     """
-    documents = read_pack(folder)
     types = document_types()
+    by_name = {(d.kind, d.name): d for folder in folders for d in read_pack(folder)}
+    documents = sorted(by_name.values(), key=lambda document: list(types).index(document.kind))
     steps = plan(documents)
     with transaction.atomic():
         changed = False
@@ -126,13 +128,18 @@ def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]
         if changed:
             record_audit(
                 "pack.apply",
-                Subject("pack", folder.name, folder.name),
+                Subject("pack", folders[-1].name, ", ".join(folder.name for folder in folders)),
                 changes={
                     "created": [s.document.name for s in steps if s.action == "create"],
                     "changed": [s.document.name for s in steps if s.action == "change"],
                 },
             )
     return steps
+
+
+def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]:
+    """Apply one pack; see `apply_packs`."""
+    return apply_packs([folder], by=by, keep_edits=keep_edits)
 
 
 def _forget_definitions() -> None:

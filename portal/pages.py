@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 Slot = Literal["home", "list", "entity", "activity", "problems", "dashboard"]
 ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 CORE = Path("packs/core/pages")
+CORE_PACK = "core"
 
 
 class WidgetSpec(BaseModel):
@@ -156,6 +157,7 @@ class Served:
     name: str
     spec: PageSpec
     notice: str = ""
+    pack: str = ""
 
 
 class _Cache:
@@ -193,7 +195,7 @@ def forget_pages() -> None:
 
 def _served(row: Page) -> Served:
     try:
-        return Served(row.name, PageSpec.model_validate(row.spec))
+        return Served(row.name, PageSpec.model_validate(row.spec), pack=row.pack)
     except ValidationError:
         logger.exception("The stored page %s cannot be used; the shipped one stands in.", row.name)
     notice = _("The page “%(name)s” is damaged, so the shipped one is shown. An administrator can restore it.") % {
@@ -227,11 +229,11 @@ def _shipped() -> dict[str, PageSpec]:
 
 
 def page_for(slot: Slot, *, kind: str = "") -> Served:
-    """The page of a slot: for the kind if there is one, else for all kinds.
+    """The page of a slot: for the kind if there is one, else for all kinds; the core's only if no other is there.
 
     :raises NotFound: when no pack brings a page for the slot.
     """
-    pages = [page for page in _cache.get() if page.spec.slot == slot]
+    pages = sorted((p for p in _cache.get() if p.spec.slot == slot), key=lambda page: page.pack == CORE_PACK)
     for page in pages:
         if kind and kind in page.spec.kinds:
             return page

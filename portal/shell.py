@@ -26,7 +26,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
             "items": [
                 _item(request, _("Home"), "/", "home", exact=True),
                 _item(request, _("Catalog"), "/catalog", "cube"),
-                _item(request, _("Activity"), "/activity", "activity"),
+                *([_item(request, _("Activity"), "/activity", "activity")] if queries.has_activity(user) else []),
                 {
                     **_item(request, _("Problems"), "/problems", "alert-triangle", count=problems),
                     "is_failing": failing > 0,

@@ -16,7 +16,7 @@ from access.services import ensure_first_account, make_sign_in_link
 from base.errors import DomainError
 from integrations.services.connections import create_connection
 from integrations.models import Connection
-from portal.packs import apply_pack, installed_packs
+from portal.packs import apply_packs, installed_packs
 from portal.sample import load_sample
 from portal.staticfiles import collect
 
@@ -36,13 +36,11 @@ class Command(BaseCommand):
         self.stdout.write(_("The database is up to date."))
         with acting_as(system("prepare")):
             try:
-                for folder in installed_packs():
-                    steps = apply_pack(folder, by=_("Start"), keep_edits=True)
-                    changed = sum(step.action != "leave" for step in steps)
-                    self.stdout.write(
-                        _("Pack %(name)s: %(count)d definitions, %(changed)d changed.")
-                        % {"name": folder.name, "count": len(steps), "changed": changed}
-                    )
+                steps = apply_packs(installed_packs(), by=_("Start"), keep_edits=True)
+                changed = sum(step.action != "leave" for step in steps)
+                self.stdout.write(
+                    _("Packs: %(count)d definitions, %(changed)d changed.") % {"count": len(steps), "changed": changed}
+                )
                 token = ensure_first_account()
                 if options["welcome"] and not token:
                     first = User.objects.filter(username="admin", is_active=True).first()
