@@ -71,7 +71,9 @@ def upsert(rows: Sequence[models.Model], *, unique: Sequence[str], update: Seque
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(staging, names, table)
+            sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
+                staging, names, table
+            )
         )
         _copy(cursor, staging, fields, rows)
         cursor.execute(
@@ -94,7 +96,9 @@ def _fields(
     ]
 
 
-def _copy(cursor: Any, table: sql.Identifier, fields: list[models.Field[Any, Any]], rows: Sequence[models.Model]) -> None:
+def _copy(
+    cursor: Any, table: sql.Identifier, fields: list[models.Field[Any, Any]], rows: Sequence[models.Model]
+) -> None:
     names = sql.SQL(", ").join(sql.Identifier(str(field.column)) for field in fields)
     getters = [(field.attname, isinstance(field, models.JSONField)) for field in fields]
     with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)) as copy:

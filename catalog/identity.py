@@ -26,7 +26,9 @@ from urllib.parse import unquote, urlsplit
 
 MAX_LENGTH = 1000
 _SCP = re.compile(r"^(?:[\w.+-]+@)?([\w.-]+):(?!/|\d+/)(.+)$")
-_PLACEHOLDER = re.compile(r"\$\{|\{\{|<%|%7B%7B|<[^>]+>|\b(?:example|your)[-_]?(?:org|repo|project|company)\b", re.I)
+_PLACEHOLDER = re.compile(
+    r"\$\{|\{\{|<%|%7B%7B|<[^>]+>|\b(?:example|your)[-_]?(?:org|repo|project|company)\b", re.I
+)
 _NOT_A_HOST = {"localhost", "unknown", "none", "null", "undefined", "n/a", "todo", "tbd"}
 # Between repository and folder in a web address, on the hosts people use.
 _IN_REPOSITORY = re.compile(r"/(?:-/)?(?:tree|blob|src|raw|edit|blame|commits?)(?:/branch|/tag|/commit)?/")
@@ -47,7 +49,13 @@ def repo_key(address: str) -> str | None:
         or `url:`-prefixed as Backstage's annotations are.
     :returns: None for what names no repository.
     """
-    text = address.strip().removeprefix("url:").removeprefix("git+").removeprefix("scm:git:").removeprefix("scm:")
+    text = (
+        address.strip()
+        .removeprefix("url:")
+        .removeprefix("git+")
+        .removeprefix("scm:git:")
+        .removeprefix("scm:")
+    )
     if not text or len(text) > MAX_LENGTH or _PLACEHOLDER.search(text):
         return None
     if "://" in text:
@@ -184,7 +192,12 @@ def normalise(key: str) -> str | None:
             return f"component:{inner.removeprefix('repo:')}" if inner else None
         case _:
             value = value.strip()
-            if not value or len(value) > MAX_LENGTH or value.lower() in _NOT_A_HOST or _PLACEHOLDER.search(value):
+            if (
+                not value
+                or len(value) > MAX_LENGTH
+                or value.lower() in _NOT_A_HOST
+                or _PLACEHOLDER.search(value)
+            ):
                 return None
             return f"{scheme}:{value.lower()}"
 

@@ -141,7 +141,8 @@ def _check_relation(name: str, spec: Any) -> Any:
     wanted = {"type", "inverse", "label", "inverseLabel"}
     if not isinstance(spec, dict) or not isinstance(spec.get("inverse"), str) or not set(spec) <= wanted:
         raise InvalidInput(
-            _("The relation type “%(name)s” needs a spec with type, inverse, label and inverseLabel.") % {"name": name}
+            _("The relation type “%(name)s” needs a spec with type, inverse, label and inverseLabel.")
+            % {"name": name}
         )
     return spec
 
@@ -150,4 +151,3 @@ def register_kinds() -> None:
     """Make kinds and relation types known as pack documents."""
     register_document_type(DefinitionType(kind="RelationType", model=RelationType, check=_check_relation))
     register_document_type(DefinitionType(kind="KindDefinition", model=Kind, check=check_kind_definition))
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -134,14 +133,28 @@ class Neighbour:
     tie: Tie | None = None
 
 
-_LIGHT = ("id", "uid", "ref", "kind", "namespace", "name", "title", "type", "owner", "last_run", "description")
+_LIGHT = (
+    "id",
+    "uid",
+    "ref",
+    "kind",
+    "namespace",
+    "name",
+    "title",
+    "type",
+    "owner",
+    "last_run",
+    "description",
+)
 
 
 def neighbours(viewer: Any, entity: Entity) -> list[Neighbour]:
     """All relations and ties of an entity whose other end the viewer may see, or that is missing."""
     kinds = current_kinds()
     rows: list[tuple[str, str, bool, int | None, Tie | None]] = []
-    for type_, ref, target_id in Relation.objects.filter(source=entity).values_list("type", "target_ref", "target_id"):
+    for type_, ref, target_id in Relation.objects.filter(source=entity).values_list(
+        "type", "target_ref", "target_id"
+    ):
         rows.append((type_, ref, True, target_id, None))
     for type_, source_id in Relation.objects.filter(target=entity).values_list("type", "source_id"):
         rows.append((kinds.inverse(type_), "", False, source_id, None))
@@ -278,7 +291,9 @@ def delivered_types() -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def runs_per_day(viewer: Any, uids: Iterable[uuid.UUID], *, days: int, now: datetime) -> list[tuple[Any, int, int]]:
+def runs_per_day(
+    viewer: Any, uids: Iterable[uuid.UUID], *, days: int, now: datetime
+) -> list[tuple[Any, int, int]]:
     """Finished runs of some subjects by day: (day, not failed, failed), oldest first, days without runs included."""
     start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     rows = (
@@ -322,7 +337,9 @@ def open_problems(viewer: Any, *, now: datetime | None = None) -> QuerySet[Probl
 def count_problems(viewer: Any) -> tuple[int, int]:
     """How many problems are open, and how many of them are errors. One query."""
     found = (
-        open_problems(viewer).order_by().aggregate(total=Count("id"), failing=Count("id", filter=Q(severity="fail")))
+        open_problems(viewer)
+        .order_by()
+        .aggregate(total=Count("id"), failing=Count("id", filter=Q(severity="fail")))
     )
     return found["total"], found["failing"]
 

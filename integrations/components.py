@@ -32,12 +32,18 @@ class ComponentRule(BaseModel):
     model_config = ConfigDict(extra="forbid", title=str(_("Components from repositories")))
 
     is_on: bool = Field(
-        True, title="Infer components", description="Make a component of a repository that no catalog file speaks for."
+        True,
+        title="Infer components",
+        description="Make a component of a repository that no catalog file speaks for.",
     )
     with_archived: bool = Field(False, title="Archived ones too", description="Archived repositories too.")
     with_forks: bool = Field(False, title="Forks too", description="Forks too.")
     active_within_months: int = Field(
-        12, ge=0, le=600, title="Active within months", description="Months since the last commit; 0 for any age."
+        12,
+        ge=0,
+        le=600,
+        title="Active within months",
+        description="Months since the last commit; 0 for any age.",
     )
     needs_evidence: bool = Field(
         True,
@@ -151,7 +157,11 @@ def _declared(repo_keys: set[str]) -> set[str]:
     """Repositories for which a declaration speaks: a component that is not inferred and lies in them."""
     return set(
         EntityKey.objects.filter(
-            key__in=repo_keys, kind="component", is_identity=False, claim__is_shadowed=False, entity__deleted_at=None
+            key__in=repo_keys,
+            kind="component",
+            is_identity=False,
+            claim__is_shadowed=False,
+            entity__deleted_at=None,
         )
         .exclude(claim__rank=Rank.INFERRED)
         .values_list("key", flat=True)
@@ -215,7 +225,9 @@ def _built_by(data: dict[str, Any], kinds: set[str]) -> str:
     return _("Built: %(what)s.") % {"what": ", ".join(found)} if found else _("Active.")
 
 
-def _claim(connection: Connection, external_id: str, data: dict[str, Any], as_of: datetime, key: str) -> ClaimIn:
+def _claim(
+    connection: Connection, external_id: str, data: dict[str, Any], as_of: datetime, key: str
+) -> ClaimIn:
     path = data.get("path") or data["name"]
     metadata: dict[str, Any] = {}
     if data.get("description"):
@@ -228,7 +240,12 @@ def _claim(connection: Connection, external_id: str, data: dict[str, Any], as_of
     return ClaimIn(
         external_id=external_id,
         kind="component",
-        document={"apiVersion": "backstage.io/v1alpha1", "kind": "Component", "metadata": metadata, "spec": spec},
+        document={
+            "apiVersion": "backstage.io/v1alpha1",
+            "kind": "Component",
+            "metadata": metadata,
+            "spec": spec,
+        },
         rank=Rank.INFERRED,
         as_of=as_of,
         suggested_name=path,

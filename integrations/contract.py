@@ -30,8 +30,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 from django.utils.translation import gettext
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from integrations.errors import AuthFailed, BadPayload, Misconfigured, NotThere, SourceError, SourceUnavailable
-from integrations.files import FileReader, matches
+from integrations.errors import (
+    AuthFailed,
+    BadPayload,
+    Misconfigured,
+    NotThere,
+    SourceError,
+    SourceUnavailable,
+)
+from integrations.files import FileReader, has_glob, matches
 from integrations.git import Clone, GitClient
 from integrations.http import Answer, HttpClient
 from integrations.records import Record
@@ -61,6 +68,7 @@ __all__ = [
     "Tools",
     "WebhookRequest",
     "gettext",
+    "has_glob",
     "matches",
     "operation",
     "record_or_refusal",
@@ -251,7 +259,9 @@ def operation(
     The parameter model is taken from the annotation of `params`; without such an argument there are none.
     """
 
-    def decorate(method: Callable[..., Awaitable[OperationResult]]) -> Callable[..., Awaitable[OperationResult]]:
+    def decorate(
+        method: Callable[..., Awaitable[OperationResult]],
+    ) -> Callable[..., Awaitable[OperationResult]]:
         annotated = inspect.get_annotations(method, eval_str=True).get("params", NoParams)
         method.__portico_operation__ = OperationSpec(  # type: ignore[attr-defined]
             name=method.__name__.replace("_", "-"),

@@ -401,4 +401,7 @@ def _day(moment: datetime | None) -> str | None:
 
 def describe(claim: ClaimIn) -> str:
     """A claim in a few words, for previews."""
-    return claim.declared_ref() or _("%(kind)s from %(name)s") % {"kind": claim.kind, "name": claim.suggested_name}
+    return claim.declared_ref() or _("%(kind)s from %(name)s") % {
+        "kind": claim.kind,
+        "name": claim.suggested_name,
+    }

@@ -93,11 +93,15 @@ def list_records(
     viewer: Any, connection: Connection, *, resource: str = "", text: str = "", is_deleted: bool = False
 ) -> QuerySet[StoredRecord]:
     """What a connection brought, word by word; `is_deleted` gives what sweeps removed instead."""
-    rows = visible(viewer, StoredRecord.objects.filter(connection=connection, deleted_at__isnull=not is_deleted))
+    rows = visible(
+        viewer, StoredRecord.objects.filter(connection=connection, deleted_at__isnull=not is_deleted)
+    )
     if resource:
         rows = rows.filter(resource=resource)
     if text:
-        rows = rows.filter(Q(external_id__icontains=text) | Q(data__name__icontains=text) | Q(data__title__icontains=text))
+        rows = rows.filter(
+            Q(external_id__icontains=text) | Q(data__name__icontains=text) | Q(data__title__icontains=text)
+        )
     return rows.order_by("resource", "external_id")
 
 
@@ -141,7 +145,9 @@ def sync_health(viewer: Any) -> SyncHealth | None:
     label, done, expected = "", 0, None
     if running:
         label = running[0]["label"]
-        resource = ResourceRun.objects.filter(run_id=running[0]["last_run"], state=ResourceState.READING).first()
+        resource = ResourceRun.objects.filter(
+            run_id=running[0]["last_run"], state=ResourceState.READING
+        ).first()
         if resource is not None:
             done, expected = resource.listed, resource.expected
     return SyncHealth(level, label, done, expected, len(failing) + len(partial), len(rows))
@@ -173,7 +179,9 @@ class SeenRecord:
     stored: StoredRecord | None
 
 
-def records_of(resource: ResourceRun, *, outcome: str = "", offset: int = 0, limit: int = 100) -> tuple[list[SeenRecord], int]:
+def records_of(
+    resource: ResourceRun, *, outcome: str = "", offset: int = 0, limit: int = 100
+) -> tuple[list[SeenRecord], int]:
     """The records behind one of a resource's numbers, and how many there are.
 
     :param outcome: new, changed, unchanged, skipped or refused; empty for all that was listed.
@@ -220,7 +228,10 @@ def held_resources(viewer: Any) -> list[ResourceRun]:
         row
         for row in newest.values()
         if not ResourceRun.objects.filter(
-            run__connection=row.run.connection, name=row.name, run_id__gt=row.run_id, state=ResourceState.COMPLETE
+            run__connection=row.run.connection,
+            name=row.name,
+            run_id__gt=row.run_id,
+            state=ResourceState.COMPLETE,
         ).exists()
     ]
 

@@ -96,7 +96,9 @@ class Repository(EntityRecord):
     )
     owners_from: Short = Field("", description="Where the owners stand, such as `.github/CODEOWNERS:12`.")
     build_files: list[Short] = Field(
-        default_factory=list, max_length=500, description="Paths of build manifests: pom.xml, services/a/go.mod."
+        default_factory=list,
+        max_length=500,
+        description="Paths of build manifests: pom.xml, services/a/go.mod.",
     )
     top_committers: list[Short] = Field(default_factory=list, max_length=10)
 
@@ -283,7 +285,9 @@ class Version(ActivityRecord):
     is_deprecated: bool = False
     size: int | None = Field(None, ge=0, description="Bytes, all layers or files.")
     platforms: list[Short] = Field(default_factory=list, max_length=100)
-    aliases: list[Short] = Field(default_factory=list, max_length=500, description="Other tags of the same digest.")
+    aliases: list[Short] = Field(
+        default_factory=list, max_length=500, description="Other tags of the same digest."
+    )
     labels: dict[str, str] = Field(default_factory=dict, max_length=200)
     notes: Annotated[str, StringConstraints(max_length=50_000)] = ""
 

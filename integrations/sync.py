@@ -56,15 +56,15 @@ GUARD_COUNT = 10
 _OUTCOMES = {"new": RecordOutcome.NEW, "changed": RecordOutcome.CHANGED, "unchanged": RecordOutcome.UNCHANGED}
 
 
-class RunNotLeasable(Exception):  # noqa: N818 - states a fact, as all expected outcomes do
+class RunNotLeasable(Exception):
     """The run is over, not due, or held by another worker."""
 
 
-class LeaseLost(Exception):  # noqa: N818
+class LeaseLost(Exception):
     """Another worker took the run over; this one stops without a trace."""
 
 
-class RunCancelled(Exception):  # noqa: N818
+class RunCancelled(Exception):
     """Somebody cancelled the run."""
 
 
@@ -91,7 +91,11 @@ def execute_run(*, run_id: int, now: datetime) -> None:
         SyncRun.objects.leasable(now=now)
         .filter(pk=run_id)
         .update(
-            state=RunState.RUNNING, lease=lease, lease_until=now + LEASE, attempts=F("attempts") + 1, not_before=None
+            state=RunState.RUNNING,
+            lease=lease,
+            lease_until=now + LEASE,
+            attempts=F("attempts") + 1,
+            not_before=None,
         )
     )
     if not taken:
@@ -108,7 +112,13 @@ def execute_run(*, run_id: int, now: datetime) -> None:
         _finish(run, lease, RunState.FAILED, error.message, code=error.code)
     except Exception:
         logger.exception("Run %s of %s failed.", run_id, run.connection.slug)
-        _finish(run, lease, RunState.FAILED, _("An internal error; the log of the worker tells more."), code="internal")
+        _finish(
+            run,
+            lease,
+            RunState.FAILED,
+            _("An internal error; the log of the worker tells more."),
+            code="internal",
+        )
         raise
 
 
@@ -119,9 +129,9 @@ def _finish(run: SyncRun, lease: uuid.UUID, state: RunState, message: str = "", 
             state=state, message=message, error_code=code, finished_at=now, lease=None, lease_until=None
         )
         if done:
-            ResourceRun.objects.filter(run=run, state__in=[ResourceState.WAITING, ResourceState.READING]).update(
-                state=ResourceState.PARTIAL, finished_at=now
-            )
+            ResourceRun.objects.filter(
+                run=run, state__in=[ResourceState.WAITING, ResourceState.READING]
+            ).update(state=ResourceState.PARTIAL, finished_at=now)
 
 
 class _Execution:
@@ -139,7 +149,11 @@ class _Execution:
         connector = build_connector(self.connection)
         specs = connector.resources()
         rows = self._prepare(specs)
-        todo = [spec for spec in specs if rows[spec.name].state not in {ResourceState.COMPLETE, ResourceState.HELD}]
+        todo = [
+            spec
+            for spec in specs
+            if rows[spec.name].state not in {ResourceState.COMPLETE, ResourceState.HELD}
+        ]
         for page in _read(connector, todo, {name: row.cursor for name, row in rows.items()}):
             if page is None:
                 self._renew()
@@ -208,7 +222,10 @@ class _Execution:
     def _fail(self, error: Exception, row: ResourceRun, now: datetime) -> None:
         if not isinstance(error, SourceError):
             logger.error(
-                "Resource %s of %s failed.", row.name, self.connection.slug, exc_info=(type(error), error, error.__traceback__)
+                "Resource %s of %s failed.",
+                row.name,
+                self.connection.slug,
+                exc_info=(type(error), error, error.__traceback__),
             )
             message, code = _("An internal error; the log of the worker tells more."), "internal"
         else:
@@ -241,7 +258,9 @@ class _Execution:
         for refusal in page.refused:
             outcomes[refusal.external_id] = RecordOutcome.REFUSED
             errors[refusal.external_id] = {"reason": refusal.reason, "place": refusal.place}
-        writer = RecordWriter(connection=self.connection, resource=row.name, by=self.connection.label, now=now)
+        writer = RecordWriter(
+            connection=self.connection, resource=row.name, by=self.connection.label, now=now
+        )
         written = writer.write(page.records)
         outcomes.update(written.outcomes)
         errors.update(written.errors)
@@ -263,7 +282,9 @@ class _Execution:
 
     def _sweep(self, spec: ResourceSpec, row: ResourceRun, now: datetime) -> None:
         """Remove what a complete pass under one lease no longer showed, unless the guard holds it."""
-        if row.pass_lease != self.lease or not any(issubclass(of, Record) and of.makes == "entity" for of in spec.of):
+        if row.pass_lease != self.lease or not any(
+            issubclass(of, Record) and of.makes == "entity" for of in spec.of
+        ):
             return
         gone = unseen(row)
         missing = gone.count()
@@ -346,7 +367,11 @@ class RecordWriter:
             digest = digest_of(record)
             as_of = record.as_of or self.now
             old = known.get(external_id)
-            if old is not None and old.deleted_at is None and (bytes(old.digest) == digest or as_of < old.as_of):
+            if (
+                old is not None
+                and old.deleted_at is None
+                and (bytes(old.digest) == digest or as_of < old.as_of)
+            ):
                 result.outcomes[external_id] = RecordOutcome.UNCHANGED
                 continue
             fresh.append(record)
@@ -400,7 +425,9 @@ class RecordWriter:
             except RecordRefused as error:
                 outcomes[record.external_id] = RecordOutcome.REFUSED
                 result.errors[record.external_id] = {"reason": error.message, "place": error.place}
-                refused.append(Refused(external_id=record.external_id, reason=error.message, place=error.place))
+                refused.append(
+                    Refused(external_id=record.external_id, reason=error.message, place=error.place)
+                )
         if claims:
             applied = apply_claims(source=self.source(), claims=claims, at=self.now, by=self.by)
             outcomes |= {
@@ -422,7 +449,10 @@ class RecordWriter:
         if source is not None:
             mark_stale(
                 source=source,
-                reasons={item.external_id: f"{item.place}: {item.reason}" if item.place else item.reason for item in refused},
+                reasons={
+                    item.external_id: f"{item.place}: {item.reason}" if item.place else item.reason
+                    for item in refused
+                },
                 at=self.now,
                 by=self.by,
             )
@@ -530,7 +560,11 @@ def _read(
         try:
             async for item in stream:
                 _add(page, item)
-                if len(page.records) + len(page.refused) >= PAGE or page.cursor is not None or page.expected is not None:
+                if (
+                    len(page.records) + len(page.refused) >= PAGE
+                    or page.cursor is not None
+                    or page.expected is not None
+                ):
                     await asyncio.to_thread(put, page)
                     page = _Page(spec)
             page.is_last = True

@@ -73,7 +73,9 @@ def word_of(activity: Activity) -> tuple[str, str]:
         ("issue", "open"): _("opened"),
         ("issue", "closed"): _("closed"),
     }
-    return "mute", words.get((activity.type, activity.status)) or words.get((activity.type, ""), activity.status)
+    return "mute", words.get((activity.type, activity.status)) or words.get(
+        (activity.type, ""), activity.status
+    )
 
 
 def days_of(

@@ -35,4 +35,6 @@ def chip(ref: str, entity: Entity | None = None) -> dict[str, Any]:
 
 def icon_kind(entity: Entity) -> str:
     """The word that picks an entity's icon: its type where that has one of its own."""
-    return entity.type if entity.kind == "component" and entity.type in {"website", "library"} else entity.kind
+    return (
+        entity.type if entity.kind == "component" and entity.type in {"website", "library"} else entity.kind
+    )

@@ -63,7 +63,9 @@ def read_pack(folder: Path) -> list[PackDocument]:
             if fault:
                 errors.append(FieldError(path=place, message=fault))
                 continue
-            document = PackDocument(folder.name, data["kind"], data["metadata"]["name"], data.get("spec"), place)
+            document = PackDocument(
+                folder.name, data["kind"], data["metadata"]["name"], data.get("spec"), place
+            )
             try:
                 types[document.kind].validate(document.name, document.spec)
             except DomainError as error:
@@ -74,7 +76,7 @@ def read_pack(folder: Path) -> list[PackDocument]:
     if errors:
         raise InvalidInput(
             _("The pack %(pack)s was not applied: %(count)d of its documents are wrong.")
-            % {"pack": folder.name, "count": len({error.path.split('/')[0] for error in errors})},
+            % {"pack": folder.name, "count": len({error.path.split("/")[0] for error in errors})},
             errors=errors,
         )
     order = list(types)
@@ -85,9 +87,15 @@ def _envelope_fault(data: Any, types: dict[str, Any]) -> str:
     if not isinstance(data, dict):
         return _("Expected an object with apiVersion, kind, metadata and spec.")
     if data.get("apiVersion") != FORMAT:
-        return _("apiVersion must be %(expected)s, but is %(got)s.") % {"expected": FORMAT, "got": data.get("apiVersion")}
+        return _("apiVersion must be %(expected)s, but is %(got)s.") % {
+            "expected": FORMAT,
+            "got": data.get("apiVersion"),
+        }
     if data.get("kind") not in types:
-        return _("kind must be one of %(kinds)s, but is %(got)s.") % {"kinds": ", ".join(types), "got": data.get("kind")}
+        return _("kind must be one of %(kinds)s, but is %(got)s.") % {
+            "kinds": ", ".join(types),
+            "got": data.get("kind"),
+        }
     metadata = data.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         return _("metadata.name is missing.")

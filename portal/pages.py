@@ -198,9 +198,9 @@ def _served(row: Page) -> Served:
         return Served(row.name, PageSpec.model_validate(row.spec), pack=row.pack)
     except ValidationError:
         logger.exception("The stored page %s cannot be used; the shipped one stands in.", row.name)
-    notice = _("The page “%(name)s” is damaged, so the shipped one is shown. An administrator can restore it.") % {
-        "name": row.name
-    }
+    notice = _(
+        "The page “%(name)s” is damaged, so the shipped one is shown. An administrator can restore it."
+    ) % {"name": row.name}
     try:
         return Served(row.name, PageSpec.model_validate(row.pristine), notice)
     except ValidationError:

@@ -26,7 +26,11 @@ def context(request: HttpRequest) -> dict[str, Any]:
             "items": [
                 _item(request, _("Home"), "/", "home", exact=True),
                 _item(request, _("Catalog"), "/catalog", "cube"),
-                *([_item(request, _("Activity"), "/activity", "activity")] if queries.has_activity(user) else []),
+                *(
+                    [_item(request, _("Activity"), "/activity", "activity")]
+                    if queries.has_activity(user)
+                    else []
+                ),
                 {
                     **_item(request, _("Problems"), "/problems", "alert-triangle", count=problems),
                     "is_failing": failing > 0,
@@ -37,7 +41,13 @@ def context(request: HttpRequest) -> dict[str, Any]:
     manage = []
     if can(user, "connection.read"):
         manage.append(
-            _item(request, _("Connections"), "/connections", "plug-connected", count=health.total if health else 0)
+            _item(
+                request,
+                _("Connections"),
+                "/connections",
+                "plug-connected",
+                count=health.total if health else 0,
+            )
         )
     manage.append(_item(request, _("Settings"), "/settings", "settings"))
     nav.append({"title": _("Manage"), "items": manage})
@@ -65,7 +75,10 @@ def _sync(health: connections.SyncHealth) -> dict[str, Any]:
         if health.expected:
             label += _(" · %(done)d of %(expected)d") % {"done": health.done, "expected": health.expected}
     elif health.failing:
-        label = _("%(failing)d of %(total)d connections need you") % {"failing": health.failing, "total": health.total}
+        label = _("%(failing)d of %(total)d connections need you") % {
+            "failing": health.failing,
+            "total": health.total,
+        }
     else:
         label = _("All connections synced")
     tone = "run" if health.running else health.level

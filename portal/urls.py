@@ -6,7 +6,18 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from portal.views import accounts, connections, edit, health, imports, pages, search, settings as settings_views
+from portal.views import (
+    accounts,
+    connections,
+    edit,
+    health,
+    imports,
+    pages,
+    search,
+)
+from portal.views import (
+    settings as settings_views,
+)
 
 portal = (
     [
@@ -55,4 +66,3 @@ urlpatterns = [
 handler403 = "portal.views.errors.forbidden"
 handler404 = "portal.views.errors.not_found"
 handler500 = "portal.views.errors.server_error"
-

@@ -30,7 +30,9 @@ from catalog.services import edit
 from catalog.services.render import splice
 
 QUERY = OpenApiParameter("q", str, description="A query, see docs/query-language.md.")
-FIELDS = OpenApiParameter("fields", str, description="Dotted paths with commas between them; all if left out.")
+FIELDS = OpenApiParameter(
+    "fields", str, description="Dotted paths with commas between them; all if left out."
+)
 ORDER = OpenApiParameter("order", str, description="Fields with commas between them, `-` for descending.")
 LIMIT = OpenApiParameter("limit", int, description="Rows of a page, 1 to 1000; 50 if left out.")
 CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
@@ -122,13 +124,21 @@ class EntityList(View):
         responses={200: shapes.UpsertOut},
         parameters=[
             OpenApiParameter("dry_run", bool, description="Only say what would happen."),
-            OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="For one entity: its ETag."),
+            OpenApiParameter(
+                "If-Match", str, OpenApiParameter.HEADER, description="For one entity: its ETag."
+            ),
         ],
         description="Declare one entity, or up to 1,000 as a list. A wrong one is reported, the others go in.",
     )
     def post(self, request: Request) -> Response:
         data = request.data
-        documents = data if isinstance(data, list) else data.get("entities", [data]) if isinstance(data, dict) else None
+        documents = (
+            data
+            if isinstance(data, list)
+            else data.get("entities", [data])
+            if isinstance(data, dict)
+            else None
+        )
         if documents is None or not isinstance(documents, list):
             raise InvalidInput(_("Expected an entity, a list of entities, or an object with `entities`."))
         results = edit.upsert_documents(
@@ -165,7 +175,9 @@ def _texts(request: Request, entities: list[Entity]) -> list[str]:
     relations = {entity.pk: entity.served.relations for entity in entities}
     if _is_limited(request):
         parsed = {pk: orjson.loads(text) for pk, text in relations.items()}
-        hidden = queries.hidden_refs(request.user, {item["targetRef"] for items in parsed.values() for item in items})
+        hidden = queries.hidden_refs(
+            request.user, {item["targetRef"] for items in parsed.values() for item in items}
+        )
         for pk, items in parsed.items():
             relations[pk] = orjson.dumps([item for item in items if item["targetRef"] not in hidden]).decode()
     texts = [splice(entity.served.document, relations[entity.pk]) for entity in entities]
@@ -202,7 +214,9 @@ class EntityDetail(View):
     def _entity(self, request: Request, **names: Any) -> Entity:
         return queries.get_entity(request.user, **{name: str(value) for name, value in names.items()})
 
-    @extend_schema(parameters=[FIELDS], responses=shapes.EntityOut, description="One entity; its ETag is for If-Match.")
+    @extend_schema(
+        parameters=[FIELDS], responses=shapes.EntityOut, description="One entity; its ETag is for If-Match."
+    )
     def get(self, request: Request, **names: str) -> HttpResponse:
         entity = self._entity(request, **names)
         document = queries.documents(request.user, [entity])[entity.pk]
@@ -271,7 +285,9 @@ class EntityProvenance(View):
                     "label": found.claim.source.label,
                     "place": found.claim.place,
                     "as_of": found.claim.as_of,
-                    "losing": [{"source": item["source"].key, "value": item["value"]} for item in found.losing],
+                    "losing": [
+                        {"source": item["source"].key, "value": item["value"]} for item in found.losing
+                    ],
                 }
                 for path, found in queries.provenance_of(entity).items()
             }
@@ -303,7 +319,9 @@ class RelationTypeList(View):
 
     @extend_schema(parameters=PAGE, responses=shapes.RelationTypeListOut, operation_id="relations_list")
     def get(self, request: Request) -> Response:
-        return _rows(request, visible(request.user, RelationType.objects.all()), ("name", "id"), shapes.relation_type)
+        return _rows(
+            request, visible(request.user, RelationType.objects.all()), ("name", "id"), shapes.relation_type
+        )
 
 
 class TieList(View):
@@ -376,7 +394,9 @@ class ActivityList(View):
     @extend_schema(
         parameters=[
             OpenApiParameter("q", str, description="Only of entities that a query finds."),
-            OpenApiParameter("type", str, description="Types with commas between them: run, commit, version..."),
+            OpenApiParameter(
+                "type", str, description="Types with commas between them: run, commit, version..."
+            ),
             OpenApiParameter("status", str),
             OpenApiParameter("entity", str, description="Ref of an entity: its own and what is tied to it."),
             *PAGE,
@@ -415,7 +435,9 @@ class ProblemList(View):
     """Open problems."""
 
     @extend_schema(
-        parameters=[*PAGE, OpenApiParameter("type", str)], responses=shapes.ProblemListOut, operation_id="problems_list"
+        parameters=[*PAGE, OpenApiParameter("type", str)],
+        responses=shapes.ProblemListOut,
+        operation_id="problems_list",
     )
     def get(self, request: Request) -> Response:
         rows = queries.open_problems(request.user, now=timezone.now())
@@ -429,7 +451,9 @@ class Feed(View):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("since", str, description="`next` of the answer before; from the beginning if left out."),
+            OpenApiParameter(
+                "since", str, description="`next` of the answer before; from the beginning if left out."
+            ),
             LIMIT,
         ],
         responses=shapes.FeedOut,
@@ -450,4 +474,3 @@ class Feed(View):
         items = queries.feed_since(request.user, position=position, limit=limit)
         following = f"{items[-1].transaction}.{items[-1].pk}" if items else since or "0.0"
         return Response({"results": [shapes.feed_item(item) for item in items], "next": following})
-

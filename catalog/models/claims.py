@@ -91,7 +91,9 @@ class EntityKey(models.Model):
     is_identity = models.BooleanField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["claim", "key", "path", "is_identity"], name="key_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["claim", "key", "path", "is_identity"], name="key_once")
+        ]
         indexes = [
             models.Index(fields=["key", "kind"], name="key_lookup"),
             models.Index(fields=["entity"], name="key_entity"),

@@ -51,7 +51,12 @@ class Entity(models.Model):
                 name="entity_ref_is_built",
                 condition=models.Q(
                     ref=models.functions.Concat(
-                        "kind", models.Value(":"), "namespace", models.Value("/"), "name", output_field=models.TextField()
+                        "kind",
+                        models.Value(":"),
+                        "namespace",
+                        models.Value("/"),
+                        "name",
+                        output_field=models.TextField(),
                     )
                 ),
             ),
@@ -63,7 +68,9 @@ class Entity(models.Model):
             models.Index(fields=["changed_at", "uid"], name="entity_changed"),
             models.Index(fields=["namespace", "kind"], name="entity_namespace"),
             models.Index(fields=["owner", "kind"], name="entity_owner"),
-            models.Index(fields=["kind", "last_run"], name="entity_last_run", condition=~models.Q(last_run="")),
+            models.Index(
+                fields=["kind", "last_run"], name="entity_last_run", condition=~models.Q(last_run="")
+            ),
             GinIndex(fields=["tokens"], name="entity_tokens"),
             # UPPER, since that is what Django's case-insensitive look-ups compare.
             GinIndex(

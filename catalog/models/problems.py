@@ -40,7 +40,9 @@ class Problem(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["type", "first_seen_at"], name="problem_open", condition=models.Q(resolved_at=None)),
+            models.Index(
+                fields=["type", "first_seen_at"], name="problem_open", condition=models.Q(resolved_at=None)
+            ),
             models.Index(fields=["subject_uid"], name="problem_subject"),
             models.Index(fields=["raised_by", "type"], name="problem_raised_by"),
         ]

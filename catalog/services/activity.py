@@ -116,7 +116,9 @@ def _write(
     known: dict[tuple[str, str], Activity],
 ) -> None:
     keys = {
-        name: tuple(dict.fromkeys(identity.split_folder(k)[0] for key in item.about if (k := identity.normalise(key))))
+        name: tuple(
+            dict.fromkeys(identity.split_folder(k)[0] for key in item.about if (k := identity.normalise(key)))
+        )
         for name, (item, _) in rows.items()
     }
     subjects = subjects_of({key for found in keys.values() for key in found})
@@ -153,7 +155,9 @@ def _write(
     # What was built from a commit is tied by it, once the commit is known.
     commits = {f"commit:{item.commit}" for item, _ in rows.values() if item.type == "commit" and item.commit}
     if commits:
-        mark_dirty(EntityKey.objects.filter(key__in=among(commits, "text")).values_list("entity_id", flat=True))
+        mark_dirty(
+            EntityKey.objects.filter(key__in=among(commits, "text")).values_list("entity_id", flat=True)
+        )
 
 
 def subjects_of(keys: set[str]) -> dict[str, Entity]:
@@ -180,8 +184,16 @@ def neighbours(entity_ids: set[int]) -> set[int]:
     """What is tied to these entities, and what is tied to that: a pipeline's repository and its components."""
     reached = set(entity_ids)
     for _ in range(2):
-        pairs = Tie.objects.exclude(state="forbidden").filter(source_id__in=among(reached)).values_list("target_id", flat=True)
-        back = Tie.objects.exclude(state="forbidden").filter(target_id__in=among(reached)).values_list("source_id", flat=True)
+        pairs = (
+            Tie.objects.exclude(state="forbidden")
+            .filter(source_id__in=among(reached))
+            .values_list("target_id", flat=True)
+        )
+        back = (
+            Tie.objects.exclude(state="forbidden")
+            .filter(target_id__in=among(reached))
+            .values_list("source_id", flat=True)
+        )
         reached |= set(pairs) | set(back)
     return reached
 

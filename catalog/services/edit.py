@@ -54,7 +54,9 @@ def etag_of(entity: Entity) -> str:
     return f'"{entity.revision}-{bytes(entity.digest).hex()[:16]}"'
 
 
-def override_field(*, user: Any, entity: Entity, path: str, value: Any, reason: str = "", expected: str = "") -> None:
+def override_field(
+    *, user: Any, entity: Entity, path: str, value: Any, reason: str = "", expected: str = ""
+) -> None:
     """A person overrules what tools and files say of one field. It stays through later syncs.
 
     :param path: dotted, such as `spec.owner`; a null value removes the field.
@@ -90,7 +92,9 @@ def drop_override(*, user: Any, entity: Entity, path: str) -> None:
     with transaction.atomic():
         locked = _locked(entity, "")
         found = False
-        for claim in Claim.objects.filter(entity=locked, mode=ClaimMode.AMEND, rank=Rank.PERSON).select_related("source"):
+        for claim in Claim.objects.filter(
+            entity=locked, mode=ClaimMode.AMEND, rank=Rank.PERSON
+        ).select_related("source"):
             document, removed = _without(claim.document, path.split("."))
             if not removed:
                 continue
@@ -117,7 +121,8 @@ def _locked(entity: Entity, expected: str) -> Entity:
     locked = Entity.objects.select_for_update().get(pk=entity.pk)
     if expected and expected not in ("*", etag_of(locked)):
         raise StaleEntity(
-            _("%(ref)s was changed since you read it. Read it again, then repeat your change.") % {"ref": locked.ref},
+            _("%(ref)s was changed since you read it. Read it again, then repeat your change.")
+            % {"ref": locked.ref},
             current=etag_of(locked),
         )
     return locked
@@ -170,7 +175,11 @@ def _check_override(entity: Entity, path: str, value: Any) -> None:
     for part in parts[:-1]:
         node = node.setdefault(part, {})
     node[parts[-1]] = value
-    errors = [e for e in kinds.by_name(entity.kind).gaps(document) if e.path == path or e.path.startswith(f"{path}.") or e.path.startswith(f"{path}[")]
+    errors = [
+        e
+        for e in kinds.by_name(entity.kind).gaps(document)
+        if e.path == path or e.path.startswith(f"{path}.") or e.path.startswith(f"{path}[")
+    ]
     if errors:
         raise InvalidInput(_("This value does not fit %(path)s.") % {"path": path}, errors=errors)
 
@@ -220,7 +229,8 @@ def upsert_documents(
     """
     if len(documents) > MAX_BULK:
         raise InvalidInput(
-            _("At most %(max)d documents at once, but %(got)d came.") % {"max": MAX_BULK, "got": len(documents)}
+            _("At most %(max)d documents at once, but %(got)d came.")
+            % {"max": MAX_BULK, "got": len(documents)}
         )
     now = timezone.now()
     results: list[Upserted | None] = [None] * len(documents)
@@ -261,15 +271,16 @@ def upsert_documents(
             applied = apply_claims(source=source, claims=claims, at=now, by=user.label)
             if any(outcome != Outcome.UNCHANGED for outcome in applied.outcomes):
                 record_audit(
-                    "entity.upsert", changes={"refs": [claim.external_id for claim in claims][:100], "count": len(claims)}
+                    "entity.upsert",
+                    changes={"refs": [claim.external_id for claim in claims][:100], "count": len(claims)},
                 )
         render_dirty(at=timezone.now())
         entities = Entity.objects.in_bulk(applied.entity_ids)
-        for index, claim, outcome, entity_id in zip(places, claims, applied.outcomes, applied.entity_ids, strict=True):
+        for index, claim, outcome, entity_id in zip(
+            places, claims, applied.outcomes, applied.entity_ids, strict=True
+        ):
             results[index] = Upserted(claim.external_id, str(outcome), [], entities.get(entity_id))
     return [r for r in results if r is not None]
-
-
 
 
 def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
@@ -285,7 +296,8 @@ def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
         mine = list(Claim.objects.filter(source=source, entity=locked).values_list("external_id", flat=True))
         if not mine:
             raise NotFound(
-                _("%(ref)s was not declared through the API by you; remove it where it is declared.") % {"ref": locked.ref}
+                _("%(ref)s was not declared through the API by you; remove it where it is declared.")
+                % {"ref": locked.ref}
             )
         drop_claims(source=source, external_ids=mine, at=timezone.now(), by=user.label)
         record_audit("entity.withdraw", locked)
@@ -333,4 +345,3 @@ def decide_tie(
         pk = tie.pk
     render_dirty(at=timezone.now())
     return Tie.objects.filter(pk=pk).first()
-

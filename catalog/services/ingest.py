@@ -89,7 +89,15 @@ class ClaimIn:
 
     def digest(self) -> bytes:
         """16 bytes over all that matters; equal means unchanged."""
-        payload = (self.kind, self.document, int(self.rank), str(self.mode), self.keys, self.about, self.place)
+        payload = (
+            self.kind,
+            self.document,
+            int(self.rank),
+            str(self.mode),
+            self.keys,
+            self.about,
+            self.place,
+        )
         return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
@@ -235,7 +243,9 @@ class _Page:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
         normalised = [(_normal(claim.keys), _normal(claim.about)) for claim, _, _ in todo]
-        homes, fresh, moved = self._find_homes([claim for claim, _, _ in todo], [old for _, _, old in todo], normalised)
+        homes, fresh, moved = self._find_homes(
+            [claim for claim, _, _ in todo], [old for _, _, old in todo], normalised
+        )
         affected = {entity.id for entity in homes} | moved
         self.lock(affected - set(fresh))
 
@@ -286,12 +296,19 @@ class _Page:
         keys = []
         for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
             for key in is_keys:
-                keys.append(EntityKey(claim=row, entity_id=row.entity_id, kind=claim.kind, key=key, is_identity=True))
+                keys.append(
+                    EntityKey(claim=row, entity_id=row.entity_id, kind=claim.kind, key=key, is_identity=True)
+                )
             for about in about_keys:
                 base, folder = identity.split_folder(about)
                 keys.append(
                     EntityKey(
-                        claim=row, entity_id=row.entity_id, kind=claim.kind, key=base, path=folder, is_identity=False
+                        claim=row,
+                        entity_id=row.entity_id,
+                        kind=claim.kind,
+                        key=base,
+                        path=folder,
+                        is_identity=False,
                     )
                 )
         insert(keys)
@@ -312,7 +329,8 @@ class _Page:
         by_ref = self._entities_by_ref(refs)
         # A key that a claim of this page has had until now belongs to whoever carries it from now on.
         by_key = self._entities_by_key(
-            {key for keys, _ in normalised for key in keys}, without={old.id for old in olds if old is not None}
+            {key for keys, _ in normalised for key in keys},
+            without={old.id for old in olds if old is not None},
         )
         had_ids = {old.entity_id for old in olds if old is not None}
         had = {entity.id: entity for entity in Entity.objects.filter(id__in=among(had_ids)).defer("tokens")}
@@ -386,7 +404,9 @@ class _Page:
             for name in names
         }
         taken = set(Entity.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True))
-        taken |= set(Alias.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True)) | set(new)
+        taken |= set(Alias.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True)) | set(
+            new
+        )
         for index in unnamed:
             claim = claims[index]
             sharing = self._sharing(by_key, claim.kind, normalised[index][0])
@@ -410,9 +430,7 @@ class _Page:
                 by_key.setdefault((claim.kind, key), []).append(entity)
 
     @staticmethod
-    def _sharing(
-        by_key: dict[tuple[str, str], list[Entity]], kind: str, keys: list[str]
-    ) -> list[Entity]:
+    def _sharing(by_key: dict[tuple[str, str], list[Entity]], kind: str, keys: list[str]) -> list[Entity]:
         found: dict[int, Entity] = {}
         for key in keys:
             for entity in by_key.get((kind, key), ()):
@@ -425,7 +443,8 @@ class _Page:
         """Tombstones of what these claims speak of, by the claim's index: what returns regains its uid."""
         assert self.source is not None
         wanted = {
-            index: [*normalised[index][0], _claim_key(self.source, claims[index].external_id)] for index in homeless
+            index: [*normalised[index][0], _claim_key(self.source, claims[index].external_id)]
+            for index in homeless
         }
         rows = (
             FormerKey.objects.filter(key__in=among((k for keys in wanted.values() for k in keys), "text"))
@@ -436,7 +455,9 @@ class _Page:
         by_key = {(row.kind, row.key): row.entity for row in rows}
         found = {}
         for index, keys in wanted.items():
-            if home := next((by_key[claims[index].kind, k] for k in keys if (claims[index].kind, k) in by_key), None):
+            if home := next(
+                (by_key[claims[index].kind, k] for k in keys if (claims[index].kind, k) in by_key), None
+            ):
                 found[index] = home
         return found
 
@@ -466,7 +487,9 @@ class _Page:
 
     def _targets(self, refs: set[str]) -> dict[str, int]:
         """Ids of the living entities behind some refs, old refs included."""
-        found = dict(Entity.objects.filter(ref__in=among(refs, "text"), deleted_at=None).values_list("ref", "id"))
+        found = dict(
+            Entity.objects.filter(ref__in=among(refs, "text"), deleted_at=None).values_list("ref", "id")
+        )
         missing = refs - set(found)
         if missing:
             found |= dict(
@@ -533,14 +556,19 @@ class _Page:
         fresh = fresh or {}
         claims = claims if claims is not None else defaultdict(list)
         stored_ids = entity_ids - set(fresh)
-        entities = {**{entity.id: entity for entity in Entity.objects.filter(id__in=among(stored_ids))}, **fresh}
+        entities = {
+            **{entity.id: entity for entity in Entity.objects.filter(id__in=among(stored_ids))},
+            **fresh,
+        }
         olds = {
             entity_id: _without_stamp(orjson.loads(document))
             for entity_id, document in Served.objects.filter(entity_id__in=among(stored_ids)).values_list(
                 "entity_id", "document"
             )
         }
-        for claim in Claim.objects.filter(entity_id__in=among(stored_ids)).select_related("source").order_by("id"):
+        for claim in (
+            Claim.objects.filter(entity_id__in=among(stored_ids)).select_related("source").order_by("id")
+        ):
             claims[claim.entity_id].append(claim)
 
         merged_of: dict[int, dict[str, Any] | None] = {}
@@ -582,7 +610,9 @@ class _Page:
             kind = self.kinds.by_name(entity.kind)
             document = _with_identity(document, entity, kind)
             changes = diff(old, document) if old else []
-            digest = hashlib.blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+            digest = hashlib.blake2b(
+                orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16
+            ).digest()
             sources = sorted({claim.source.name for claim in own_claims})
             disagreeing = conflicts_of[entity.id]
             reported.append(
@@ -621,7 +651,9 @@ class _Page:
         problems.report(reported, at=self.at)
         return {entity.id for entity in written}
 
-    def _rename(self, entities: dict[int, Entity], merged_of: dict[int, dict[str, Any] | None]) -> dict[int, str]:
+    def _rename(
+        self, entities: dict[int, Entity], merged_of: dict[int, dict[str, Any] | None]
+    ) -> dict[int, str]:
         """Entities whose strongest declaration gives another name take it; the old ref becomes an alias.
 
         :returns: old refs by entity id.
@@ -731,7 +763,9 @@ class _Page:
         for entity_id, pairs in wanted.items():
             have = stored[entity_id]
             removed += [relation for pair, relation in have.items() if pair not in pairs]
-            added += [Relation(source_id=entity_id, type=t, target_ref=r) for t, r in pairs if (t, r) not in have]
+            added += [
+                Relation(source_id=entity_id, type=t, target_ref=r) for t, r in pairs if (t, r) not in have
+            ]
         if removed:
             dirty |= {relation.target_id for relation in removed if relation.target_id}
             Relation.objects.filter(id__in=among(relation.id for relation in removed)).delete()
@@ -818,7 +852,11 @@ def _with_identity(document: dict[str, Any], entity: Entity, kind: KindView) -> 
     namespace = metadata.pop("namespace", None)
     display = str(name) if name and str(name).lower() == entity.name else entity.name
     space = str(namespace) if namespace and str(namespace).lower() == entity.namespace else entity.namespace
-    body = {key: value for key, value in document.items() if key not in {"apiVersion", "kind", "metadata", "relations"}}
+    body = {
+        key: value
+        for key, value in document.items()
+        if key not in {"apiVersion", "kind", "metadata", "relations"}
+    }
     return {
         "apiVersion": document.get("apiVersion") or kind.api_version,
         "kind": kind.title_case,
@@ -851,7 +889,9 @@ def _fill_columns(
     entity.type = _word(spec.get("type"))
     entity.lifecycle = _word(spec.get("lifecycle"))
     entity.owner = next((ref for kind, ref in relations if kind == "ownedBy"), "")
-    entity.system = next((ref for kind, ref in relations if kind == "partOf" and ref.startswith("system:")), "")
+    entity.system = next(
+        (ref for kind, ref in relations if kind == "partOf" and ref.startswith("system:")), ""
+    )
     tags = metadata.get("tags")
     entity.tags = [str(tag).lower() for tag in tags if tag is not None] if isinstance(tags, list) else []
     entity.sources = sources

@@ -172,7 +172,9 @@ def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at:
     """
     wanted: dict[str, Problem] = {}
     for subject, item in seen:
-        mark = fingerprint(raised_by=raised_by, type=item.type, subject=subject, discriminator=item.discriminator)
+        mark = fingerprint(
+            raised_by=raised_by, type=item.type, subject=subject, discriminator=item.discriminator
+        )
         wanted[mark] = Problem(
             fingerprint=mark,
             type=item.type,
@@ -198,7 +200,9 @@ def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at:
     fresh = [
         row
         for mark, row in wanted.items()
-        if mark not in open_now or open_now[mark].message != row.message or open_now[mark].detail != row.detail
+        if mark not in open_now
+        or open_now[mark].message != row.message
+        or open_now[mark].detail != row.detail
     ]
     if fresh:
         Problem.objects.bulk_create(

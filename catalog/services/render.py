@@ -52,7 +52,9 @@ def render_dirty(*, at: datetime, limit: int | None = None) -> int:
 
 def _render(ids: set[int], *, at: datetime) -> None:
     changed = tie_entities(entity_ids=ids, at=at)
-    keys = set(EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True))
+    keys = set(
+        EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True)
+    )
     resolve_subjects(keys)
     everyone = ids | changed
     write_relations(everyone)
@@ -123,8 +125,12 @@ def write_signals(entity_ids: Iterable[int]) -> None:
         "id", "signals", "last_run", "last_run_at", "version"
     ):
         near = [uid for uid, _ in reach.get(entity.id, ())]
-        own_runs = sorted((run for uid in near for run in runs.get(uid, ())), key=lambda r: r["at"], reverse=True)
-        own_versions = sorted((v for uid in near if (v := versions.get(uid))), key=lambda v: v["at"], reverse=True)
+        own_runs = sorted(
+            (run for uid in near for run in runs.get(uid, ())), key=lambda r: r["at"], reverse=True
+        )
+        own_versions = sorted(
+            (v for uid in near if (v := versions.get(uid))), key=lambda v: v["at"], reverse=True
+        )
         signals: dict[str, Any] = {}
         if own_runs:
             signals["runs"] = own_runs[:RUNS_ON_A_CARD]
@@ -163,7 +169,10 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
     direct: dict[int, set[int]] = defaultdict(set)
     repositories: dict[int, set[int]] = defaultdict(set)
     for source_id, target_id, source_kind, target_kind in ties:
-        for here, there, there_kind in ((source_id, target_id, target_kind), (target_id, source_id, source_kind)):
+        for here, there, there_kind in (
+            (source_id, target_id, target_kind),
+            (target_id, source_id, source_kind),
+        ):
             if here not in entity_ids:
                 continue
             # Things tied to a component show on it; the component does not show on them.
@@ -173,7 +182,11 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
                 repositories[here].add(there)
     shared = _shared_of({r for found in repositories.values() for r in found})
     kinds = dict(Entity.objects.filter(id__in=among(entity_ids)).values_list("id", "kind"))
-    wanted = set(entity_ids) | {i for found in direct.values() for i in found} | {i for s in shared.values() for i in s}
+    wanted = (
+        set(entity_ids)
+        | {i for found in direct.values() for i in found}
+        | {i for s in shared.values() for i in s}
+    )
     uids = dict(Entity.objects.filter(id__in=among(wanted), deleted_at=None).values_list("id", "uid"))
     reach: dict[int, list[tuple[Any, bool]]] = {}
     for entity_id in entity_ids:
@@ -230,8 +243,13 @@ def _latest_runs(subjects: set[Any]) -> dict[Any, list[dict[str, Any]]]:
             seconds = (finished - started).total_seconds() if started and finished else None
             found[uid].append(
                 {
-                    "id": id_, "status": status, "number": number, "title": title, "at": at.isoformat(),
-                    "seconds": seconds, "url": url,
+                    "id": id_,
+                    "status": status,
+                    "number": number,
+                    "title": title,
+                    "at": at.isoformat(),
+                    "seconds": seconds,
+                    "url": url,
                 }  # fmt: skip
             )
     return found
@@ -269,7 +287,9 @@ def _report_missing(ids: set[int], *, at: datetime) -> None:
                     type="missing-target",
                     severity=Severity.WARN,
                     cause=(
-                        _('Owner "%(ref)s" does not exist') if type_ == "ownedBy" else _('%(kind)s "%(ref)s" does not exist')
+                        _('Owner "%(ref)s" does not exist')
+                        if type_ == "ownedBy"
+                        else _('%(kind)s "%(ref)s" does not exist')
                     )
                     % {"ref": ref, "kind": kind},
                     message=_("%(subject)s names %(ref)s (%(type)s), which no source declares.")
@@ -291,4 +311,3 @@ def _report_missing(ids: set[int], *, at: datetime) -> None:
 def splice(document: str, relations: str) -> str:
     """One JSON text from a document and its relations, without parsing either."""
     return f'{document[:-1]},"relations":{relations}}}'
-

@@ -85,7 +85,9 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     shared = {pk for found in ambiguous.values() for pk in found}
     entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(shared)).defer("tokens")}
     problems.ambiguous_keys(
-        shared={key: [entities[pk] for pk in sorted(found)] for key, found in ambiguous.items()}, keys=keys, at=at
+        shared={key: [entities[pk] for pk in sorted(found)] for key, found in ambiguous.items()},
+        keys=keys,
+        at=at,
     )
     return {end for tie in (*gone, *fresh) for end in (tie.source_id, tie.target_id)}
 
@@ -100,7 +102,9 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
     are: dict[str, list[_Voice]] = defaultdict(list)
     speak: dict[str, list[_Voice]] = defaultdict(list)
     rows = (
-        EntityKey.objects.filter(key__in=among(keys, "text"), entity__deleted_at=None, claim__is_shadowed=False)
+        EntityKey.objects.filter(
+            key__in=among(keys, "text"), entity__deleted_at=None, claim__is_shadowed=False
+        )
         .order_by("entity_id")
         .values_list("entity_id", "kind", "key", "path", "is_identity")
     )
@@ -231,7 +235,10 @@ def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) 
                     severity=Severity.WARN,
                     cause=_("It speaks of more than one repository"),
                     message=_("%(ref)s points at %(keys)s.")
-                    % {"ref": entities[entity_id].ref, "keys": ", ".join(k.removeprefix("repo:") for k in keys)},
+                    % {
+                        "ref": entities[entity_id].ref,
+                        "keys": ", ".join(k.removeprefix("repo:") for k in keys),
+                    },
                     remedy=_("Tie it to the right repository, or correct its label."),
                     detail={"keys": keys},
                 ),

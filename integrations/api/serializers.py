@@ -35,7 +35,9 @@ class ConnectionOut(serializers.Serializer[Any]):
     label = serializers.CharField()
     connector = serializers.CharField()
     config = serializers.JSONField()
-    secrets = serializers.ListField(child=serializers.CharField(), help_text="Names of the secrets that are set.")
+    secrets = serializers.ListField(
+        child=serializers.CharField(), help_text="Names of the secrets that are set."
+    )
     namespace = serializers.CharField()
     interval = serializers.IntegerField()
     is_paused = serializers.BooleanField()
@@ -93,7 +95,16 @@ SyncRunListOut = _list_of("SyncRunListOut", SyncRunOut)
 
 def connection(row: Connection, secrets: set[str]) -> dict[str, Any]:
     """A connection from `queries.list_connections` as plain data."""
-    names = ("slug", "label", "connector", "config", "namespace", "interval", "is_paused", "allows_operations")
+    names = (
+        "slug",
+        "label",
+        "connector",
+        "config",
+        "namespace",
+        "interval",
+        "is_paused",
+        "allows_operations",
+    )
     return {
         **{name: getattr(row, name) for name in names},
         "secrets": sorted(secrets),
@@ -110,7 +121,16 @@ def resource(row: ResourceRun) -> dict[str, Any]:
 
 def sync_run(row: SyncRun) -> dict[str, Any]:
     """A run as plain data."""
-    names = ("state", "trigger", "requested_by", "queued_at", "started_at", "finished_at", "error_code", "message")
+    names = (
+        "state",
+        "trigger",
+        "requested_by",
+        "queued_at",
+        "started_at",
+        "finished_at",
+        "error_code",
+        "message",
+    )
     return {
         "id": row.pk,
         "connection": row.connection.slug,

@@ -46,7 +46,9 @@ class ConnectionList(View):
         shown = [shapes.connection(row, connections.secrets_set(row)) for row in page.rows]
         return Response(list_answer(request._request, shown, page, total=rows.order_by().count()))
 
-    @extend_schema(request=shapes.ConnectionIn, responses={201: shapes.ConnectionOut}, operation_id="connections_create")
+    @extend_schema(
+        request=shapes.ConnectionIn, responses={201: shapes.ConnectionOut}, operation_id="connections_create"
+    )
     def post(self, request: Request) -> Response:
         data = shapes.ConnectionIn(data=request.data)
         data.is_valid(raise_exception=True)
@@ -72,7 +74,9 @@ class ConnectionDetail(View):
         row = queries.get_connection(request.user, slug)
         return Response(shapes.connection(row, connections.secrets_set(row)))
 
-    @extend_schema(request=shapes.ConnectionChange, responses=shapes.ConnectionOut, operation_id="connections_update")
+    @extend_schema(
+        request=shapes.ConnectionChange, responses=shapes.ConnectionOut, operation_id="connections_update"
+    )
     def patch(self, request: Request, slug: str) -> Response:
         data = shapes.ConnectionChange(data=request.data)
         data.is_valid(raise_exception=True)
@@ -111,7 +115,9 @@ class SyncRunList(View):
         operation_id="sync_runs_list",
     )
     def get(self, request: Request) -> Response:
-        rows: Any = visible(request.user, SyncRun.objects.select_related("connection").prefetch_related("resources"))
+        rows: Any = visible(
+            request.user, SyncRun.objects.select_related("connection").prefetch_related("resources")
+        )
         if slug := request.query_params.get("connection"):
             rows = rows.filter(connection__slug=slug)
         page = paginate(
@@ -133,7 +139,9 @@ class SyncRunDetail(View):
     def get(self, request: Request, run_id: int) -> Response:
         return Response(shapes.sync_run(queries.get_run(request.user, run_id)))
 
-    @extend_schema(responses={202: shapes.SyncRunOut}, operation_id="sync_runs_cancel", description="Cancel the run.")
+    @extend_schema(
+        responses={202: shapes.SyncRunOut}, operation_id="sync_runs_cancel", description="Cancel the run."
+    )
     def delete(self, request: Request, run_id: int) -> Response:
         run = queries.get_run(request.user, run_id)
         require(request.user, "connection.sync", run.connection)

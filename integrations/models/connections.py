@@ -10,7 +10,9 @@ from django.utils.translation import gettext_lazy as _
 
 SLUG = RegexValidator(
     r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
-    _("Use lower-case letters, digits and hyphens, at most 63 characters, beginning and ending with a letter or digit."),
+    _(
+        "Use lower-case letters, digits and hyphens, at most 63 characters, beginning and ending with a letter or digit."
+    ),
 )
 
 
@@ -29,11 +31,16 @@ class Connection(models.Model):
     connector = models.CharField(_("connector"), max_length=63)
     config = models.JSONField(_("settings"), default=dict)
     namespace = models.CharField(
-        _("namespace"), max_length=63, default="default", help_text=_("Where what it brings is put in the catalog.")
+        _("namespace"),
+        max_length=63,
+        default="default",
+        help_text=_("Where what it brings is put in the catalog."),
     )
     rules = models.JSONField(_("rules"), default=dict)
     interval = models.PositiveIntegerField(
-        _("seconds between runs"), default=600, validators=[MinValueValidator(30), MaxValueValidator(7 * 86_400)]
+        _("seconds between runs"),
+        default=600,
+        validators=[MinValueValidator(30), MaxValueValidator(7 * 86_400)],
     )
     is_paused = models.BooleanField(_("paused"), default=False)
     allows_operations = models.BooleanField(

@@ -14,10 +14,14 @@ class CatalogLocation(models.Model):
 
     address = models.TextField(_("path or address"), unique=True)
     interval = models.PositiveIntegerField(_("seconds between readings"), default=300)
-    fingerprint = models.TextField(blank=True, editable=False, help_text=_("Of the files at the last reading."))
+    fingerprint = models.TextField(
+        blank=True, editable=False, help_text=_("Of the files at the last reading.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     # Whoever imports from the shell may read what the shell may; the background readings then may, too.
-    roots = models.JSONField(default=list, editable=False, help_text=_("Folders it may read besides the allowed ones."))
+    roots = models.JSONField(
+        default=list, editable=False, help_text=_("Folders it may read besides the allowed ones.")
+    )
     created_by = models.CharField(max_length=200, blank=True)
     read_at = models.DateTimeField(_("last read"), null=True)
     due_at = models.DateTimeField(null=True)

@@ -35,7 +35,11 @@ class OperationRun(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["state"], condition=Q(state__in=["queued", "running"]), name="operation_active")]
+        indexes = [
+            models.Index(
+                fields=["state"], condition=Q(state__in=["queued", "running"]), name="operation_active"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.operation} on {self.target_id}"

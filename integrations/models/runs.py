@@ -124,7 +124,9 @@ class ResourceRun(models.Model):
     refused = models.PositiveIntegerField(default=0)
     removed = models.PositiveIntegerField(default=0)
     would_remove = models.PositiveIntegerField(default=0)
-    decision = models.CharField(max_length=200, blank=True, help_text="Who kept or removed what the guard held.")
+    decision = models.CharField(
+        max_length=200, blank=True, help_text="Who kept or removed what the guard held."
+    )
     cursor = models.JSONField(null=True)
     pass_lease = models.UUIDField(null=True)
     started_at = models.DateTimeField(null=True)

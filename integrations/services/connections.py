@@ -25,7 +25,7 @@ from catalog.services.activity import ActivityIn, forget_activity
 from catalog.services.ingest import ClaimIn, drop_claims
 from catalog.services.render import render_dirty
 from integrations.components import ComponentRule, apply_rule
-from integrations.contract import Connector, ConnectionConfig, Health, Refused, Tools
+from integrations.contract import ConnectionConfig, Connector, Health, Refused, Tools
 from integrations.errors import SourceError
 from integrations.files import FileReader
 from integrations.git import GitClient
@@ -167,7 +167,9 @@ def create_connection(
     for name, value in secrets.items():
         keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
     record_audit(
-        "connection.create", connection, changes={"connector": connector, "config": plain, "secrets": sorted(secrets)}
+        "connection.create",
+        connection,
+        changes={"connector": connector, "config": plain, "secrets": sorted(secrets)},
     )
     return connection
 
@@ -223,7 +225,10 @@ def update_connection(
     record_audit(
         "connection.update",
         connection,
-        changes={**differences(before, _state(connection)), **({"secrets": changed_secrets} if changed_secrets else {})},
+        changes={
+            **differences(before, _state(connection)),
+            **({"secrets": changed_secrets} if changed_secrets else {}),
+        },
     )
     return connection
 
@@ -233,22 +238,31 @@ def _validate(connection: Connection) -> None:
     if not re.fullmatch(SLUG.regex, connection.slug):
         errors.append(FieldError(path="/slug", message=str(SLUG.message), got=connection.slug[:100]))
     elif connection.slug in RESERVED:
-        errors.append(FieldError(path="/slug", message=_("This word is a page of the portal; choose another.")))
+        errors.append(
+            FieldError(path="/slug", message=_("This word is a page of the portal; choose another."))
+        )
     if not re.fullmatch(SLUG.regex, connection.namespace):
-        errors.append(FieldError(path="/namespace", message=str(SLUG.message), got=connection.namespace[:100]))
+        errors.append(
+            FieldError(path="/namespace", message=str(SLUG.message), got=connection.namespace[:100])
+        )
     if not 30 <= connection.interval <= 7 * 86_400:
         errors.append(
-            FieldError(path="/interval", message=_("Between 30 seconds and 7 days."), got=str(connection.interval))
+            FieldError(
+                path="/interval", message=_("Between 30 seconds and 7 days."), got=str(connection.interval)
+            )
         )
     if not connection.label or len(connection.label) > 100:
-        errors.append(FieldError(path="/label", message=_("A name of 1 to 100 characters."), got=connection.label[:100]))
+        errors.append(
+            FieldError(path="/label", message=_("A name of 1 to 100 characters."), got=connection.label[:100])
+        )
     if errors:
         raise InvalidInput(_("This connection cannot be saved."), errors=errors)
 
 
 def _state(connection: Connection) -> dict[str, Any]:
     return {
-        name: getattr(connection, name) for name in ("label", "config", "interval", "is_paused", "allows_operations")
+        name: getattr(connection, name)
+        for name in ("label", "config", "interval", "is_paused", "allows_operations")
     }
 
 
@@ -333,7 +347,9 @@ class Previewed:
     tied: tuple[str, ...] = ()
 
 
-def preview_config(*, connector: str, config: ConnectionConfig, namespace: str = "default") -> list[Previewed]:
+def preview_config(
+    *, connector: str, config: ConnectionConfig, namespace: str = "default"
+) -> list[Previewed]:
     """The first records that these settings bring, and what they would become. Writes nothing.
 
     :raises SourceError: when the tool cannot be read.
@@ -386,17 +402,23 @@ def _previewed(
     resource: str, item: Record | Refused, outcome: ClaimIn | ActivityIn | str, near: _Neighbours
 ) -> Previewed:
     if isinstance(item, Refused):
-        return Previewed(resource, "", item.external_id, item.place or item.external_id, "", False, item.reason)
+        return Previewed(
+            resource, "", item.external_id, item.place or item.external_id, "", False, item.reason
+        )
     name = getattr(item, "name", "") or getattr(item, "title", "") or item.external_id
     if isinstance(outcome, str):
         return Previewed(resource, item.type, item.external_id, name, "", False, outcome)
     tied = near.tied(outcome)
     if isinstance(outcome, ActivityIn):
         words = " ".join(
-            part for part in (outcome.type, outcome.title or outcome.version or outcome.number, outcome.status) if part
+            part
+            for part in (outcome.type, outcome.title or outcome.version or outcome.number, outcome.status)
+            if part
         )
         return Previewed(resource, item.type, item.external_id, name, words, False, "", tied)
-    return Previewed(resource, item.type, item.external_id, name, describe(outcome), near.knows(outcome), "", tied)
+    return Previewed(
+        resource, item.type, item.external_id, name, describe(outcome), near.knows(outcome), "", tied
+    )
 
 
 class _Neighbours:
@@ -418,7 +440,9 @@ class _Neighbours:
 
     @staticmethod
     def _about(outcome: ClaimIn | ActivityIn) -> list[str]:
-        return [identity.split_folder(known)[0] for key in outcome.about if (known := identity.normalise(key))]
+        return [
+            identity.split_folder(known)[0] for key in outcome.about if (known := identity.normalise(key))
+        ]
 
     def knows(self, claim: ClaimIn) -> bool:
         return claim.declared_ref() in self.refs or any(
@@ -494,7 +518,9 @@ def delete_connection(*, connection: Connection, by: str) -> Removal:
         for source in Source.objects.filter(key__startswith=prefix):
             ids = list(Claim.objects.filter(source=source).values_list("external_id", flat=True))
             for start in range(0, len(ids), DROP_PAGE):
-                drop_claims(source=source, external_ids=ids[start : start + DROP_PAGE], at=timezone.now(), by=by)
+                drop_claims(
+                    source=source, external_ids=ids[start : start + DROP_PAGE], at=timezone.now(), by=by
+                )
         forget_activity(connection_slug=locked.slug)
         Problem.objects.filter(raised_by=f"connection:{locked.slug}", resolved_at=None).update(
             resolved_at=timezone.now()

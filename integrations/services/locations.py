@@ -25,7 +25,15 @@ from django.utils.translation import gettext as _
 from access.services.audit import record_audit
 from base.errors import DomainError, FieldError
 from catalog import identity
-from catalog.documents import DocumentInvalid, Location, Missing, SourceDocument, Unreadable, read_documents, validate_document
+from catalog.documents import (
+    DocumentInvalid,
+    Location,
+    Missing,
+    SourceDocument,
+    Unreadable,
+    read_documents,
+    validate_document,
+)
 from catalog.kinds import current_kinds
 from catalog.models import Claim, Problem, Rank, Severity, Source, SourceType
 from catalog.services import problems
@@ -107,7 +115,9 @@ def import_paths(
                     _note(location, result, now=now)
                     if is_new or result.written or result.removed:
                         record_audit(
-                            "catalog.import", location, changes={k: v for k, v in result.as_dict().items() if k != "problems"}
+                            "catalog.import",
+                            location,
+                            changes={k: v for k, v in result.as_dict().items() if k != "problems"},
                         )
         summary.add(result)
     if not dry_run:
@@ -127,7 +137,11 @@ def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True
         try:
             with _Loop(location.roots) as loop:
                 result = _Reading(
-                    loop, Location.of(location.address), by=label_of(location.address), now=now, is_guarded=is_guarded
+                    loop,
+                    Location.of(location.address),
+                    by=label_of(location.address),
+                    now=now,
+                    is_guarded=is_guarded,
                 ).read()
         except DomainError as error:
             location.message = error.message
@@ -163,7 +177,9 @@ def remove_location(*, location: CatalogLocation, by: str) -> int:
         if source is not None:
             ids = list(Claim.objects.filter(source=source).values_list("external_id", flat=True))
             for start in range(0, len(ids), PAGE):
-                changed |= drop_claims(source=source, external_ids=ids[start : start + PAGE], at=timezone.now(), by=by)
+                changed |= drop_claims(
+                    source=source, external_ids=ids[start : start + PAGE], at=timezone.now(), by=by
+                )
             source.delete()
         Problem.objects.filter(raised_by=f"yaml:{location.address}"[:500], resolved_at=None).update(
             resolved_at=timezone.now()
@@ -195,7 +211,11 @@ def _is_local(address: str) -> bool:
 
 def _root_of(address: str) -> str:
     """The folder that a local address lies in: up to the first part with a pattern."""
-    path = Path(address.removeprefix("git+").removeprefix("file://").removeprefix("file:")).expanduser().absolute()
+    path = (
+        Path(address.removeprefix("git+").removeprefix("file://").removeprefix("file:"))
+        .expanduser()
+        .absolute()
+    )
     fixed = Path(*takewhile(lambda part: not has_glob(part), path.parts))
     return str(fixed if fixed.is_dir() else fixed.parent)
 
@@ -321,7 +341,9 @@ class _Reading:
             place={"file": file, "document": document.parsed.number, "line": document.parsed.line},
         )
 
-    def _refuse(self, document: SourceDocument, errors: list[FieldError], *, ref: str, error: DomainError) -> None:
+    def _refuse(
+        self, document: SourceDocument, errors: list[FieldError], *, ref: str, error: DomainError
+    ) -> None:
         self.summary.refused += 1
         file = document.location.target
         for item in errors or [FieldError("", error.message)]:
@@ -358,7 +380,9 @@ class _Reading:
             condition = Q(pk__in=())
             for file in self.broken_files:
                 condition |= Q(external_id__startswith=f"{file}#")
-            for external_id in Claim.objects.filter(condition, source=self.source).values_list("external_id", flat=True):
+            for external_id in Claim.objects.filter(condition, source=self.source).values_list(
+                "external_id", flat=True
+            ):
                 if external_id not in self.seen:
                     self.stale.setdefault(external_id, self.broken_files[external_id.partition("#")[0]])
         if self.stale:
@@ -369,7 +393,9 @@ class _Reading:
         gone = have - self.seen - set(self.stale)
         if not gone:
             return
-        if self.is_guarded and (not self.seen or (len(gone) >= GUARD_COUNT and len(gone) > len(have) * GUARD_SHARE)):
+        if self.is_guarded and (
+            not self.seen or (len(gone) >= GUARD_COUNT and len(gone) > len(have) * GUARD_SHARE)
+        ):
             self.summary.problems.append(
                 DocumentProblem(
                     file=self.start.target,
@@ -387,7 +413,9 @@ class _Reading:
         ids = sorted(gone)
         for start in range(0, len(ids), PAGE):
             self.summary.removed += len(
-                drop_claims(source=self.source, external_ids=ids[start : start + PAGE], at=self.now, by=self.by)
+                drop_claims(
+                    source=self.source, external_ids=ids[start : start + PAGE], at=self.now, by=self.by
+                )
             )
 
     def _report(self) -> None:
@@ -400,12 +428,17 @@ class _Reading:
                     problems.Seen(
                         type="refused-document",
                         severity=Severity.WARN if problem.document else Severity.FAIL,
-                        cause=_("Documents of %(file)s are refused") % {"file": problem.file.rpartition("/")[2]},
+                        cause=_("Documents of %(file)s are refused")
+                        % {"file": problem.file.rpartition("/")[2]},
                         message=f"{problem.path}: {problem.message}" if problem.path else problem.message,
                         remedy=_("Mend the file; it is read again by itself."),
                         discriminator=f"{problem.file}#{problem.document}#{problem.path}#{problem.message}",
                         detail={
-                            "place": {"file": problem.file, "document": problem.document, "line": problem.line},
+                            "place": {
+                                "file": problem.file,
+                                "document": problem.document,
+                                "line": problem.line,
+                            },
                             "path": problem.path,
                         },
                     ),

@@ -39,7 +39,9 @@ def spec_of(connection: Connection, name: str) -> OperationSpec:
     for spec in connector(connection.connector).operations():
         if spec.name == name:
             return spec
-    raise NotFound(_("%(connection)s has no operation %(name)s.") % {"connection": connection.label, "name": name})
+    raise NotFound(
+        _("%(connection)s has no operation %(name)s.") % {"connection": connection.label, "name": name}
+    )
 
 
 @transaction.atomic
@@ -61,12 +63,16 @@ def request_operation(
     """
     if not connection.allows_operations:
         raise Forbidden(
-            _("Operations are switched off for %(connection)s. An administrator can switch them on in its settings.")
+            _(
+                "Operations are switched off for %(connection)s. An administrator can switch them on in its settings."
+            )
             % {"connection": connection.label}
         )
     spec = spec_of(connection, operation)
     if target.type not in {of.type for of in spec.on}:
-        raise NotFound(_("%(label)s cannot be done to a %(type)s.") % {"label": spec.label, "type": target.type})
+        raise NotFound(
+            _("%(label)s cannot be done to a %(type)s.") % {"label": spec.label, "type": target.type}
+        )
     try:
         valid = spec.params.model_validate(dict(params))
     except ValidationError as error:
@@ -97,7 +103,9 @@ def request_operation(
             raise Conflict(_("This idempotency key was used for another operation.")) from None
         return run
     record_audit(
-        "operation.run", connection, changes={"operation": operation, "target": run.target_id, "params": run.params}
+        "operation.run",
+        connection,
+        changes={"operation": operation, "target": run.target_id, "params": run.params},
     )
     return run
 
@@ -130,7 +138,9 @@ def execute_operation(*, operation_id: int) -> None:
     _close(run, OperationRun.State.DONE, result.message, url=result.url)
 
 
-async def _do(instance: Connector[Any], spec: OperationSpec, target: Record, params: Mapping[str, Any]) -> OperationResult:
+async def _do(
+    instance: Connector[Any], spec: OperationSpec, target: Record, params: Mapping[str, Any]
+) -> OperationResult:
     try:
         method = getattr(instance, spec.method)
         async with asyncio.timeout(TIMEOUT):
@@ -162,7 +172,9 @@ def due_operations(*, now: datetime) -> list[int]:
     OperationRun.objects.filter(state=OperationRun.State.RUNNING, started_at__lt=now - ABANDONED).update(
         state=OperationRun.State.UNKNOWN,
         finished_at=now,
-        message=_("The worker was lost while it ran. Look in the tool whether it happened before you repeat it."),
+        message=_(
+            "The worker was lost while it ran. Look in the tool whether it happened before you repeat it."
+        ),
     )
     return list(
         OperationRun.objects.filter(

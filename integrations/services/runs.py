@@ -16,8 +16,8 @@ from catalog.models import Severity
 from catalog.services import problems
 from catalog.services.render import render_dirty
 from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
-from integrations.sync import RecordWriter, remove_unseen
 from integrations.records import RECORD_TYPES
+from integrations.sync import RecordWriter, remove_unseen
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,9 @@ def request_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSO
     now = timezone.now()
     try:
         with transaction.atomic():
-            run = SyncRun.objects.create(connection=connection, trigger=trigger, requested_by=by, queued_at=now)
+            run = SyncRun.objects.create(
+                connection=connection, trigger=trigger, requested_by=by, queued_at=now
+            )
     except IntegrityError:
         raise SyncAlreadyActive(
             _("%(connection)s is being synced already.") % {"connection": connection.label}
@@ -87,7 +89,9 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
         row.decision = (_("Removed by %(who)s") if remove else _("Kept by %(who)s")) % {"who": by}
         row.save()
         record_audit(
-            "connection.guard", row.run.connection, changes={"resource": row.name, "removed": row.removed, "run": row.run_id}
+            "connection.guard",
+            row.run.connection,
+            changes={"resource": row.name, "removed": row.removed, "run": row.run_id},
         )
     render_dirty(at=now)
     return row.removed
@@ -130,7 +134,8 @@ def remap(*, connection: Connection, rows: list[StoredRecord], by: str, now: dat
     for resource, members in by_resource.items():
         writer = RecordWriter(connection=connection, resource=resource, by=by, now=now)
         records = [
-            RECORD_TYPES[row.type].model_validate({**row.data, "raw": row.raw, "as_of": row.as_of}) for row in members
+            RECORD_TYPES[row.type].model_validate({**row.data, "raw": row.raw, "as_of": row.as_of})
+            for row in members
         ]
         writer.remap(records)
 
@@ -148,7 +153,9 @@ def schedule_due(*, now: datetime) -> list[int]:
             .order_by("due_at")[:100]
         )
         for connection in due:
-            Connection.objects.filter(pk=connection.pk).update(due_at=now + timedelta(seconds=connection.interval))
+            Connection.objects.filter(pk=connection.pk).update(
+                due_at=now + timedelta(seconds=connection.interval)
+            )
             if SyncRun.objects.active().filter(connection=connection).exists():
                 continue
             run = SyncRun.objects.create(
@@ -169,7 +176,9 @@ def lost_runs(*, now: datetime) -> list[int]:
 def report_runs(*, now: datetime) -> None:
     """Failed and held connections, and refused records, as problems; mended ones are resolved."""
     for connection in Connection.objects.all():
-        run = connection.runs.exclude(state__in=[RunState.QUEUED, RunState.RUNNING, RunState.CANCELLED]).first()
+        run = connection.runs.exclude(
+            state__in=[RunState.QUEUED, RunState.RUNNING, RunState.CANCELLED]
+        ).first()
         if run is None:
             continue
         subject = problems.Subject(type="connection", label=connection.label, uid=connection.uid)
@@ -197,7 +206,8 @@ def report_runs(*, now: datetime) -> None:
                             problems.Seen(
                                 type="refused-record",
                                 severity=Severity.WARN,
-                                cause=_("%(connection)s: records were refused") % {"connection": connection.label},
+                                cause=_("%(connection)s: records were refused")
+                                % {"connection": connection.label},
                                 message=error["reason"],
                                 remedy=_("Mend it where it stands; the next sync takes it in."),
                                 discriminator=f"{resource.name}/{external_id}",
@@ -227,4 +237,3 @@ def forget_old_runs() -> int:
         old = list(connection.runs.order_by("-id").values_list("pk", flat=True)[KEEP_RUNS:])
         count += SyncRun.objects.filter(pk__in=old).exclude(resources__state=ResourceState.HELD).delete()[0]
     return count
-

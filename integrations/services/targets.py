@@ -42,9 +42,15 @@ class Offered:
 
 def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, bool]]) -> list[Offered]:
     """What the viewer may do to an entity's own tools, at most ten; operations must be switched on."""
-    allowing = [
-        c for c in Connection.objects.filter(allows_operations=True) if connectors()[c.connector].operations()
-    ] if can(viewer, "operation.run", entity) else []
+    allowing = (
+        [
+            c
+            for c in Connection.objects.filter(allows_operations=True)
+            if connectors()[c.connector].operations()
+        ]
+        if can(viewer, "operation.run", entity)
+        else []
+    )
     if not allowing:
         return []
     uids = [uid for uid, _shared in reach]
@@ -56,7 +62,9 @@ def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, 
             if spec.risk != Risk.HIGH or can(viewer, "operation.run-risky", entity)
         ]
         claims = Claim.objects.filter(
-            source__key__startswith=f"connection:{connection.slug}/", entity__uid__in=uids, entity__deleted_at=None
+            source__key__startswith=f"connection:{connection.slug}/",
+            entity__uid__in=uids,
+            entity__deleted_at=None,
         ).select_related("source", "entity")[:20]
         for claim in claims:
             resource = claim.source.key.rpartition("/")[2]
@@ -67,5 +75,7 @@ def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, 
                 continue
             for spec in specs:
                 if record.type in {of.type for of in spec.on}:
-                    offered.append(Offered(connection, spec, resource, record.external_id, claim.entity.title))
+                    offered.append(
+                        Offered(connection, spec, resource, record.external_id, claim.entity.title)
+                    )
     return offered[:10]

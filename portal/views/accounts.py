@@ -12,7 +12,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from access.actors import client_address
-from access.services import find_sign_in_link, redeem_sign_in_link, sign_in as check_sign_in
+from access.services import find_sign_in_link, redeem_sign_in_link
+from access.services import sign_in as check_sign_in
 from base.errors import DomainError, InvalidInput
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -21,7 +22,9 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 def _next(request: HttpRequest) -> str:
     """Where the person wanted to go, if it is a page of ours."""
     wanted = request.POST.get("next") or request.GET.get("next") or "/"
-    safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    safe = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
     return wanted if safe else "/"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -400,7 +401,13 @@ def record(request: HttpRequest, slug: str, record_id: int) -> HttpResponse:
     return render(
         request,
         "connections/record.html",
-        shell_of(request, connection, "records", title=name) | {"row": found, "name": name},
+        shell_of(request, connection, "records", title=name)
+        | {
+            "row": found,
+            "name": name,
+            "data": json.dumps(found.data, indent=2, ensure_ascii=False),
+            "raw": json.dumps(found.raw, indent=2, ensure_ascii=False) if found.raw else "",
+        },
     )
 
 
@@ -643,7 +650,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
             "interval_field": interval_field(facts),
             "operations_field": own["allows_operations"] if kind.operations() else None,
             "operations": [_(spec.label) for spec in kind.operations()],
-            "form": config,
+            "groups": _with_forget(config),
             "kind": kind,
             "checks": connection.check_result,
             "unreadable": unreadable,

@@ -30,7 +30,14 @@ from integrations.tasks import execute_operation
 from portal import forms, links
 from portal.sources import badge_of_source
 
-COMMON_FIELDS = ("spec.owner", "spec.lifecycle", "spec.type", "spec.system", "metadata.title", "metadata.description")
+COMMON_FIELDS = (
+    "spec.owner",
+    "spec.lifecycle",
+    "spec.type",
+    "spec.system",
+    "metadata.title",
+    "metadata.description",
+)
 
 
 def _entity(request: HttpRequest, namespace: str, kind: str, name: str) -> Entity:
@@ -57,7 +64,9 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
         try:
             if request.POST.get("action") == "drop":
                 service.drop_override(user=request.user, entity=entity, path=path)
-                messages.success(request, _("The override of %(path)s is gone; its sources count again.") % {"path": path})
+                messages.success(
+                    request, _("The override of %(path)s is gone; its sources count again.") % {"path": path}
+                )
             else:
                 service.override_field(
                     user=request.user,
@@ -67,19 +76,29 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
                     reason=request.POST.get("reason", "")[:1_000],
                     expected=request.POST.get("etag", ""),
                 )
-                messages.success(request, _("%(path)s is overridden, also through later syncs.") % {"path": path})
+                messages.success(
+                    request, _("%(path)s is overridden, also through later syncs.") % {"path": path}
+                )
             return redirect(links.entity_url(entity))
         except DomainError as failure:
             error = " ".join([failure.message, *(item.message for item in failure.errors or [])])
     sources = queries.provenance_of(entity)
-    known = list(dict.fromkeys([*COMMON_FIELDS, *(p for p in sources if p.startswith(("spec.", "metadata.")))]))
+    known = list(
+        dict.fromkeys([*COMMON_FIELDS, *(p for p in sources if p.startswith(("spec.", "metadata.")))])
+    )
     found = sources.get(path)
     if request.method == "GET" and found is not None:
-        value = found.value if isinstance(found.value, str) else yaml.safe_dump(found.value, allow_unicode=True).strip()
+        value = (
+            found.value
+            if isinstance(found.value, str)
+            else yaml.safe_dump(found.value, allow_unicode=True).strip()
+        )
     voices = []
     if found is not None:
         voices.append({"badge": badge_of_source(found.claim.source), "value": found.value, "wins": True})
-        voices += [{"badge": badge_of_source(v["source"]), "value": v["value"], "wins": False} for v in found.losing]
+        voices += [
+            {"badge": badge_of_source(v["source"]), "value": v["value"], "wins": False} for v in found.losing
+        ]
     return render(
         request,
         "edit/edit.html",
@@ -179,8 +198,10 @@ def tie_evidence(request: HttpRequest, tie_id: int) -> HttpResponse:
             "auto": _("The evidence decides again."),
         }
         messages.success(request, words[request.POST["state"]])
-        return redirect("portal:tie", tie_id=tie_id) if queries.list_ties(request.user, tie_id) else redirect(
-            links.entity_url(tie_.source, "relations")
+        return (
+            redirect("portal:tie", tie_id=tie_id)
+            if queries.list_ties(request.user, tie_id)
+            else redirect(links.entity_url(tie_.source, "relations"))
         )
     kinds = current_kinds()
     return render(
@@ -260,7 +281,9 @@ def run_operation(request: HttpRequest, namespace: str, kind: str, name: str) ->
 def snooze(request: HttpRequest) -> HttpResponse:
     """Put problems of one cause off for some days."""
     require(request.user, "problem.write")
-    days = min(max(int(request.POST.get("days") or 7), 1), 90) if request.POST.get("days", "7").isdigit() else 7
+    days = (
+        min(max(int(request.POST.get("days") or 7), 1), 90) if request.POST.get("days", "7").isdigit() else 7
+    )
     rows = visible(
         request.user,
         Problem.objects.filter(
@@ -272,6 +295,10 @@ def snooze(request: HttpRequest) -> HttpResponse:
     count = rows.update(snoozed_until=until, snoozed_by=request.user.label)
     if count:
         cause = request.POST.get("cause", "")[:300]
-        record_audit("problem.snooze", Subject("problem", "", cause), changes={"until": until.isoformat(), "count": count})
+        record_audit(
+            "problem.snooze",
+            Subject("problem", "", cause),
+            changes={"until": until.isoformat(), "count": count},
+        )
         messages.success(request, _("Put off for %(days)d days.") % {"days": days})
     return redirect("portal:problems")

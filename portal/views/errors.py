@@ -25,7 +25,13 @@ def _page(request: HttpRequest, *, status: int, title: str, message: str, icon: 
     return render(
         request,
         "pages/error.html" if signed_in else "pages/error_plain.html",
-        {"title": title, "message": message, "icon": icon, "request_id": request_id(request), "status": status},
+        {
+            "title": title,
+            "message": message,
+            "icon": icon,
+            "request_id": request_id(request),
+            "status": status,
+        },
         status=status,
     )
 
@@ -52,7 +58,11 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404."""
     return _page(
-        request, status=404, title=_("Not found"), message=_("There is no page at this address."), icon="search"
+        request,
+        status=404,
+        title=_("Not found"),
+        message=_("There is no page at this address."),
+        icon="search",
     )
 
 
@@ -60,7 +70,12 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """500: without a query, for the database may be what failed."""
     if request.path.startswith("/api/"):
         return JsonResponse(
-            {"type": "about:blank", "title": "Internal error", "status": 500, "request_id": request_id(request)},
+            {
+                "type": "about:blank",
+                "title": "Internal error",
+                "status": 500,
+                "request_id": request_id(request),
+            },
             status=500,
             content_type="application/problem+json",
         )

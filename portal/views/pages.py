@@ -59,7 +59,8 @@ def render_page(
             continue
         placed = pages.placed(spec)
         load_url = (
-            f"/widgets/{served.name}/{spec.id}?" + urlencode({"of": context.entity.ref if context.entity else ""})
+            f"/widgets/{served.name}/{spec.id}?"
+            + urlencode({"of": context.entity.ref if context.entity else ""})
             if spec.deferred
             else ""
         )
@@ -227,7 +228,9 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
     }
     if entity.last_run:
         header["status"] = {"domain": "run", "state": entity.last_run}
-    found = [link for link in document["metadata"].get("links") or [] if isinstance(link, dict) and link.get("url")]
+    found = [
+        link for link in document["metadata"].get("links") or [] if isinstance(link, dict) and link.get("url")
+    ]
     if found:
         header["actions"].append(
             {
@@ -245,9 +248,13 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
     if can(context.viewer, "tie.write", entity):
         acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
     for operation in operations_on(context.viewer, entity, queries.reach(entity)):
-        acts.append({"label": operation.label, "url": operation.url(links.entity_url(entity)), "icon": "player-play"})
+        acts.append(
+            {"label": operation.label, "url": operation.url(links.entity_url(entity)), "icon": "player-play"}
+        )
     if acts:
-        header["actions"].append({"label": _("Actions"), "icon": "player-play", "primary": True, "items": acts})
+        header["actions"].append(
+            {"label": _("Actions"), "icon": "player-play", "primary": True, "items": acts}
+        )
     return header
 
 
@@ -263,7 +270,9 @@ def activity(request: HttpRequest) -> HttpResponse:
 def problems(request: HttpRequest) -> HttpResponse:
     """Everything that a person should see to."""
     served = pages.page_for("problems")
-    return render_page(request, served, make_context(request), header={"title": served.spec.title or _("Problems")})
+    return render_page(
+        request, served, make_context(request), header={"title": served.spec.title or _("Problems")}
+    )
 
 
 @login_required

@@ -8,7 +8,8 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from catalog import queries
-from catalog.query import QueryError, suggest as suggest_terms
+from catalog.query import QueryError
+from catalog.query import suggest as suggest_terms
 from portal import links
 
 SHOWN = 8

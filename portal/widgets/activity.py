@@ -92,7 +92,9 @@ class Runs(Widget[RowsConfig]):
                 for a in reversed(found[:12])
             ],
             "summary": _("%(passed)d of %(total)d passed") % {"passed": passed, "total": len(done)},
-            "card": {"more": {"label": _("All runs"), "url": links.entity_url(entity, "activity") + "&type=run"}},
+            "card": {
+                "more": {"label": _("All runs"), "url": links.entity_url(entity, "activity") + "&type=run"}
+            },
         }
 
 
@@ -126,7 +128,9 @@ class Versions(Widget[RowsConfig]):
                     "platforms": data.get("platforms", []),
                     "aliases": data.get("aliases", []),
                     "is_deprecated": data.get("is_deprecated"),
-                    "subject": links.chip(subject.ref, subject) if subject and subject.pk != entity.pk else None,
+                    "subject": links.chip(subject.ref, subject)
+                    if subject and subject.pk != entity.pk
+                    else None,
                 }
             )
         more = {"label": _("All versions"), "url": links.entity_url(entity, "activity") + "&type=version"}
@@ -152,7 +156,9 @@ class Changes(Widget[RowsConfig]):
             ]
         )
         if not found:
-            raise NothingToShow(_("No changes yet. Commits appear once its repository is connected."), icon="git-commit")
+            raise NothingToShow(
+                _("No changes yet. Commits appear once its repository is connected."), icon="git-commit"
+            )
         rows = [
             {
                 "icon": events.ICONS[a.type],
@@ -164,7 +170,10 @@ class Changes(Widget[RowsConfig]):
             }
             for a in found
         ]
-        more = {"label": _("All changes"), "url": links.entity_url(entity, "activity") + "&type=commit,change"}
+        more = {
+            "label": _("All changes"),
+            "url": links.entity_url(entity, "activity") + "&type=commit,change",
+        }
         return {"changes": rows, "card": {"more": more}}
 
 
@@ -187,7 +196,13 @@ class Deployments(Widget[RowsConfig]):
             newest.setdefault(activity.environment, activity)
         return {
             "environments": [
-                {"name": name, "version": a.version or a.commit[:7], "status": a.status, "at": a.at, "url": a.url}
+                {
+                    "name": name,
+                    "version": a.version or a.commit[:7],
+                    "status": a.status,
+                    "at": a.at,
+                    "url": a.url,
+                }
                 for name, a in list(newest.items())[: self.config.rows]
             ],
             "card": {"footer": _("%(count)d environments") % {"count": len(newest)}},
@@ -336,7 +351,9 @@ def _rate(runs: list[Activity]) -> float | None:
     return 100 * sum(a.status == "passed" for a in done) / len(done) if done else None
 
 
-def _per_day(rows: list[Activity], context: PageContext, days: int, *, good_only: bool = False) -> list[float | None]:
+def _per_day(
+    rows: list[Activity], context: PageContext, days: int, *, good_only: bool = False
+) -> list[float | None]:
     """A value for each seventh of the window: how many, or the share that passed."""
     buckets: list[list[Activity]] = [[] for _ in range(min(days, 10))]
     span = days * 86_400 / len(buckets)
@@ -395,9 +412,14 @@ class Timeline(Widget[TimelineConfig]):
         cursor = context.params.get("cursor") if self.config.filters else None
         page = paginate(rows, order=("-at", "-id"), limit=self.config.rows, cursor=cursor or None)
         if not page.rows and not wanted and not status:
-            raise NothingToShow(_("Nothing has happened yet. Connect a tool, and its runs and changes appear here."), icon="activity")
-        subjects = {} if context.entity is not None and len(reach(context)) == 1 else queries.titles_by_uid(
-            context.viewer, {a.subject_uid for a in page.rows}
+            raise NothingToShow(
+                _("Nothing has happened yet. Connect a tool, and its runs and changes appear here."),
+                icon="activity",
+            )
+        subjects = (
+            {}
+            if context.entity is not None and len(reach(context)) == 1
+            else queries.titles_by_uid(context.viewer, {a.subject_uid for a in page.rows})
         )
         return {
             "days": events.days_of(page.rows, subjects, labels=connection_labels(context)),
@@ -412,12 +434,18 @@ class Timeline(Widget[TimelineConfig]):
         return [name for name in given if name in allowed] or list(self.config.types)
 
     def _filters(self, context: PageContext, available: set[str], wanted: list[str]) -> list[dict[str, Any]]:
-        names = [name for name in TYPE_LABELS if name in available and name in (self.config.types or TYPE_LABELS)]
+        names = [
+            name for name in TYPE_LABELS if name in available and name in (self.config.types or TYPE_LABELS)
+        ]
         if len(names) < 2:
             return []
         chosen = set(wanted) if wanted != list(self.config.types) else set()
         first = {"label": _("All"), "url": context.url(type=None, cursor=None), "is_active": not chosen}
         return [first] + [
-            {"label": TYPE_LABELS[name], "url": context.url(type=name, cursor=None), "is_active": name in chosen}
+            {
+                "label": TYPE_LABELS[name],
+                "url": context.url(type=name, cursor=None),
+                "is_active": name in chosen,
+            }
             for name in names
         ]

@@ -63,7 +63,7 @@ class PageContext:
         return f"{self.request.path}?{urlencode(kept)}" if kept else self.request.path
 
 
-class NothingToShow(Exception):  # noqa: N818 - a fact, not a fault
+class NothingToShow(Exception):
     """There are no data; the card says so and offers the next step.
 
     :ivar action: {"label", "url"} or None.
@@ -76,7 +76,7 @@ class NothingToShow(Exception):  # noqa: N818 - a fact, not a fault
         self.icon = icon
 
 
-class Absent(Exception):  # noqa: N818
+class Absent(Exception):
     """The widget has no place on this page; it is left out."""
 
 
@@ -170,7 +170,10 @@ class Placed:
         card: dict[str, Any] = {"id": f"w-{self.id}", "css": css, "title": self.title}
         widget = self.widget
         if widget is None:
-            card |= {"state": "empty", "message": _("The widget “%(type)s” is not installed.") % {"type": self.type}}
+            card |= {
+                "state": "empty",
+                "message": _("The widget “%(type)s” is not installed.") % {"type": self.type},
+            }
             return render_to_string("components/card.html", {"card": card}, context.request)
         card["title"] = self.title or str(widget.label)
         if load_url:
@@ -181,14 +184,22 @@ class Placed:
         except Absent:
             return None
         except NothingToShow as nothing:
-            card |= {"state": "empty", "message": nothing.message, "action": nothing.action, "icon": nothing.icon}
+            card |= {
+                "state": "empty",
+                "message": nothing.message,
+                "action": nothing.action,
+                "icon": nothing.icon,
+            }
             return render_to_string("components/card.html", {"card": card}, context.request)
         except DomainError as error:
             card |= {"state": "error", "error": {"what": error.message}}
             return render_to_string("components/card.html", {"card": card}, context.request)
         except Exception:
             logger.exception("Widget %s (%s) failed.", self.id, self.type)
-            card |= {"state": "error", "error": {"what": _("This card could not be made. The log has the details.")}}
+            card |= {
+                "state": "error",
+                "error": {"what": _("This card could not be made. The log has the details.")},
+            }
             return render_to_string("components/card.html", {"card": card}, context.request)
         card |= data.pop("card", {})
         return render_to_string(

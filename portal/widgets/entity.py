@@ -103,7 +103,13 @@ _FACTS: dict[str, Any] = {
     "archived": gettext_lazy("Archived"),
     "fork": gettext_lazy("Fork"),
 }
-_REFS = {"owner": "ownedBy", "system": "partOf", "domain": "partOf", "parent": "childOf", "subcomponentOf": "partOf"}
+_REFS = {
+    "owner": "ownedBy",
+    "system": "partOf",
+    "domain": "partOf",
+    "parent": "childOf",
+    "subcomponentOf": "partOf",
+}
 _TIMES = {"lastActivityAt", "latestAt"}
 
 
@@ -127,7 +133,9 @@ class About(Widget[AboutConfig]):
             elif name in spec and spec[name] not in (None, "", [], {}):
                 facts.append(self._fact(context, name, label, spec[name]))
         if metadata.get("tags"):
-            facts.append({"label": _("Tags"), "tags": metadata["tags"], "source": source_of(context, "metadata.tags")})
+            facts.append(
+                {"label": _("Tags"), "tags": metadata["tags"], "source": source_of(context, "metadata.tags")}
+            )
         for neighbour in neighbours_of(context):
             if neighbour.type == "hasSource" and neighbour.entity is not None:
                 facts.append({"label": _("Repository"), "chip": links.chip(neighbour.ref, neighbour.entity)})
@@ -155,7 +163,9 @@ class About(Widget[AboutConfig]):
                 (
                     n
                     for n in neighbours_of(context)
-                    if n.is_outgoing and n.type == _REFS[name] and (name != "domain" or n.ref.startswith("domain:"))
+                    if n.is_outgoing
+                    and n.type == _REFS[name]
+                    and (name != "domain" or n.ref.startswith("domain:"))
                 ),
                 None,
             )
@@ -190,7 +200,9 @@ class RelationGraph(Widget[RowsConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
-        rows = [n for n in neighbours_of(context) if n.type not in {"ownedBy", "ownerOf"}] or neighbours_of(context)
+        rows = [n for n in neighbours_of(context) if n.type not in {"ownedBy", "ownerOf"}] or neighbours_of(
+            context
+        )
         if not rows:
             raise NothingToShow(_("Nothing is related to it yet."), icon="sitemap")
         sides: dict[str, dict[str, dict[str, Any]]] = {"incoming": {}, "outgoing": {}}
@@ -203,7 +215,11 @@ class RelationGraph(Widget[RowsConfig]):
         incoming, outgoing = list(sides["incoming"].values()), list(sides["outgoing"].values())
         return {
             "graph": {
-                "centre": {"title": entity.title, "sub": entity.type or entity.kind, "kind": links.icon_kind(entity)},
+                "centre": {
+                    "title": entity.title,
+                    "sub": entity.type or entity.kind,
+                    "kind": links.icon_kind(entity),
+                },
                 "incoming": incoming[:limit],
                 "outgoing": outgoing[:limit],
                 "more_incoming": max(len(incoming) - limit, 0),
@@ -240,7 +256,9 @@ class RelationList(Widget[WidgetConfig]):
                 {
                     "chip": links.chip(neighbour.ref, neighbour.entity),
                     "ref": neighbour.ref,
-                    "text": neighbour.entity.description[:120] if neighbour.entity else _("does not exist yet"),
+                    "text": neighbour.entity.description[:120]
+                    if neighbour.entity
+                    else _("does not exist yet"),
                     "run": neighbour.entity.last_run if neighbour.entity else "",
                     "tie": neighbour.tie,
                 }
@@ -267,7 +285,9 @@ class Readme(Widget[WidgetConfig]):
         ids += [n.entity.pk for n in neighbours_of(context) if n.type == "hasSource" and n.entity is not None]
         if not ids:
             raise Absent
-        record = queries.records_of_entities(ids, StoredRecord.objects.filter(type="repository", deleted_at=None)).first()
+        record = queries.records_of_entities(
+            ids, StoredRecord.objects.filter(type="repository", deleted_at=None)
+        ).first()
         text = (record.data.get("readme") or "") if record else ""
         if not text.strip():
             raise NothingToShow(_("The repository has no README."), icon="file-text")
@@ -304,7 +324,9 @@ class Source(Widget[WidgetConfig]):
         claims = claims_of(entity) if "claims" not in context.cache else context.cache["claims"]
         raw: dict[str, str] = {}
         if can(context.viewer, "raw.read", entity):
-            for record in queries.records_of_entities([entity.pk], StoredRecord.objects.filter(deleted_at=None))[:10]:
+            for record in queries.records_of_entities(
+                [entity.pk], StoredRecord.objects.filter(deleted_at=None)
+            )[:10]:
                 if record.raw:
                     raw[f"{record.resource}/{record.external_id}"] = orjson.dumps(
                         record.raw, option=orjson.OPT_INDENT_2

@@ -48,7 +48,9 @@ class CountsConfig(WidgetConfig):
     """Which kinds are counted."""
 
     kinds: list[str] = Field(
-        default=["component", "api", "repository", "artifact"], max_length=8, description="Kinds, in lower case."
+        default=["component", "api", "repository", "artifact"],
+        max_length=8,
+        description="Kinds, in lower case.",
     )
 
 
@@ -194,7 +196,8 @@ class ConnectionHealth(Widget[RowsConfig]):
                 for c in rows[: self.config.rows]
             ],
             "card": {
-                "footer": ngettext("%(count)d connection", "%(count)d connections", len(rows)) % {"count": len(rows)},
+                "footer": ngettext("%(count)d connection", "%(count)d connections", len(rows))
+                % {"count": len(rows)},
                 "more": {"label": _("All connections"), "url": "/connections"},
             },
         }

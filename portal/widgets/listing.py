@@ -16,7 +16,19 @@ from portal import links
 from portal.sources import badges
 from portal.widgets.base import PageContext, Widget, WidgetConfig, register
 
-Column = Literal["owner", "kind", "type", "lifecycle", "run", "version", "sources", "changed", "system", "namespace", "tags"]
+Column = Literal[
+    "owner",
+    "kind",
+    "type",
+    "lifecycle",
+    "run",
+    "version",
+    "sources",
+    "changed",
+    "system",
+    "namespace",
+    "tags",
+]
 SORTABLE = {"name": "name", "owner": "owner", "lifecycle": "lifecycle", "type": "type", "changed": "changed"}
 
 
@@ -33,7 +45,8 @@ class EntityListConfig(WidgetConfig):
         description="Columns besides the name.",
     )
     facets: list[str] = Field(
-        default=["lifecycle", "owner", "run", "source", "type", "tag"], description="Fields to narrow the list by."
+        default=["lifecycle", "owner", "run", "source", "type", "tag"],
+        description="Fields to narrow the list by.",
     )
     page_size: int = Field(50, ge=10, le=1_000, description="Rows of a page.")
 
@@ -63,7 +76,9 @@ class EntityList(Widget[EntityListConfig]):
         page = paginate(rows, order=ordering, limit=limit, cursor=context.params.get("cursor") or None)
         total = found.order_by().count()
         at = int(context.params["at"]) if context.params.get("at", "").isdigit() else 0
-        owners = queries.titles_of(context.viewer, {e.owner for e in page.rows} | {e.system for e in page.rows})
+        owners = queries.titles_of(
+            context.viewer, {e.owner for e in page.rows} | {e.system for e in page.rows}
+        )
         return {
             "query": query,
             "table": self._table(context, page.rows, owners, order_text),
@@ -73,7 +88,9 @@ class EntityList(Widget[EntityListConfig]):
                 "first": at + 1 if page.rows else 0,
                 "last": at + len(page.rows),
                 "total": total,
-                "previous_url": context.url(cursor=page.previous, at=str(max(at - limit, 0))) if page.previous else "",
+                "previous_url": context.url(cursor=page.previous, at=str(max(at - limit, 0)))
+                if page.previous
+                else "",
                 "next_url": context.url(cursor=page.next, at=str(at + len(page.rows))) if page.next else "",
             },
             "is_filtered": bool(text),
@@ -87,7 +104,10 @@ class EntityList(Widget[EntityListConfig]):
         self, context: PageContext, rows: list[Entity], owners: dict[str, Entity], order: str
     ) -> dict[str, Any]:
         columns = [_column(context, "name", _("Name"), order)]
-        columns += [_column(context, name, _LABELS[name], order, css=_CSS.get(name, "")) for name in self.config.columns]
+        columns += [
+            _column(context, name, _LABELS[name], order, css=_CSS.get(name, ""))
+            for name in self.config.columns
+        ]
         return {
             "caption": _("Entities"),
             "columns": columns,
@@ -104,12 +124,18 @@ class EntityList(Widget[EntityListConfig]):
             ],
         }
 
-    def _cell(self, context: PageContext, name: str, entity: Entity, owners: dict[str, Entity]) -> dict[str, Any]:
+    def _cell(
+        self, context: PageContext, name: str, entity: Entity, owners: dict[str, Entity]
+    ) -> dict[str, Any]:
         cell: dict[str, Any] = {"css": _CSS.get(name, "")}
         match name:
             case "owner":
                 owner = links.chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
-                cell |= {"owner": owner, "is_owner": True} if entity.owner or entity.kind in _OWNED else {"text": ""}
+                cell |= (
+                    {"owner": owner, "is_owner": True}
+                    if entity.owner or entity.kind in _OWNED
+                    else {"text": ""}
+                )
             case "system":
                 if entity.system:
                     cell["chip"] = links.chip(entity.system, owners.get(entity.system))
@@ -123,7 +149,11 @@ class EntityList(Widget[EntityListConfig]):
             case "changed":
                 cell["time"] = entity.changed_at
             case "lifecycle":
-                cell |= {"text": entity.lifecycle} if entity.lifecycle == "production" else {"tag": entity.lifecycle}
+                cell |= (
+                    {"text": entity.lifecycle}
+                    if entity.lifecycle == "production"
+                    else {"tag": entity.lifecycle}
+                )
             case "tags":
                 cell["tags"] = entity.tags[:4]
             case _:
@@ -138,7 +168,9 @@ class EntityList(Widget[EntityListConfig]):
             names,
             limit=MOST_VALUES,
         )
-        missing = {value.value for found in counted if found.field in {"owner", "system"} for value in found.values}
+        missing = {
+            value.value for found in counted if found.field in {"owner", "system"} for value in found.values
+        }
         titles = {**owners, **queries.titles_of(context.viewer, missing - set(owners))}
         shown = []
         for found in counted:
@@ -181,7 +213,11 @@ def _column(context: PageContext, name: str, label: Any, order: str, *, css: str
         current = order.lstrip("-") == key or (not order and key == "name")
         if current:
             column["sort"] = "descending" if order.startswith("-") else "ascending"
-        turned = f"-{key}" if (current and not order.startswith("-")) or (key == "changed" and not current) else key
+        turned = (
+            f"-{key}"
+            if (current and not order.startswith("-")) or (key == "changed" and not current)
+            else key
+        )
         column["sort_url"] = context.url(order=turned, cursor=None, at=None)
     return column
 
@@ -192,7 +228,12 @@ def _tokens(context: PageContext, text: str) -> tuple[list[dict[str, Any]], str]
     for term in terms_of(text):
         if term.field and not term.error:
             without = (text[: term.position] + text[term.position + term.length :]).strip()
-            tokens.append({"text": term.text, "remove_url": context.url(q=" ".join(without.split()), cursor=None, at=None)})
+            tokens.append(
+                {
+                    "text": term.text,
+                    "remove_url": context.url(q=" ".join(without.split()), cursor=None, at=None),
+                }
+            )
         else:
             rest.append(term.text)
     if any(mark in text for mark in "()") or " OR " in text:
@@ -222,4 +263,3 @@ def _facet_value(
         badge = badges(context, [value.value])[0]
         shown["label"], shown["monogram"] = badge["label"], badge
     return shown
-

@@ -38,7 +38,9 @@ class ProblemList(Widget[ProblemListConfig]):
         if wanted:
             groups = [group for group in groups if group["type"] == wanted]
         if not groups:
-            raise NothingToShow(_("No open problems. What needs a person appears here."), icon="circle-check-filled")
+            raise NothingToShow(
+                _("No open problems. What needs a person appears here."), icon="circle-check-filled"
+            )
         can_snooze = can(context.viewer, "problem.write")
         return {
             "groups": [self._shown(group, can_snooze) for group in groups[: self.config.rows]],

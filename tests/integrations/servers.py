@@ -1,7 +1,7 @@
 """Real servers for tests: a Buildbot master, and container registries with every kind of sign-in.
 
-Each is a context manager that starts its program in a folder of the test on a free port of loopback, waits until
-it answers, and ends it by its process id. The fixtures at the end serve the tests of one session.
+Each is a context manager that starts its program in a folder of the test on a free port of loopback, waits
+until it answers, and ends it by its process id. The fixtures at the end serve the tests of one session.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PATIENCE = 90.0
 T = TypeVar("T")
 
 
-class ServerMissing(Exception):  # noqa: N818 - states a fact
+class ServerMissing(Exception):
     """The program is not on this machine and could not be installed."""
 
 
@@ -66,10 +66,12 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def program(command: Sequence[str | Path], *, folder: Path, ready: str, **environment: str) -> Iterator[int]:
+def program(
+    command: Sequence[str | Path], *, folder: Path, ready: Callable[[], bool], **environment: str
+) -> Iterator[int]:
     """Run a server until the block ends, and give its process id.
 
-    :param ready: an address that answers anything at all once the server is there.
+    :param ready: whether the server is there; asked until it is.
     """
     log = folder / "server.log"
     with log.open("ab") as out:
@@ -77,8 +79,15 @@ def program(command: Sequence[str | Path], *, folder: Path, ready: str, **enviro
             [str(part) for part in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             start_new_session=True, env={**os.environ, **environment}, preexec_fn=_end_with_parent,
         )  # fmt: skip
+
+    def is_ready() -> bool:
+        if process.poll() is not None:
+            said = log.read_text()[-3000:]
+            raise AssertionError(f"{process.args} ended with {process.returncode}:\n{said}")
+        return ready()
+
     try:
-        _await_answer(ready, process, log)
+        wait_for(is_ready, f"{command[0]}, which writes to {log}")
         yield process.pid
     finally:
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -97,22 +106,15 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _await_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise AssertionError(
-                f"{process.args} ended with {process.returncode}:\n{log.read_text()[-3000:]}"
-            )
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} did not answer within {PATIENCE} seconds:\n{log.read_text()[-3000:]}")
+def answers(url: str) -> bool:
+    """Whether there is an HTTP server at this address."""
+    try:
+        _fetch(url)
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
 
 
 def wait_for(look: Callable[[], T], what: str) -> T:
@@ -140,7 +142,11 @@ def git(folder: Path | str, *args: str) -> str:
 
 def _run(command: Sequence[str | Path], **environment: str) -> None:
     ran = subprocess.run(
-        [str(part) for part in command], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        [str(part) for part in command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, f"{ran.args} failed:\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
 
@@ -273,7 +279,9 @@ for b in told["builders"]:
             name="force-" + name, builderNames=[name],
             reason=util.StringParameter("reason", default="" if strict else "asked for", required=strict),
             codebases=[
-                util.CodebaseParameter(codebase, repository=util.FixedParameter("repository", default=url), **fixed)
+                util.CodebaseParameter(
+                    codebase, repository=util.FixedParameter("repository", default=url), **fixed
+                )
                 for codebase, url in (codebases or {"": ""}).items()
             ],
         ))
@@ -305,7 +313,7 @@ class Buildbot:
         return json.loads(said)["result"][1][str(builder)]
 
     def change(self, **fields: str) -> None:
-        """Tell the master of a commit, as a hook of a Git host does: repository, branch, revision, author, ..."""
+        """Tell the master of a commit, as a Git host's hook does: repository, branch, revision, author."""
         _fetch(
             f"{self.url}/change_hook/base",
             method="POST",
@@ -357,7 +365,12 @@ def run_buildbot(
         (master / "told.json").write_text(json.dumps(told))
         (master / "master.cfg").write_text(_MASTER)
     start = [bin_folder / "buildbot", "start", "--nodaemon", master]
-    with program(start, folder=folder, ready=f"{url}/api/v2/masters", **environment):
+    log = master / "twistd.log"  # it answers before all of it is there
+
+    def is_running() -> bool:
+        return log.exists() and "BuildMaster is running" in log.read_text()
+
+    with program(start, folder=folder, ready=is_running, **environment):
         yield Buildbot(url, folder)
 
 
@@ -410,8 +423,9 @@ class Registry:
         os_name, architecture, *variant = platform.split("/")
         kind = "application/vnd.docker." if is_docker else "application/vnd.oci."
         config = {
-            "os": os_name, "architecture": architecture, "created": created, "config": {"Labels": dict(labels or {})},
-            "rootfs": {"type": "layers", "diff_ids": []}, **({"variant": variant[0]} if variant else {}),
+            "os": os_name, "architecture": architecture, "created": created,
+            "config": {"Labels": dict(labels or {})}, "rootfs": {"type": "layers", "diff_ids": []},
+            **({"variant": variant[0]} if variant else {}),
         }  # fmt: skip
         layer = self.put_blob(name, _layer(content))
         manifest = {
@@ -510,7 +524,7 @@ def run_registry(
     with program(
         [found, "serve", folder / "config.yml"],
         folder=folder,
-        ready=f"{url}/v2/",
+        ready=lambda: answers(f"{url}/v2/"),
         OTEL_TRACES_EXPORTER="none",
     ):
         yield Registry(url, storage)
@@ -684,11 +698,15 @@ def required() -> Iterator[None]:
 
 
 def make_repository(folder: Path, branches: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """A Git repository whose branches hold these files, each made from the one before; gives their commits."""
+    """A Git repository whose branches hold these files, each made from the one before; gives the commits."""
     folder.mkdir(parents=True)
     commits: dict[str, str] = {}
     for branch, files in branches.items():
-        git(folder, *(["checkout", "--quiet", "-b"] if commits else ["init", "--quiet", "--initial-branch"]), branch)
+        git(
+            folder,
+            *(["checkout", "--quiet", "-b"] if commits else ["init", "--quiet", "--initial-branch"]),
+            branch,
+        )
         for name, content in files.items():
             (folder / name).write_text(content)
         git(folder, "add", "--all")
@@ -727,7 +745,9 @@ def acme_buildbot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Acme]:
             "slow": {"test.sh": f"while [ ! -e '{gate}' ]; do sleep 0.1; done\n"},
         },
     )
-    commits["website"] = make_repository(folder / "website", {"main": {"index.html": "<h1>Acme</h1>\n"}})["main"]
+    commits["website"] = make_repository(folder / "website", {"main": {"index.html": "<h1>Acme</h1>\n"}})[
+        "main"
+    ]
     repository, website = f"file://{folder}/payments", f"file://{folder}/website"
     builders = [
         Builder(

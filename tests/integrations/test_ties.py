@@ -22,7 +22,12 @@ from integrations.records import RECORD_TYPES, Record
 from integrations.sync import RecordWriter
 
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "ties" / "cases.yaml").read_text())
-RESOURCES = {"repository": "repositories", "document": "documents", "pipeline": "pipelines", "artifact": "artifacts"}
+RESOURCES = {
+    "repository": "repositories",
+    "document": "documents",
+    "pipeline": "pipelines",
+    "artifact": "artifacts",
+}
 JUDGED = {"hasSource", "builtBy", "packagedAs"}
 
 pytestmark = pytest.mark.django_db
@@ -76,7 +81,10 @@ class World:
                 source, type_, target = self.ends(line)
                 state = {"forbid": TieState.FORBIDDEN, "confirm": TieState.CONFIRMED}[verb]
                 Tie.objects.update_or_create(
-                    source_id=source, type=type_, target_id=target, defaults={"state": state, "decided_by": "ana"}
+                    source_id=source,
+                    type=type_,
+                    target_id=target,
+                    defaults={"state": state, "decided_by": "ana"},
                 )
                 mark_dirty([source, target])
         render_dirty(at=self.now)
@@ -141,7 +149,9 @@ def _build(case: dict[str, Any]) -> World:
 
 
 def _in_force() -> set[tuple[int, str, int]]:
-    ties = Tie.objects.exclude(state=TieState.FORBIDDEN).filter(source__deleted_at=None, target__deleted_at=None)
+    ties = Tie.objects.exclude(state=TieState.FORBIDDEN).filter(
+        source__deleted_at=None, target__deleted_at=None
+    )
     return set(ties.values_list("source_id", "type", "target_id"))
 
 
@@ -184,7 +194,10 @@ def _judge(case: dict[str, Any]) -> Verdict:
         if any(_matches(tie, pattern) for pattern in allowed if None not in pattern):
             continue
         if kinds[tie[0]] == "repository" and any(
-            p[1] == tie[1] and p[2] == tie[2] and isinstance(p[0], int) and (p[0], "hasSource", tie[0]) in have
+            p[1] == tie[1]
+            and p[2] == tie[2]
+            and isinstance(p[0], int)
+            and (p[0], "hasSource", tie[0]) in have
             for p in allowed
         ):
             continue
@@ -193,7 +206,9 @@ def _judge(case: dict[str, Any]) -> Verdict:
     return verdict
 
 
-def _judge_rest(world: World, expect: dict[str, Any], have: set[tuple[int, str, int]], verdict: Verdict) -> None:
+def _judge_rest(
+    world: World, expect: dict[str, Any], have: set[tuple[int, str, int]], verdict: Verdict
+) -> None:
     for line in expect.get("shared", []):
         repository, _shares, thing = line.partition(" shares ")
         owner, shared = world.find(repository), world.find(thing)

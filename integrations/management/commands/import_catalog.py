@@ -22,13 +22,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("addresses", nargs="+", metavar="PATH_OR_URL")
         parser.add_argument("--dry-run", action="store_true", help="Say what would happen and write nothing.")
-        parser.add_argument("--json", action="store_true", help="Print the outcome as one JSON object on the last line.")
+        parser.add_argument(
+            "--json", action="store_true", help="Print the outcome as one JSON object on the last line."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with acting_as(system("import_catalog")):
                 summary = import_paths(
-                    addresses=options["addresses"], by="import_catalog", dry_run=options["dry_run"], from_shell=True
+                    addresses=options["addresses"],
+                    by="import_catalog",
+                    dry_run=options["dry_run"],
+                    from_shell=True,
                 )
         except DomainError as error:
             raise CommandError(error.message) from error
@@ -54,5 +59,8 @@ class Command(BaseCommand):
 def _line(problem: DocumentProblem) -> str:
     where = problem.file
     if problem.document:
-        where += _(", document %(number)d, line %(line)d") % {"number": problem.document, "line": problem.line}
+        where += _(", document %(number)d, line %(line)d") % {
+            "number": problem.document,
+            "line": problem.line,
+        }
     return f"{where}: {problem.path + ': ' if problem.path else ''}{problem.message}"

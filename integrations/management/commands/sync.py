@@ -26,7 +26,9 @@ class Command(BaseCommand):
         connection = Connection.objects.filter(slug=slug).first()
         if connection is None:
             known = ", ".join(Connection.objects.values_list("slug", flat=True)) or "-"
-            raise CommandError(_("There is no connection %(slug)s; there are: %(known)s.") % {"slug": slug, "known": known})
+            raise CommandError(
+                _("There is no connection %(slug)s; there are: %(known)s.") % {"slug": slug, "known": known}
+            )
         try:
             with acting_as(system("sync")):
                 run = request_sync(connection=connection, by="sync")
@@ -45,7 +47,16 @@ class Command(BaseCommand):
                 )
                 % {
                     name: getattr(resource, name)
-                    for name in ("name", "listed", "new", "changed", "unchanged", "skipped", "refused", "removed")
+                    for name in (
+                        "name",
+                        "listed",
+                        "new",
+                        "changed",
+                        "unchanged",
+                        "skipped",
+                        "refused",
+                        "removed",
+                    )
                 }
             )
         self.stdout.write(f"{run.get_state_display()} {run.message}".strip())

@@ -14,8 +14,8 @@ from access.links import sign_in_url
 from access.models import User
 from access.services import ensure_first_account, make_sign_in_link
 from base.errors import DomainError
-from integrations.services.connections import create_connection
 from integrations.models import Connection
+from integrations.services.connections import create_connection
 from portal.packs import apply_packs, installed_packs
 from portal.sample import load_sample
 from portal.staticfiles import collect
@@ -39,7 +39,8 @@ class Command(BaseCommand):
                 steps = apply_packs(installed_packs(), by=_("Start"), keep_edits=True)
                 changed = sum(step.action != "leave" for step in steps)
                 self.stdout.write(
-                    _("Packs: %(count)d definitions, %(changed)d changed.") % {"count": len(steps), "changed": changed}
+                    _("Packs: %(count)d definitions, %(changed)d changed.")
+                    % {"count": len(steps), "changed": changed}
                 )
                 token = ensure_first_account()
                 if options["welcome"] and not token:
