@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
-from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +29,7 @@ from integrations.contract import (
     Refused,
     SourceError,
     Tools,
+    matches,
     operation,
     record_or_refusal,
     resource,
@@ -64,7 +64,9 @@ class Config(ConnectionConfig):
         description="Address of the master's web interface: what stands before “#/” in the browser.",
     )
     username: str = Field(
-        "", title="User name", description="Leave empty if the master, or the proxy before it, lets everybody read."
+        "",
+        title="User name",
+        description="Leave empty if the master, or the proxy before it, lets everybody read.",
     )
     password: SecretStr | None = Field(None, title="Password", description="Password of this user.")
     token: SecretStr | None = Field(
@@ -75,12 +77,12 @@ class Config(ConnectionConfig):
     builders: list[str] = Field(
         default_factory=list,
         title="Builders",
-        description="Names of the builders to read; * stands for any text. Leave empty for all.",
+        description="Names or patterns, such as payments-*; ** crosses slashes. Leave empty for all.",
     )
     projects: list[str] = Field(
         default_factory=list,
         title="Projects",
-        description="Read only builders of these Buildbot projects; * stands for any text. Leave empty for all.",
+        description="Patterns of Buildbot projects whose builders are read. Leave empty for all.",
     )
     days: int = Field(
         14, ge=0, le=3650, title="Days", description="How many days of past builds the first sync reads."
@@ -88,7 +90,7 @@ class Config(ConnectionConfig):
     default_branches: list[str] = Field(
         default=["main", "master", "trunk"],
         title="Default branches",
-        description="Branches that speak for the state of a repository. A build without a branch is one of these.",
+        description="Branches that speak for a repository's state; builds without a branch are of these.",
     )
 
 
@@ -104,7 +106,7 @@ class ForceParams(BaseModel):
 
 class Buildbot(Connector[Config]):
     slug, label, monogram, category = "buildbot", "Buildbot", "Bb", Category.CI
-    brings = "Builders as pipelines, builds as runs with their steps and logs; starts and repeats builds."
+    brings = "Builders as pipelines, builds as runs with their steps and logs; starts and repeats builds"
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)
@@ -134,9 +136,7 @@ class Buildbot(Connector[Config]):
             builds = [build for answer in answers for build in _rows(answer, "builds")]
             _requests, buildsets = await self.context_of(builds)
             for builder, answer in zip(some, answers, strict=True):
-                stamps = [
-                    stamp for build in _rows(answer, "builds") for stamp in _stamps(build, buildsets)
-                ]
+                stamps = [stamp for build in _rows(answer, "builds") for stamp in _stamps(build, buildsets)]
                 yield record_or_refusal(
                     Pipeline,
                     str(builder["builderid"]),
@@ -154,10 +154,12 @@ class Buildbot(Connector[Config]):
 
     @resource(of=Run, incremental=True)
     async def builds(self, since: Row | None) -> AsyncIterator[Run | Expect | Mark | Refused]:
-        """Builds in the order of their ids, from the last one that was read; those that still ran are read again."""
+        """Builds since the last one that was read, and again those that still ran then."""
         chosen = await self.selection()
         scope = self.config.model_dump(mode="json", include={"builders", "projects", "days"})
-        newest = _rows(await self.api.get("api/v2/builds", params={"order": "-buildid", "limit": 1}), "builds")
+        newest = _rows(
+            await self.api.get("api/v2/builds", params={"order": "-buildid", "limit": 1}), "builds"
+        )
         if since and (since["scope"] != scope or (newest and newest[0]["buildid"] < since["after"])):
             since = None  # other builders are wanted, or the master's database is a new one
         after, running = (since["after"], list(since["running"])) if since else (0, [])
@@ -168,7 +170,9 @@ class Buildbot(Connector[Config]):
             rows = _rows(answer, "builds")
             for run in await self.runs(rows, chosen, answer.sent_at):
                 yield run
-            running = sorted(set(running) - set(ids) | {row["buildid"] for row in rows if not row["complete"]})
+            running = sorted(
+                set(running) - set(ids) | {row["buildid"] for row in rows if not row["complete"]}
+            )
             yield Mark({"after": after, "running": running, "scope": scope})
         async for answer in self.pages("builds", "buildid", after=after, property=PROPERTIES, **new):
             rows = _rows(answer, "builds")
@@ -189,19 +193,23 @@ class Buildbot(Connector[Config]):
         schedulers = [row for row in _rows(answer, "forceschedulers") if row["enabled"]]
         if not schedulers:
             raise Misconfigured(
-                _("%(name)s has no force scheduler that is switched on. Add one to the master's configuration: "
-                  "schedulers.ForceScheduler(name=\"force\", builderNames=[\"%(name)s\"]).") % {"name": target.name}
+                _("%(name)s has no force scheduler that is on. Add one to the master's configuration: "
+                  'schedulers.ForceScheduler(name="force", builderNames=["%(name)s"]).')
+                % {"name": target.name}
             )  # fmt: skip
         scheduler = schedulers[0]
         fields = list(_leaves(scheduler["all_fields"]))
         given: Row = {"builderid": int(target.external_id)}
         for name, value in params.model_dump(exclude_defaults=True).items():
-            matching = [field["fullName"] for field in fields if field["name"] == name and field["type"] != "fixed"]
+            matching = [
+                field["fullName"] for field in fields if field["name"] == name and field["type"] != "fixed"
+            ]
             if len(matching) != 1:
                 raise Misconfigured(
-                    _("The force scheduler %(scheduler)s asks for “%(field)s” %(count)d times, not once. Leave it empty, "
-                      "or start the build in Buildbot: %(url)s")
-                    % {"scheduler": scheduler["name"], "field": name, "count": len(matching), "url": target.url}
+                    _("The force scheduler %(scheduler)s asks for “%(field)s” %(count)d times, not once. "
+                      "Leave it empty, or start the build in Buildbot: %(url)s")
+                    % {"scheduler": scheduler["name"], "field": name, "count": len(matching),
+                       "url": target.url}
                 )  # fmt: skip
             given[matching[0]] = value
         return await self.call(f"api/v2/forceschedulers/{quote(scheduler['name'])}", "force", given)
@@ -223,7 +231,9 @@ class Buildbot(Connector[Config]):
             raise Misconfigured(_("Buildbot does not accept this: %(why)s") % {"why": why})
         requests = list(said["result"][1].values()) if said.get("result") else []
         if not requests:
-            raise BadPayload(_("Buildbot answered without the request that it made; look there for the build."))
+            raise BadPayload(
+                _("Buildbot answered without the request that it made; look there for the build.")
+            )
         return OperationResult(
             message=_("Buildbot has queued the build."), url=f"{self.base}/#/buildrequests/{requests[0]}"
         )
@@ -231,14 +241,16 @@ class Buildbot(Connector[Config]):
     # --- health -------------------------------------------------------------------------------------------
 
     async def check(self) -> Health:
-        """Say which Buildbot answers, as whom we read, which builders are selected and which can be started."""
+        """Say which Buildbot answers, as whom we read, and which builders can be read and started."""
         try:
             chosen = await self.selection()
             answer = await self.api.get("api/v2/forceschedulers")
             about = await self.api.get("config", accept=(200, 403, 404))
             told = about.json() if "json" in about.headers.get("content-type", "") else {}
         except SourceError as error:
-            return Health([Check(label=_("Not reached"), ok=False, detail=error.message, remedy=_remedy(error))])
+            return Health(
+                [Check(label=_("Not reached"), ok=False, detail=error.message, remedy=_remedy(error))]
+            )
         version = dict(told.get("versions") or []).get("Buildbot", "")
         user = told.get("user") or {}
         name = user.get("username") or user.get("email") or ""
@@ -265,7 +277,9 @@ class Buildbot(Connector[Config]):
                 remedy=_("Correct “Builders” and “Projects”, or give the user the right to see builders."),
             )
         )
-        startable = {n for row in _rows(answer, "forceschedulers") if row["enabled"] for n in row["builder_names"]}
+        startable = {
+            n for row in _rows(answer, "forceschedulers") if row["enabled"] for n in row["builder_names"]
+        }
         count = sum(builder["name"] in startable for builder in chosen.values())
         checks.append(
             Check(
@@ -273,7 +287,9 @@ class Buildbot(Connector[Config]):
                 ok=True,
                 remedy=""
                 if count == len(chosen)
-                else _("To start the others, add their names to a ForceScheduler in the master's configuration."),
+                else _(
+                    "To start the others, add their names to a ForceScheduler in the master's configuration."
+                ),
             )
         )
         return Health(checks)
@@ -290,10 +306,12 @@ class Buildbot(Connector[Config]):
         return self.cookie
 
     async def pages(self, path: str, key: str, *, after: int = 0, **filters: Any) -> AsyncIterator[Answer]:
-        """All pages of a list in the order of its ids: what is added meanwhile comes last, and none is skipped."""
+        """All pages of a list in the order of its ids: what is added meanwhile comes last, none is missed."""
         while True:
             asked = {**filters, "order": key, f"{key}__gt": after, "limit": PAGE}
-            answer = await self.api.get(f"api/v2/{path}", params=asked, headers={"Accept": "application/json"})
+            answer = await self.api.get(
+                f"api/v2/{path}", params=asked, headers={"Accept": "application/json"}
+            )
             rows = _rows(answer, path)
             yield answer
             if len(rows) < PAGE:
@@ -327,7 +345,7 @@ class Buildbot(Connector[Config]):
         )
 
     async def context_of(self, builds: list[Row]) -> tuple[dict[int, Row], dict[int, Row]]:
-        """The requests of builds by their id, and the build sets with their source stamps by the requests' id."""
+        """The requests of builds by id, and by the same id the build sets, which hold the source stamps."""
         requests: dict[int, Row] = {}
         buildsets: dict[int, Row] = {}
         for ids in _portions(sorted({row["buildrequestid"] for row in builds if row.get("buildrequestid")})):
@@ -337,7 +355,9 @@ class Buildbot(Connector[Config]):
             answer = await self.api.get("api/v2/buildsets", params={"bsid": ids})
             buildsets |= {row["bsid"]: row for row in _rows(answer, "buildsets")}
         return requests, {
-            brid: buildsets[row["buildsetid"]] for brid, row in requests.items() if row["buildsetid"] in buildsets
+            brid: buildsets[row["buildsetid"]]
+            for brid, row in requests.items()
+            if row["buildsetid"] in buildsets
         }
 
     # --- records ------------------------------------------------------------------------------------------
@@ -441,7 +461,9 @@ def _rows(answer: Answer, name: str) -> list[Row]:
 def _remedy(error: SourceError) -> str:
     match error:
         case AuthFailed():
-            return _("Give user name and password of somebody who may see builders, or the token of the proxy.")
+            return _(
+                "Give user name and password of somebody who may see builders, or the token of the proxy."
+            )
         case NotThere() | BadPayload():
             return _("Give the address of the web interface: what stands before “#/” in the browser.")
         case Misconfigured():
@@ -463,9 +485,11 @@ def _property(build: Row, name: str) -> Any:
 
 
 def _stamps(build: Row, buildsets: dict[int, Row]) -> list[Row]:
-    """The sources of a build by codebase, or what its properties remember where its request was cleaned away."""
+    """The sources of a build by codebase; from its properties where its request was cleaned away."""
     stamps = buildsets.get(build["buildrequestid"], {}).get("sourcestamps") or []
-    return sorted(stamps, key=lambda stamp: stamp["codebase"]) or [{name: _property(build, name) or "" for name in ("branch", "revision", "repository")}]
+    return sorted(stamps, key=lambda stamp: stamp["codebase"]) or [
+        {name: _property(build, name) or "" for name in ("branch", "revision", "repository")}
+    ]
 
 
 def _revision(build: Row, stamp: Row) -> str:
@@ -489,7 +513,7 @@ def _leaves(fields: list[Row]) -> Iterator[Row]:
 
 
 def _fits(name: str, patterns: list[str]) -> bool:
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    return not patterns or matches(name, patterns)
 
 
 def _portions(items: list[Any]) -> Iterator[list[Any]]:

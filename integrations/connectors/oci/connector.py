@@ -1,4 +1,4 @@
-"""Any registry that speaks the OCI distribution API: repositories become artifacts, images become versions."""
+"""Any registry of the OCI distribution API: repositories become artifacts, images become versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +30,8 @@ from integrations.contract import (
     Refused,
     SourceError,
     Tools,
+    has_glob,
+    matches,
     record_or_refusal,
     resource,
 )
@@ -69,16 +70,22 @@ class Config(ConnectionConfig):
         "", title="User name", description="Leave empty if the registry lets everybody read."
     )
     password: SecretStr | None = Field(
-        None, title="Password", description="Password or access token of this user; it needs to pull, no more."
+        None,
+        title="Password",
+        description="Password or access token of this user; it needs to pull, no more.",
     )
     repositories: list[str] = Field(
         default_factory=list,
         title="Repositories",
-        description="Names to read, such as acme/payments; * stands for any text. Leave empty for all. A registry "
-        "that does not list its repositories needs full names.",
+        description="Names or patterns, such as acme/payments or acme/*; ** crosses slashes. Leave empty for "
+        "all. A registry that does not list its repositories needs full names.",
     )
     tags: int = Field(
-        50, ge=1, le=1000, title="Tags", description="How many tags of each repository to read, the newest versions first."
+        50,
+        ge=1,
+        le=1000,
+        title="Tags",
+        description="How many tags of each repository to read, the newest versions first.",
     )
     platform: str = Field(
         "linux/amd64",
@@ -90,7 +97,9 @@ class Config(ConnectionConfig):
     @classmethod
     def _is_the_root(cls, value: HttpUrl) -> HttpUrl:
         if (value.path or "/").rstrip("/") not in {"", "/v2"}:
-            raise ValueError("The address of a registry has no path; name the repositories under “Repositories”.")
+            raise ValueError(
+                _("The address of a registry has no path; name the repositories under “Repositories”.")
+            )
         return value
 
 
@@ -124,7 +133,7 @@ class Image:
 
 class Oci(Connector[Config]):
     slug, label, monogram, category = "oci", "Container registry", "Oc", Category.REGISTRY
-    brings = "Container images with their tags, platforms, sizes and labels, from any OCI registry."
+    brings = "Container images with their tags, platforms, sizes and labels, from any OCI registry"
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)
@@ -162,7 +171,9 @@ class Oci(Connector[Config]):
             if isinstance(tags, Refused):
                 yield tags
                 continue
-            heads = dict(zip(tags, await asyncio.gather(*(self.head(name, tag) for tag in tags)), strict=True))
+            heads = dict(
+                zip(tags, await asyncio.gather(*(self.head(name, tag) for tag in tags)), strict=True)
+            )
             state = hashlib.sha256(repr(sorted(heads.items(), key=str)).encode()).hexdigest()[:16]
             if known.get(name) == state:
                 continue
@@ -174,7 +185,11 @@ class Oci(Connector[Config]):
                     by_digest.setdefault(digest, []).append(tag)
             for some in _portions(list(by_digest)):
                 for image in await asyncio.gather(*(self.image(name, digest) for digest in some)):
-                    yield image if isinstance(image, Refused) else self.version(name, image, by_digest[image.digest])
+                    yield (
+                        image
+                        if isinstance(image, Refused)
+                        else self.version(name, image, by_digest[image.digest])
+                    )
             known[name] = state
             yield Mark({"known": known, "scope": scope})
 
@@ -284,8 +299,8 @@ class Oci(Connector[Config]):
         realm = challenge.get("realm", "")
         if self.base.startswith("https:") and not realm.startswith("https:"):
             raise Misconfigured(
-                _("%(base)s sends us to %(realm)s to sign in, which is not encrypted. The registry's token realm must "
-                  "begin with https.") % {"base": self.base, "realm": realm or "?"}
+                _("%(base)s sends us to %(realm)s to sign in, which is not encrypted. The registry's token "
+                  "realm must begin with https.") % {"base": self.base, "realm": realm or "?"}
             )  # fmt: skip
         asked = {name: challenge.get(name) for name in ("service", "scope")}
         answer = await self.http.at(realm, headers=self.basic).get(realm, params=asked)
@@ -301,20 +316,22 @@ class Oci(Connector[Config]):
 
         :raises AuthFailed, Misconfigured: when the registry keeps its list to itself.
         """
-        full = [name for name in self.config.repositories if not re.search(r"[*?\[]", name)]
-        patterns = [name for name in self.config.repositories if name not in full]
+        full = [name for name in self.config.repositories if not has_glob(name)]
+        patterns = [name for name in self.config.repositories if has_glob(name)]
         if full and not patterns:
             return list(dict.fromkeys(full))
         found = set(full)
         try:
             async for page in self.api.pages("v2/_catalog", params={"n": CATALOG_PAGE}):
                 listed = _list(page, "repositories")
-                found |= {n for n in listed if not patterns or any(fnmatchcase(n, p) for p in patterns)}
+                found |= {name for name in listed if not patterns or matches(name, patterns)}
         except (AuthFailed, NotThere) as error:
             kind = AuthFailed if isinstance(error, AuthFailed) else Misconfigured
             raise kind(
-                _("The registry does not list its repositories to us: %(why)s Name them under “Repositories”, or give "
-                  "the user the right to read the catalog (scope registry:catalog:*).") % {"why": error.message}
+                _("The registry does not list its repositories to us: %(why)s Name them under "
+                  "“Repositories”, or give the user the right to read the catalog "
+                  "(scope registry:catalog:*).")
+                % {"why": error.message}
             ) from error  # fmt: skip
         return sorted(found)
 
@@ -333,11 +350,13 @@ class Oci(Connector[Config]):
         return self.listed[name]
 
     async def head(self, name: str, tag: str) -> str | Refused:
-        """The digest that a tag points to. HEAD is the cheapest question, and no pull where pulls are counted."""
+        """The digest that a tag points to. HEAD is cheap, and no pull where pulls are counted."""
         path = f"v2/{_quoted(name)}/manifests/{_quoted(tag)}"
         answer = await self.api.request("HEAD", path, headers=ACCEPT, accept=(200, 404))
         if answer.status == 404:
-            return Refused(external_id=f"{name}:{tag}", reason=_("The registry lists this tag and does not know it."))
+            return Refused(
+                external_id=f"{name}:{tag}", reason=_("The registry lists this tag and does not know it.")
+            )
         if digest := answer.headers.get("docker-content-digest"):
             return digest
         return "sha256:" + hashlib.sha256((await self.api.get(path, headers=ACCEPT)).body).hexdigest()
@@ -349,7 +368,7 @@ class Oci(Connector[Config]):
         return self.read[name, digest]
 
     async def read_image(self, name: str, digest: str) -> Image | Refused:
-        answer = await self.manifest(name, digest)
+        answer = await self.content(name, "manifests", digest)
         index = manifest = answer.json()
         platforms: dict[str, dict[str, Any]] = {}
         if manifest.get("mediaType") in INDEXES or "manifests" in manifest:
@@ -358,22 +377,23 @@ class Oci(Connector[Config]):
             if not platforms:
                 return Refused(external_id=f"{name}@{digest}", reason=_("The index names no image."))
             main = platforms.get(self.config.platform) or parts[0]
-            manifest = (await self.manifest(name, main["digest"])).json()
+            manifest = (await self.content(name, "manifests", main["digest"])).json()
         if not isinstance(manifest.get("layers"), list) or not isinstance(manifest.get("config"), dict):
             return Refused(
                 external_id=f"{name}@{digest}",
                 reason=_("A manifest of type %(type)s (schema %(schema)s) is not supported.")
                 % {"type": manifest.get("mediaType", "?"), "schema": manifest.get("schemaVersion", "?")},
             )
-        blob = await self.api.get(f"v2/{_quoted(name)}/blobs/{_quoted(manifest['config']['digest'])}")
-        config = blob.json()
+        config = (await self.content(name, "blobs", manifest["config"]["digest"])).json()
         config = config if isinstance(config, dict) else {}
         labels = {
             **((config.get("config") or {}).get("Labels") or {}),
             **(manifest.get("annotations") or {}),
             **(index.get("annotations") or {}),
         }
-        own = _platform({"os": config.get("os"), "architecture": config.get("architecture"), **_variant(config)})
+        own = _platform(
+            {"os": config.get("os"), "architecture": config.get("architecture"), **_variant(config)}
+        )
         return Image(
             digest=digest,
             as_of=answer.sent_at,
@@ -385,10 +405,17 @@ class Oci(Connector[Config]):
             manifest=index,
         )
 
-    async def manifest(self, name: str, digest: str) -> Answer:
-        answer = await self.api.get(f"v2/{_quoted(name)}/manifests/{_quoted(digest)}", headers=ACCEPT)
-        if not isinstance(answer.json(), dict):
-            raise BadPayload(_("%(url)s answered no manifest.") % {"url": answer.url})
+    async def content(self, name: str, kind: str, digest: str) -> Answer:
+        """A manifest or blob by its digest.
+
+        :raises BadPayload: if it is not what the digest promises.
+        """
+        answer = await self.api.get(f"v2/{_quoted(name)}/{kind}/{_quoted(digest)}", headers=ACCEPT)
+        algorithm, _colon, expected = digest.partition(":")
+        if algorithm in {"sha256", "sha512"} and hashlib.new(algorithm, answer.body).hexdigest() != expected:
+            raise BadPayload(
+                _("%(url)s answered something else than its digest promises.") % {"url": answer.url}
+            )
         return answer
 
 
@@ -417,7 +444,9 @@ def _remedy(error: SourceError) -> str:
         case NotThere() | BadPayload():
             return _("Give the address that `docker pull` uses, with https:// before it.")
         case Misconfigured():
-            return _("Correct the address, or name the repositories; an administrator can allow a forbidden address.")
+            return _(
+                "Correct the address, name the repositories, or have an administrator allow the address."
+            )
         case _:
             return _("See that the registry runs and that this machine can reach it.")
 

@@ -126,7 +126,9 @@ class Records(Connector[Config]):
                     if found.total() >= _TRIED:
                         break
         except SourceError as error:
-            return Health([Check(label=_("The location can be read"), ok=False, detail=error.message)])
+            remedy = _("Correct the location or the token, or wait until the location can be read again.")
+            label = _("The location cannot be read")
+            return Health([Check(label=label, ok=False, detail=error.message, remedy=remedy)])
         del found[""]
         types = ", ".join(f"{count} {type_}" for type_, count in found.most_common())
         checks = [

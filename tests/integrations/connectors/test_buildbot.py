@@ -29,7 +29,7 @@ def run_of(config: dict[str, Any], build: dict[str, Any]) -> Any:
     return read(Buildbot, config, "builds").by_id()[str(build["buildid"])]
 
 
-# --- builders -------------------------------------------------------------------------------------------------
+# --- builders -----------------------------------------------------------------------------------------------
 
 
 def test_builders_become_pipelines_that_know_their_repositories(acme_buildbot: Acme, config: dict) -> None:
@@ -83,7 +83,7 @@ def test_lists_longer_than_a_page_are_read_whole(
     assert len(paged.marks) > len(whole.marks)
 
 
-# --- builds ---------------------------------------------------------------------------------------------------
+# --- builds -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,11 @@ def test_a_build_without_sources_is_a_run_too(acme_buildbot: Acme, config: dict)
 
 def test_a_commit_names_its_author_and_a_pull_request_is_a_change(acme_buildbot: Acme, config: dict) -> None:
     buildbot = acme_buildbot.buildbot
-    told = {"repository": acme_buildbot.repository, "author": "Ben Okri <ben@acme.example>", "comments": "Mend it"}
+    told = {
+        "repository": acme_buildbot.repository,
+        "author": "Ben Okri <ben@acme.example>",
+        "comments": "Mend it",
+    }
     known = {build["buildid"] for build in buildbot.get("builds")["builds"]}
     buildbot.change(**told, branch="main", revision=acme_buildbot.commits["main"])
     commit = acme_buildbot.commits["broken"]
@@ -226,7 +230,11 @@ def test_a_commit_names_its_author_and_a_pull_request_is_a_change(acme_buildbot:
         return builds if len(builds) == 2 and all(b["complete"] for b in builds) else []
 
     servers.wait_for(are_done, "the builds of two changes")
-    runs = {run.branch: run for run in read(Buildbot, config, "builds").records if int(run.external_id) not in known}
+    runs = {
+        run.branch: run
+        for run in read(Buildbot, config, "builds").records
+        if int(run.external_id) not in known
+    }
     assert {(run.actor, run.actor_email) for run in runs.values()} == {("Ben Okri", "ben@acme.example")}
     pushed, pulled = runs["main"], runs["refs/pull/7/merge"]
     assert (pushed.is_change, pushed.is_default_branch) == (False, True)
@@ -234,7 +242,7 @@ def test_a_commit_names_its_author_and_a_pull_request_is_a_change(acme_buildbot:
     assert (pulled.status, pulled.commit) == (RunStatus.FAILED, commit)
 
 
-# --- operations -----------------------------------------------------------------------------------------------
+# --- operations ---------------------------------------------------------------------------------------------
 
 
 def pipeline(config: dict[str, Any], name: str) -> Any:
@@ -256,7 +264,10 @@ def test_a_forced_build_is_seen_by_the_next_sync(acme_buildbot: Acme, config: di
     run = read(Buildbot, config, "builds", before).by_id()[str(build["buildid"])]
     assert (run.status, run.branch) == (RunStatus.FAILED, "broken")
     request = acme_buildbot.buildbot.get(f"buildrequests/{request_of(result)}")["buildrequests"][0]
-    assert "Ana asked" in acme_buildbot.buildbot.get(f"buildsets/{request['buildsetid']}")["buildsets"][0]["reason"]
+    assert (
+        "Ana asked"
+        in acme_buildbot.buildbot.get(f"buildsets/{request['buildsetid']}")["buildsets"][0]["reason"]
+    )
 
 
 def test_a_forced_build_of_a_revision(acme_buildbot: Acme, config: dict) -> None:
@@ -292,7 +303,7 @@ def test_a_build_that_cannot_be_forced_so_says_why(config: dict, name: str, para
     assert says in raised.value.message
 
 
-# --- signing in and health ------------------------------------------------------------------------------------
+# --- signing in and health ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -324,8 +335,12 @@ def test_with_user_and_password_a_guarded_master_is_read_and_used(guarded: serve
     assert servers.wait_for(run, "the forced build").actor_email == "ana@acme.example"
 
 
-@pytest.mark.parametrize("credentials", [{}, {"username": "ana@acme.example", "password": "wrong"}, {"token": "none"}])
-def test_without_the_right_password_it_says_so(guarded: servers.Buildbot, credentials: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "credentials", [{}, {"username": "ana@acme.example", "password": "wrong"}, {"token": "none"}]
+)
+def test_without_the_right_password_it_says_so(
+    guarded: servers.Buildbot, credentials: dict[str, str]
+) -> None:
     config = {"base_url": guarded.url, **credentials}
     for resource in ("builders", "builds"):
         with pytest.raises(AuthFailed):

@@ -35,7 +35,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with the images of Acme, which the tests only read."""
     with servers.required(), servers.run_registry(tmp_path_factory.mktemp("filled") / "storage") as registry:
         registry.push("acme/payments", "1.9.0", labels=LABELS, is_docker=True, content="nine")
-        intel = registry.push("acme/payments", labels=LABELS, created="2026-02-03T04:05:06Z", content="ten" * 500)
+        intel = registry.push(
+            "acme/payments", labels=LABELS, created="2026-02-03T04:05:06Z", content="ten" * 500
+        )
         arm = registry.push("acme/payments", labels=LABELS, platform="linux/arm64/v8", content="ten")
         proof = registry.push("acme/payments", platform="unknown/unknown", content="attestation")
         registry.push_index(
@@ -45,7 +47,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         registry.push("acme/payments", "2.0.0-rc.1", created="1980-01-01T00:00:00Z", content="two")
         registry.push("acme/payments", "sha256-" + "ab" * 32 + ".sig", content="signature")
         registry.push("acme/legacy", "build-7", "latest", labels={
-            "org.label-schema.vcs-url": "git@git.acme.example:shop/legacy.git", "org.label-schema.vcs-ref": "f00ba4e",
+            "org.label-schema.vcs-url": "git@git.acme.example:shop/legacy.git",
+            "org.label-schema.vcs-ref": "f00ba4e",
         })  # fmt: skip
         registry.push("tools/plain", "latest")
         yield registry
@@ -69,7 +72,7 @@ def versions(url: str, **config: Any) -> dict[str, Any]:
     return {record.version: record for record in found.by_id().values()}
 
 
-# --- repositories and images ----------------------------------------------------------------------------------
+# --- repositories and images --------------------------------------------------------------------------------
 
 
 def test_repositories_become_artifacts_tied_to_their_source(filled: Registry) -> None:
@@ -140,8 +143,21 @@ def test_an_image_made_and_pushed_by_other_tools(
     for command in (
         [umoci, "init", "--layout", "img"],
         [umoci, "new", "--image", "img:1.0"],
-        [umoci, "config", "--image", "img:1.0", "--config.label", f"org.opencontainers.image.source={SOURCE}"],
-        [skopeo, "copy", "--dest-tls-verify=false", "oci:img:1.0", f"docker://{open_registry.host}/made/app:1.0"],
+        [
+            umoci,
+            "config",
+            "--image",
+            "img:1.0",
+            "--config.label",
+            f"org.opencontainers.image.source={SOURCE}",
+        ],
+        [
+            skopeo,
+            "copy",
+            "--dest-tls-verify=false",
+            "oci:img:1.0",
+            f"docker://{open_registry.host}/made/app:1.0",
+        ],
     ):
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     asked = subprocess.run(
@@ -158,7 +174,13 @@ def test_the_most_telling_tags_are_read_first(open_registry: Registry) -> None:
         open_registry.push("many/app", tag, content=str(number))
     config = {"repositories": ["many/app"]}
     assert set(versions(open_registry.url, **config, tags=3)) == {"1.10.0", "1.10.0-rc.1", "1.9"}
-    assert set(versions(open_registry.url, **config, tags=5)) == {"1.10.0", "1.10.0-rc.1", "1.9", "v1.2.3", "latest"}
+    assert set(versions(open_registry.url, **config, tags=5)) == {
+        "1.10.0",
+        "1.10.0-rc.1",
+        "1.9",
+        "v1.2.3",
+        "latest",
+    }
     assert artifacts(open_registry.url, **config)["many/app"].latest_version == "1.10.0"
 
 
@@ -181,10 +203,12 @@ def test_labels_that_are_no_addresses_do_no_harm(open_registry: Registry) -> Non
     open_registry.push("rude/app", "1.0", labels=labels)
     found = read(Oci, {"base_url": open_registry.url, "repositories": ["rude/app"]}, "images")
     assert [refused.place for refused in found.refused] == []
-    assert [key for key in found.records[0].about if key.startswith(("repo:", "commit:"))] == [f"commit:{COMMIT}"]
+    assert [key for key in found.records[0].about if key.startswith(("repo:", "commit:"))] == [
+        f"commit:{COMMIT}"
+    ]
 
 
-# --- what moves -----------------------------------------------------------------------------------------------
+# --- what moves ---------------------------------------------------------------------------------------------
 
 
 def test_only_repositories_whose_tags_moved_are_read_again(open_registry: Registry) -> None:
@@ -204,7 +228,9 @@ def test_only_repositories_whose_tags_moved_are_read_again(open_registry: Regist
         front.asked.clear()
         moved = read(Oci, config, "images", first.marks[-1])
     assert {(r.version, *r.aliases) for r in moved.records} == {("1.0",), ("1.1", "latest")}
-    assert not [path for method, path in front.asked if method == "GET" and "still" in path and "/tags/" not in path]
+    assert not [
+        path for method, path in front.asked if method == "GET" and "still" in path and "/tags/" not in path
+    ]
     assert read(Oci, {**config, "base_url": open_registry.url}, "images", moved.marks[-1]).records == []
 
 
@@ -233,7 +259,7 @@ def _as_url(config: dict[str, Any]) -> dict[str, Any]:
     return {"url": config["base_url"], "repositories": config["repositories"]}
 
 
-# --- selection ------------------------------------------------------------------------------------------------
+# --- selection ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,7 +272,9 @@ def _as_url(config: dict[str, Any]) -> dict[str, Any]:
         (["nobody/*"], []),
     ],
 )
-def test_only_selected_repositories_are_read(filled: Registry, repositories: list[str], names: list[str]) -> None:
+def test_only_selected_repositories_are_read(
+    filled: Registry, repositories: list[str], names: list[str]
+) -> None:
     assert list(artifacts(filled.url, repositories=repositories)) == names
 
 
@@ -267,7 +295,7 @@ def test_a_long_catalog_is_read_page_by_page(filled: Registry, monkeypatch: pyte
     assert len(asked) >= 3
 
 
-# --- signing in -----------------------------------------------------------------------------------------------
+# --- signing in ---------------------------------------------------------------------------------------------
 
 USER, PASSWORD = "reader", "reader-secret"
 HTPASSWD = "reader:$2b$05$abcdefghijklmnopqrstuu8wfpWPKiFbOv2YUtr.E7lRfKvC0ot9a"
@@ -324,7 +352,7 @@ def test_a_token_that_does_not_hold_is_renewed(
 ) -> None:
     async def go(made: Oci) -> Any:
         first = await made.tags_of("tools/plain")
-        (scope, (until, token)), = made.tokens.items()
+        ((scope, (until, token)),) = made.tokens.items()
         assert time.monotonic() + 200 < until < time.monotonic() + token_server.lasts
         made.tokens[scope] = (0.0, token) if why == "it has expired" else (until, "rubbish")
         made.listed.clear()
@@ -337,7 +365,9 @@ def test_a_token_that_does_not_hold_is_renewed(
 
 @pytest.mark.parametrize("credentials", STRANGERS)
 @pytest.mark.parametrize("kind", ["with_password", "with_token"])
-def test_strangers_are_told_so(request: pytest.FixtureRequest, kind: str, credentials: dict[str, str]) -> None:
+def test_strangers_are_told_so(
+    request: pytest.FixtureRequest, kind: str, credentials: dict[str, str]
+) -> None:
     registry = request.getfixturevalue(kind)
     for selection in ([], ["acme/payments"]):
         config = {"base_url": registry.url, **credentials, "repositories": selection}
@@ -350,7 +380,9 @@ def test_strangers_are_told_so(request: pytest.FixtureRequest, kind: str, creden
         assert "user name and password" in health.checks[-1].remedy
 
 
-def test_a_password_is_never_sent_from_https_to_http(filled: Registry, token_server: servers.TokenServer) -> None:
+def test_a_password_is_never_sent_from_https_to_http(
+    filled: Registry, token_server: servers.TokenServer
+) -> None:
     async def go(made: Oci) -> Any:
         return await made.token({"realm": token_server.url + "/token"})
 
@@ -387,14 +419,16 @@ def test_a_registry_that_keeps_its_list_to_itself(filled: Registry, status: int)
         assert use(Oci, {"base_url": front.url, **named}, lambda made: made.check()).ok
 
 
-def test_a_token_service_that_denies_the_list(with_token: Registry, token_server: servers.TokenServer) -> None:
+def test_a_token_service_that_denies_the_list(
+    with_token: Registry, token_server: servers.TokenServer
+) -> None:
     token_server.denied.add("registry:catalog:*")
     with pytest.raises(AuthFailed, match=r"registry:catalog:\*"):
         artifacts(with_token.url, **SIGNED_IN)
     assert list(artifacts(with_token.url, **SIGNED_IN, repositories=["tools/plain"])) == ["tools/plain"]
 
 
-# --- health and settings --------------------------------------------------------------------------------------
+# --- health and settings ------------------------------------------------------------------------------------
 
 
 def test_the_check_tells_what_works(filled: Registry, with_token: Registry) -> None:
