@@ -94,8 +94,8 @@ def documents(viewer: Any, entities: Iterable[Entity]) -> dict[int, dict[str, An
         relations[entity_id] = orjson.loads(text)
     refs = {item["targetRef"] for items in relations.values() for item in items}
     hidden = hidden_refs(viewer, refs)
-    for entity_id, document in found.items():
-        document["relations"] = [item for item in relations[entity_id] if item["targetRef"] not in hidden]
+    for entity_id, whole in found.items():
+        whole["relations"] = [item for item in relations[entity_id] if item["targetRef"] not in hidden]
     return found
 
 

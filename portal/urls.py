@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -19,7 +21,7 @@ from portal.views import (
     settings as settings_views,
 )
 
-portal = (
+portal: tuple[list[Any], str] = (
     [
         path("", pages.home, name="home"),
         path("catalog", pages.catalog, name="catalog"),
@@ -46,7 +48,7 @@ portal = (
     "portal",
 )
 
-api = [
+api: list[Any] = [
     path("", include("access.api.urls")),
     path("", include("catalog.api.urls")),
     path("", include("integrations.api.urls")),

@@ -44,7 +44,7 @@ class UpsertResultOut(serializers.Serializer[Any]):
     ref = serializers.CharField(allow_blank=True)
     outcome = serializers.ChoiceField(["new", "changed", "unchanged", "accepted", "refused"])
     uid = serializers.UUIDField(allow_null=True)
-    errors = FieldErrorOut(many=True)
+    errors = FieldErrorOut(many=True)  # type: ignore[assignment]
 
 
 class UpsertOut(serializers.Serializer[Any]):
@@ -63,7 +63,9 @@ class OverrideIn(serializers.Serializer[Any]):
 class TieIn(serializers.Serializer[Any]):
     """A decision about a tie."""
 
-    source = serializers.CharField(max_length=400, help_text="Ref of the one entity.")
+    source = serializers.CharField(  # type: ignore[assignment]
+        max_length=400, help_text="Ref of the one entity."
+    )
     type = serializers.CharField(max_length=60)
     target = serializers.CharField(max_length=400, help_text="Ref of the other.")
     state = serializers.ChoiceField(["confirmed", "forbidden", "auto"])
@@ -97,7 +99,7 @@ class RelationTypeOut(KindOut):
 
 class TieOut(serializers.Serializer[Any]):
     id = serializers.IntegerField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     type = serializers.CharField()
     target = serializers.CharField()
     state = serializers.CharField()
@@ -127,7 +129,7 @@ class ActivityOut(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     at = serializers.DateTimeField()
-    data = serializers.JSONField()
+    data = serializers.JSONField()  # type: ignore[assignment]
     transitions = serializers.JSONField(required=False)
 
 
@@ -149,7 +151,7 @@ class RevisionOut(serializers.Serializer[Any]):
     action = serializers.CharField()
     at = serializers.DateTimeField()
     by = serializers.CharField()
-    source = serializers.CharField(allow_blank=True)
+    source = serializers.CharField(allow_blank=True)  # type: ignore[assignment]
     ref = serializers.CharField()
     diff = serializers.JSONField()
 

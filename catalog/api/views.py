@@ -303,7 +303,7 @@ def _rows(request: Request, rows: Any, order: tuple[str, ...], shape: Any) -> Re
         cursor=request.query_params.get("cursor"),
     )
     total = rows.order_by().count()
-    return Response(list_answer(request._request, [shape(row) for row in page.rows], page, total=total))
+    return Response(list_answer(request, [shape(row) for row in page.rows], page, total=total))
 
 
 class KindList(View):

@@ -228,8 +228,7 @@ def resolve_subjects(keys: set[str]) -> int:
                 "namespaces": [entity.namespace for entity in subjects.values()],
             },
         )
-        count = cursor.rowcount
-    return count
+        return int(cursor.rowcount)
 
 
 def forget_activity(*, connection_slug: str) -> int:

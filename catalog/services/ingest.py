@@ -588,7 +588,10 @@ class _Page:
             Claim.objects.bulk_update(shadow_changes, ["is_shadowed"])
 
         renames = self._rename(entities, merged_of)
-        written, revisions, feed, served = [], [], [], []
+        written: list[Entity] = []
+        revisions: list[Revision] = []
+        feed: list[FeedItem] = []
+        served: list[Served] = []
         relations: dict[int, set[tuple[str, str]]] = {}
         reported: list[problems.Finding] = []
         born: list[int] = []

@@ -250,7 +250,7 @@ def _latest_runs(subjects: set[Any]) -> dict[Any, list[dict[str, Any]]]:
                     "at": at.isoformat(),
                     "seconds": seconds,
                     "url": url,
-                }  # fmt: skip
+                }
             )
     return found
 

@@ -13,7 +13,7 @@ class ConnectionIn(serializers.Serializer[Any]):
     """A new connection. Secrets are part of `config` and are never given back."""
 
     slug = serializers.CharField(max_length=63)
-    label = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    label = serializers.CharField(max_length=100, required=False, allow_blank=True)  # type: ignore[assignment]
     connector = serializers.CharField(max_length=63)
     config = serializers.DictField(required=False)
     namespace = serializers.CharField(max_length=63, required=False)
@@ -23,7 +23,7 @@ class ConnectionIn(serializers.Serializer[Any]):
 class ConnectionChange(serializers.Serializer[Any]):
     """What changes of a connection; a secret that is left out stays."""
 
-    label = serializers.CharField(max_length=100, required=False)
+    label = serializers.CharField(max_length=100, required=False)  # type: ignore[assignment]
     config = serializers.DictField(required=False)
     interval = serializers.IntegerField(required=False, min_value=30, max_value=604_800)
     is_paused = serializers.BooleanField(required=False)
@@ -32,7 +32,7 @@ class ConnectionChange(serializers.Serializer[Any]):
 
 class ConnectionOut(serializers.Serializer[Any]):
     slug = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     connector = serializers.CharField()
     config = serializers.JSONField()
     secrets = serializers.ListField(
@@ -116,7 +116,7 @@ def connection(row: Connection, secrets: set[str]) -> dict[str, Any]:
 
 def resource(row: ResourceRun) -> dict[str, Any]:
     """A resource of a run as plain data."""
-    return {name: getattr(row, name) for name in ResourceOut().fields}
+    return {str(name): getattr(row, str(name)) for name in ResourceOut().fields}
 
 
 def sync_run(row: SyncRun) -> dict[str, Any]:

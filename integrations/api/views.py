@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.api.permissions import HasVerb
+from access.api.permissions import HasVerb, person_of
 from access.permissions import require, visible
 from base.pagination import list_answer, paginate, read_limit
 from integrations import queries
@@ -44,7 +44,7 @@ class ConnectionList(View):
             cursor=request.query_params.get("cursor"),
         )
         shown = [shapes.connection(row, connections.secrets_set(row)) for row in page.rows]
-        return Response(list_answer(request._request, shown, page, total=rows.order_by().count()))
+        return Response(list_answer(request, shown, page, total=rows.order_by().count()))
 
     @extend_schema(
         request=shapes.ConnectionIn, responses={201: shapes.ConnectionOut}, operation_id="connections_create"
@@ -88,7 +88,7 @@ class ConnectionDetail(View):
     @extend_schema(responses={204: None}, operation_id="connections_delete")
     def delete(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
-        connections.delete_connection(connection=row, by=request.user.label)
+        connections.delete_connection(connection=row, by=person_of(request).label)
         return Response(status=204)
 
 
@@ -101,7 +101,7 @@ class ConnectionSync(View):
     def post(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
         require(request.user, "connection.sync", row)
-        run = runs.request_sync(connection=row, trigger=SyncRun.Trigger.API, by=request.user.label)
+        run = runs.request_sync(connection=row, trigger=SyncRun.Trigger.API, by=person_of(request).label)
         execute_run.delay_on_commit(run_id=run.pk)
         return Response(shapes.sync_run(queries.get_run(request.user, run.pk)), status=202)
 
@@ -127,7 +127,7 @@ class SyncRunList(View):
             cursor=request.query_params.get("cursor"),
         )
         shown = [shapes.sync_run(row) for row in page.rows]
-        return Response(list_answer(request._request, shown, page, total=rows.order_by().count()))
+        return Response(list_answer(request, shown, page, total=rows.order_by().count()))
 
 
 class SyncRunDetail(View):

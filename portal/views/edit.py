@@ -44,6 +44,11 @@ def _entity(request: HttpRequest, namespace: str, kind: str, name: str) -> Entit
     return queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
 
 
+def label_of(request: HttpRequest) -> str:
+    """Who acts, as history and audit name them."""
+    return str(getattr(request.user, "label", ""))
+
+
 def _crumbs(entity: Entity, label: str) -> list[dict[str, str]]:
     return [
         {"label": _("Catalog"), "url": "/catalog"},
@@ -254,7 +259,7 @@ def run_operation(request: HttpRequest, namespace: str, kind: str, name: str) ->
                 operation=spec.name,
                 target=target,
                 params=form.values,
-                by=request.user.label,
+                by=label_of(request),
                 subject_uid=entity.uid,
                 idempotency_key=request.POST.get("key", "")[:100],
             )
@@ -292,7 +297,7 @@ def snooze(request: HttpRequest) -> HttpResponse:
         "problem.write",
     )
     until = timezone.now() + timedelta(days=days)
-    count = rows.update(snoozed_until=until, snoozed_by=request.user.label)
+    count = rows.update(snoozed_until=until, snoozed_by=label_of(request))
     if count:
         cause = request.POST.get("cause", "")[:300]
         record_audit(

@@ -33,7 +33,7 @@ def make_context(request: HttpRequest, *, entity: Entity | None = None, query: s
         now=timezone.now(),
         entity=entity,
         query=query,
-        params=dict(request.GET.items()),
+        params={name: str(value) for name, value in request.GET.items()},
     )
 
 
@@ -53,7 +53,8 @@ def render_page(
         raise Http404
     wanted = request.GET.get("tab", "")
     tab = next((tab for tab in tabs if tab.name == wanted), tabs[0])
-    main, aside = [], []
+    main: list[dict[str, Any]] = []
+    aside: list[dict[str, Any]] = []
     for spec in tab.widgets:
         if not _may_stand(spec, context, available):
             continue

@@ -430,7 +430,7 @@ class Timeline(Widget[TimelineConfig]):
 
     def _wanted(self, context: PageContext, available: set[str]) -> list[str]:
         given = [name for name in context.params.get("type", "").split(",") if name in TYPE_LABELS]
-        allowed = list(self.config.types) or sorted(available)
+        allowed: list[str] = list(self.config.types) or sorted(available)
         return [name for name in given if name in allowed] or list(self.config.types)
 
     def _filters(self, context: PageContext, available: set[str], wanted: list[str]) -> list[dict[str, Any]]:

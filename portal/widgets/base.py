@@ -55,7 +55,7 @@ class PageContext:
 
     def url(self, **changes: str | None) -> str:
         """The page's address with some parameters changed; None takes one away."""
-        params: dict[str, str | None] = dict(self.request.GET.items())
+        params: dict[str, str | None] = {name: str(value) for name, value in self.request.GET.items()}
         if "q" in params:
             params["q"] = self.query  # it may have come in several parts
         params |= changes

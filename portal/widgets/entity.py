@@ -55,7 +55,7 @@ def source_of(context: PageContext, path: str) -> dict[str, Any] | None:
     where = place.get("file") or place.get("repository") or found.claim.external_id
     if place.get("line"):
         where = f"{where}:{place['line']}"
-    badge = badge_of_source(found.claim.source)
+    badge: dict[str, Any] = dict(badge_of_source(found.claim.source))
     badge |= {
         "path": where,
         "at": found.claim.as_of,
@@ -288,7 +288,9 @@ class Readme(Widget[WidgetConfig]):
         record = queries.records_of_entities(
             ids, StoredRecord.objects.filter(type="repository", deleted_at=None)
         ).first()
-        text = (record.data.get("readme") or "") if record else ""
+        if record is None:
+            raise Absent
+        text = record.data.get("readme") or ""
         if not text.strip():
             raise NothingToShow(_("The repository has no README."), icon="file-text")
         return {
