@@ -107,7 +107,6 @@ def test_only_the_types_that_are_asked_for(write: Callable[..., Path]) -> None:
 
 
 def test_one_of_every_type_is_read(write: Callable[..., Path]) -> None:
-    """The example of each required field in the README is one that the model accepts."""
     values = {
         "document": {"kind": "Component"}, "file": "catalog-info.yaml", "name": "x", "artifact_type": "image",
         "sha": "f" * 40, "committed_at": "@-1d", "opened_at": "@-1d", "started_at": "@-1d", "checked_at": "@-1d",

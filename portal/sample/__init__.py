@@ -1,0 +1,145 @@
+"""The sample company: five made-up tools with three months of activity, gone by one click.
+
+Its records are written as JSON Lines below `PORTICO_HOME/sample` and read by the records connector, as those of
+any tool without a connector are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from access.models import User
+from access.secrets import forget_secrets
+from access.services.audit import Subject, record_audit
+from catalog.models import Activity, Claim, Entity, FeedItem, Problem, Revision, Source, SourceType
+from catalog.services.activity import forget_activity
+from catalog.services.ingest import drop_claims
+from catalog.services.render import render_dirty
+from integrations.models import Connection, SyncRun
+from integrations.services.connections import OWNER, Removal, create_connection
+from integrations.services.runs import request_sync
+from portal.sample.company import NAMESPACE, Company
+from portal.sample.history import History
+
+CONNECTIONS = {
+    "git": "Acme Git",
+    "ci": "Acme CI",
+    "registry": "Acme Registry",
+    "deploys": "Acme Deploy",
+    "alerts": "Acme Alerts",
+}
+WEEK = 7 * 86_400
+
+
+def load_sample(*, now: datetime | None = None) -> None:
+    """Connect the five tools of the sample company and queue their syncs; what is there already stays.
+
+    :param now: what its last three months count to.
+    :raises Conflict: if another connection has a slug that the sample needs.
+    """
+    folder = sample_folder()
+    there = set(Connection.objects.filter(is_sample=True).values_list("slug", flat=True))
+    missing = [
+        tool
+        for tool in CONNECTIONS
+        if f"sample-{tool}" not in there or not (folder / f"{tool}.jsonl").exists()
+    ]
+    if not missing:
+        return
+    for tool, rows in History(Company(), now or timezone.now()).write().items():
+        _write(folder / f"{tool}.jsonl", rows)
+    with transaction.atomic():
+        for tool, label in CONNECTIONS.items():
+            if f"sample-{tool}" in there:
+                continue
+            connection = create_connection(
+                slug=f"sample-{tool}",
+                label=label,
+                connector="records",
+                config={"location": str(folder / f"{tool}.jsonl")},
+                namespace=NAMESPACE,
+                interval=WEEK,
+                is_sample=True,
+            )
+            request_sync(connection=connection, by=_("The sample company"))
+
+
+@transaction.atomic
+def remove_sample(*, by: str = "") -> Removal:
+    """Take every row of the sample company away, its history included.
+
+    What another source says of the same things stays. A running sync loses its lease and writes nothing more.
+
+    :returns: what went.
+    """
+    # The runs first: a worker that is writing one of their pages is waited for, and has no lease afterwards.
+    runs = list(SyncRun.objects.select_for_update().filter(connection__is_sample=True).order_by("pk"))
+    connections = list(Connection.objects.select_for_update().filter(is_sample=True))
+    slugs = [connection.slug for connection in connections]
+    for connection in connections:
+        forget_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
+    Connection.objects.filter(slug__in=slugs).delete()
+
+    sources = Source.objects.filter(_of_connections(slugs))
+    mine = Claim.objects.filter(source__in=sources)
+    others = Claim.objects.exclude(source__in=sources).exclude(source__type=SourceType.PERSON)
+    gone = Entity.objects.filter(
+        Q(pk__in=mine.values("entity")) | Q(namespace=NAMESPACE, deleted_at__isnull=False)
+    ).exclude(pk__in=others.values("entity"))
+    rows = list(gone.values_list("pk", "uid", "deleted_at"))
+    ids, uids = {pk for pk, _uid, _at in rows}, {uid for _pk, uid, _at in rows}
+    removal = Removal(
+        claims=mine.count(),
+        entities=sum(deleted_at is None for _pk, _uid, deleted_at in rows),
+        amended=mine.exclude(entity__in=ids).values("entity").distinct().count(),
+        activities=Activity.objects.filter(connection__in=slugs).count(),
+        runs=len(runs),
+    )
+    Revision.objects.filter(entity_uid__in=uids).delete()
+    FeedItem.objects.filter(entity_uid__in=uids).delete()
+    User.objects.filter(entity_uid__in=uids).update(entity_uid=None)
+    Entity.objects.filter(pk__in=ids).delete()
+    for source in sources:  # what others speak of too lives on without the sample's word
+        left = list(source.claims.values_list("external_id", flat=True))
+        drop_claims(source=source, external_ids=left, at=timezone.now(), by=by)
+    for slug in slugs:
+        forget_activity(connection_slug=slug)
+    Problem.objects.filter(
+        Q(subject_uid__in=uids | {connection.uid for connection in connections})
+        | Q(raised_by__in=[f"connection:{slug}" for slug in slugs])
+    ).delete()
+    sources.delete()
+    render_dirty(at=timezone.now())
+    record_audit("sample.remove", Subject("sample", NAMESPACE, _("The sample company")), changes={"by": by})
+    transaction.on_commit(lambda: shutil.rmtree(sample_folder(), ignore_errors=True))
+    return removal
+
+
+def sample_folder() -> Path:
+    """Where its records lie."""
+    return settings.PORTICO_HOME / "sample"
+
+
+def _of_connections(slugs: Iterable[str]) -> Q:
+    condition = Q(pk__in=())
+    for slug in slugs:
+        condition |= Q(key__startswith=f"connection:{slug}/")
+    return condition
+
+
+def _write(path: Path, rows: Iterable[dict[str, object]]) -> None:
+    """Write whole or not at all: a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".half")
+    half.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    half.replace(path)

@@ -1,0 +1,327 @@
+"""The sample company: what is written, what becomes of it, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.utils import timezone
+
+from access.models import AuditEvent, User
+from catalog.models import Activity, Claim, Entity, Problem, Rank, Revision, Source, SourceType, Tie
+from catalog.services.ingest import ClaimIn, apply_claims
+from catalog.services.render import render_dirty
+from integrations import sync
+from integrations.models import Connection, RunState, SyncRun
+from integrations.records import RECORD_TYPES
+from integrations.services.runs import report_runs, request_sync
+from portal import sample
+from portal.sample import history
+from portal.sample.company import Company
+from portal.sample.history import History
+
+NOW = datetime(2026, 11, 24, 14, 2, tzinfo=UTC)
+
+
+def write() -> dict[str, list[dict[str, Any]]]:
+    return History(Company(), NOW).write()
+
+
+# --- what is written ------------------------------------------------------------------------------------------
+
+
+def test_the_same_moment_gives_the_same_records() -> None:
+    assert write() == write()
+
+
+def test_every_record_is_one_and_has_an_id_of_its_own() -> None:
+    for tool, rows in write().items():
+        ids = Counter()
+        for row in rows:
+            model = RECORD_TYPES[row["type"]]
+            model.model_validate({name: value for name, value in row.items() if name != "type"})
+            ids[model.makes, row["external_id"]] += 1
+        assert ids.most_common(1)[0][1] == 1, tool
+
+
+def test_it_is_as_large_as_was_promised() -> None:
+    company, rows = Company(), write()
+    assert 55 <= len(company.components) <= 66
+    assert len(company.said["teams"]) == 8
+    assert len({person.email for person in company.people}) == len(company.people) >= 30
+    kinds = Counter(row["type"] for found in rows.values() for row in found)
+    assert kinds["commit"] > 1_000
+    assert kinds["run"] > kinds["version"] > 100
+    assert 3_000 < kinds.total() < 12_000
+    assert kinds["incident"] > 0 < kinds["alert"]
+
+
+def times_of(value: Any, name: str = "") -> list[tuple[str, datetime]]:
+    if isinstance(value, dict):
+        return [found for key, inner in value.items() for found in times_of(inner, key)]
+    if isinstance(value, list):
+        return [found for inner in value for found in times_of(inner, name)]
+    return [(name, datetime.fromisoformat(value))] if name.endswith("_at") else []
+
+
+def test_it_spans_three_months_and_ends_now() -> None:
+    found = [
+        at
+        for rows in write().values()
+        for row in rows
+        if row["type"] != "repository"
+        for _name, at in times_of(row)
+    ]
+    assert NOW - timedelta(days=96) < min(found) < NOW - timedelta(days=80)
+    assert NOW - timedelta(minutes=5) < max(found) <= NOW
+    for row in write()["ci"]:
+        order = [
+            at
+            for name, at in times_of(
+                {k: row.get(k) for k in ("queued_at", "started_at", "finished_at") if k in row}
+            )
+        ]
+        assert order == sorted(order)
+
+
+def test_all_of_it_is_in_a_world_of_its_own() -> None:
+    """No address of the sample can be anybody's, and all that it declares has its own namespace."""
+    for rows in write().values():
+        for row in rows:
+            text = str(row)
+            for host in re.findall(r"https?://([^/\s'\"]+)", text):
+                assert host.endswith(".acme.example"), host
+            for address in re.findall(r"[\w.]+@[\w.-]+\.[a-z]{2,}", text):
+                assert address.endswith("@acme.example"), address
+            if row["type"] == "document":
+                assert row["document"]["metadata"]["namespace"] == "sample"
+
+
+def test_what_components_name_is_there() -> None:
+    company = Company()
+    names = {component.name for component in company.components}
+    for component in company.components:
+        assert component.team in company.said["teams"]
+        assert not component.system or component.system in company.said["systems"]
+        for api in [*component.provides, *component.consumes]:
+            assert api in company.said["apis"]
+        for need in component.needs:
+            kind, _colon, name = need.partition(":")
+            assert name in (names if kind == "component" else company.said["resources"]), need
+
+
+# --- what becomes of it ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def home(settings: Any, tmp_path: Path) -> None:
+    """A home of the test's own."""
+    settings.PORTICO_HOME = tmp_path
+    settings.PORTICO_FILES_ALLOW = [tmp_path / "sample"]
+
+
+@pytest.fixture
+def loaded(core_pack: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample as the workers leave it; three weeks of it say the same as three months, and sooner."""
+    monkeypatch.setattr(history, "DAYS", 21)
+    sample.load_sample(now=NOW)
+    run_queued()
+
+
+def run_queued() -> None:
+    for run in SyncRun.objects.filter(state=RunState.QUEUED).order_by("id"):
+        sync.execute_run(run_id=run.pk, now=timezone.now())
+    report_runs(now=timezone.now())
+
+
+def entity(ref: str) -> Entity:
+    return Entity.objects.get(ref=ref, deleted_at=None)
+
+
+def ties_of(ref: str) -> set[tuple[str, str]]:
+    return {
+        (tie.type, tie.target.name) for tie in Tie.objects.filter(source__ref=ref).select_related("target")
+    }
+
+
+@pytest.mark.django_db
+def test_the_usual_mess_comes_out_as_it_should(loaded: None) -> None:
+    assert {run.state for run in SyncRun.objects.all()} == {RunState.SYNCED}
+    assert Connection.objects.filter(is_sample=True, namespace="sample").count() == 5
+    assert set(Entity.objects.values_list("namespace", flat=True)) == {"sample"}
+    components = set(Entity.objects.filter(kind="component", deleted_at=None).values_list("name", flat=True))
+    assert 58 <= len(components) <= 70
+
+    # A renamed image, and the old one that nobody labelled.
+    assert ("packagedAs", "payments-checkout") in ties_of("component:sample/checkout-api")
+    assert not Tie.objects.filter(target__name="payments-checkout-legacy").exists()
+    # A monorepo: each has its own builds and images.
+    assert {
+        ("builtBy", "picking"),
+        ("packagedAs", "logistics-picking"),
+        ("hasSource", "logistics-fulfilment"),
+    } == (ties_of("component:sample/picking"))
+    # Two repositories are called api; one has a catalog file.
+    assert ("hasSource", "data-api") in ties_of("component:sample/data-api")
+    assert ("hasSource", "mobile-api") in ties_of("component:sample/mobile-api")
+    # Neither a fork nor an archived repository is a component; nor is one that nobody builds.
+    assert not components & {
+        "platform-airflow",
+        "airflow",
+        "payments-legacy-cart",
+        "legacy-cart",
+        "data-notebooks",
+    }
+    # Unowned and orphaned.
+    assert entity("component:sample/platform-cost-report").owner == ""
+    assert Problem.objects.filter(cause__contains="store-hardware", resolved_at=None).exists()
+    # Two tools disagree.
+    (conflict,) = Problem.objects.filter(type="conflict", resolved_at=None)
+    assert conflict.subject_label == "repository:sample/identity-customer-profile"
+    assert {"group:sample/identity", "group:sample/platform"} == {
+        value["value"] for value in conflict.detail["values"]
+    }
+    # A version that is nowhere yet.
+    indexer = entity("component:sample/search-indexer")
+    assert not Activity.objects.filter(
+        type="deployment", version=indexer.version, title__contains="search-indexer"
+    ).exists()
+    # One document is refused, and says where.
+    (refused,) = Problem.objects.filter(type="refused-record", resolved_at=None)
+    assert "Landing Pages" in refused.message
+    assert "storefront-landing-pages" in components
+
+    # How it stands.
+    assert entity("component:sample/checkout-api").last_run == "running"
+    failing = Entity.objects.filter(kind="component", last_run="failed", deleted_at=None)
+    assert set(failing.values_list("name", flat=True)) == {
+        "payment-gateway",
+        "search-indexer",
+        "warehouse-web",
+    }
+    assert not Activity.objects.filter(subject_uid=None).exists(), "all that happened happened to something"
+    waiting = Activity.objects.filter(type="deployment", status="awaiting-approval")
+    assert [row.title.split()[0] for row in waiting] == ["ledger"]
+    assert set(Activity.objects.filter(type="alert").exclude(status="resolved").values_list("status", flat=True)) == {
+        "firing", "acknowledged", "silenced",
+    }  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_loading_twice_and_syncing_again_change_nothing(loaded: None) -> None:
+    before = rows_by_table()
+    sample.load_sample(now=NOW + timedelta(hours=3))
+    assert rows_by_table() == before
+    for connection in Connection.objects.all():
+        request_sync(connection=connection)
+    run_queued()
+    last = [connection.runs.first() for connection in Connection.objects.all()]
+    resources = [resource for run in last for resource in run.resources.all()]
+    assert {(row.new, row.changed, row.removed) for row in resources} == {(0, 0, 0)}
+    assert (
+        sum(row.listed for row in resources) == sum(row.unchanged + row.refused for row in resources) > 1_000
+    )
+
+
+# --- and that nothing stays -----------------------------------------------------------------------------------
+
+
+def rows_by_table() -> dict[str, int]:
+    """How many rows each table holds, but for the log of who did what."""
+    return {
+        model._meta.label: model._base_manager.count()
+        for model in apps.get_models()
+        if model is not AuditEvent
+    }
+
+
+@pytest.mark.django_db
+def test_removing_it_leaves_no_row(
+    core_pack: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, django_capture_on_commit_callbacks: Any
+) -> None:
+    monkeypatch.setattr(history, "DAYS", 7)
+    before = rows_by_table()
+    sample.load_sample(now=NOW)
+    run_queued()
+    assert (tmp_path / "sample/git.jsonl").exists()
+    assert Entity.objects.count() > 200
+    # A person has a say in it, has found themself in it, and a sweep has left a tombstone.
+    said(SourceType.PERSON, "component", "ledger", {"title": "The books"})
+    User.objects.create(username="marta", entity_uid=entity("user:sample/marta.lindqvist").uid)
+    before["access.User"] += 1
+    Entity.objects.filter(name="consent", kind="component").update(deleted_at=timezone.now())
+    with django_capture_on_commit_callbacks(execute=True):
+        removal = sample.remove_sample(by="Ana")
+    assert removal.entities > 200
+    assert removal.activities > 500
+    assert removal.runs == 5
+    before["catalog.Source"] += 1  # the person
+    assert rows_by_table() == before
+    assert User.objects.get(username="marta").entity_uid is None
+    assert not (tmp_path / "sample").exists()
+    assert AuditEvent.objects.filter(verb="sample.remove").exists()
+
+
+def said(type_: SourceType, kind: str, name: str, metadata: dict[str, Any]) -> Claim:
+    source = Source.objects.create(
+        type=type_, key=f"{type_}:{uuid.uuid4()}", name=str(type_), label="Another"
+    )
+    document = {
+        "apiVersion": "backstage.io/v1alpha1", "kind": kind.capitalize(),
+        "metadata": {"name": name, "namespace": "sample", **metadata},
+        "spec": {"type": "service", "lifecycle": "production", "owner": "group:default/payments"},
+    }  # fmt: skip
+    rank = Rank.PERSON if type_ == SourceType.PERSON else Rank.YAML
+    now = timezone.now()
+    claim = ClaimIn(external_id=name, kind=kind, document=document, rank=rank, as_of=now, namespace="sample")
+    apply_claims(source=source, claims=[claim], at=now, by="tests")
+    render_dirty(at=now)
+    return Claim.objects.get(source=source)
+
+
+@pytest.mark.django_db
+def test_what_others_say_stays(core_pack: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "DAYS", 3)
+    sample.load_sample(now=NOW)
+    run_queued()
+    said(SourceType.YAML, "component", "checkout-api", {"title": "Checkout of ours"})
+    said(SourceType.YAML, "component", "own", {"title": "Our own"})
+    removal = sample.remove_sample(by="Ana")
+    assert removal.amended == 1
+    left = Entity.objects.filter(deleted_at=None).order_by("name")
+    assert [row.name for row in left] == ["checkout-api", "own"]
+    assert left[0].title == "Checkout of ours"
+    assert left[0].sources == ["yaml"]
+    assert Revision.objects.filter(entity_uid=left[0].uid).exists(), "its history is its own"
+    assert not Activity.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_running_sync_finds_no_lease_after_the_removal(
+    core_pack: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "DAYS", 3)
+    sample.load_sample(now=NOW)
+    take = sync._Execution._take
+
+    def take_then_remove(self: Any, page: Any, row: Any) -> None:
+        take(self, page, row)
+        sample.remove_sample(by="Ana")
+
+    monkeypatch.setattr(sync._Execution, "_take", take_then_remove)
+    run = SyncRun.objects.order_by("id").first()
+    sync.execute_run(run_id=run.pk, now=timezone.now())
+    assert not Entity.objects.exists()
+    assert not Connection.objects.exists()
+
+
+@pytest.mark.django_db
+def test_removing_what_is_not_there_is_no_error() -> None:
+    removal = sample.remove_sample()
+    assert (removal.claims, removal.entities, removal.activities, removal.runs) == (0, 0, 0, 0)
