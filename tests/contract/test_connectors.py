@@ -42,7 +42,7 @@ from tests.integrations.reading import Reading, collect, use
 from tests.integrations.servers import Acme
 
 SECRET = "hunter2-do-not-show"
-LIMITS = HttpLimits(connect=1, read=1, total=0.25, stream_total=0.25, attempts=2, backoff=0.001)
+LIMITS = HttpLimits(connect=1, read=1, total=0.15, stream_total=0.15, attempts=2, backoff=0.001)
 
 # Method, address without its query, whether credentials were sent, and the how manieth of these.
 Key = tuple[str, str, bool, int]

@@ -228,12 +228,14 @@ import json, pathlib
 from buildbot.plugins import schedulers, steps, util, worker
 
 told = json.loads(pathlib.Path(__file__).with_name("told.json").read_text())
+local = worker.LocalWorker("local", max_builds=4)
+local.quarantine_initial_timeout = local.quarantine_timeout = 0  # an exception must not hold up the next build
 c = BuildmasterConfig = {
     "buildbotNetUsageData": None,
     "title": "Acme CI",
     "buildbotURL": told["url"] + "/",
     "protocols": {"pb": {"port": f"tcp:{told['pb']}:interface=127.0.0.1"}},
-    "workers": [worker.LocalWorker("local", max_builds=4)],
+    "workers": [local],
     "www": {
         "port": f"tcp:{told['port']}:interface=127.0.0.1",
         "plugins": {},
