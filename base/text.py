@@ -48,3 +48,14 @@ def excerpt(value: Any, *, limit: int = 80) -> str:
     except TypeError:
         text = str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def replace_nul(value: Any) -> Any:
+    """Text or plain data with U+FFFD for the character NUL, which PostgreSQL has no place for."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {replace_nul(key): replace_nul(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [replace_nul(inner) for inner in value]
+    return value

@@ -10,7 +10,7 @@ import hashlib
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -19,7 +19,7 @@ import orjson
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 
-from base.text import derive_name
+from base.text import derive_name, replace_nul
 from catalog import identity
 from catalog.bulk import among, insert, reserve_ids, upsert
 from catalog.kinds import KindView, current_kinds
@@ -36,6 +36,7 @@ from catalog.models import (
     Revision,
     Served,
     Source,
+    Tie,
 )
 from catalog.models.history import Action
 from catalog.query.tokens import tokens_of
@@ -99,6 +100,13 @@ class ClaimIn:
             self.place,
         )
         return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def _without_nul(claim: ClaimIn) -> ClaimIn:
+    """The claim as PostgreSQL can keep it, so that what is merged now and what is read later are the same."""
+    if b"\\u0000" not in orjson.dumps((claim.document, claim.place)):
+        return claim
+    return replace(claim, document=replace_nul(claim.document), place=replace_nul(claim.place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,21 +228,24 @@ class _Page:
                 source=self.source, external_id__in=among((c.external_id for c in claims), "text")
             ).only("id", "external_id", "entity_id", "digest", "as_of", "stale_reason")
         }
-        outcomes: list[Outcome] = []
+        outcomes: dict[str, Outcome] = {}
         todo: list[tuple[ClaimIn, bytes, Claim | None]] = []
-        for claim in claims:
+        # Of what a source says twice in one page, the last word counts.
+        for external_id, claim in {claim.external_id: claim for claim in claims}.items():
             digest = claim.digest()
-            old = known.get(claim.external_id)
+            old = known.get(external_id)
             if old is not None and (
                 (bytes(old.digest) == digest and not old.stale_reason) or claim.as_of < old.as_of
             ):
-                outcomes.append(Outcome.UNCHANGED)
+                outcomes[external_id] = Outcome.UNCHANGED
                 continue
-            outcomes.append(Outcome.CHANGED if old is not None else Outcome.NEW)
-            todo.append((claim, digest, old))
+            outcomes[external_id] = Outcome.CHANGED if old is not None else Outcome.NEW
+            todo.append((_without_nul(claim), digest, old))
         homes = {external_id: claim.entity_id for external_id, claim in known.items()}
         written = self._write(todo, homes) if todo else set()
-        return Applied(outcomes, written, [homes[c.external_id] for c in claims])
+        return Applied(
+            [outcomes[c.external_id] for c in claims], written, [homes[c.external_id] for c in claims]
+        )
 
     def _write(self, todo: list[tuple[ClaimIn, bytes, Claim | None]], home_ids: dict[str, int]) -> set[int]:
         """Write claims and all that follows; notes in `home_ids` to which entity each went."""
@@ -650,6 +661,7 @@ class _Page:
             served.append(Served(entity=entity, document=_served_text(document, entity)))
 
         self._save(written, served, revisions, feed, fresh=set(fresh))
+        self._relabel([entities[entity_id] for entity_id in renames])
         self._relate(entities, relations, born=born, dead=dead, renamed=set(renames), fresh=set(fresh))
         problems.report(reported, at=self.at)
         return {entity.id for entity in written}
@@ -687,6 +699,22 @@ class _Page:
         Alias.objects.filter(ref__in=[e.ref for e in wishes.values()]).delete()
         Alias.objects.bulk_create(aliases, ignore_conflicts=True)
         return renamed
+
+    def _relabel(self, renamed: list[Entity]) -> None:
+        """Let what names these entities without a key follow them: its label, and its namespace, which permits."""
+        if not renamed:
+            return
+        columns = [[e.uid for e in renamed], [e.ref for e in renamed], [e.namespace for e in renamed]]
+        with connection.cursor() as cursor:
+            for table, label in (("catalog_activity", "subject_ref"), ("catalog_problem", "subject_label")):
+                cursor.execute(
+                    f"""
+                    UPDATE {table} t SET {label} = n.ref, namespace = n.namespace
+                    FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS n(uid, ref, namespace)
+                    WHERE t.subject_uid = n.uid
+                    """,  # noqa: S608 - the names are ours
+                    columns,
+                )
 
     def _note(
         self,
@@ -786,7 +814,20 @@ class _Page:
             waiting = Relation.objects.filter(target_id__in=among(dead))
             dirty |= set(waiting.values_list("source_id", flat=True))
             waiting.update(target=None)
+        if renamed:
+            dirty |= _partners(renamed)
         mark_dirty(dirty)
+
+
+def _partners(entity_ids: set[int]) -> set[int]:
+    """What is related or tied to these entities: it names them."""
+    found: set[int] = set()
+    for model in (Relation, Tie):
+        ends: Any = model.objects.filter(
+            Q(source_id__in=among(entity_ids)) | Q(target_id__in=among(entity_ids))
+        ).values_list("source_id", "target_id")
+        found |= {end for pair in ends for end in pair if end is not None}
+    return found
 
 
 def resolve_relations(entity_ids: Sequence[int]) -> set[int]:

@@ -165,6 +165,9 @@ def fingerprint(*, raised_by: str, type: str, subject: Subject, discriminator: s
     return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
+_SAID = ("severity", "subject_uid", "subject_label", "namespace", "cause", "message", "remedy", "detail")
+
+
 def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at: datetime) -> None:
     """Make the open problems of `raised_by` within a set equal to what is seen now.
 
@@ -209,11 +212,8 @@ def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at:
             fresh,
             update_conflicts=True,
             unique_fields=["fingerprint"],
-            update_fields=[
-                "severity", "subject_uid", "subject_label", "namespace", "cause", "message", "remedy", "detail",
-                "last_seen_at", "resolved_at",
-            ],
-        )  # fmt: skip
+            update_fields=[*_SAID, "last_seen_at", "resolved_at"],
+        )
 
 
 def ambiguous_keys(*, shared: dict[str, list[Entity]], keys: set[str], at: datetime) -> None:
