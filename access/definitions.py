@@ -6,12 +6,14 @@ name, and it can always go back to what the pack shipped.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.utils.translation import gettext_lazy as _
 
 
@@ -178,3 +180,47 @@ def register_document_type(document_type: DefinitionType[Any]) -> None:
 def document_types() -> dict[str, DefinitionType[Any]]:
     """The types of pack documents that are known, by kind, in the order in which they are applied."""
     return dict(_document_types)
+
+
+class _Stamps:
+    """What the definitions in force look like, of all types at once; at most a second old."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._checked = float("-inf")
+        self._stamps: dict[str, Any] = {}
+
+    def get(self, model: type[Definition]) -> Any:
+        with self._lock:
+            if time.monotonic() - self._checked > STAMP_SECONDS:
+                tables = sorted({kind.model._meta.db_table for kind in _document_types.values()})
+                selects = " UNION ALL ".join(
+                    f"SELECT '{table}', count(*), sum(hashtextextended(name || spec::text || pack, 0)) FROM {table}"  # noqa: S608
+                    for table in tables
+                )
+                with connection.cursor() as cursor:
+                    cursor.execute(selects)
+                    self._stamps = {table: (count, total) for table, count, total in cursor.fetchall()}
+                self._checked = time.monotonic()
+            return self._stamps.get(model._meta.db_table)
+
+    def forget(self) -> None:
+        with self._lock:
+            self._checked = float("-inf")
+
+
+STAMP_SECONDS = 1.0
+_stamps = _Stamps()
+
+
+def definitions_stamp(model: type[Definition]) -> Any:
+    """Differs when a definition of this model was changed by whatever means: for caches of compiled definitions.
+
+    All models are looked at in one query, once a second at most.
+    """
+    return _stamps.get(model)
+
+
+def forget_stamps() -> None:
+    """Look again at the next question: after a change in this process."""
+    _stamps.forget()

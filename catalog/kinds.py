@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
-from django.db.models import Count, Max, Sum
 from django.utils.translation import gettext as _
 
-from access.definitions import DefinitionType, register_document_type
+from access.definitions import (
+    DefinitionType,
+    definitions_stamp,
+    forget_stamps,
+    register_document_type,
+)
 from base.errors import FieldError, InvalidInput
 from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
 from catalog.models import Kind, RelationType
 from catalog.services.merge import COMMON_UNIONS, Path
 
-SECONDS = 1.0
 # (kind that is the key, kind that speaks about it) -> (source kind, type). The stored direction is the one that
 # reads as a sentence: component hasSource repository, repository builtBy pipeline.
 TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
@@ -101,27 +103,22 @@ class _Current:
         self._lock = threading.Lock()
         self._kinds: Kinds | None = None
         self._stamp: Any = None
-        self._checked = 0.0
 
     def get(self) -> Kinds:
+        stamp = (definitions_stamp(Kind), definitions_stamp(RelationType))
         with self._lock:
-            if self._kinds is None or time.monotonic() - self._checked > SECONDS:
-                stamp = [
-                    model.objects.aggregate(n=Count("id"), at=Max("updated_at"), r=Sum("revision"))
-                    for model in (Kind, RelationType)
-                ]
-                if self._kinds is None or stamp != self._stamp:
-                    self._kinds = Kinds(
-                        [(row.name, row.spec) for row in Kind.objects.order_by("id")],
-                        [(row.name, row.spec) for row in RelationType.objects.order_by("id")],
-                    )
-                    self._stamp = stamp
-                self._checked = time.monotonic()
+            if self._kinds is None or stamp != self._stamp:
+                self._kinds = Kinds(
+                    [(row.name, row.spec) for row in Kind.objects.order_by("id")],
+                    [(row.name, row.spec) for row in RelationType.objects.order_by("id")],
+                )
+                self._stamp = stamp
             return self._kinds
 
     def forget(self) -> None:
         with self._lock:
-            self._kinds, self._checked = None, 0.0
+            self._kinds = None
+        forget_stamps()
 
 
 _current = _Current()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -31,7 +33,6 @@ from catalog.models import (
     TieState,
 )
 from catalog.query.compile import compile_query
-from catalog.services.ingest import claims_of
 from catalog.services.merge import Said, provenance
 from catalog.services.render import reach_of
 
@@ -229,9 +230,12 @@ class FieldSource:
     losing: list[dict[str, Any]] = field(default_factory=list)
 
 
-def provenance_of(entity: Entity) -> dict[str, FieldSource]:
-    """Every field of an entity by its dotted path, with who says it. One query."""
-    claims = {claim.pk: claim for claim in claims_of(entity)}
+def provenance_of(entity_claims: Iterable[Claim]) -> dict[str, FieldSource]:
+    """Every field by its dotted path, with who says it.
+
+    :param entity_claims: all claims on one entity, from `catalog.services.ingest.claims_of`.
+    """
+    claims = {claim.pk: claim for claim in entity_claims}
     said = [
         Said(claim.pk, claim.rank, claim.source_id, claim.document)
         for claim in claims.values()
@@ -257,11 +261,6 @@ def list_activity(viewer: Any) -> QuerySet[Activity]:
     return visible(viewer, Activity.objects.all()).defer("raw").order_by("-at", "-id")
 
 
-def has_activity(viewer: Any) -> bool:
-    """Whether any tool has told the viewer of anything that happened."""
-    return visible(viewer, Activity.objects.all()).exists()
-
-
 def activity_of(viewer: Any, entity: Entity, *, types: Iterable[str] = ()) -> QuerySet[Activity]:
     """What happened to an entity and to what is tied to it, newest first."""
     rows = list_activity(viewer).filter(subject_uid__in=[uid for uid, _shared in reach(entity)])
@@ -275,20 +274,70 @@ def reach(entity: Entity) -> list[tuple[uuid.UUID, bool]]:
 
 
 def delivered_types() -> set[str]:
-    """Record types of activity that some connection has delivered."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH RECURSIVE t AS (
-                (SELECT type FROM catalog_activity ORDER BY type LIMIT 1)
-                UNION ALL
-                SELECT (SELECT type FROM catalog_activity a WHERE a.type > t.type ORDER BY type LIMIT 1)
-                FROM t WHERE t.type IS NOT NULL
+    """Record types of activity that some connection has delivered; at most some seconds old."""
+    return _delivered.get()
+
+
+class _Delivered:
+    """Which types there are hardly ever changes, and every page asks."""
+
+    SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at = float("-inf")
+        self._types: set[str] = set()
+
+    def get(self) -> set[str]:
+        with self._lock:
+            if not self._types or time.monotonic() - self._at > self.SECONDS:
+                self._types = self._look()
+                self._at = time.monotonic()
+            return set(self._types)
+
+    def forget(self) -> None:
+        with self._lock:
+            self._at = float("-inf")
+
+    @staticmethod
+    def _look() -> set[str]:
+        # Jumps from one type to the next along the index, whatever the number of rows.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                WITH RECURSIVE t AS (
+                    (SELECT type FROM catalog_activity ORDER BY type LIMIT 1)
+                    UNION ALL
+                    SELECT (SELECT type FROM catalog_activity a WHERE a.type > t.type ORDER BY type LIMIT 1)
+                    FROM t WHERE t.type IS NOT NULL
+                )
+                SELECT type FROM t WHERE type IS NOT NULL
+                """
             )
-            SELECT type FROM t WHERE type IS NOT NULL
-            """
-        )
-        return {row[0] for row in cursor.fetchall()}
+            return {row[0] for row in cursor.fetchall()}
+
+
+_delivered = _Delivered()
+
+
+def forget_delivered_types() -> None:
+    """Look again at the next question: after activity came or went in this process."""
+    _delivered.forget()
+
+
+def latest_by_type(
+    viewer: Any, uids: Iterable[uuid.UUID], types: Iterable[str], *, limit: int
+) -> list[Activity]:
+    """The newest activities of some subjects, so many of each type, in one statement."""
+    subjects = list(uids)
+    rows = [
+        list_activity(viewer).filter(subject_uid__in=subjects, type=type_)[:limit]
+        for type_ in sorted(set(types))
+    ]
+    if not rows:
+        return []
+    first, *others = rows
+    return list(first.union(*others, all=True)) if others else list(first)
 
 
 def runs_per_day(

@@ -30,10 +30,15 @@ STALE_AFTER = 3  # intervals
 
 
 def list_connections(viewer: Any) -> QuerySet[Any]:
-    """Connections with the state of their last run."""
+    """Connections that the viewer may see, with the state of their last run."""
+    return with_states(visible(viewer, Connection.objects.all()))
+
+
+def with_states(connections: QuerySet[Connection]) -> QuerySet[Any]:
+    """Connections with the state of their last run, as annotations."""
     last = SyncRun.objects.filter(connection=OuterRef("pk")).order_by("-id")
     over = last.exclude(state__in=[RunState.QUEUED, RunState.RUNNING])
-    return visible(viewer, Connection.objects.all()).annotate(
+    return connections.annotate(
         last_state=Subquery(last.values("state")[:1]),
         last_message=Subquery(over.values("message")[:1]),
         over_state=Subquery(over.values("state")[:1]),
@@ -133,21 +138,22 @@ class SyncHealth:
     total: int
 
 
-def sync_health(viewer: Any) -> SyncHealth | None:
-    """How syncing is: for the shell, one query. None without connections."""
-    rows = list(list_connections(viewer).values("pk", "label", "last_state", "over_state", "last_run"))
+def sync_health(rows: Iterable[Any]) -> SyncHealth | None:
+    """How syncing is, for the shell; one more query while something runs. None without connections.
+
+    :param rows: from `list_connections`.
+    """
+    rows = list(rows)
     if not rows:
         return None
-    running = [row for row in rows if row["last_state"] in (RunState.QUEUED, RunState.RUNNING)]
-    failing = [row for row in rows if row["over_state"] == RunState.FAILED]
-    partial = [row for row in rows if row["over_state"] == RunState.PARTIAL]
+    running = [row for row in rows if row.last_state in (RunState.QUEUED, RunState.RUNNING)]
+    failing = [row for row in rows if row.over_state == RunState.FAILED]
+    partial = [row for row in rows if row.over_state == RunState.PARTIAL]
     level = "fail" if failing else "warn" if partial else "run" if running else "ok"
     label, done, expected = "", 0, None
     if running:
-        label = running[0]["label"]
-        resource = ResourceRun.objects.filter(
-            run_id=running[0]["last_run"], state=ResourceState.READING
-        ).first()
+        label = running[0].label
+        resource = ResourceRun.objects.filter(run_id=running[0].last_run, state=ResourceState.READING).first()
         if resource is not None:
             done, expected = resource.listed, resource.expected
     return SyncHealth(level, label, done, expected, len(failing) + len(partial), len(rows))

@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from django.conf import settings
-from django.db.models import Max
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from access.definitions import DefinitionType, register_document_type
+from access.definitions import (
+    DefinitionType,
+    definitions_stamp,
+    forget_stamps,
+    register_document_type,
+)
 from base.errors import FieldError, InvalidInput, NotFound
 from base.expressions import ExpressionError, compile_expression
 from base.safe_yaml import parse_documents
@@ -161,28 +164,25 @@ class Served:
 
 
 class _Cache:
-    """All pages, read again when one changed; the check costs one small query a second at most."""
+    """All pages, read again when one changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stamp: Any = None
-        self._checked = 0.0
-        self._pages: list[Served] = []
+        self._pages: list[Served] | None = None
 
     def get(self) -> list[Served]:
+        stamp = definitions_stamp(Page)
         with self._lock:
-            if time.monotonic() - self._checked > 1.0:
-                stamp = Page.objects.aggregate(at=Max("updated_at"), n=Max("id"), r=Max("revision"))
-                stamp["count"] = Page.objects.count()
-                if stamp != self._stamp:
-                    self._pages = [_served(row) for row in Page.objects.order_by("name")]
-                    self._stamp = stamp
-                self._checked = time.monotonic()
+            if self._pages is None or stamp != self._stamp:
+                self._pages = [_served(row) for row in Page.objects.order_by("name")]
+                self._stamp = stamp
             return self._pages
 
     def forget(self) -> None:
         with self._lock:
-            self._stamp, self._checked = None, 0.0
+            self._pages = None
+        forget_stamps()
 
 
 _cache = _Cache()

@@ -10,16 +10,25 @@ from django.utils.translation import gettext as _
 
 from access.permissions import can
 from catalog import queries
-from integrations import queries as connections
+from integrations.queries import SyncHealth, sync_health
+from portal.sources import visible_connections
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
-    """The template variable `shell`."""
+    """The template variable `shell`, made once a request: each widget's template asks for it."""
+    known: dict[str, Any] | None = getattr(request, "portico_shell", None)
+    if known is None:
+        known = _shell(request)
+        request.portico_shell = known  # type: ignore[attr-defined]
+    return {"shell": known}
+
+
+def _shell(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
-        return {"shell": {"title": "Portico", "nav": [], "sign_in_url": reverse("portal:sign-in")}}
+        return {"title": "Portico", "nav": [], "sign_in_url": reverse("portal:sign-in")}
     problems, failing = queries.count_problems(user)
-    health = connections.sync_health(user) if can(user, "connection.read") else None
+    health = sync_health(visible_connections(request))
     nav: list[dict[str, Any]] = [
         {
             "title": "",
@@ -28,7 +37,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
                 _item(request, _("Catalog"), "/catalog", "cube"),
                 *(
                     [_item(request, _("Activity"), "/activity", "activity")]
-                    if queries.has_activity(user)
+                    if queries.delivered_types()
                     else []
                 ),
                 {
@@ -59,7 +68,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         ]
     if health is not None:
         shell["sync"] = _sync(health)
-    return {"shell": shell}
+    return shell
 
 
 def _item(
@@ -69,7 +78,7 @@ def _item(
     return {"label": label, "url": url, "icon": icon, "count": count or None, "is_active": active}
 
 
-def _sync(health: connections.SyncHealth) -> dict[str, Any]:
+def _sync(health: SyncHealth) -> dict[str, Any]:
     if health.running:
         label = _("Syncing %(name)s") % {"name": health.running}
         if health.expected:

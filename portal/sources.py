@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from access.permissions import can
 from catalog.models import Source, SourceType
 from integrations.models import Connection
+from integrations.queries import with_states
 from integrations.registry import connectors
 from portal.widgets.base import PageContext
 
@@ -36,12 +39,28 @@ def badge_of_source(source: Source) -> dict[str, str]:
     return badge(source.label, source.connector)
 
 
+def connections_of(request: HttpRequest) -> dict[str, Any]:
+    """All connections by slug with the state of their last run, read once a request.
+
+    Their labels and monograms are shown with what they brought, to everybody who sees that.
+    """
+    known: dict[str, Any] | None = getattr(request, "portico_connections", None)
+    if known is None:
+        known = {row.slug: row for row in with_states(Connection.objects.all())}
+        request.portico_connections = known  # type: ignore[attr-defined]
+    return known
+
+
+def visible_connections(request: HttpRequest) -> list[Any]:
+    """Those of them that the person may look into."""
+    if not can(request.user, "connection.read"):
+        return []
+    return [row for row in connections_of(request).values() if can(request.user, "connection.read", row)]
+
+
 def badges(context: PageContext, names: list[str]) -> list[dict[str, Any]]:
     """The monograms of an entity's sources by their names; connections are read once a page."""
-    known: dict[str, Connection] = context.cache.get("connections") or {
-        connection.slug: connection for connection in Connection.objects.only("slug", "label", "connector")
-    }
-    context.cache["connections"] = known
+    known = connections_of(context.request)
     found = []
     for name in names:
         if name in known:

@@ -27,6 +27,7 @@ from catalog.api import serializers as shapes
 from catalog.models import Activity, Entity, Kind, RelationType, Tie
 from catalog.query import order_by
 from catalog.services import edit
+from catalog.services.ingest import claims_of
 from catalog.services.render import splice
 
 QUERY = OpenApiParameter("q", str, description="A query, see docs/query-language.md.")
@@ -289,7 +290,7 @@ class EntityProvenance(View):
                         {"source": item["source"].key, "value": item["value"]} for item in found.losing
                     ],
                 }
-                for path, found in queries.provenance_of(entity).items()
+                for path, found in queries.provenance_of(claims_of(entity)).items()
             }
         )
 

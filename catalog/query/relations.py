@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from operator import or_
 
 from django.db.models import F, Q, QuerySet, Value
 
+from access.definitions import definitions_stamp
 from catalog.models import Entity, Relation, RelationType, Tie, TieState
 from catalog.query.conditions import Like
 from catalog.query.refs import RefPattern
@@ -63,15 +63,15 @@ def _matching(column: str, patterns: Sequence[RefPattern]) -> Q:
     return reduce(or_, found, Q())
 
 
-_SECONDS = 5.0
-_known: tuple[float, Mapping[str, tuple[Direction, ...]]] | None = None
+_known: tuple[object, Mapping[str, tuple[Direction, ...]]] | None = None
 
 
 def directions() -> Mapping[str, tuple[Direction, ...]]:
-    """The relations that the catalog's definitions name, by lower-case name; at most some seconds old."""
+    """The relations that the catalog's definitions name, by lower-case name; at most a second old."""
     global _known
-    if _known is None or time.monotonic() - _known[0] > _SECONDS:
-        _known = time.monotonic(), directions_of(RelationType.objects.values_list("name", "spec"))
+    stamp = definitions_stamp(RelationType)
+    if _known is None or _known[0] != stamp:
+        _known = stamp, directions_of(RelationType.objects.values_list("name", "spec"))
     return _known[1]
 
 

@@ -23,6 +23,7 @@ from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Entity, Problem, TieState
 from catalog.services import edit as service
+from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from integrations.queries import get_connection
 from integrations.services import operations
@@ -87,7 +88,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             return redirect(links.entity_url(entity))
         except DomainError as failure:
             error = " ".join([failure.message, *(item.message for item in failure.errors or [])])
-    sources = queries.provenance_of(entity)
+    sources = queries.provenance_of(claims_of(entity))
     known = list(
         dict.fromkeys([*COMMON_FIELDS, *(p for p in sources if p.startswith(("spec.", "metadata.")))])
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from base.api import request_id
@@ -80,8 +81,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
             status=500,
             content_type="application/problem+json",
         )
-    return render(
-        request,
+    # Without the request, for what gathers the shell around a page may be what broke.
+    page = render_to_string(
         "pages/error_plain.html",
         {
             "title": _("Something broke"),
@@ -91,8 +92,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
             "status": 500,
             "shell": {"title": "Portico", "nav": []},
         },
-        status=500,
     )
+    return HttpResponse(page, status=500)
 
 
 class DomainErrorMiddleware:

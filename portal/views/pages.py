@@ -21,6 +21,7 @@ from integrations.services.targets import operations_on
 from portal import links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.widgets import PageContext, delivered, widget_types
+from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
 from portal.widgets.problems import problems_of
 
@@ -248,7 +249,7 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
         acts.append({"label": _("Edit"), "url": f"{links.entity_url(entity)}/edit", "icon": "pencil"})
     if can(context.viewer, "tie.write", entity):
         acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
-    for operation in operations_on(context.viewer, entity, queries.reach(entity)):
+    for operation in operations_on(context.viewer, entity, reach(context)):
         acts.append(
             {"label": operation.label, "url": operation.url(links.entity_url(entity)), "icon": "player-play"}
         )

@@ -14,8 +14,8 @@ from pydantic import Field
 from base.pagination import paginate
 from catalog import queries
 from catalog.models import Activity, Entity
-from integrations.models import Connection
 from portal import events, links
+from portal.sources import connections_of
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
 Type = Literal["run", "commit", "change", "version", "deployment", "alert", "incident", "issue", "check"]
@@ -40,17 +40,24 @@ def reach(context: PageContext) -> list[Any]:
 
 def connection_labels(context: PageContext) -> dict[str, str]:
     """Names of connections by slug, read once a page."""
-    known = context.cache.get("connections")
-    if known is None:
-        known = {c.slug: c for c in Connection.objects.only("slug", "label", "connector")}
-        context.cache["connections"] = known
+    known = connections_of(context.request)
     return {slug: connection.label for slug, connection in known.items()}
 
 
-def latest(context: PageContext, kind: str, limit: int) -> list[Activity]:
-    """The entity's newest activities of a type."""
-    uids = [uid for uid, _shared in reach(context)]
-    return list(queries.list_activity(context.viewer).filter(type=kind, subject_uid__in=uids)[:limit])
+# What the cards of one entity show, read in one statement for all of them.
+CARD_TYPES = ("run", "version", "commit", "change", "deployment")
+CARD_ROWS = 50
+
+
+def latest(context: PageContext, *kinds: str, limit: int) -> list[Activity]:
+    """The entity's newest activities of some types, newest first."""
+    if "latest" not in context.cache:
+        uids = [uid for uid, _shared in reach(context)]
+        available = context.cache.setdefault("delivered", queries.delivered_types())
+        types = [kind for kind in CARD_TYPES if kind in available]
+        context.cache["latest"] = queries.latest_by_type(context.viewer, uids, types, limit=CARD_ROWS)
+    rows = [activity for activity in context.cache["latest"] if activity.type in kinds]
+    return sorted(rows, key=lambda activity: (activity.at, activity.pk), reverse=True)[:limit]
 
 
 class RowsConfig(WidgetConfig):
@@ -71,7 +78,7 @@ class Runs(Widget[RowsConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
-        found = latest(context, "run", max(self.config.rows, 12))
+        found = latest(context, "run", limit=max(self.config.rows, 12))
         if not found:
             raise NothingToShow(_("No runs yet. They appear once a pipeline builds it."), icon="player-play")
         shared = {uid for uid, is_shared in reach(context) if is_shared}
@@ -110,7 +117,7 @@ class Versions(Widget[RowsConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
-        found = latest(context, "version", self.config.rows)
+        found = latest(context, "version", limit=self.config.rows)
         if not found:
             raise NothingToShow(_("No versions yet. Tags, images and packages appear here."), icon="tag")
         subjects = queries.titles_by_uid(context.viewer, {a.subject_uid for a in found})
@@ -149,12 +156,7 @@ class Changes(Widget[RowsConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
-        uids = [uid for uid, _shared in reach(context)]
-        found = list(
-            queries.list_activity(context.viewer).filter(type__in=["commit", "change"], subject_uid__in=uids)[
-                : self.config.rows
-            ]
-        )
+        found = latest(context, "commit", "change", limit=self.config.rows)
         if not found:
             raise NothingToShow(
                 _("No changes yet. Commits appear once its repository is connected."), icon="git-commit"
@@ -188,7 +190,7 @@ class Deployments(Widget[RowsConfig]):
     needs = frozenset({"deployment"})
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        found = latest(context, "deployment", 100)
+        found = latest(context, "deployment", limit=CARD_ROWS)
         if not found:
             raise NothingToShow(_("No deployments yet."), icon="rocket")
         newest: dict[str, Activity] = {}

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from access.permissions import can
 from catalog import queries
-from catalog.models import Entity
+from catalog.models import Claim, Entity
 from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
@@ -38,10 +38,17 @@ def neighbours_of(context: PageContext) -> list[Neighbour]:
     return context.cache["neighbours"]
 
 
+def claims_on(context: PageContext) -> list[Claim]:
+    """The claims on the entity, read once a page."""
+    if "claims" not in context.cache:
+        context.cache["claims"] = claims_of(entity_of(context))
+    return context.cache["claims"]
+
+
 def provenance_of(context: PageContext) -> dict[str, FieldSource]:
     """Who says each field, read once a page."""
     if "provenance" not in context.cache:
-        context.cache["provenance"] = queries.provenance_of(entity_of(context))
+        context.cache["provenance"] = queries.provenance_of(claims_on(context))
     return context.cache["provenance"]
 
 
@@ -141,8 +148,7 @@ class About(Widget[AboutConfig]):
                 facts.append({"label": _("Repository"), "chip": links.chip(neighbour.ref, neighbour.entity)})
         facts.append({"label": _("Namespace"), "value": entity.namespace})
         ties = [n for n in neighbours_of(context) if n.tie is not None]
-        claims = claims_of(entity) if "claims" not in context.cache else context.cache["claims"]
-        context.cache["claims"] = claims
+        claims = claims_on(context)
         badges = list({claim.source.name: badge_of_source(claim.source) for claim in claims}.values())
         return {
             "facts": facts,
@@ -323,7 +329,7 @@ class Source(Widget[WidgetConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
-        claims = claims_of(entity) if "claims" not in context.cache else context.cache["claims"]
+        claims = claims_on(context)
         raw: dict[str, str] = {}
         if can(context.viewer, "raw.read", entity):
             for record in queries.records_of_entities(

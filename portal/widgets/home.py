@@ -13,7 +13,7 @@ from catalog import queries
 from integrations import queries as connections
 from integrations.models import CatalogLocation
 from portal import links
-from portal.sources import badge_of_connection
+from portal.sources import badge_of_connection, visible_connections
 from portal.widgets.activity import RowsConfig
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
@@ -21,7 +21,7 @@ from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, Widg
 def is_empty(context: PageContext) -> bool:
     """Whether nothing but the portal's own checkout has been connected."""
     if "is_empty" not in context.cache:
-        rows = context.cache.setdefault("connection_list", list(connections.list_connections(context.viewer)))
+        rows = visible_connections(context.request)
         own_only = all(row.slug == "portico" for row in rows)
         context.cache["is_empty"] = own_only and not CatalogLocation.objects.exists()
     return context.cache["is_empty"]
@@ -171,7 +171,7 @@ class ConnectionHealth(Widget[RowsConfig]):
     template = "widgets/connections.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        rows = context.cache.setdefault("connection_list", list(connections.list_connections(context.viewer)))
+        rows = visible_connections(context.request)
         if not rows:
             raise NothingToShow(
                 _("No tool is connected yet."),

@@ -11,7 +11,7 @@ from pydantic import Field
 from base.pagination import paginate, read_limit
 from catalog import queries
 from catalog.models import Entity
-from catalog.query import FACETS, QueryError, facets, order_by, terms_of, toggle_term
+from catalog.query import FACETS, Facet, QueryError, facets, order_by, terms_of, toggle_term
 from portal import links
 from portal.sources import badges
 from portal.widgets.base import PageContext, Widget, WidgetConfig, register
@@ -76,13 +76,14 @@ class EntityList(Widget[EntityListConfig]):
         page = paginate(rows, order=ordering, limit=limit, cursor=context.params.get("cursor") or None)
         total = found.order_by().count()
         at = int(context.params["at"]) if context.params.get("at", "").isdigit() else 0
-        owners = queries.titles_of(
-            context.viewer, {e.owner for e in page.rows} | {e.system for e in page.rows}
-        )
+        counted = self._counted(context, text)
+        named = {v.value for f in counted if f.field in {"owner", "system"} for v in f.values}
+        named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
+        owners = queries.titles_of(context.viewer, named)
         return {
             "query": query,
             "table": self._table(context, page.rows, owners, order_text),
-            "facets": self._facets(context, text, owners),
+            "facets": self._facets(context, text, counted, owners),
             "total": total,
             "pages": {
                 "first": at + 1 if page.rows else 0,
@@ -160,18 +161,17 @@ class EntityList(Widget[EntityListConfig]):
                 cell["text"] = getattr(entity, name)
         return cell
 
-    def _facets(self, context: PageContext, text: str, owners: dict[str, Entity]) -> list[dict[str, Any]]:
-        names = [name for name in self.config.facets if name in FACETS]
-        counted = facets(
+    def _counted(self, context: PageContext, text: str) -> list[Facet]:
+        return facets(
             lambda query: queries.search_entities(context.viewer, self._whole(query), now=context.now),
             text,
-            names,
+            [name for name in self.config.facets if name in FACETS],
             limit=MOST_VALUES,
         )
-        missing = {
-            value.value for found in counted if found.field in {"owner", "system"} for value in found.values
-        }
-        titles = {**owners, **queries.titles_of(context.viewer, missing - set(owners))}
+
+    def _facets(
+        self, context: PageContext, text: str, counted: list[Facet], titles: dict[str, Entity]
+    ) -> list[dict[str, Any]]:
         shown = []
         for found in counted:
             if not found.values:
