@@ -202,7 +202,7 @@ def _page(
             "title": _("Connect %(tool)s") % {"tool": kind.label},
             "monogram": {"letters": kind.monogram, "category": str(kind.category)},
             "description": _(kind.brings),
-            "kind": kind,
+            "tool": kind.label,
             "url": url,
             "guide": guide(kind.slug),
             "steps": [

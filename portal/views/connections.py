@@ -386,8 +386,10 @@ def records(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def record_name(data: dict[str, Any], external_id: str) -> str:
-    """What people call a record."""
-    return str(data.get("name") or data.get("title") or data.get("file") or external_id)
+    """What people call a record; what has a number is told from others of its name by it."""
+    name = str(data.get("name") or data.get("title") or data.get("file") or external_id)
+    number = data.get("number")
+    return f"{name} #{number}" if number and str(number) not in name else name
 
 
 @login_required
@@ -651,7 +653,6 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
             "operations_field": own["allows_operations"] if kind.operations() else None,
             "operations": [_(spec.label) for spec in kind.operations()],
             "groups": _with_forget(config),
-            "kind": kind,
             "checks": connection.check_result,
             "unreadable": unreadable,
         },
@@ -672,6 +673,14 @@ def _settings_forms(
         },
     )
     return facts, Form(kind.Config, data, initial=connection.config, secrets=kept)
+
+
+def _with_forget(form: Form) -> list[dict[str, Any]]:
+    """The form's groups, with a button to forget at each secret that is set."""
+    groups = form.groups
+    for field in (field for group in groups for field in group["fields"]):
+        field["forget"] = field["type"] == "secret" and field["is_set"]
+    return groups
 
 
 def _forget(
