@@ -25,7 +25,8 @@ def badge(label: str, connector: str) -> dict[str, str]:
     kind = connectors().get(connector)
     if kind is None:
         return {"label": label, "letters": "", "category": "files"}
-    return {"label": label, "letters": kind.monogram, "category": str(kind.category)}
+    # The letters are of the connection, not of its tool: two build farms have to be told apart.
+    return {"label": label, "letters": "", "category": str(kind.category)}
 
 
 def badge_of_source(source: Source) -> dict[str, str]:
