@@ -20,7 +20,7 @@ from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import DirtyEntity, Entity, EntityKey, Relation, Severity, Tie, TieState
 from catalog.services import problems
-from catalog.services.activity import resolve_subjects
+from catalog.services.activity import mark_subjects_dirty, resolve_subjects
 from catalog.services.ties import tie_entities
 
 PAGE = 2_000
@@ -55,7 +55,7 @@ def _render(ids: set[int], *, at: datetime) -> None:
     keys = set(
         EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True)
     )
-    resolve_subjects(keys)
+    mark_subjects_dirty(resolve_subjects(keys))
     everyone = ids | changed
     write_relations(everyone)
     write_signals(everyone)
@@ -110,7 +110,7 @@ def write_relations(entity_ids: Iterable[int]) -> None:
 
 
 def write_signals(entity_ids: Iterable[int]) -> None:
-    """Note on each entity what its latest activity says: the last run and the newest version.
+    """Note on each entity what is tied to it: whose sources speak of that, its last run and newest version.
 
     A component's runs are those of the pipelines tied to it, and of its repository's pipelines that are tied to no
     component (shared). Runs of changes never count.
@@ -120,9 +120,12 @@ def write_signals(entity_ids: Iterable[int]) -> None:
     subjects = {uid for uids in reach.values() for uid, _ in uids}
     runs = _latest_runs(subjects)
     versions = _latest_versions(subjects)
+    sources = dict(
+        Entity.objects.filter(uid__in=among(subjects, "uuid"), deleted_at=None).values_list("uid", "sources")
+    )
     rows = []
     for entity in Entity.objects.filter(id__in=among(ids)).only(
-        "id", "signals", "last_run", "last_run_at", "version"
+        "id", "signals", "last_run", "last_run_at", "version", "sources"
     ):
         near = [uid for uid, _ in reach.get(entity.id, ())]
         own_runs = sorted(
@@ -132,6 +135,8 @@ def write_signals(entity_ids: Iterable[int]) -> None:
             (v for uid in near if (v := versions.get(uid))), key=lambda v: v["at"], reverse=True
         )
         signals: dict[str, Any] = {}
+        if told := sorted({name for uid in near for name in sources.get(uid, ())} - set(entity.sources)):
+            signals["tied_sources"] = told
         if own_runs:
             signals["runs"] = own_runs[:RUNS_ON_A_CARD]
         if own_versions:

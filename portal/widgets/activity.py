@@ -237,7 +237,7 @@ class RunsPerDay(Widget[PerDayConfig]):
                 "labels": [date_format(day, "j M") for day, _good, _bad in days],
                 "series": [
                     {"name": _("Not failed"), "values": [good for _day, good, _bad in days], "colour": "c1"},
-                    {"name": _("Failed"), "values": [bad for _day, _good, bad in days], "colour": "fail"},
+                    {"name": _("Failed"), "values": [bad for _day, _good, bad in days], "colour": "c-fail"},
                 ],
             }
         }

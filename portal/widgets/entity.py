@@ -18,7 +18,7 @@ from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from portal import links
-from portal.sources import badge_of_source
+from portal.sources import badge_of_source, badges
 from portal.widgets.activity import RowsConfig, entity_of
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
@@ -149,10 +149,12 @@ class About(Widget[AboutConfig]):
         facts.append({"label": _("Namespace"), "value": entity.namespace})
         ties = [n for n in neighbours_of(context) if n.tie is not None]
         claims = claims_on(context)
-        badges = list({claim.source.name: badge_of_source(claim.source) for claim in claims}.values())
+        named = {claim.source.name: badge_of_source(claim.source) for claim in claims}
+        tied = [name for name in entity.signals.get("tied_sources", ()) if name not in named]
+        shown = [*named.values(), *badges(context, tied)]
         return {
             "facts": facts,
-            "sources": badges,
+            "sources": shown,
             "ties_url": links.entity_url(entity, "relations"),
             "ties": len(ties),
         }

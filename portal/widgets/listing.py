@@ -146,7 +146,7 @@ class EntityList(Widget[EntityListConfig]):
             case "version":
                 cell["mono"] = entity.version
             case "sources":
-                cell["sources"] = badges(context, entity.sources)
+                cell["sources"] = badges(context, [*entity.sources, *entity.signals.get("tied_sources", ())])
             case "changed":
                 cell["time"] = entity.changed_at
             case "lifecycle":
