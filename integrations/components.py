@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import JSONField, Q
+from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -85,7 +86,9 @@ def decide(*, connection: Connection, rule: ComponentRule, now: datetime) -> lis
     rows = list(
         StoredRecord.objects.filter(connection=connection, type="repository", deleted_at=None)
         .order_by("external_id")
-        .values_list("external_id", "data", "as_of")
+        # A rule asks nothing of a README, and it is most of a record.
+        .annotate(facts=RawSQL("data - 'readme'", [], output_field=JSONField()))
+        .values_list("external_id", "facts", "as_of")
     )
     if not rows:
         return []
