@@ -18,9 +18,10 @@ import integrations.connectors
 from access.actors import acting_as, system
 from catalog.models import Activity, Entity, Tie
 from integrations import records, registry, sync
+from integrations.contract import Category
 from integrations.models import OperationRun, RunState, StoredRecord
 from integrations.services import connections, operations, runs
-from tests.docs.pages import block, first_cells, section
+from tests.docs.pages import ROOT, block, first_cells, page, section
 from tests.integrations.conftest import make_answer, server  # noqa: F401 - fixtures
 
 PAGE = "write-a-connector.md"
@@ -57,7 +58,8 @@ def test_the_tests_of_the_page_pass(
     path = tmp_path / "test_bellows.py"
     path.write_text(block(PAGE, "test_bellows.py"), encoding="utf-8")
     spec = importlib.util.spec_from_file_location("bellows_tests", path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     getattr(module, name)(server, make_answer)
@@ -143,6 +145,31 @@ def test_every_record_type_and_its_required_fields_are_listed() -> None:
             said = line.rpartition(" | ")[2]
             assert all(f"`{field}`" in said for field in needed), (name, needed)
             assert ("activity" in line) == (model.makes == "activity")
+
+
+def test_every_status_is_listed() -> None:
+    table = section(PAGE, "Records").partition("| record | `status` |")[2].partition("\n\n")[0]
+    rows = table.splitlines()[2:]
+    assert rows
+    for line in rows:
+        names, words = line.strip("| ").split(" | ")
+        for name in first_cells(line):
+            status = records.RECORD_TYPES[name.lower()].model_fields["status"].annotation
+            assert words.replace("`", "").split() == [str(word) for word in status], names  # type: ignore[union-attr]
+
+
+def test_every_category_is_listed() -> None:
+    text = section(PAGE, "What it is")
+    assert all(f"`{category.name}`" in text for category in Category)
+
+
+def test_the_figures_of_the_first_connector_hold() -> None:
+    folder = ROOT / "tests" / "docs" / "kettle"
+    lines = {path.name: len(path.read_text().splitlines()) for path in folder.glob("*.py")}
+    text = page(PAGE)
+    assert f"## A first connector: {lines['connector.py']} lines" in text
+    assert f"its test {lines['test_kettle.py']}." in text
+    assert f"whole and has {round(block(PAGE, 'connector.py').count(chr(10)), -1)} lines" in text
 
 
 def test_every_error_of_the_contract_is_listed() -> None:
