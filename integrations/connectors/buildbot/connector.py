@@ -153,7 +153,7 @@ class Buildbot(Connector[Config]):
                 )
 
     @resource(of=Run, incremental=True)
-    async def builds(self, since: Row | None) -> AsyncIterator[Run | Expect | Mark | Refused]:
+    async def builds(self, since: Row | None) -> AsyncIterator[Run | Mark | Refused]:
         """Builds since the last one that was read, and again those that still ran then."""
         chosen = await self.selection()
         scope = self.config.model_dump(mode="json", include={"builders", "projects", "days"})

@@ -159,10 +159,9 @@ class Oci(Connector[Config]):
                 yield record
 
     @resource(of=Version, incremental=True)
-    async def images(self, since: dict[str, Any] | None) -> AsyncIterator[Version | Expect | Mark | Refused]:
+    async def images(self, since: dict[str, Any] | None) -> AsyncIterator[Version | Mark | Refused]:
         """The images that tags point to, one for each digest; only of repositories whose tags have moved."""
         names = await self.names()
-        yield Expect(len(names))
         scope = self.config.model_dump(mode="json", include={"tags", "platform"})
         known = dict(since["known"]) if since and since["scope"] == scope else {}
         known = {name: state for name, state in known.items() if name in names}
