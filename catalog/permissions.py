@@ -15,6 +15,7 @@ from access.services import register_scope_type
 from base.errors import InvalidInput
 from catalog.models import (
     Activity,
+    Alias,
     Claim,
     Entity,
     FeedItem,
@@ -49,6 +50,9 @@ class Planned:
 
 
 def _is_within(planned: Planned, scopes: Scopes) -> bool:
+    # An old name leads to an entity that may lie elsewhere by now.
+    if (alias := Alias.objects.filter(ref=planned.ref).first()) is not None:
+        return Entity.objects.filter(entities_within(scopes), pk=alias.entity_id).exists()
     namespace = planned.ref.partition(":")[2].partition("/")[0]
     if any(s.type == ScopeType.NAMESPACE and s.text.lower() == namespace for s in scopes):
         return True

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import orjson
 from django.http import HttpResponse
 from django.utils import timezone
+from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -49,15 +50,18 @@ class View(APIView):
     verbs: ClassVar[Mapping[str, str | None]] = {"GET": "entity.read"}
 
 
-def json_answer(request: Request, body: bytes, *, status: int = 200, etag: str = "") -> HttpResponse:
-    """Ready-made JSON, or 304 when the client has it."""
-    tag = etag or f'W/"{_hash(body)}"'
-    if request.headers.get("If-None-Match") == tag and status == 200:
-        return HttpResponse(status=304, headers={"ETag": tag})
-    response = HttpResponse(body, status=status, content_type="application/json")
-    response.headers["ETag"] = tag
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+def json_answer(request: Request, body: bytes, *, state: str = "") -> HttpResponse:
+    """Ready-made JSON, or 304 when the client has it.
+
+    :param state: the etag of an entity's state, which its representation's begins with.
+    """
+    tag = f'{state[:-1]}+{_hash(body)}"' if state else f'W/"{_hash(body)}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if request.method in {"GET", "HEAD"}:
+        known = {given.removeprefix("W/") for given in parse_etags(request.headers.get("If-None-Match", ""))}
+        if known & {"*", tag.removeprefix("W/")}:
+            return HttpResponse(status=304, headers=headers)
+    return HttpResponse(body, content_type="application/json", headers=headers)
 
 
 def _hash(body: bytes) -> str:
@@ -223,7 +227,7 @@ class EntityDetail(View):
         document = queries.documents(request.user, [entity])[entity.pk]
         if (wanted := _wanted_fields(request)) is not None:
             document = pick(document, wanted)
-        return json_answer(request, dump_json(document), etag="" if wanted else edit.etag_of(entity))
+        return json_answer(request, dump_json(document), state="" if wanted else edit.etag_of(entity))
 
     @extend_schema(
         request=shapes.OverrideIn,
@@ -235,21 +239,16 @@ class EntityDetail(View):
         entity = self._entity(request, **names)
         data = shapes.OverrideIn(data=request.data)
         data.is_valid(raise_exception=True)
-        for path, value in data.validated_data["overrides"].items():
-            if value is None:
-                edit.drop_override(user=request.user, entity=entity, path=path)
-            else:
-                edit.override_field(
-                    user=request.user,
-                    entity=entity,
-                    path=path,
-                    value=value,
-                    reason=data.validated_data.get("reason", ""),
-                    expected=request.headers.get("If-Match", ""),
-                )
-        entity.refresh_from_db()
-        document = queries.documents(request.user, [entity])[entity.pk]
-        return json_answer(request, dump_json(document), etag=edit.etag_of(entity))
+        given = data.validated_data["overrides"]
+        edit.change_overrides(
+            user=request.user,
+            entity=entity,
+            values={path: value for path, value in given.items() if value is not None},
+            dropped=[path for path, value in given.items() if value is None],
+            reason=data.validated_data.get("reason", ""),
+            expected=request.headers.get("If-Match", ""),
+        )
+        return self.get(request, **names)
 
     @extend_schema(
         request=None,

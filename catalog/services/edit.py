@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 
 from access.permissions import require
 from access.services.audit import record_audit
-from base.errors import FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
+from base.errors import BadRequest, FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
+from base.paths import format_path
 from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.kinds import current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Source, SourceType, Tie, TieState
@@ -50,7 +53,7 @@ def source_of_api(user: Any) -> Source:
 
 
 def etag_of(entity: Entity) -> str:
-    """What names the present state of an entity: for `If-Match`."""
+    """What names the present state of an entity: for `If-Match`. What follows a `+` in it does not count."""
     return f'"{entity.revision}-{bytes(entity.digest).hex()[:16]}"'
 
 
@@ -60,66 +63,100 @@ def override_field(
     """A person overrules what tools and files say of one field. It stays through later syncs.
 
     :param path: dotted, such as `spec.owner`; a null value removes the field.
+    :raises: as `change_overrides` does.
+    """
+    change_overrides(user=user, entity=entity, values={path: value}, reason=reason, expected=expected)
+
+
+def drop_override(*, user: Any, entity: Entity, path: str, expected: str = "") -> None:
+    """Take a person's override back: the tools' word counts again.
+
+    :raises: as `change_overrides` does.
+    """
+    change_overrides(user=user, entity=entity, dropped=[path], expected=expected)
+
+
+def change_overrides(
+    *,
+    user: Any,
+    entity: Entity,
+    values: Mapping[str, Any] | None = None,
+    dropped: Iterable[str] = (),
+    reason: str = "",
+    expected: str = "",
+) -> None:
+    """Override some fields and take overrides of others back, all or nothing.
+
+    :param values: by dotted path; null removes the field.
+    :param dropped: paths that nobody overrides any more.
     :param expected: the etag that the person saw; empty for any.
     :raises Forbidden: without `entity.write` on the entity.
     :raises StaleEntity: if the entity has changed since.
-    :raises InvalidInput: if the field cannot be overridden, or the value does not fit its kind.
+    :raises InvalidInput: if a field cannot be overridden, or a value does not fit its kind.
+    :raises NotFound: if nobody overrides a field whose override should be dropped.
     """
     require(user, "entity.write", entity)
-    if path in FIXED or not path.startswith(("spec.", "metadata.")):
+    with transaction.atomic():
+        locked = _locked(entity, expected)
+        for path, value in (values or {}).items():
+            _override(user, locked, path, value, reason)
+        for path in dropped:
+            _drop(user, locked, path)
+    render_dirty(at=timezone.now())
+
+
+def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> None:
+    parts = _parts(path)
+    _check_override(entity, parts, value)
+    claim = _own_claim(user, entity)
+    document = _with_value(claim.document if claim else {}, parts, value)
+    reasons = {**(claim.place.get("reasons", {}) if claim else {}), path: reason}
+    _say(user, entity, document, reasons)
+    record_audit("entity.override", entity, changes={"path": path, "value": value, "reason": reason})
+
+
+def _drop(user: Any, entity: Entity, path: str) -> None:
+    found = False
+    for claim in Claim.objects.filter(entity=entity, mode=ClaimMode.AMEND, rank=Rank.PERSON).select_related(
+        "source"
+    ):
+        document, removed = _without(claim.document, _parts(path))
+        if not removed:
+            continue
+        found = True
+        reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != path}
+        now = timezone.now()
+        if document:
+            amended = _amend(entity, document, reasons)
+            apply_claims(source=claim.source, claims=[amended], at=now, by=user.label)
+        else:
+            drop_claims(source=claim.source, external_ids=[claim.external_id], at=now, by=user.label)
+    if not found:
+        raise NotFound(_("Nobody overrides %(path)s.") % {"path": path})
+    record_audit("entity.override-drop", entity, changes={"path": path})
+
+
+def _parts(path: str) -> list[str]:
+    """A dotted path's parts. Keys of labels and annotations may hold dots themselves.
+
+    :raises InvalidInput: if no override can stand there.
+    """
+    head, _dot, rest = path.partition(".")
+    name, _dot, key = rest.partition(".")
+    is_flat = head == "metadata" and name in {"labels", "annotations"} and key
+    parts = [head, name, key] if is_flat else path.split(".")
+    if path in FIXED or head not in {"spec", "metadata"} or len(parts) < 2 or not all(parts):
         raise InvalidInput(
             _("%(path)s cannot be overridden.") % {"path": path},
             errors=[FieldError(path, _("Choose a field below spec or metadata."))],
         )
-    with transaction.atomic():
-        locked = _locked(entity, expected)
-        claim = _own_claim(user, locked)
-        document = claim.document if claim else {}
-        document = _with_value(document, path.split("."), value)
-        _check_override(locked, path, value)
-        reasons = {**(claim.place.get("reasons", {}) if claim else {}), path: reason}
-        _say(user, locked, document, reasons)
-        record_audit("entity.override", locked, changes={"path": path, "value": value, "reason": reason})
-    render_dirty(at=timezone.now())
-
-
-def drop_override(*, user: Any, entity: Entity, path: str) -> None:
-    """Take a person's override back: the tools' word counts again.
-
-    :raises NotFound: if nobody overrides this field.
-    """
-    require(user, "entity.write", entity)
-    with transaction.atomic():
-        locked = _locked(entity, "")
-        found = False
-        for claim in Claim.objects.filter(
-            entity=locked, mode=ClaimMode.AMEND, rank=Rank.PERSON
-        ).select_related("source"):
-            document, removed = _without(claim.document, path.split("."))
-            if not removed:
-                continue
-            found = True
-            reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != path}
-            if document:
-                apply_claims(
-                    source=claim.source,
-                    claims=[_amend(locked, document, reasons)],
-                    at=timezone.now(),
-                    by=user.label,
-                )
-            else:
-                drop_claims(
-                    source=claim.source, external_ids=[claim.external_id], at=timezone.now(), by=user.label
-                )
-        if not found:
-            raise NotFound(_("Nobody overrides %(path)s.") % {"path": path})
-        record_audit("entity.override-drop", locked, changes={"path": path})
-    render_dirty(at=timezone.now())
+    return parts
 
 
 def _locked(entity: Entity, expected: str) -> Entity:
     locked = Entity.objects.select_for_update().get(pk=entity.pk)
-    if expected and expected not in ("*", etag_of(locked)):
+    tags = {re.sub(r"\+[^\"]*", "", tag) for tag in parse_etags(expected)}
+    if expected and not tags & {"*", etag_of(locked)}:
         raise StaleEntity(
             _("%(ref)s was changed since you read it. Read it again, then repeat your change.")
             % {"ref": locked.ref},
@@ -164,24 +201,22 @@ def _say(user: Any, entity: Entity, document: dict[str, Any], reasons: dict[str,
     apply_claims(source=source, claims=[_amend(entity, document, reasons)], at=timezone.now(), by=user.label)
 
 
-def _check_override(entity: Entity, path: str, value: Any) -> None:
+def _check_override(entity: Entity, parts: list[str], value: Any) -> None:
     """The value must fit the kind's schema at its place; other gaps of the entity are not this person's."""
     kinds = current_kinds()
     if entity.kind not in kinds or value is None:
         return
-    head, *parts = path.split(".")
-    document: dict[str, Any] = {"metadata": {"name": entity.name}, "spec": {}}
-    node = document.setdefault(head, {})
-    for part in parts[:-1]:
-        node = node.setdefault(part, {})
-    node[parts[-1]] = value
-    errors = [
-        e
-        for e in kinds.by_name(entity.kind).gaps(document)
-        if e.path == path or e.path.startswith(f"{path}.") or e.path.startswith(f"{path}[")
-    ]
-    if errors:
-        raise InvalidInput(_("This value does not fit %(path)s.") % {"path": path}, errors=errors)
+    kind = kinds.by_name(entity.kind)
+    document = {"apiVersion": kind.api_version, "kind": kind.title_case, "metadata": {"name": entity.name}}
+    path = format_path(parts)
+    try:
+        validate_document(_with_value(document, parts, value), kinds.set)
+    except DocumentInvalid as error:
+        wrong = [e for e in error.errors if e.path == path or e.path.startswith((f"{path}.", f"{path}["))]
+        if wrong:
+            raise InvalidInput(
+                _("This value does not fit %(path)s.") % {"path": path}, errors=wrong
+            ) from None
 
 
 def _with_value(document: dict[str, Any], parts: list[str], value: Any) -> dict[str, Any]:
@@ -225,12 +260,17 @@ def upsert_documents(
 
     :param expected: `If-Match`, for a single document.
     :raises InvalidInput: if there are too many documents.
+    :raises BadRequest: if a state is expected of several.
     :raises StaleEntity: if the single entity is not in the expected state.
     """
     if len(documents) > MAX_BULK:
         raise InvalidInput(
             _("At most %(max)d documents at once, but %(got)d came.")
             % {"max": MAX_BULK, "got": len(documents)}
+        )
+    if expected and len(documents) != 1:
+        raise BadRequest(
+            _("If-Match names the state of one entity, but %(got)d came.") % {"got": len(documents)}
         )
     now = timezone.now()
     results: list[Upserted | None] = [None] * len(documents)
@@ -263,7 +303,7 @@ def upsert_documents(
     if claims:
         source = source_of_api(user)
         with transaction.atomic():
-            if expected and len(documents) == 1:
+            if expected:
                 entity = Entity.objects.filter(ref=claims[0].external_id, deleted_at=None).first()
                 if entity is None:
                     raise StaleEntity(_("%(ref)s does not exist.") % {"ref": claims[0].external_id})
