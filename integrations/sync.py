@@ -23,6 +23,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
@@ -318,7 +319,10 @@ class _Execution:
         else:
             state = RunState.SYNCED
             if refused:
-                messages.append(_("%(count)d records were refused.") % {"count": refused})
+                messages.append(
+                    ngettext("%(count)d record was refused.", "%(count)d records were refused.", refused)
+                    % {"count": refused}
+                )
         if held and not self.error_code:
             self.error_code = "guard"
         _finish(self.run, self.lease, state, "\n".join(messages), code=self.error_code)

@@ -12,8 +12,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from access.definitions import document_types
-from access.services.audit import Subject, record_audit
-from base.errors import DomainError, FieldError, InvalidInput
+from access.services.audit import Subject, differences, record_audit
+from base.errors import DomainError, FieldError, InvalidInput, NotFound
 from base.safe_yaml import parse_documents
 from catalog.kinds import forget_kinds
 from catalog.query.relations import forget_directions
@@ -148,6 +148,28 @@ def apply_packs(folders: Sequence[Path], *, by: str, keep_edits: bool = False) -
 def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]:
     """Apply one pack; see `apply_packs`."""
     return apply_packs([folder], by=by, keep_edits=keep_edits)
+
+
+def restore_definition(*, kind: str, name: str, by: str) -> bool:
+    """Serve a definition as its pack shipped it again.
+
+    :returns: False when it was so already.
+    :raises NotFound: if there is no such definition, or no pack shipped it.
+    """
+    document_type = document_types().get(kind)
+    row = document_type.model.objects.filter(name=name).first() if document_type else None
+    if document_type is None or row is None or row.pristine is None:
+        raise NotFound(_("There is no %(kind)s “%(name)s” that a pack shipped.") % {"kind": kind, "name": name})
+    with transaction.atomic():
+        transaction.on_commit(_forget_definitions)
+        change = document_type.edit(name, row.pristine, by=by)
+        if change is not None:
+            record_audit(
+                "pack.restore",
+                Subject(kind.lower(), name, f"{kind} {name}"),
+                changes=differences({"spec": change.before}, {"spec": change.after}),
+            )
+    return change is not None
 
 
 def _forget_definitions() -> None:

@@ -13,9 +13,9 @@ from portal.views import (
     connections,
     edit,
     health,
-    imports,
     pages,
     search,
+    system_settings,
 )
 from portal.views import (
     settings as settings_views,
@@ -36,7 +36,7 @@ portal: tuple[list[Any], str] = (
         path("widgets/<str:page>/<str:widget>", pages.widget, name="widget"),
         path("search/suggest", search.suggest, name="search-suggest"),
         path("search/terms", search.terms, name="search-terms"),
-        path("sample", imports.sample, name="sample"),
+        path("sample", system_settings.change_sample, name="sample"),
         path("connections", connections.index, name="connections"),
         path("connections/", include("portal.views.connections_urls")),
         path("settings", settings_views.index, name="settings"),

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop, ngettext
+from django.utils.translation import gettext_lazy, gettext_noop, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from pydantic import BaseModel, Field
@@ -44,6 +44,15 @@ RUNS = 20
 DECISIONS = 500
 NAMED = 5  # things that a banner names before it says how many more there are
 
+# A run's numbers in a line; what did not change is what is left of those that were listed.
+NUMBERS = {
+    "listed": gettext_lazy("Listed"),
+    "new": gettext_lazy("New"),
+    "changed": gettext_lazy("Changed"),
+    "skipped": gettext_lazy("Skipped"),
+    "refused": gettext_lazy("Refused"),
+    "removed": gettext_lazy("Removed"),
+}
 INTERVALS: list[tuple[int, str]] = [
     (60, gettext_noop("Every minute")),
     (300, gettext_noop("Every 5 minutes")),
@@ -336,6 +345,11 @@ def _run_row(run: Any) -> dict[str, Any]:
         "url": f"{connection_url(run.connection)}/runs/{run.pk}",
         "seconds": (ended - run.started_at).total_seconds() if run.started_at else None,
         "who": run.requested_by or run.get_trigger_display(),
+        "numbers": [
+            {"name": "" if name == "listed" else name, "label": label, "value": value}
+            for name, label in NUMBERS.items()
+            if (value := getattr(run, name))
+        ],
     }
 
 

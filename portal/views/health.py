@@ -19,11 +19,16 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 def readyz(request: HttpRequest) -> HttpResponse:
     """Whether database and Redis answer; 503 with what is missing if not."""
-    checks = {"database": _database, "redis": _redis}
-    missing = [name for name, check in checks.items() if not check()]
+    missing = missing_parts()
     return JsonResponse(
         {"status": "unavailable" if missing else "ok", "missing": missing}, status=503 if missing else 200
     )
+
+
+def missing_parts() -> list[str]:
+    """What the portal needs and does not reach now: database, redis."""
+    checks = {"database": _database, "redis": _redis}
+    return [name for name, check in checks.items() if not check()]
 
 
 def _database() -> bool:

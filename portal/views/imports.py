@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from django.contrib import messages
@@ -159,18 +158,3 @@ def remove(request: HttpRequest, location_id: int) -> HttpResponse:
         ],
     }
     return render(request, "connections/import_remove.html", values)
-
-
-@login_required
-@require_POST
-def sample(request: HttpRequest) -> HttpResponse:
-    """Load the sample company, or with `remove` take every row of it away."""
-    require(request.user, "connection.write")
-    company = import_module("portal.sample")
-    if request.POST.get("action") == "remove":
-        company.remove_sample()
-        messages.success(request, _("The sample company is gone, every row of it."))
-        return redirect("portal:settings-sample")
-    company.load_sample()
-    messages.success(request, _("The sample company is here. One click in the settings removes it again."))
-    return redirect("portal:home")

@@ -1,3 +1,23 @@
-"""Routes of the settings pages."""
+"""Routes of the settings pages, below /settings/."""
 
-urlpatterns: list = []
+from __future__ import annotations
+
+from django.urls import path
+
+from portal.views import access_settings, settings, system_settings
+
+urlpatterns = [
+    path("look", settings.look, name="settings-look"),
+    path("tokens", settings.tokens, name="settings-tokens"),
+    path("tokens/<int:token_id>/revoke", settings.revoke_token, name="settings-token-revoke"),
+    path("access", access_settings.users, name="settings-access"),
+    path("access/users/<int:user_id>", access_settings.user, name="settings-user"),
+    path("access/groups", access_settings.groups, name="settings-groups"),
+    path("access/groups/<int:group_id>", access_settings.group, name="settings-group"),
+    path("access/roles", access_settings.roles, name="settings-roles"),
+    path("packs", system_settings.packs, name="settings-packs"),
+    path("packs/restore", system_settings.restore, name="settings-packs-restore"),
+    path("sample", system_settings.sample, name="settings-sample"),
+    path("audit", system_settings.audit, name="settings-audit"),
+    path("about", settings.about, name="settings-about"),
+]

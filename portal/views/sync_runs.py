@@ -98,7 +98,9 @@ def _listed(
     name, outcome = request.GET.get("resource", ""), request.GET.get("outcome", "")
     chosen = next((row for row in resources if row.name == name), None)
     if chosen is None and not name:
-        chosen, outcome = next((row for row in resources if row.refused), None), "refused"
+        if "outcome" not in request.GET:
+            outcome = "refused"
+        chosen = next((row for row in resources if getattr(row, outcome or "listed", 0)), None)
     if chosen is None or outcome not in OUTCOMES:
         return {"chosen": None}
     may_see = can(request.user, "raw.read", connection)

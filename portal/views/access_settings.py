@@ -1,0 +1,454 @@
+"""Who may do what: accounts, access groups, grants and roles, for those who look after them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Literal
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+from pydantic import BaseModel, Field
+
+from access import queries, services
+from access.links import sign_in_url
+from access.models import ApiToken, Grant, Group, User
+from access.permissions import can, require, visible
+from access.verbs import VERBS
+from base.errors import DomainError, InvalidInput, NotFound
+from catalog.models import Entity
+from catalog.queries import list_entities
+from portal import links
+from portal.forms import Form
+from portal.people import person
+from portal.views.connections import page_of
+from portal.views.settings import shell_of, show_once, shown_once
+
+USERS = 50
+
+
+class NewUser(BaseModel):
+    """An account; it signs in first by a link."""
+
+    username: str = Field(
+        title=gettext_noop("User name"),
+        min_length=1,
+        max_length=100,
+        description=gettext_noop("Lower-case letters, digits and . _ @ + -. It never changes."),
+    )
+    name: str = Field("", title=gettext_noop("Name"), max_length=200)
+    email: str = Field(
+        "", title=gettext_noop("E-mail"), max_length=254, json_schema_extra={"format": "email"}
+    )
+    role: str = Field(
+        "",
+        title=gettext_noop("Role"),
+        description=gettext_noop("For everything. Leave empty to limit it to a namespace on the next page."),
+    )
+
+
+class UserFacts(BaseModel):
+    """What an administrator says of an account."""
+
+    name: str = Field("", title=gettext_noop("Name"), max_length=200)
+    email: str = Field(
+        "", title=gettext_noop("E-mail"), max_length=254, json_schema_extra={"format": "email"}
+    )
+    is_active: bool = Field(
+        True,
+        title=gettext_noop("Active"),
+        description=gettext_noop("An inactive account cannot sign in, and its tokens rest."),
+    )
+    entity: str = Field(
+        "",
+        title=gettext_noop("Person in the catalog"),
+        max_length=300,
+        json_schema_extra={"placeholder": "user:default/ana"},
+        description=gettext_noop("What is theirs follows from it. Empty for nobody."),
+    )
+
+
+class NewGrant(BaseModel):
+    """A role, as far as its scope reaches."""
+
+    role: str = Field(title=gettext_noop("Role"), min_length=1)
+    scope_type: Literal["all", "namespace", "query"] = Field(
+        "all",
+        title=gettext_noop("Reaches"),
+        json_schema_extra={
+            "labels": {
+                "all": gettext_noop("Everything"),
+                "namespace": gettext_noop("One namespace"),
+                "query": gettext_noop("What a query finds"),
+            }
+        },
+    )
+    scope: str = Field(
+        "",
+        title=gettext_noop("Namespace or query"),
+        max_length=2_000,
+        description=gettext_noop("Empty when it reaches everything."),
+    )
+
+
+class NewGroup(BaseModel):
+    """An access group."""
+
+    name: str = Field(
+        title=gettext_noop("Name"),
+        min_length=1,
+        max_length=100,
+        description=gettext_noop("It grants; the catalog's own groups describe."),
+    )
+
+
+def _part(request: HttpRequest, part: str, *, title: str = "") -> dict[str, Any]:
+    """What the access pages share: besides the tabs, which part of it one is in."""
+    parts = [("", _("Users")), ("groups", _("Groups")), ("roles", _("Roles"))]
+    return shell_of(request, "settings-access", title=title) | {
+        "parts": [
+            {
+                "label": label,
+                "url": f"/settings/access/{name}" if name else "/settings/access",
+                "is_active": name == part,
+            }
+            for name, label in parts
+        ],
+        "may_write": can(request.user, "user.write"),
+    }
+
+
+def _role_choices(request: HttpRequest, field: dict[str, Any]) -> dict[str, Any]:
+    roles = queries.list_roles(viewer=person(request))
+    return field | {"type": "select", "choices": [{"value": r.name, "label": r.title} for r in roles]}
+
+
+def _grant_fields(request: HttpRequest, form: Form) -> list[dict[str, Any]]:
+    return [_role_choices(request, f) if f["name"] == "role" else f for f in form.fields]
+
+
+# --- users ----------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def users(request: HttpRequest) -> HttpResponse:
+    """All accounts with their roles; a new one."""
+    require(request.user, "user.read")
+    form = Form(NewUser)
+    if request.method == "POST":
+        require(request.user, "user.write")
+        form = Form(NewUser, request.POST)
+        if form.is_valid():
+            try:
+                made = _make_user(request, form)
+            except DomainError as error:
+                form.add_errors(error)
+            else:
+                messages.success(
+                    request,
+                    _("%(name)s has an account. Make a sign-in link for the first time.")
+                    % {"name": made.label},
+                )
+                return redirect("portal:settings-user", user_id=made.pk)
+    text = request.GET.get("q", "").strip()[:100]
+    rows, page = page_of(request, queries.list_users(viewer=person(request), text=text), USERS)
+    return render(
+        request,
+        "settings/users.html",
+        _part(request, "")
+        | {
+            "rows": _with_grants(request, rows),
+            "page": page,
+            "q": text,
+            "form": form,
+            "fields": _grant_fields(request, form),
+            "is_open": bool(form.errors),
+        },
+        status=422 if form.errors else 200,
+    )
+
+
+def _make_user(request: HttpRequest, form: Form) -> User:
+    values = form.values
+    user = services.create_user(
+        username=values["username"], name=values["name"], email=values["email"], by=person(request)
+    )
+    if values["role"]:
+        services.grant(role=values["role"], user=user, by=person(request))
+    return user
+
+
+def _with_grants(request: HttpRequest, rows: list[User]) -> list[dict[str, Any]]:
+    """Accounts with what they were granted, themselves and through groups."""
+    held: dict[int, list[Grant]] = defaultdict(list)
+    members: dict[int, list[int]] = defaultdict(list)
+    for group_id, user_id in Group.members.through.objects.filter(user__in=rows).values_list(
+        "group_id", "user_id"
+    ):
+        members[group_id].append(user_id)
+    for grant in queries.list_grants(viewer=person(request)):
+        for user_id in [grant.user_id] if grant.user_id else members.get(grant.group_id or 0, []):
+            held[user_id].append(grant)
+    return [{"user": user, "grants": held[user.pk]} for user in rows]
+
+
+def _user(request: HttpRequest, user_id: int) -> User:
+    found = queries.list_users(viewer=person(request)).filter(pk=user_id).first()
+    if found is None:
+        raise NotFound(_("There is no such account here."))
+    return found
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def user(request: HttpRequest, user_id: int) -> HttpResponse:
+    """One account: who it is, what it may do, its tokens; a link for it to sign in."""
+    require(request.user, "user.read")
+    found = _user(request, user_id)
+    entity = Entity.objects.filter(uid=found.entity_uid).first() if found.entity_uid else None
+    initial = {
+        "name": found.name,
+        "email": found.email,
+        "is_active": found.is_active,
+        "entity": entity.ref if entity else "",
+    }
+    facts, grant = Form(UserFacts, initial=initial), Form(NewGrant)
+    if request.method == "POST":
+        require(request.user, "user.write")
+        action = request.POST.get("action", "")
+        form = facts
+        try:
+            if action == "facts":
+                form = facts = Form(UserFacts, request.POST)
+                done = facts.is_valid() and _change_user(request, found, facts)
+            elif action == "grant":
+                form = grant = Form(NewGrant, request.POST)
+                done = grant.is_valid() and _grant(request, grant, user=found)
+            else:
+                done = _act_on_user(request, found, action)
+        except DomainError as error:
+            form.add_errors(error)
+            done = False
+        if done:
+            return redirect("portal:settings-user", user_id=found.pk)
+        found.refresh_from_db()
+    tokens = visible(person(request), ApiToken.objects.filter(user=found, revoked_at=None)).select_related(
+        "role"
+    )
+    link = shown_once(request, f"link-{found.pk}")
+    return render(
+        request,
+        "settings/user.html",
+        _part(request, "", title=found.label)
+        | {
+            "account": found,
+            "facts": facts,
+            "grant": grant,
+            "grant_fields": _grant_fields(request, grant),
+            "grants": list(queries.list_grants(viewer=person(request), user=found)),
+            "tokens": tokens,
+            "link": sign_in_url(link) if link else "",
+            "chip": links.chip(entity.ref, entity) if entity else None,
+            "is_me": found.pk == person(request).pk,
+        },
+        status=422 if facts.errors or grant.errors else 200,
+    )
+
+
+def _change_user(request: HttpRequest, found: User, form: Form) -> bool:
+    values = form.values
+    entity_uid = None
+    if ref := values["entity"].strip().lower():
+        entity = list_entities(request.user).filter(ref=ref, kind="user").first()
+        if entity is None:
+            form.errors["entity"] = [_("There is no such person in the catalog: write user:namespace/name.")]
+            return False
+        entity_uid = entity.uid
+    services.change_user(
+        found, name=values["name"], email=values["email"], is_active=values["is_active"], by=person(request)
+    )
+    if entity_uid != found.entity_uid:
+        services.tie_account(found, entity_uid=entity_uid, by=person(request))
+    messages.success(request, _("The account is saved."))
+    return True
+
+
+def _grant(request: HttpRequest, form: Form, **holder: Any) -> bool:
+    values = form.values
+    made = services.grant(
+        role=values["role"],
+        scope_type=values["scope_type"],
+        scope=values["scope"],
+        by=person(request),
+        **holder,
+    )
+    messages.success(request, _("Granted: %(grant)s.") % {"grant": made})
+    return True
+
+
+def _act_on_user(request: HttpRequest, found: User, action: str) -> bool:
+    by = person(request)
+    if action == "link":
+        show_once(request, f"link-{found.pk}", services.make_sign_in_link(found, by=by))
+        messages.success(request, _("The link is made. Copy it now: it is shown only this once."))
+    elif action == "revoke":
+        _revoke(request, queries.list_grants(viewer=by, user=found))
+    elif action == "token":
+        tokens = visible(by, ApiToken.objects.filter(user=found))
+        token = tokens.filter(pk=_number(request.POST.get("token", ""))).first()
+        if token is None:
+            raise NotFound(_("There is no such token here."))
+        services.revoke_token(token, by=by)
+        messages.success(request, _("The token %(name)s is revoked.") % {"name": token.name})
+    else:
+        raise InvalidInput(_("There is no such act."))
+    return True
+
+
+def _revoke(request: HttpRequest, grants: Any) -> None:
+    grant = grants.filter(pk=_number(request.POST.get("grant", ""))).first()
+    if grant is None:
+        raise NotFound(_("There is no such grant here."))
+    services.revoke(grant, by=person(request))
+    messages.success(request, _("Taken back: %(grant)s.") % {"grant": grant})
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 18 else 0
+
+
+# --- groups ---------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def groups(request: HttpRequest) -> HttpResponse:
+    """Access groups with members and grants; a new one."""
+    require(request.user, "user.read")
+    form = Form(NewGroup)
+    if request.method == "POST":
+        require(request.user, "user.write")
+        form = Form(NewGroup, request.POST)
+        if form.is_valid():
+            try:
+                made = services.create_group(name=form.values["name"], by=person(request))
+            except DomainError as error:
+                form.add_errors(error)
+            else:
+                messages.success(request, _("The group %(name)s is made.") % {"name": made})
+                return redirect("portal:settings-group", group_id=made.pk)
+    found = list(queries.list_groups(viewer=person(request)))
+    held: dict[int, list[Grant]] = defaultdict(list)
+    for grant in queries.list_grants(viewer=person(request)).exclude(group=None):
+        held[grant.group_id or 0].append(grant)
+    return render(
+        request,
+        "settings/groups.html",
+        _part(request, "groups")
+        | {"rows": [{"group": group, "grants": held[group.pk]} for group in found], "form": form},
+        status=422 if form.errors else 200,
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def group(request: HttpRequest, group_id: int) -> HttpResponse:
+    """One access group: who is in it, and what it grants."""
+    require(request.user, "user.read")
+    found = queries.list_groups(viewer=person(request)).filter(pk=group_id).first()
+    if found is None:
+        raise NotFound(_("There is no such group here."))
+    form, error = Form(NewGrant), ""
+    if request.method == "POST":
+        require(request.user, "user.write")
+        action = request.POST.get("action", "")
+        try:
+            if action == "grant":
+                form = Form(NewGrant, request.POST)
+                done = form.is_valid() and _grant(request, form, group=found)
+            else:
+                done = _act_on_group(request, found, action)
+        except DomainError as failure:
+            done = False
+            if action == "grant":
+                form.add_errors(failure)
+            else:
+                error = failure.message
+        if done:
+            if action == "delete":
+                return redirect("portal:settings-groups")
+            return redirect("portal:settings-group", group_id=found.pk)
+    members = list(found.members.order_by("username"))
+    others = (
+        queries.list_users(viewer=person(request))
+        .filter(is_active=True)
+        .exclude(pk__in=[member.pk for member in members])
+    )
+    return render(
+        request,
+        "settings/group.html",
+        _part(request, "groups", title=found.name)
+        | {
+            "group": found,
+            "members": members,
+            "others": others[:1_000],
+            "grants": list(queries.list_grants(viewer=person(request)).filter(group=found)),
+            "grant": form,
+            "grant_fields": _grant_fields(request, form),
+            "error": error,
+        },
+        status=422 if form.errors or error else 200,
+    )
+
+
+def _act_on_group(request: HttpRequest, found: Group, action: str) -> bool:
+    by = person(request)
+    members = {member.pk: member for member in found.members.all()}
+    if action == "add":
+        added = _user(request, _number(request.POST.get("user", "")))
+        services.set_members(found, members=[*members.values(), added], by=by)
+        messages.success(request, _("%(name)s is in the group.") % {"name": added.label})
+    elif action == "drop":
+        gone = members.pop(_number(request.POST.get("user", "")), None)
+        services.set_members(found, members=members.values(), by=by)
+        if gone is not None:
+            messages.success(request, _("%(name)s is no longer in the group.") % {"name": gone.label})
+    elif action == "revoke":
+        _revoke(request, queries.list_grants(viewer=by).filter(group=found))
+    elif action == "delete":
+        services.delete_group(found, by=by)
+        messages.success(
+            request, _("The group %(name)s is gone, and its grants with it.") % {"name": found.name}
+        )
+    else:
+        raise InvalidInput(_("There is no such act."))
+    return True
+
+
+# --- roles ----------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_http_methods(["GET"])
+def roles(request: HttpRequest) -> HttpResponse:
+    """What each role allows; packs bring them."""
+    require(request.user, "user.read")
+    found = queries.list_roles(viewer=person(request))
+    return render(
+        request,
+        "settings/roles.html",
+        _part(request, "roles")
+        | {
+            "roles": [
+                {"role": role, "verbs": [VERBS[verb] for verb in sorted(role.verbs) if verb in VERBS]}
+                for role in found
+            ]
+        },
+    )

@@ -1,0 +1,209 @@
+"""What concerns the whole portal: packs, the sample company, the audit log."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, time, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.dateparse import parse_date
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_GET, require_POST
+
+from access.definitions import Definition, document_types
+from access.models import AuditEvent
+from access.permissions import require
+from access.queries import list_audit
+from base.pagination import BadCursor, paginate
+from catalog.models import Entity
+from integrations.models import Connection, RunState, SyncRun
+from integrations.tasks import execute_run
+from portal.packs import installed_packs, restore_definition
+from portal.people import person
+from portal.sample import load_sample, remove_sample
+from portal.sample.company import NAMESPACE
+from portal.views.connections import connection_url
+from portal.views.settings import shell_of
+
+AUDIT = 50
+
+
+# --- packs ----------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_GET
+def packs(request: HttpRequest) -> HttpResponse:
+    """What each pack brought, and what was edited since."""
+    require(request.user, "pack.write")
+    by_pack: dict[str, list[dict[str, Any]]] = {folder.name: [] for folder in installed_packs()}
+    for kind, document_type in document_types().items():
+        rows: list[Definition] = list(document_type.model._default_manager.order_by("name"))
+        for row in rows:
+            by_pack.setdefault(row.pack, []).append({"kind": kind, "row": row, "title": _title(row)})
+    return render(
+        request,
+        "settings/packs.html",
+        shell_of(request, "settings-packs")
+        | {
+            "packs": [
+                {
+                    "name": name or _("Composed in the browser"),
+                    "rows": rows,
+                    "edited": sum(item["row"].is_edited for item in rows),
+                }
+                for name, rows in by_pack.items()
+                if rows or name
+            ]
+        },
+    )
+
+
+def _title(row: Definition) -> str:
+    spec = row.spec if isinstance(row.spec, dict) else {}
+    title = spec.get("title") or spec.get("label") or spec.get("singular") or ""
+    return title if isinstance(title, str) and title.lower() != row.name else ""
+
+
+@login_required
+@require_POST
+def restore(request: HttpRequest) -> HttpResponse:
+    """Serve a definition as its pack shipped it."""
+    require(request.user, "pack.write")
+    kind, name = request.POST.get("kind", ""), request.POST.get("name", "")
+    if restore_definition(kind=kind, name=name, by=person(request).label):
+        messages.success(request, _("%(kind)s %(name)s is as it was shipped.") % {"kind": kind, "name": name})
+    else:
+        messages.success(
+            request, _("%(kind)s %(name)s was as shipped already.") % {"kind": kind, "name": name}
+        )
+    return redirect("portal:settings-packs")
+
+
+# --- the sample company ---------------------------------------------------------------------------------
+
+
+@login_required
+@require_GET
+def sample(request: HttpRequest) -> HttpResponse:
+    """Whether the sample company is here, and the one click that removes it."""
+    require(request.user, "connection.write")
+    connections = list(Connection.objects.filter(is_sample=True))
+    return render(
+        request,
+        "settings/sample.html",
+        shell_of(request, "settings-sample")
+        | {
+            "connections": [{"row": row, "url": connection_url(row)} for row in connections],
+            "entities": Entity.objects.filter(namespace=NAMESPACE, deleted_at=None).count()
+            if connections
+            else 0,
+            "namespace": NAMESPACE,
+        },
+    )
+
+
+@login_required
+@require_POST
+def change_sample(request: HttpRequest) -> HttpResponse:
+    """Load the sample company, or with `action=remove` take every row of it away."""
+    require(request.user, "connection.write")
+    if request.POST.get("action") == "remove":
+        gone = remove_sample(by=person(request).label)
+        said = ngettext(
+            "The sample company is gone: %(n)d entity and all that belonged to it.",
+            "The sample company is gone: %(n)d entities and all that belonged to them.",
+            gone.entities,
+        )
+        messages.success(request, said % {"n": gone.entities})
+        return redirect("portal:settings-sample")
+    load_sample()
+    queued = SyncRun.objects.filter(connection__is_sample=True, state=RunState.QUEUED)
+    for run_id in queued.values_list("pk", flat=True):
+        execute_run.delay_on_commit(run_id=run_id)
+    messages.success(request, _("The sample company is being loaded; its tools sync now."))
+    return redirect("portal:connections")
+
+
+# --- the audit log --------------------------------------------------------------------------------------
+
+
+@login_required
+@require_GET
+def audit(request: HttpRequest) -> HttpResponse:
+    """Who did what to which thing, newest first."""
+    require(request.user, "audit.read")
+    given = {
+        name: request.GET.get(name, "").strip()[:200] for name in ("actor", "verb", "subject_type", "day")
+    }
+    day = _day(given["day"])
+    events = list_audit(
+        viewer=person(request),
+        actor=given["actor"],
+        verb=given["verb"],
+        subject_type=given["subject_type"],
+        since=day,
+        until=day + timedelta(days=1) if day else None,
+    )
+    order = ("-at", "-id")
+    try:
+        page = paginate(events, order=order, limit=AUDIT, cursor=request.GET.get("cursor"))
+    except BadCursor:
+        return redirect("portal:settings-audit")
+
+    def url(cursor: str | None) -> str:
+        kept = {name: value for name, value in given.items() if value}
+        return "?" + urlencode({**kept, "cursor": cursor}) if cursor else ""
+
+    everything = list_audit(viewer=person(request)).order_by()
+    return render(
+        request,
+        "settings/audit.html",
+        shell_of(request, "settings-audit")
+        | {
+            "rows": [
+                {
+                    "event": event,
+                    "changes": _changes(event),
+                    "icon": {"token": "key", "system": "cpu"}.get(event.actor_type, "user"),
+                }
+                for event in page.rows
+            ],
+            "page": {"previous_url": url(page.previous), "next_url": url(page.next)},
+            "given": given,
+            "verbs": sorted(set(everything.values_list("verb", flat=True).distinct())),
+            "is_filtered": any(given.values()),
+        },
+    )
+
+
+def _day(text: str) -> Any:
+    try:
+        day = parse_date(text)
+    except ValueError:
+        return None
+    return timezone.make_aware(datetime.combine(day, time.min)) if day else None
+
+
+def _changes(event: AuditEvent) -> list[dict[str, Any]]:
+    """An event's changes as rows of a diff; what is no pair is a fact."""
+    rows = []
+    for name, value in event.changes.items():
+        if isinstance(value, list) and len(value) == 2:
+            old, new = (None if one is None else _text(one) for one in value)
+        else:
+            old, new = None, _text(value)
+        rows.append({"path": name, "old": old, "new": new})
+    return rows
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 300 else f"{text[:300]}…"
