@@ -156,7 +156,7 @@ class Company:
         for name, row in said.items():
             yield (
                 name,
-                {"description": row["about"]},
+                {"title": row["title"], "description": row["about"]},
                 {
                     "type": "team" if name in self.said["teams"] else "department",
                     "profile": {"displayName": row["title"], "email": f"{name}@acme.example"},
@@ -168,7 +168,7 @@ class Company:
     def _users(self) -> Iterator[tuple[str, Row, Row]]:
         for person in self.people:
             profile = {"displayName": person.name, "email": person.email}
-            yield person.login, {}, {"profile": profile, "memberOf": [person.team]}
+            yield person.login, {"title": person.name}, {"profile": profile, "memberOf": [person.team]}
 
     def _owned(self, section: str) -> Iterator[tuple[str, Row, Row]]:
         for name, row in self.said[section].items():

@@ -230,7 +230,8 @@ class _Life:
         moments = self._moments()
         for at in moments:
             # Only what `company.yaml` names is broken now.
-            yield from self._work(at, status="passed" if at == moments[-1] else "")
+            status = "passed" if at in (moments[0], moments[-1]) else ""
+            yield from self._work(at, status=status, ships=at == moments[0])
         yield from self._present()
         yield from self._open_changes()
         yield from self._past_alerts()
@@ -250,7 +251,7 @@ class _Life:
 
     # --- one commit and what follows ----------------------------------------------------------------------
 
-    def _work(self, at: datetime, *, status: str = "") -> Iterator[tuple[str, Row]]:
+    def _work(self, at: datetime, *, status: str = "", ships: bool = False) -> Iterator[tuple[str, Row]]:
         author = self._author()
         title = self._message()
         if status not in ("running", "queued") and self.chance.random() < 0.6:
@@ -259,10 +260,11 @@ class _Life:
         commit = sha("commit", self.component.path, self.component.name, at.isoformat())
         yield "git", self._commit(at, author, title, commit)
         status = status or self._fate()
-        start = at + timedelta(seconds=self.chance.randint(8, 160))
+        start = min(at + timedelta(seconds=self.chance.randint(8, 160)), self.now - timedelta(seconds=5))
         run = self._run(start, author, commit, status)
         yield "ci", run
-        if status in ("passed", "unstable") and self.chance.random() < _RATES.get(self.component.type, 0.2):
+        ships = self.chance.random() < _RATES.get(self.component.type, 0.2) or ships
+        if ships and status in ("passed", "unstable"):
             end = datetime.fromisoformat(run["finished_at"])
             if end < self.now - timedelta(hours=3):
                 yield from self._release(end, author, commit)
@@ -454,7 +456,7 @@ class _Life:
         at += timedelta(minutes=self.chance.uniform(4, 30))
         status = "failed" if self.chance.random() < 0.05 else "deployed"
         yield self._deployment(at, "staging", version, commit, status, "deploy-bot")
-        if status == "failed" or self.chance.random() < 0.3:
+        if status == "failed" or self.chance.random() < 0.15:
             return
         at = _in_the_daytime(at + timedelta(hours=self.chance.uniform(0.5, 27)))
         if at > self.now - timedelta(hours=1):

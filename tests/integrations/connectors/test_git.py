@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pydantic import ValidationError
 
 from catalog.identity import normalise
+from catalog.models import Entity
+from integrations import sync
 from integrations.connectors.git import reading
 from integrations.connectors.git.connector import Git
 from integrations.contract import AuthFailed, Misconfigured, NotThere, SourceUnavailable
+from integrations.models import Connection, RunState, SeenPage, SyncRun
+from integrations.services.connections import create_connection
+from integrations.services.runs import request_sync
 from tests.integrations.reading import Reading, collect, read, use
 
 COMPONENT = """\
@@ -566,3 +572,66 @@ def test_the_topmost_readme_counts() -> None:
     assert reading.readme_of(["docs/README.md", "readme.rst", "README", "src/README.md"]) == "README"
     assert reading.readme_of(["README.rst", "ReadMe.md", ".github/README.md"]) == "ReadMe.md"
     assert reading.readme_of(["READMEs.md", "a/b/README.md"]) == ""
+
+
+# --- a whole sync ---------------------------------------------------------------------------------------------
+
+
+def sync_once(connection: Connection) -> SyncRun:
+    run = request_sync(connection=connection)
+    sync.execute_run(run_id=run.pk, now=timezone.now())
+    run.refresh_from_db()
+    return run
+
+
+def names_of(kind: str) -> set[str]:
+    return set(Entity.objects.filter(kind=kind, deleted_at=None).values_list("name", flat=True))
+
+
+@pytest.mark.django_db
+def test_what_syncs_make_of_it(core_pack: None, work: Any, make_work: Any) -> None:
+    """Found, then declared; a broken document keeps its last good form; what is gone goes; an outage does not."""
+    now = datetime.now(UTC).isoformat()
+    work.commit({"go.mod": "module pay", "README.md": "# Pay\n\nTakes money."}, at=now)
+    other = make_work("org/shop")
+    other.commit({"catalog-info.yaml": COMPONENT.format(name="shop"), "pom.xml": ""}, at=now)
+    connection = create_connection(
+        slug="git", label="Git", connector="git", config=of(work.folder.parent), interval=600
+    )
+    run = sync_once(connection)
+    assert run.state == RunState.SYNCED, run.message
+    assert names_of("repository") == {"pay", "shop"}
+    assert names_of("component") == {"pay", "shop"}
+    found = Entity.objects.get(kind="component", name="pay")
+    declared = Entity.objects.get(kind="component", name="shop")
+    assert found.description == "Takes money."
+
+    work.commit({"catalog-info.yaml": COMPONENT.format(name="payments")}, at=now)
+    other.commit({"catalog-info.yaml": COMPONENT.format(name="shop") + "  owner: twice\n"}, at=now)
+    run = sync_once(connection)
+    assert run.state == RunState.SYNCED
+    assert names_of("component") == {"payments", "shop"}
+    assert Entity.objects.get(kind="component", name="payments").uid == found.uid, (
+        "it is the one that was found"
+    )
+    (refused,) = [page.errors for page in SeenPage.objects.filter(resource__run=run) if page.errors]
+    assert "catalog-info.yaml, document 1" in str(refused)
+
+    other.git("rm", "-q", "catalog-info.yaml")
+    other.commit({}, "Remove", at=now)
+    moved = work.folder.rename(work.folder.parent.parent / "elsewhere")
+    (work.folder / ".git").mkdir(parents=True)
+    run = sync_once(connection)
+    assert run.state == RunState.PARTIAL
+    assert "org/pay" in run.message
+    assert names_of("component") == {"payments", "shop"}, "a list that is not whole removes nothing"
+
+    (work.folder / ".git").rmdir()
+    work.folder.rmdir()
+    moved.rename(work.folder)
+    run = sync_once(connection)
+    assert run.state == RunState.SYNCED
+    # Nothing declares the shop any more; its repository is still there and still built.
+    assert names_of("component") == {"payments", "shop"}
+    shop = Entity.objects.get(kind="component", name="shop")
+    assert (shop.uid, shop.lifecycle) == (declared.uid, "unknown")
