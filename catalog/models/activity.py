@@ -10,8 +10,8 @@ from django.db import models
 class Activity(models.Model):
     """One run, commit, change, version, deployment, alert...: a row that only moves forward.
 
-    The subject is found by the first identity key that an entity *is*; it may appear later. It is held by uid and
-    label, for the activity outlives it.
+    The subject is found by the first identity key that an entity *is*; that may appear later, also than the one of
+    a later key. It is held by uid and label, for the activity outlives it.
 
     :ivar type: the record type: run, commit, change, version, deployment, alert, incident, issue, check.
     :ivar at: its place on the timeline.
@@ -39,6 +39,7 @@ class Activity(models.Model):
     as_of = models.DateTimeField()
     keys = ArrayField(models.TextField(), default=list)
     subject_uid = models.UUIDField(null=True)
+    subject_place = models.PositiveSmallIntegerField(null=True, help_text="Which of the keys found it, from 1.")
     subject_ref = models.TextField(blank=True)
     namespace = models.TextField(blank=True, help_text="The subject's, for permission.")
     digest = models.BinaryField(max_length=16)
@@ -55,7 +56,12 @@ class Activity(models.Model):
             models.Index(fields=["subject_uid", "type", "-at"], name="activity_subject"),
             models.Index(fields=["type", "-at"], name="activity_type"),
             models.Index(fields=["commit"], name="activity_commit", condition=~models.Q(commit="")),
-            GinIndex(fields=["keys"], name="activity_keys", condition=models.Q(subject_uid=None)),
+            # Those that wait for a subject, or for the one that an earlier key names.
+            GinIndex(
+                fields=["keys"],
+                name="activity_keys",
+                condition=models.Q(subject_place=None) | models.Q(subject_place__gt=1),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -124,7 +125,10 @@ def _write(
     subjects = subjects_of({key for found in keys.values() for key in found})
     activities = []
     for name, (item, digest) in rows.items():
-        subject = next((s for key in keys[name] if (s := subjects.get(key)) is not None), None)
+        place, subject = next(
+            ((place, s) for place, key in enumerate(keys[name], 1) if (s := subjects.get(key)) is not None),
+            (None, None),
+        )
         old = known.get(name)
         activity = Activity(
             id=old.id if old else None,
@@ -134,6 +138,7 @@ def _write(
             external_id=item.external_id,
             keys=list(keys[name]),
             subject_uid=subject.uid if subject else None,
+            subject_place=place,
             subject_ref=subject.ref if subject else "",
             namespace=subject.namespace if subject else "",
             digest=digest,
@@ -144,7 +149,9 @@ def _write(
         activities,
         update_conflicts=True,
         unique_fields=["connection", "type", "external_id"],
-        update_fields=["connector", "keys", "subject_uid", "subject_ref", "namespace", "digest", *_COLUMNS],
+        update_fields=[
+            "connector", "keys", "subject_uid", "subject_place", "subject_ref", "namespace", "digest", *_COLUMNS,
+        ],
     )
     transitions = []
     for activity, (item, _) in zip(activities, rows.values(), strict=True):
@@ -198,28 +205,37 @@ def neighbours(entity_ids: set[int]) -> set[int]:
     return reached
 
 
-def resolve_subjects(keys: set[str]) -> int:
-    """Give activities that waited for these keys their subject.
+def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
+    """Give activities that waited for these keys their subject, or a better one: that of an earlier key.
 
-    :returns: how many found it.
+    :returns: uids of the subjects that gained or lost some.
     """
     if not keys:
-        return 0
+        return set()
     subjects = subjects_of(keys)
     if not subjects:
-        return 0
+        return set()
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH found AS (
+                SELECT a.id, a.subject_uid AS before, k.key, k.place
+                FROM catalog_activity a
+                CROSS JOIN LATERAL (
+                    SELECT key, place FROM unnest(a.keys) WITH ORDINALITY AS k(key, place)
+                    WHERE key = ANY(%(keys)s::text[]) ORDER BY place LIMIT 1
+                ) k
+                WHERE (a.subject_place IS NULL OR a.subject_place > 1) AND a.keys && %(keys)s::text[]
+                  AND k.place < coalesce(a.subject_place, 32767)
+                ORDER BY a.id FOR UPDATE OF a
+            )
             UPDATE catalog_activity a
-            SET subject_uid = s.uid, subject_ref = s.ref, namespace = s.namespace
-            FROM unnest(%(keys)s::text[], %(uids)s::uuid[], %(refs)s::text[], %(namespaces)s::text[])
-                AS s(key, uid, ref, namespace)
-            WHERE a.subject_uid IS NULL AND a.keys && %(keys)s::text[]
-              AND s.key = (
-                SELECT k.key FROM unnest(a.keys) WITH ORDINALITY AS k(key, place)
-                WHERE k.key = ANY(%(keys)s::text[]) ORDER BY k.place LIMIT 1
-              )
+            SET subject_uid = s.uid, subject_place = found.place, subject_ref = s.ref, namespace = s.namespace
+            FROM found
+            JOIN unnest(%(keys)s::text[], %(uids)s::uuid[], %(refs)s::text[], %(namespaces)s::text[])
+                AS s(key, uid, ref, namespace) ON s.key = found.key
+            WHERE a.id = found.id
+            RETURNING s.uid, found.before
             """,
             {
                 "keys": list(subjects),
@@ -228,7 +244,7 @@ def resolve_subjects(keys: set[str]) -> int:
                 "namespaces": [entity.namespace for entity in subjects.values()],
             },
         )
-        return int(cursor.rowcount)
+        return {uid for row in cursor.fetchall() for uid in row if uid is not None}
 
 
 def forget_activity(*, connection_slug: str) -> int:
