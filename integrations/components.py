@@ -149,9 +149,9 @@ def apply_rule(*, connection: Connection, now: datetime, by: str) -> Applied | N
 
 
 def apply_rules(*, now: datetime, by: str) -> None:
-    """Decide anew for every connection that brings repositories: another tool may have brought the evidence."""
+    """Decide anew for every connection that brings repositories, or did: another may have brought the evidence."""
     for connection in Connection.objects.filter(
-        pk__in=StoredRecord.objects.filter(type="repository", deleted_at=None).values("connection")
+        pk__in=StoredRecord.objects.filter(type="repository").values("connection")
     ):
         apply_rule(connection=connection, now=now, by=by)
 

@@ -15,6 +15,7 @@ from base.errors import Conflict
 from catalog.models import Severity
 from catalog.services import problems
 from catalog.services.render import render_dirty
+from integrations.components import apply_rules
 from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
 from integrations.records import RECORD_TYPES
 from integrations.sync import RecordWriter, remove_unseen
@@ -84,6 +85,8 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
         ).exists():
             raise Conflict(_("A later run has read this anew; decide on that one."))
         row.removed = remove_unseen(row, now=now, by=by) if remove else 0
+        if row.removed:
+            apply_rules(now=now, by=by)
         row.finished_at = now  # what it removed bears this time, so that it can be brought back
         row.state = ResourceState.COMPLETE
         row.decision = (_("Removed by %(who)s") if remove else _("Kept by %(who)s")) % {"who": by}
@@ -108,6 +111,7 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
         StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
+        apply_rules(now=now, by=by)
         record_audit(
             "connection.restore",
             connection,
