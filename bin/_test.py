@@ -54,7 +54,7 @@ def _pytest(supervisor: Supervisor, environment: dict[str, str]) -> int:
     given = [argument for argument in given if argument != "--full"]
     names_tests = any(Path(argument.partition("::")[0]).exists() for argument in given)
     # A file's tests stay together: they share what is dear to start.
-    spread = [] if names_tests else ["-n", "2", "--dist", "loadfile"]
+    spread = [] if names_tests else ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     pytest = [str(PYTHON), "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
     process = subprocess.Popen(
         [*pytest, *tier, *spread, *given, *([] if names_tests else [str(ROOT / "tests")])],

@@ -17,6 +17,11 @@ pytest_plugins = ["tests.cast", "tests.catalog_data", "tests.integrations.server
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the browser for last: once it is started its event loop stays, and no other can run beside it."""
+    items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def shut_sockets() -> Iterator[None]:
     """Let tests reach Unix sockets and loopback only: no test may depend on another machine."""
