@@ -38,5 +38,5 @@ def section(name: str, title: str) -> str:
 
 def first_cells(text: str) -> list[str]:
     """What stands in code in the first cell of each row of a table."""
-    rows = re.findall(r"^\| ([^|]*) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| ((?:[^|\n]|\\\|)*?) \|", text, re.MULTILINE)
     return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
