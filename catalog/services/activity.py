@@ -88,26 +88,34 @@ def apply_activity(*, connection_slug: str, connector: str, items: Sequence[Acti
             .order_by("id")
             .select_for_update()
         }
-        outcomes: list[Outcome] = []
-        rows: dict[tuple[str, str], tuple[ActivityIn, bytes]] = {}
+        newest: dict[tuple[str, str], ActivityIn] = {}
         for item in items:
+            name = (item.type, item.external_id)
+            if name not in newest or newest[name].as_of <= item.as_of:
+                newest[name] = item
+        outcomes: dict[tuple[str, str], Outcome] = {}
+        rows: dict[tuple[str, str], tuple[ActivityIn, bytes]] = {}
+        for name, item in newest.items():
             digest = item.digest()
-            old = known.get((item.type, item.external_id))
+            old = known.get(name)
             if old is not None and (
                 bytes(old.digest) == digest or item.as_of < old.as_of or _goes_back(old, item)
             ):
-                outcomes.append(Outcome.UNCHANGED)
+                outcomes[name] = Outcome.UNCHANGED
                 continue
-            outcomes.append(Outcome.NEW if old is None else Outcome.CHANGED)
-            rows[item.type, item.external_id] = (item, digest)
+            outcomes[name] = Outcome.NEW if old is None else Outcome.CHANGED
+            rows[name] = (item, digest)
         if rows:
             _write(connection_slug, connector, rows, known)
-    return outcomes
+    return [outcomes[item.type, item.external_id] for item in items]
 
 
 def _goes_back(old: Activity, item: ActivityIn) -> bool:
+    """What is over begins again only by a later start."""
     final = _FINAL.get(item.type, set())
-    return old.status in final and item.status not in final and item.started_at == old.started_at
+    if old.status not in final or item.status in final:
+        return False
+    return item.started_at is None or (old.started_at is not None and item.started_at <= old.started_at)
 
 
 def _write(
@@ -150,7 +158,14 @@ def _write(
         update_conflicts=True,
         unique_fields=["connection", "type", "external_id"],
         update_fields=[
-            "connector", "keys", "subject_uid", "subject_place", "subject_ref", "namespace", "digest", *_COLUMNS,
+            "connector",
+            "keys",
+            "subject_uid",
+            "subject_place",
+            "subject_ref",
+            "namespace",
+            "digest",
+            *_COLUMNS,
         ],
     )
     transitions = []
@@ -158,7 +173,8 @@ def _write(
         for event, status, at in (*item.steps, (item.event, item.status, item.at)):
             transitions.append(Transition(activity=activity, event=event, status=status, at=at))
     Transition.objects.bulk_create(transitions, ignore_conflicts=True)
-    mark_subjects_dirty({activity.subject_uid for activity in activities if activity.subject_uid})
+    before = {old.subject_uid for name in rows if (old := known.get(name)) is not None}
+    mark_subjects_dirty({uid for uid in before | {a.subject_uid for a in activities} if uid is not None})
     # What was built from a commit is tied by it, once the commit is known.
     commits = {f"commit:{item.commit}" for item, _ in rows.values() if item.type == "commit" and item.commit}
     if commits:
