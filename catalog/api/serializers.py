@@ -19,18 +19,24 @@ class EntityOut(serializers.Serializer[Any]):
 
     apiVersion = serializers.CharField(required=False)
     kind = serializers.CharField(required=False)
-    metadata = serializers.JSONField(required=False)
-    spec = serializers.JSONField(required=False)
+    metadata = serializers.DictField(required=False)
+    spec = serializers.DictField(required=False)
     relations = RelationOut(many=True, required=False)
 
 
-class UpsertIn(serializers.Serializer[Any]):
-    """One entity; also a list of them, or {"entities": [...]}."""
+class EntityIn(serializers.Serializer[Any]):
+    """An entity's document, as a catalog file has it."""
 
     apiVersion = serializers.CharField()
     kind = serializers.CharField()
-    metadata = serializers.JSONField()
-    spec = serializers.JSONField(required=False)
+    metadata = serializers.DictField()
+    spec = serializers.DictField(required=False)
+
+
+class EntitiesIn(serializers.Serializer[Any]):
+    """Several entities at once."""
+
+    entities = serializers.ListField(child=EntityIn(), max_length=1_000)
 
 
 class FieldErrorOut(serializers.Serializer[Any]):
@@ -90,7 +96,7 @@ class KindOut(serializers.Serializer[Any]):
     name = serializers.CharField()
     pack = serializers.CharField(allow_blank=True)
     revision = serializers.IntegerField()
-    spec = serializers.JSONField()
+    spec = serializers.DictField()
 
 
 class RelationTypeOut(KindOut):
@@ -107,6 +113,20 @@ class TieOut(serializers.Serializer[Any]):
     decided_by = serializers.CharField(allow_blank=True)
     decided_at = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField(allow_blank=True)
+
+
+class TieSideOut(serializers.Serializer[Any]):
+    entity = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
+    record = serializers.CharField()
+    place = serializers.DictField()
+    is_key = serializers.BooleanField(help_text="Whether this record is the key, or only speaks of it.")
+
+
+class TieEvidenceOut(TieOut):
+    """A tie with what each side's sources said."""
+
+    sides = TieSideOut(many=True)
 
 
 class ActivityOut(serializers.Serializer[Any]):
@@ -129,8 +149,19 @@ class ActivityOut(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     at = serializers.DateTimeField()
-    data = serializers.JSONField()  # type: ignore[assignment]
-    transitions = serializers.JSONField(required=False)
+    data = serializers.DictField()  # type: ignore[assignment]
+
+
+class TransitionOut(serializers.Serializer[Any]):
+    event = serializers.CharField()
+    status = serializers.CharField(allow_blank=True)
+    at = serializers.DateTimeField()
+
+
+class ActivityDetailOut(ActivityOut):
+    """An activity with the steps that it took."""
+
+    transitions = TransitionOut(many=True)
 
 
 class ProblemOut(serializers.Serializer[Any]):
@@ -141,9 +172,17 @@ class ProblemOut(serializers.Serializer[Any]):
     cause = serializers.CharField()
     message = serializers.CharField()
     remedy = serializers.CharField(allow_blank=True)
-    detail = serializers.JSONField()
+    detail = serializers.DictField()
     first_seen_at = serializers.DateTimeField()
     last_seen_at = serializers.DateTimeField()
+
+
+class FieldChangeOut(serializers.Serializer[Any]):
+    """What changed of a field; a side that had nothing is left out."""
+
+    path = serializers.CharField()
+    old = serializers.JSONField(required=False)
+    new = serializers.JSONField(required=False)
 
 
 class RevisionOut(serializers.Serializer[Any]):
@@ -153,7 +192,7 @@ class RevisionOut(serializers.Serializer[Any]):
     by = serializers.CharField()
     source = serializers.CharField(allow_blank=True)  # type: ignore[assignment]
     ref = serializers.CharField()
-    diff = serializers.JSONField()
+    diff = FieldChangeOut(many=True)
 
 
 class FeedItemOut(serializers.Serializer[Any]):

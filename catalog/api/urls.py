@@ -8,7 +8,7 @@ NAMES = "<str:namespace>/<str:kind>/<str:name>/"
 
 urlpatterns = [
     path("entities/", views.EntityList.as_view(), name="entities"),
-    path("entities/<uuid:uid>/", views.EntityDetail.as_view(), name="entity-by-uid"),
+    path("entities/<uuid:uid>/", views.EntityByUid.as_view(), name="entity-by-uid"),
     path(f"entities/{NAMES}", views.EntityDetail.as_view(), name="entity"),
     path(f"entities/{NAMES}history/", views.EntityHistory.as_view(), name="entity-history"),
     path(f"entities/{NAMES}provenance/", views.EntityProvenance.as_view(), name="entity-provenance"),

@@ -12,7 +12,12 @@ from django.utils import timezone
 from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -125,15 +130,20 @@ class EntityList(View):
 
     @extend_schema(
         operation_id="entities_upsert",
-        request=shapes.UpsertIn,
-        responses={200: shapes.UpsertOut},
+        request=PolymorphicProxySerializer(
+            "Upsert", [shapes.EntityIn, shapes.EntitiesIn, shapes.EntityIn(many=True)], None, many=False
+        ),
+        responses={200: shapes.UpsertOut, (422, "application/json"): shapes.UpsertOut},
         parameters=[
             OpenApiParameter("dry_run", bool, description="Only say what would happen."),
             OpenApiParameter(
                 "If-Match", str, OpenApiParameter.HEADER, description="For one entity: its ETag."
             ),
         ],
-        description="Declare one entity, or up to 1,000 as a list. A wrong one is reported, the others go in.",
+        description=(
+            "Declare one entity, or up to 1,000 as a list. A wrong one is reported, the others go in; "
+            "where all are wrong, the status is 422."
+        ),
     )
     def post(self, request: Request) -> Response:
         data = request.data
@@ -212,7 +222,7 @@ def _link(request: Request, cursor: str | None) -> str | None:
 
 
 class EntityDetail(View):
-    """One entity, by its names or its uid."""
+    """One entity, by its names."""
 
     verbs = {"GET": "entity.read", "PATCH": "entity.write", "DELETE": "entity.write"}
 
@@ -230,6 +240,7 @@ class EntityDetail(View):
         return json_answer(request, dump_json(document), state="" if wanted else edit.etag_of(entity))
 
     @extend_schema(
+        operation_id="entities_override",
         request=shapes.OverrideIn,
         responses=shapes.EntityOut,
         parameters=[OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)],
@@ -251,6 +262,7 @@ class EntityDetail(View):
         return self.get(request, **names)
 
     @extend_schema(
+        operation_id="entities_withdraw",
         request=None,
         responses={204: None},
         parameters=[OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)],
@@ -260,6 +272,15 @@ class EntityDetail(View):
         entity = self._entity(request, **names)
         edit.withdraw(user=request.user, entity=entity, expected=request.headers.get("If-Match", ""))
         return Response(status=204)
+
+
+@extend_schema_view(
+    get=extend_schema(operation_id="entities_retrieve_by_uid"),
+    patch=extend_schema(operation_id="entities_override_by_uid"),
+    delete=extend_schema(operation_id="entities_withdraw_by_uid"),
+)
+class EntityByUid(EntityDetail):
+    """One entity, by its uid."""
 
 
 class EntityHistory(View):
@@ -340,7 +361,12 @@ class TieList(View):
             rows = rows.filter(state=state)
         return _rows(request, rows, ("id",), shapes.tie)
 
-    @extend_schema(request=shapes.TieIn, responses=shapes.TieOut, operation_id="ties_decide")
+    @extend_schema(
+        request=shapes.TieIn,
+        responses={200: shapes.TieOut, 204: None},
+        operation_id="ties_decide",
+        description="Tie, forbid, or let the evidence decide again; 204 where it then asks for no tie.",
+    )
     def post(self, request: Request) -> Response:
         data = shapes.TieIn(data=request.data)
         data.is_valid(raise_exception=True)
@@ -353,13 +379,13 @@ class TieList(View):
             state=given["state"],
             reason=given.get("reason", ""),
         )
-        return Response(shapes.tie(tie) if tie else None, status=200)
+        return Response(shapes.tie(tie)) if tie else Response(status=204)
 
 
 class TieDetail(View):
     """Why two entities are tied."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="ties_retrieve")
+    @extend_schema(responses=shapes.TieEvidenceOut, operation_id="ties_retrieve")
     def get(self, request: Request, tie_id: int) -> Response:
         found = queries.evidence_of(request.user, tie_id)
         return Response(
@@ -422,7 +448,7 @@ class ActivityList(View):
 class ActivityDetail(View):
     """One activity with its transitions."""
 
-    @extend_schema(responses=shapes.ActivityOut, operation_id="activity_retrieve")
+    @extend_schema(responses=shapes.ActivityDetailOut, operation_id="activity_retrieve")
     def get(self, request: Request, activity_id: int) -> Response:
         row = visible(request.user, Activity.objects.all()).filter(pk=activity_id).first()
         if row is None:
