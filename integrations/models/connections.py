@@ -10,9 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 SLUG = RegexValidator(
     r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
-    _(
-        "Use lower-case letters, digits and hyphens, at most 63 characters, beginning and ending with a letter or digit."
-    ),
+    _("At most 63 lower-case letters, digits and hyphens; a letter or digit at both ends."),
 )
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 LANGUAGES = ["java", "go", "python", "typescript", "rust", "kotlin"]
 TYPES = ["service", "service", "service", "library", "website"]
 LIFECYCLES = ["production", "production", "production", "experimental", "deprecated"]
-WORDS = ["order", "cart", "ledger", "price", "stock", "route", "label", "invoice", "refund", "user", "session", "token", "audit", "mail", "search", "feed"]
+WORDS = (
+    "order cart ledger price stock route label invoice refund user session token audit mail search feed".split()
+)
 DOCUMENTS_A_FILE = 50
 
 
