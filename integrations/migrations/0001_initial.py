@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('uid', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
-                ('slug', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'Use lower-case letters, digits and hyphens, at most 63 characters, beginning and ending with a letter or digit.')], verbose_name='slug')),
+                ('slug', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'At most 63 lower-case letters, digits and hyphens; a letter or digit at both ends.')], verbose_name='slug')),
                 ('label', models.CharField(max_length=100, verbose_name='name')),
                 ('connector', models.CharField(max_length=63, verbose_name='connector')),
                 ('config', models.JSONField(default=dict, verbose_name='settings')),
