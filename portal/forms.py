@@ -236,7 +236,8 @@ class Form:
             "help": _(schema["description"]) if schema.get("description") else "",
             "type": leaf.type,
             "value": "" if value is None else value,
-            "required": leaf.is_required,
+            # One of some choices always holds, unless none is one too.
+            "required": leaf.is_required or (leaf.type in {"select", "segments"} and not leaf.is_nullable),
             "errors": self.errors.get(leaf.name, []),
             "placeholder": schema.get("placeholder") or next(iter(schema.get("examples", ())), ""),
             "suggest": schema.get("suggest", ""),

@@ -60,7 +60,7 @@ def _shell(request: HttpRequest) -> dict[str, Any]:
         )
     manage.append(_item(request, _("Settings"), "/settings", "settings"))
     nav.append({"title": _("Manage"), "items": manage})
-    shell: dict[str, Any] = {"title": "Portico", "nav": nav}
+    shell: dict[str, Any] = {"title": "Portico", "nav": nav, "user_name": user.label}
     if can(user, "connection.write"):
         shell["create"] = [
             {"label": _("Connect a tool"), "url": "/connections/new", "icon": "plug-connected"},

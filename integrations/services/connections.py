@@ -406,6 +406,8 @@ def _previewed(
             resource, "", item.external_id, item.place or item.external_id, "", False, item.reason
         )
     name = getattr(item, "name", "") or getattr(item, "title", "") or item.external_id
+    if number := getattr(item, "number", ""):
+        name = f"{name} #{number}"
     if isinstance(outcome, str):
         return Previewed(resource, item.type, item.external_id, name, "", False, outcome)
     tied = near.tied(outcome)

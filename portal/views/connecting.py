@@ -37,6 +37,7 @@ from portal.people import person
 from portal.views.connections import connection_url, interval_field
 
 SESSION = "connecting"
+SHOWN = 6  # records of each list that a preview shows before one asks for more
 SHELVES = {
     Category.GIT: gettext_lazy("Git"),
     Category.CI: gettext_lazy("CI"),
@@ -98,12 +99,14 @@ class Schedule(BaseModel):
 class Draft:
     """What was entered so far for a new connection.
 
+    :ivar slug: the short name, derived from the name where none was typed.
     :ivar sealed: the secrets, encrypted.
     :ivar checks: the outcome of the test of exactly these settings, or None.
     :ivar preview: the first records of exactly these settings, or None.
     """
 
     name: dict[str, Any] = field(default_factory=dict)
+    slug: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     sealed: dict[str, str] = field(default_factory=dict)
     is_complete: bool = False
@@ -253,6 +256,7 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
         draft.seal(secrets)
         config.kept = secrets
         draft.name, draft.config, draft.is_complete = name.values, config.values, is_good
+        draft.slug = _slug_of(name)
         draft.checks = draft.preview = None
         if is_good:
             draft.checks = _checks(kind, draft)
@@ -275,10 +279,10 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
 
 
 def _is_good_name(form: Form) -> bool:
-    """Whether the name's fields are right; fills in the short name that was left empty."""
+    """Whether the name's fields are right."""
     if not form.is_valid():
         return False
-    slug = form.values["connection_slug"] or _free_slug(form.values["connection_name"])
+    slug = _slug_of(form)
     namespace = form.values["connection_namespace"].lower()
     if not re.fullmatch(SLUG.regex, slug):
         form.errors["connection_slug"] = [str(SLUG.message)]
@@ -288,8 +292,13 @@ def _is_good_name(form: Form) -> bool:
         form.errors["connection_slug"] = [_("There is a connection %(slug)s already.") % {"slug": slug}]
     if not re.fullmatch(SLUG.regex, namespace):
         form.errors["connection_namespace"] = [str(SLUG.message)]
-    form.values |= {"connection_slug": slug, "connection_namespace": namespace}
+    form.values["connection_namespace"] = namespace
     return not form.errors
+
+
+def _slug_of(form: Form) -> str:
+    """The short name that was typed, else one made of the name."""
+    return form.values.get("connection_slug") or _free_slug(form.values.get("connection_name", ""))
 
 
 def _free_name(label: str) -> str:
@@ -367,10 +376,18 @@ def preview(request: HttpRequest, connector: str) -> HttpResponse:
         return redirect(f"/connections/new/{connector}/preview")
     rows = draft.preview or []
     labels = {spec.name: _(spec.label) for spec in kind.resources()}
-    resources = [
-        {"label": labels.get(name, name), "rows": [row for row in rows if row["resource"] == name]}
-        for name in dict.fromkeys(row["resource"] for row in rows)
-    ]
+    resources = []
+    for resource in dict.fromkeys(row["resource"] for row in rows):
+        mine = [row for row in rows if row["resource"] == resource]
+        mine.sort(key=lambda row: bool(row["becomes"]))  # what is refused first
+        resources.append(
+            {
+                "label": labels.get(resource, resource),
+                "count": len(mine),
+                "rows": mine[:SHOWN],
+                "more": mine[SHOWN:],
+            }
+        )
     refused = sum(not row["becomes"] for row in rows)
     known = sum(row["is_known"] for row in rows)
     return _page(
@@ -405,7 +422,7 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
         if form.is_valid():
             try:
                 connection = service.create_connection(
-                    slug=draft.name["connection_slug"],
+                    slug=draft.slug,
                     label=draft.name["connection_name"],
                     connector=connector,
                     config={**draft.config, **draft.secrets()},

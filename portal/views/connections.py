@@ -132,7 +132,7 @@ def interval_field(form: Form, name: str = "connection_interval") -> dict[str, A
     value = field["value"]
     if str(value).isdigit() and int(value) not in dict(INTERVALS):
         choices.append({"value": value, "label": _("Every %(n)s seconds") % {"n": value}})
-    return field | {"type": "select", "choices": choices}
+    return field | {"type": "select", "choices": choices, "required": True}
 
 
 def act(
