@@ -230,8 +230,11 @@ class _Page:
         }
         outcomes: dict[str, Outcome] = {}
         todo: list[tuple[ClaimIn, bytes, Claim | None]] = []
-        # Of what a source says twice in one page, the last word counts.
-        for external_id, claim in {claim.external_id: claim for claim in claims}.items():
+        newest: dict[str, ClaimIn] = {}
+        for claim in claims:  # of what a source says twice in one page, the newest counts, then the last
+            if claim.external_id not in newest or newest[claim.external_id].as_of <= claim.as_of:
+                newest[claim.external_id] = claim
+        for external_id, claim in newest.items():
             digest = claim.digest()
             old = known.get(external_id)
             if old is not None and (
@@ -704,7 +707,7 @@ class _Page:
         """Let what names these entities without a key follow them: its label, and its namespace, which permits."""
         if not renamed:
             return
-        columns = [[e.uid for e in renamed], [e.ref for e in renamed], [e.namespace for e in renamed]]
+        columns: list[Any] = [[e.uid for e in renamed], [e.ref for e in renamed], [e.namespace for e in renamed]]
         with connection.cursor() as cursor:
             for table, label in (("catalog_activity", "subject_ref"), ("catalog_problem", "subject_label")):
                 cursor.execute(
