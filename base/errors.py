@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.utils.translation import gettext_lazy as _
 
+from base.text import printable
+
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
 
@@ -60,7 +62,7 @@ class DomainError(Exception):
     def __init__(
         self, message: _StrOrPromise = "", *, errors: Iterable[FieldError] | None = None, **extra: Any
     ) -> None:
-        self.message = str(message or self.title)
+        self.message = printable(str(message or self.title))
         self.errors = list(errors or ())
         self.extra = extra
         super().__init__(self.message)

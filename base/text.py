@@ -50,6 +50,11 @@ def excerpt(value: Any, *, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """Text with a mark in place of what neither UTF-8 nor PostgreSQL can hold: halves of surrogate pairs, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
 def replace_nul(value: Any) -> Any:
     """Text or plain data with U+FFFD for the character NUL, which PostgreSQL has no place for."""
     if isinstance(value, str):

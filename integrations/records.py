@@ -15,16 +15,73 @@ addresses, clone addresses, image names and package names, so connectors may pas
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+import orjson
+from django.utils.translation import gettext as _
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from base.limits import MAX_DEPTH, readable_size
+
+MAX_BYTES = 2_000  # of what is looked up by an index, whose rows hold little more
+MAX_RAW = 512 * 1024
+MAX_NUMBER = 2**53  # beyond, JSON's readers do not agree
+
+
+def _indexed(text: str) -> str:
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(_("At most %(limit)d bytes of UTF-8.") % {"limit": MAX_BYTES})
+    return text
+
+
+def _in_calendar(moment: datetime) -> datetime:
+    """Far from the ends of the calendar, where clocks of other zones and what adds days would fall off."""
+    if not 1900 <= moment.year <= 2200:
+        raise ValueError(_("A time between the years 1900 and 2200."))
+    return moment.astimezone(UTC)
+
 
 Short = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
-Key = Annotated[str, StringConstraints(min_length=3, max_length=1000, pattern=r"^[a-z][a-z0-9-]*:.+$")]
+Key = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=1000, pattern=r"^[a-z][a-z0-9-]*:.+$"),
+    AfterValidator(_indexed),
+]
 Text = Annotated[str, StringConstraints(max_length=200_000)]
+Words = Annotated[str, StringConstraints(max_length=20_000)]
+Number = Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
+
+
+def _storable(value: Any, depth: int = 0) -> Any:
+    """Plain data as the database can hold it: a mark for NUL; what is too deep or too large is refused."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, (dict, list)):
+        if depth > MAX_DEPTH:
+            raise ValueError(_("Nested more than %(limit)d levels deep.") % {"limit": MAX_DEPTH})
+        if isinstance(value, list):
+            return [_storable(inner, depth + 1) for inner in value]
+        return {_storable(key): _storable(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(_("A number that is none."))
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(_("A number of more than 64 bits."))
+    return value
 
 
 class Record(BaseModel):
@@ -42,12 +99,26 @@ class Record(BaseModel):
     type: ClassVar[str]
     makes: ClassVar[str]  # "entity" or "activity"
 
-    external_id: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-    as_of: AwareDatetime | None = None
+    external_id: Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_indexed)]
+    as_of: Moment | None = None
     url: Annotated[str, StringConstraints(max_length=2000)] | None = None
     keys: list[Key] = Field(default_factory=list, max_length=50)
     about: list[Key] = Field(default_factory=list, max_length=200)
     raw: dict[str, JsonValue] | None = Field(default=None, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_storable(cls, data: Any) -> Any:
+        return _storable(data) if isinstance(data, dict) else data
+
+    @field_validator("raw", mode="after")
+    @classmethod
+    def _keep_small(cls, raw: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        size = len(orjson.dumps(raw))
+        if size <= MAX_RAW:
+            return raw
+        shown = {"size": readable_size(size), "limit": readable_size(MAX_RAW)}
+        return {"left out": _("It has %(size)s; up to %(limit)s are kept.") % shown}
 
 
 class EntityRecord(Record):
@@ -58,8 +129,8 @@ class EntityRecord(Record):
     name: Name
     title: Short = ""
     description: Annotated[str, StringConstraints(max_length=10_000)] = ""
-    labels: dict[str, str] = Field(default_factory=dict, max_length=200)
-    tags: list[str] = Field(default_factory=list, max_length=200)
+    labels: dict[Short, Words] = Field(default_factory=dict, max_length=200)
+    tags: list[Short] = Field(default_factory=list, max_length=200)
 
 
 class Document(Record):
@@ -86,8 +157,10 @@ class Repository(EntityRecord):
     is_archived: bool = False
     is_fork: bool = False
     fork_of: Short = ""
-    languages: dict[str, int] = Field(default_factory=dict, description="Bytes or files by language.")
-    last_activity_at: AwareDatetime | None = None
+    languages: dict[Short, Number] = Field(
+        default_factory=dict, max_length=500, description="Bytes or files by language."
+    )
+    last_activity_at: Moment | None = None
     readme: Text = ""
     readme_path: Short = ""
     owners: list[Short] = Field(
@@ -141,7 +214,7 @@ class Artifact(EntityRecord):
     artifact_type: ArtifactType
     ecosystem: Short = Field("", description="oci, npm, pypi, maven, ...")
     latest_version: Short = ""
-    latest_at: AwareDatetime | None = None
+    latest_at: Moment | None = None
 
 
 class Workload(EntityRecord):
@@ -149,9 +222,9 @@ class Workload(EntityRecord):
 
     type = "workload"
 
-    images: list[Short] = Field(default_factory=list)
-    replicas: int | None = None
-    ready_replicas: int | None = None
+    images: list[Short] = Field(default_factory=list, max_length=500)
+    replicas: Number | None = None
+    ready_replicas: Number | None = None
 
 
 class Team(EntityRecord):
@@ -208,8 +281,8 @@ class Step(BaseModel):
 
     name: Short
     status: RunStatus
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     log_url: Annotated[str, StringConstraints(max_length=2000)] | None = None
 
 
@@ -220,9 +293,9 @@ class Run(ActivityRecord):
 
     status: RunStatus
     number: Short = ""
-    queued_at: AwareDatetime | None = None
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
+    queued_at: Moment | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     branch: Short = ""
     is_default_branch: bool | None = None
     is_change: bool = Field(False, description="The run tests a change (a pull or merge request).")
@@ -240,7 +313,7 @@ class Commit(ActivityRecord):
     type = "commit"
 
     sha: Short
-    committed_at: AwareDatetime
+    committed_at: Moment
     branch: Short = ""
     is_default_branch: bool | None = None
 
@@ -264,8 +337,8 @@ class Change(ActivityRecord):
     is_draft: bool = False
     source_branch: Short = ""
     target_branch: Short = ""
-    opened_at: AwareDatetime
-    closed_at: AwareDatetime | None = None
+    opened_at: Moment
+    closed_at: Moment | None = None
     reviewers: list[Short] = Field(default_factory=list, max_length=100)
 
     def happened_at(self) -> datetime | None:
@@ -278,17 +351,17 @@ class Version(ActivityRecord):
     type = "version"
 
     version: Name
-    released_at: AwareDatetime | None = None
+    released_at: Moment | None = None
     digest: Short = ""
     commit: Short = ""
     is_prerelease: bool = False
     is_deprecated: bool = False
-    size: int | None = Field(None, ge=0, description="Bytes, all layers or files.")
+    size: int | None = Field(None, ge=0, le=MAX_NUMBER, description="Bytes, all layers or files.")
     platforms: list[Short] = Field(default_factory=list, max_length=100)
     aliases: list[Short] = Field(
         default_factory=list, max_length=500, description="Other tags of the same digest."
     )
-    labels: dict[str, str] = Field(default_factory=dict, max_length=200)
+    labels: dict[Short, Words] = Field(default_factory=dict, max_length=200)
     notes: Annotated[str, StringConstraints(max_length=50_000)] = ""
 
     def happened_at(self) -> datetime | None:
@@ -314,8 +387,8 @@ class Deployment(ActivityRecord):
     version: Short = ""
     digest: Short = ""
     commit: Short = ""
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
 
     def happened_at(self) -> datetime | None:
         return self.finished_at or self.started_at or self.as_of
@@ -335,8 +408,8 @@ class Alert(ActivityRecord):
 
     status: AlertStatus
     severity: Short = ""
-    started_at: AwareDatetime
-    ended_at: AwareDatetime | None = None
+    started_at: Moment
+    ended_at: Moment | None = None
 
     def happened_at(self) -> datetime | None:
         return self.ended_at or self.started_at
@@ -360,8 +433,8 @@ class Issue(ActivityRecord):
 
     status: IssueStatus
     number: Short = ""
-    opened_at: AwareDatetime
-    closed_at: AwareDatetime | None = None
+    opened_at: Moment
+    closed_at: Moment | None = None
 
     def happened_at(self) -> datetime | None:
         return self.closed_at or self.as_of or self.opened_at
@@ -380,7 +453,7 @@ class Check(ActivityRecord):
 
     status: CheckStatus
     name: Name
-    checked_at: AwareDatetime
+    checked_at: Moment
 
     def happened_at(self) -> datetime | None:
         return self.checked_at

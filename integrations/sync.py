@@ -14,17 +14,19 @@ import queue
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from django.db import transaction
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from base.text import printable, replace_nul
 from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
@@ -51,6 +53,10 @@ logger = logging.getLogger(__name__)
 PAGE = 200
 LEASE = timedelta(seconds=60)
 HEARTBEAT = 5.0
+# A run that so many workers could not end is given up; after a lost database the next try waits a little.
+ATTEMPTS = 10
+PAUSE = timedelta(seconds=10)
+MAX_EXPECTED = 2**31 - 1
 # A sweep that would remove more than this share, and at least so many, stops and asks.
 GUARD_SHARE = 0.2
 GUARD_COUNT = 10
@@ -103,6 +109,12 @@ def execute_run(*, run_id: int, now: datetime) -> None:
         raise RunNotLeasable
     run = SyncRun.objects.select_related("connection").get(pk=run_id)
     SyncRun.objects.filter(pk=run_id, started_at=None).update(started_at=now)
+    if run.attempts > ATTEMPTS:
+        given_up = _("Given up after %(count)d attempts; the log of the workers tells more.") % {
+            "count": ATTEMPTS
+        }
+        _finish(run, lease, RunState.FAILED, given_up, code="given-up")
+        return
     try:
         _Execution(run, lease).execute()
     except LeaseLost:
@@ -111,6 +123,11 @@ def execute_run(*, run_id: int, now: datetime) -> None:
         _finish(run, lease, RunState.CANCELLED, _("Cancelled. What was read until then is kept."))
     except SourceError as error:
         _finish(run, lease, RunState.FAILED, error.message, code=error.code)
+    except (OperationalError, InterfaceError):
+        logger.warning("Run %s lost the database and is tried again.", run_id, exc_info=True)
+        with suppress(Error):  # if it is still gone, the lease runs out
+            _try_again(run, lease)
+        raise
     except Exception:
         logger.exception("Run %s of %s failed.", run_id, run.connection.slug)
         _finish(
@@ -121,6 +138,14 @@ def execute_run(*, run_id: int, now: datetime) -> None:
             code="internal",
         )
         raise
+
+
+def _try_again(run: SyncRun, lease: uuid.UUID) -> None:
+    """Give the run back, for any worker to go on with."""
+    connection.close_if_unusable_or_obsolete()
+    SyncRun.objects.filter(pk=run.pk, lease=lease, state=RunState.RUNNING).update(
+        state=RunState.QUEUED, lease=None, lease_until=None, not_before=timezone.now() + PAUSE
+    )
 
 
 def _finish(run: SyncRun, lease: uuid.UUID, state: RunState, message: str = "", *, code: str = "") -> None:
@@ -176,11 +201,14 @@ class _Execution:
                 rows[spec.name] = ResourceRun.objects.create(
                     run=self.run, name=spec.name, position=position, cursor=cursor
                 )
-            elif row.state == ResourceState.READING and not spec.incremental:
+                if _makes_entities(spec):
+                    # Who is older, which decides between equals, must not hang on whose tool answered first.
+                    self._writer(spec.name, timezone.now()).source()
+            elif row.state in {ResourceState.READING, ResourceState.PARTIAL} and not spec.incremental:
                 row.pages.all().delete()
                 for name in ("listed", "new", "changed", "unchanged", "skipped", "refused"):
                     setattr(row, name, 0)
-                row.state = ResourceState.WAITING
+                row.state, row.message = ResourceState.WAITING, ""
                 row.save()
         return rows
 
@@ -253,15 +281,16 @@ class _Execution:
         if SyncRun.objects.filter(pk=self.run.pk, is_cancel_requested=True).exists():
             raise RunCancelled
 
+    def _writer(self, resource: str, now: datetime) -> RecordWriter:
+        return RecordWriter(connection=self.connection, resource=resource, by=self.connection.label, now=now)
+
     def _write_page(self, page: _Page, row: ResourceRun, now: datetime) -> None:
         outcomes: dict[str, RecordOutcome] = {}
         errors: dict[str, dict[str, str]] = {}
         for refusal in page.refused:
             outcomes[refusal.external_id] = RecordOutcome.REFUSED
             errors[refusal.external_id] = {"reason": refusal.reason, "place": refusal.place}
-        writer = RecordWriter(
-            connection=self.connection, resource=row.name, by=self.connection.label, now=now
-        )
+        writer = self._writer(row.name, now)
         written = writer.write(page.records)
         outcomes.update(written.outcomes)
         errors.update(written.errors)
@@ -283,9 +312,7 @@ class _Execution:
 
     def _sweep(self, spec: ResourceSpec, row: ResourceRun, now: datetime) -> None:
         """Remove what a complete pass under one lease no longer showed, unless the guard holds it."""
-        if row.pass_lease != self.lease or not any(
-            issubclass(of, Record) and of.makes == "entity" for of in spec.of
-        ):
+        if row.pass_lease != self.lease or not _makes_entities(spec):
             return
         gone = unseen(row)
         missing = gone.count()
@@ -356,7 +383,40 @@ class RecordWriter:
         return Context(self.connection.slug, self.connection.connector, self.connection.namespace, read_at)
 
     def write(self, records: list[Record]) -> Written:
-        """Write one page; records that did not change write nothing."""
+        """Write one page; records that did not change write nothing.
+
+        What cannot be written whole is written in halves, down to the record that is to blame: that one is refused.
+        """
+        try:
+            with transaction.atomic():
+                return self._write(records)
+        except Exception as error:
+            if not _lies_in_the_data(error):
+                raise
+            if len(records) == 1:
+                logger.exception(
+                    "Record %r of %s cannot be written.", records[0].external_id, self.source_key
+                )
+                return self._refuse(records[0], error)
+        middle = len(records) // 2
+        result = self.write(records[:middle])
+        rest = self.write(records[middle:])
+        result.outcomes |= rest.outcomes
+        result.errors |= rest.errors
+        return result
+
+    def _refuse(self, record: Record, error: Exception) -> Written:
+        diagnosis = getattr(error.__cause__, "diag", None)
+        why = (diagnosis and diagnosis.message_primary) or _(
+            "an internal error; the log of the worker tells more"
+        )
+        reason = _("It cannot be stored: %(why)s.") % {"why": why}
+        self.keep_last_good([Refused(external_id=record.external_id, reason=reason)])
+        return Written(
+            {record.external_id: RecordOutcome.REFUSED}, {record.external_id: {"reason": reason, "place": ""}}
+        )
+
+    def _write(self, records: list[Record]) -> Written:
         result = Written()
         unique = {record.external_id: record for record in records}
         known = {
@@ -369,7 +429,9 @@ class RecordWriter:
         fresh: list[Record] = []
         for external_id, record in unique.items():
             digest = digest_of(record)
-            as_of = record.as_of or self.now
+            # A clock that goes fast must not make a fact that nothing overwrites.
+            as_of = min(record.as_of or self.now, self.now)
+            record.as_of = record.as_of and as_of
             old = known.get(external_id)
             if (
                 old is not None
@@ -449,6 +511,12 @@ class RecordWriter:
 
     def keep_last_good(self, refused: list[Refused]) -> None:
         """What cannot be read now keeps its last good claim, marked stale."""
+        # Without a digest the last good form counts as changed, should it come back as it was.
+        StoredRecord.objects.filter(
+            connection=self.connection,
+            resource=self.resource,
+            external_id__in=[item.external_id for item in refused],
+        ).exclude(digest=b"").update(digest=b"")
         source = Source.objects.filter(key=self.source_key).first()
         if source is not None:
             mark_stale(
@@ -477,6 +545,18 @@ class RecordWriter:
             },
         )
         return source
+
+
+def _makes_entities(spec: ResourceSpec) -> bool:
+    return any(issubclass(of, Record) and of.makes == "entity" for of in spec.of)
+
+
+def _lies_in_the_data(error: Exception) -> bool:
+    """Whether another page could still be written: the database is there and had no quarrel with others."""
+    if isinstance(error, (OperationalError, InterfaceError)):
+        sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
+        return sqlstate.startswith("54")  # a limit, such as that of an index's row
+    return True
 
 
 def digest_of(record: Record) -> bytes:
@@ -619,8 +699,8 @@ def _add(page: _Page, item: Yielded) -> None:
         case Record():
             page.records.append(item)
         case Refused():
-            page.refused.append(item)
+            page.refused.append(Refused(**{name: printable(text) for name, text in vars(item).items()}))
         case Expect():
-            page.expected = item.total
+            page.expected = min(max(item.total, 0), MAX_EXPECTED)
         case Mark():
-            page.cursor = item.cursor
+            page.cursor = replace_nul(item.cursor)
