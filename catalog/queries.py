@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -149,16 +149,22 @@ _LIGHT = (
 )
 
 
+# What a page can show at once; who owns more has the list for it.
+MOST_NEIGHBOURS = 2_000
+
+
 def neighbours(viewer: Any, entity: Entity) -> list[Neighbour]:
-    """All relations and ties of an entity whose other end the viewer may see, or that is missing."""
+    """The relations and ties of an entity whose other end the viewer may see, or that is missing."""
     kinds = current_kinds()
     rows: list[tuple[str, str, bool, int | None, Tie | None]] = []
-    for type_, ref, target_id in Relation.objects.filter(source=entity).values_list(
-        "type", "target_ref", "target_id"
+    relations = Relation.objects.filter(Q(source=entity) | Q(target=entity)).order_by("id")[:MOST_NEIGHBOURS]
+    for source_id, type_, ref, target_id in relations.values_list(
+        "source_id", "type", "target_ref", "target_id"
     ):
-        rows.append((type_, ref, True, target_id, None))
-    for type_, source_id in Relation.objects.filter(target=entity).values_list("type", "source_id"):
-        rows.append((kinds.inverse(type_), "", False, source_id, None))
+        if source_id == entity.pk:
+            rows.append((type_, ref, True, target_id, None))
+        else:
+            rows.append((kinds.inverse(type_), "", False, source_id, None))
     for tie in Tie.objects.exclude(state=TieState.FORBIDDEN).filter(Q(source=entity) | Q(target=entity)):
         if tie.source_id == entity.pk:
             rows.append((tie.type, "", True, tie.target_id, tie))
@@ -338,26 +344,6 @@ def latest_by_type(
         return []
     first, *others = rows
     return list(first.union(*others, all=True)) if others else list(first)
-
-
-def runs_per_day(
-    viewer: Any, uids: Iterable[uuid.UUID], *, days: int, now: datetime
-) -> list[tuple[Any, int, int]]:
-    """Finished runs of some subjects by day: (day, not failed, failed), oldest first, days without runs included."""
-    start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    rows = (
-        visible(viewer, Activity.objects.filter(subject_uid__in=list(uids), type="run", at__gte=start))
-        .exclude(status__in=["queued", "running"])
-        .values("at__date")
-        .annotate(total=Count("id"), failed=Count("id", filter=Q(status="failed")))
-    )
-    by_day = {row["at__date"]: (row["total"] - row["failed"], row["failed"]) for row in rows}
-    found = []
-    for offset in range(days):
-        day = (start + timedelta(days=offset)).date()
-        good, bad = by_day.get(day, (0, 0))
-        found.append((day, good, bad))
-    return found
 
 
 # --- history and problems ---------------------------------------------------------------------------------

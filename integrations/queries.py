@@ -38,6 +38,9 @@ def with_states(connections: QuerySet[Connection]) -> QuerySet[Any]:
     """Connections with the state of their last run, as annotations."""
     last = SyncRun.objects.filter(connection=OuterRef("pk")).order_by("-id")
     over = last.exclude(state__in=[RunState.QUEUED, RunState.RUNNING])
+    reading = ResourceRun.objects.filter(
+        run__connection=OuterRef("pk"), run__state=RunState.RUNNING, state=ResourceState.READING
+    )
     return connections.annotate(
         last_state=Subquery(last.values("state")[:1]),
         last_message=Subquery(over.values("message")[:1]),
@@ -45,6 +48,8 @@ def with_states(connections: QuerySet[Connection]) -> QuerySet[Any]:
         over_at=Subquery(over.values("finished_at")[:1]),
         good_at=Subquery(over.filter(state=RunState.SYNCED).values("finished_at")[:1]),
         last_run=Subquery(last.values("pk")[:1]),
+        done=Subquery(reading.values("listed")[:1]),
+        expected=Subquery(reading.values("expected")[:1]),
     )
 
 
@@ -139,7 +144,7 @@ class SyncHealth:
 
 
 def sync_health(rows: Iterable[Any]) -> SyncHealth | None:
-    """How syncing is, for the shell; one more query while something runs. None without connections.
+    """How syncing is, for the shell. None without connections.
 
     :param rows: from `list_connections`.
     """
@@ -152,10 +157,7 @@ def sync_health(rows: Iterable[Any]) -> SyncHealth | None:
     level = "fail" if failing else "warn" if partial else "run" if running else "ok"
     label, done, expected = "", 0, None
     if running:
-        label = running[0].label
-        resource = ResourceRun.objects.filter(run_id=running[0].last_run, state=ResourceState.READING).first()
-        if resource is not None:
-            done, expected = resource.listed, resource.expected
+        label, done, expected = running[0].label, running[0].done or 0, running[0].expected
     return SyncHealth(level, label, done, expected, len(failing) + len(partial), len(rows))
 
 

@@ -186,17 +186,18 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
             if there_kind == "repository":
                 repositories[here].add(there)
     shared = _shared_of({r for found in repositories.values() for r in found})
-    kinds = dict(Entity.objects.filter(id__in=among(entity_ids)).values_list("id", "kind"))
     wanted = (
         set(entity_ids)
         | {i for found in direct.values() for i in found}
         | {i for s in shared.values() for i in s}
     )
-    uids = dict(Entity.objects.filter(id__in=among(wanted), deleted_at=None).values_list("id", "uid"))
+    alive = Entity.objects.filter(id__in=among(wanted), deleted_at=None).values_list("id", "uid", "kind")
+    uids = {entity_id: uid for entity_id, uid, _kind in alive}
+    components = {entity_id for entity_id, _uid, kind in alive if kind == "component"}
     reach: dict[int, list[tuple[Any, bool]]] = {}
     for entity_id in entity_ids:
         near = {entity_id: False, **dict.fromkeys(direct[entity_id], False)}
-        if kinds.get(entity_id) == "component":
+        if entity_id in components:
             for repository in repositories[entity_id]:
                 for other in shared.get(repository, ()):
                     near.setdefault(other, True)

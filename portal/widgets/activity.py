@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from statistics import median
 from typing import Any, Literal
 
+from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -211,6 +213,84 @@ class Deployments(Widget[RowsConfig]):
         }
 
 
+@register
+class Deployed(Widget[RowsConfig]):
+    """What was deployed last to the page's environment, newest first."""
+
+    slug = "deployed"
+    label = gettext_lazy("Deployed here")
+    description = gettext_lazy("What runs in an environment")
+    template = "widgets/deployed.html"
+    needs = frozenset({"deployment"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        found = queries.list_activity(context.viewer).filter(type="deployment", environment=entity.name)
+        newest: dict[Any, Activity] = {}
+        for activity in found[:FIGURE_ROWS]:
+            newest.setdefault(activity.subject_uid or activity.subject_ref, activity)
+        if not newest:
+            raise NothingToShow(_("Nothing was deployed here yet."), icon="rocket")
+        rows = list(newest.values())
+        shown = rows[: self.config.rows]
+        subjects = queries.titles_by_uid(context.viewer, {a.subject_uid for a in shown})
+        return {
+            "deployments": [
+                {
+                    "chip": links.chip(a.subject_ref, subjects.get(a.subject_uid) if a.subject_uid else None),
+                    "version": a.version or a.commit[:7],
+                    "status": a.status,
+                    "at": a.at,
+                }
+                for a in shown
+            ],
+            "card": {
+                "footer": _("%(count)d in all") % {"count": len(rows)},
+                "more": {
+                    "label": _("All deployments"),
+                    "url": links.entity_url(entity, "activity") + "&type=deployment",
+                },
+            },
+        }
+
+
+FIGURE_DAYS = 60
+FIGURE_ROWS = 5_000
+
+
+def figures(context: PageContext, days: int) -> dict[str, list[Activity]]:
+    """The entity's runs, versions and commits of some days by type, newest first; read once a page for all figures."""
+    days = max(days, FIGURE_DAYS)
+    key = f"figures-{days}"
+    if key not in context.cache:
+        uids = [uid for uid, _shared in reach(context)]
+        found: dict[str, list[Activity]] = {}
+        rows = (
+            queries.list_activity(context.viewer)
+            .filter(
+                type__in=["run", "version", "commit"],
+                subject_uid__in=uids,
+                at__gte=context.now - timedelta(days=days),
+            )
+            .only("type", "status", "at", "started_at", "finished_at")[:FIGURE_ROWS]
+        )
+        for activity in rows:
+            found.setdefault(activity.type, []).append(activity)
+        context.cache[key] = found
+    return context.cache[key]
+
+
+def runs_per_day(context: PageContext, days: int) -> list[tuple[date, int, int]]:
+    """Finished runs by day: (day, not failed, failed), oldest first, days without runs included."""
+    today = timezone.localdate(context.now)
+    counts = {today - timedelta(days=n): [0, 0] for n in reversed(range(days))}
+    for activity in figures(context, days).get("run", []):
+        day = timezone.localdate(activity.at)
+        if day in counts and activity.status not in {"queued", "running"}:
+            counts[day][activity.status == "failed"] += 1
+    return [(day, good, bad) for day, (good, bad) in counts.items()]
+
+
 class PerDayConfig(WidgetConfig):
     """How far back."""
 
@@ -227,8 +307,7 @@ class RunsPerDay(Widget[PerDayConfig]):
     needs = frozenset({"run"})
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        uids = [uid for uid, _shared in reach(context)]
-        days = queries.runs_per_day(context.viewer, uids, days=self.config.days, now=context.now)
+        days = runs_per_day(context, self.config.days)
         if not any(good or bad for _day, good, bad in days):
             raise NothingToShow(_("No runs in %(days)d days.") % {"days": self.config.days}, icon="chart-bar")
         return {
@@ -269,26 +348,9 @@ class Number(Widget[NumberConfig]):
         }[self.config.figure]
         return {"number": {**make(context), "id": ""}}
 
-    def _figures(self, context: PageContext) -> dict[str, list[Activity]]:
-        """Activity of twice the window, read once a page for all figures."""
-        key = f"figures-{self.config.days}"
-        if key not in context.cache:
-            since = context.now - 2 * _days(self.config.days)
-            uids = [uid for uid, _shared in reach(context)]
-            found: dict[str, list[Activity]] = {}
-            rows = (
-                queries.list_activity(context.viewer)
-                .filter(type__in=["run", "version", "commit"], subject_uid__in=uids, at__gte=since)
-                .only("type", "status", "at", "started_at", "finished_at")[:5_000]
-            )
-            for activity in rows:
-                found.setdefault(activity.type, []).append(activity)
-            context.cache[key] = found
-        return context.cache[key]
-
     def _halves(self, context: PageContext, kind: str) -> tuple[list[Activity], list[Activity]]:
         border = context.now - _days(self.config.days)
-        rows = self._figures(context).get(kind, [])
+        rows = figures(context, 2 * self.config.days).get(kind, [])
         return [a for a in rows if a.at >= border], [a for a in rows if a.at < border]
 
     def _pass_rate(self, context: PageContext) -> dict[str, Any]:
@@ -389,6 +451,22 @@ TYPE_LABELS: dict[str, Any] = {
 }
 
 
+# Nothing happens to these themselves: their timeline is that of what is theirs.
+_WIDE = {"group", "user", "system", "environment"}
+
+
+def _around(context: PageContext, rows: QuerySet[Activity]) -> QuerySet[Activity]:
+    """What happened to the page's entity: to what a team or person owns, a system holds, an environment runs."""
+    entity = entity_of(context)
+    if entity.kind == "environment":
+        return rows.filter(environment=entity.name)
+    if entity.kind not in _WIDE:
+        return rows.filter(subject_uid__in=[uid for uid, _shared in reach(context)])
+    field = "system" if entity.kind == "system" else "owner"
+    theirs = queries.list_entities(context.viewer).filter(**{field: entity.ref})
+    return rows.filter(subject_uid__in=theirs.values("uid"))
+
+
 @register
 class Timeline(Widget[TimelineConfig]):
     """What happened, newest first: of the page's entity, or of everything that the viewer may see."""
@@ -403,7 +481,7 @@ class Timeline(Widget[TimelineConfig]):
         wanted = self._wanted(context, available)
         rows = queries.list_activity(context.viewer)
         if context.entity is not None:
-            rows = rows.filter(subject_uid__in=[uid for uid, _shared in reach(context)])
+            rows = _around(context, rows)
         elif context.query:
             found = queries.search_entities(context.viewer, context.query, now=context.now)
             rows = rows.filter(subject_uid__in=found.values("uid"))
@@ -420,7 +498,7 @@ class Timeline(Widget[TimelineConfig]):
             )
         subjects = (
             {}
-            if context.entity is not None and len(reach(context)) == 1
+            if context.entity is not None and context.entity.kind not in _WIDE and len(reach(context)) == 1
             else queries.titles_by_uid(context.viewer, {a.subject_uid for a in page.rows})
         )
         return {
