@@ -19,10 +19,9 @@ from integrations.models import (
     SyncRun,
 )
 
-
-RESOURCE = [
+RESOURCE: tuple[str, ...] = (
     "name", "state", "listed", "new", "changed", "unchanged", "skipped", "refused", "removed", "decision", "message"
-]  # fmt: skip
+)  # fmt: skip
 
 
 @admin.register(Connection)

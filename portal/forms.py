@@ -288,7 +288,8 @@ def _leaves(
             optional=optional,
         )
     for here, own, leave_out in nested:  # after the plain ones, so that a form begins with what is its own
-        label = str(own.get("title") or capfirst(here[-1].replace("_", " ")))
+        title = schema["properties"][here[-1]].get("title")
+        label = str(_(title)) if title else capfirst(here[-1].replace("_", " "))
         yield from _leaves(own, defs, here, label, str(own.get("description") or ""), leave_out)
 
 
@@ -419,6 +420,8 @@ def _as_yaml(value: Any) -> str:
 def readable(item: ErrorDetails) -> str:
     """What pydantic found wrong, as a sentence for whoever typed it."""
     kind, given = item["type"], item.get("ctx", {})
+    if kind in {"too_short", "too_long"} and given.get("field_type") == "Value":
+        kind = f"string_{kind}"  # a secret's length
     if kind in {"value_error", "assertion_error"}:
         return _sentence(str(given.get("error") or item["msg"]))
     if kind.startswith("url_"):
@@ -433,13 +436,13 @@ def readable(item: ErrorDetails) -> str:
         case "float_parsing" | "float_type":
             return _("Enter a number.")
         case "greater_than_equal":
-            return _("Enter %(least)s or more.") % {"least": given["ge"]}
+            return _("Enter %(least)s or more.") % {"least": _plain(given["ge"])}
         case "less_than_equal":
-            return _("Enter %(most)s or less.") % {"most": given["le"]}
+            return _("Enter %(most)s or less.") % {"most": _plain(given["le"])}
         case "greater_than":
-            return _("Enter more than %(bound)s.") % {"bound": given["gt"]}
+            return _("Enter more than %(bound)s.") % {"bound": _plain(given["gt"])}
         case "less_than":
-            return _("Enter less than %(bound)s.") % {"bound": given["lt"]}
+            return _("Enter less than %(bound)s.") % {"bound": _plain(given["lt"])}
         case "string_too_long":
             most = given["max_length"]
             return ngettext("At most %(n)d character.", "At most %(n)d characters.", most) % {"n": most}
@@ -457,6 +460,10 @@ def readable(item: ErrorDetails) -> str:
         case "string_pattern_mismatch":
             return _("This does not have the expected form, %(pattern)s.") % {"pattern": given["pattern"]}
     return _sentence(item["msg"])
+
+
+def _plain(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _sentence(text: str) -> str:
