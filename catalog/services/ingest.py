@@ -931,7 +931,9 @@ def _fill_columns(
     tokens: list[int],
 ) -> None:
     metadata, spec = document["metadata"], document.get("spec") or {}
-    entity.title = str(metadata.get("title") or metadata["name"])
+    profile = spec.get("profile")
+    shown = profile.get("displayName") if isinstance(profile, dict) else None
+    entity.title = str(metadata.get("title") or shown or metadata["name"])
     entity.description = str(metadata.get("description") or "")
     entity.type = _word(spec.get("type"))
     entity.lifecycle = _word(spec.get("lifecycle"))

@@ -33,6 +33,16 @@ def entity_of(context: PageContext) -> Entity:
     return context.entity
 
 
+# Kinds that nothing is built from: their pages have no room for cards that stay empty.
+NOT_BUILT = {"group", "user", "domain", "location"}
+
+
+def nothing_to_show(context: PageContext, message: str, icon: str) -> Exception:
+    """What a card raises that has no data: it says so, or is absent where there never will be any."""
+    entity = entity_of(context)
+    return Absent() if entity.kind in NOT_BUILT else NothingToShow(message, icon=icon)
+
+
 def reach(context: PageContext) -> list[Any]:
     """Whose activity shows on the page's entity, found once a page."""
     if "reach" not in context.cache:
@@ -82,7 +92,9 @@ class Runs(Widget[RowsConfig]):
         entity = entity_of(context)
         found = latest(context, "run", limit=max(self.config.rows, 12))
         if not found:
-            raise NothingToShow(_("No runs yet. They appear once a pipeline builds it."), icon="player-play")
+            raise nothing_to_show(
+                context, _("No runs yet. They appear once a pipeline builds it."), "player-play"
+            )
         shared = {uid for uid, is_shared in reach(context) if is_shared}
         rows = [events.run_row(activity) for activity in found[: self.config.rows]]
         for row, activity in zip(rows, found, strict=False):
@@ -121,7 +133,9 @@ class Versions(Widget[RowsConfig]):
         entity = entity_of(context)
         found = latest(context, "version", limit=self.config.rows)
         if not found:
-            raise NothingToShow(_("No versions yet. Tags, images and packages appear here."), icon="tag")
+            raise nothing_to_show(
+                context, _("No versions yet. Tags, images and packages appear here."), "tag"
+            )
         subjects = queries.titles_by_uid(context.viewer, {a.subject_uid for a in found})
         rows = []
         for activity in found:
@@ -160,8 +174,8 @@ class Changes(Widget[RowsConfig]):
         entity = entity_of(context)
         found = latest(context, "commit", "change", limit=self.config.rows)
         if not found:
-            raise NothingToShow(
-                _("No changes yet. Commits appear once its repository is connected."), icon="git-commit"
+            raise nothing_to_show(
+                context, _("No changes yet. Commits appear once its repository is connected."), "git-commit"
             )
         rows = [
             {
@@ -194,7 +208,7 @@ class Deployments(Widget[RowsConfig]):
     def data(self, context: PageContext) -> dict[str, Any]:
         found = latest(context, "deployment", limit=CARD_ROWS)
         if not found:
-            raise NothingToShow(_("No deployments yet."), icon="rocket")
+            raise nothing_to_show(context, _("No deployments yet."), "rocket")
         newest: dict[str, Activity] = {}
         for activity in found:
             newest.setdefault(activity.environment, activity)
@@ -226,12 +240,10 @@ class Deployed(Widget[RowsConfig]):
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
         found = queries.list_activity(context.viewer).filter(type="deployment", environment=entity.name)
-        newest: dict[Any, Activity] = {}
-        for activity in found[:FIGURE_ROWS]:
-            newest.setdefault(activity.subject_uid or activity.subject_ref, activity)
-        if not newest:
+        newest = found.order_by("subject_uid", "-at", "-id").distinct("subject_uid")
+        rows = sorted(newest, key=lambda activity: activity.at, reverse=True)
+        if not rows:
             raise NothingToShow(_("Nothing was deployed here yet."), icon="rocket")
-        rows = list(newest.values())
         shown = rows[: self.config.rows]
         subjects = queries.titles_by_uid(context.viewer, {a.subject_uid for a in shown})
         return {
