@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +46,7 @@ class WidgetSpec(BaseModel):
     :ivar width: of 12 columns; under 1024 px numbers take half the row, everything else the whole.
     :ivar only_if: an expression over `entity` and `viewer`; empty for always.
     :ivar deferred: load it after the page.
+    :ivar hide_empty: leave it out when it has nothing to show.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -58,6 +60,7 @@ class WidgetSpec(BaseModel):
     aside: bool = False
     only_if: str = Field("", alias="onlyIf", max_length=4_000)
     deferred: bool = False
+    hide_empty: bool = Field(False, alias="hideEmpty")
     config: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("id")
@@ -255,6 +258,35 @@ def page_named(name: str) -> Served:
         if page.name == name:
             return page
     raise NotFound(_("There is no page “%(name)s”.") % {"name": name})
+
+
+COLUMNS = 12
+
+
+def fill_rows(widgets: Sequence[tuple[int, int]]) -> list[int]:
+    """Widths that leave no hole where a widget is absent: each row is widened to the whole.
+
+    :param widgets: width and height of each, as their definition has them; a row's are of one height.
+    """
+    widths: list[int] = []
+    row: list[int] = []
+    for n, (width, height) in enumerate(widgets):
+        row.append(width)
+        following = widgets[n + 1] if n + 1 < len(widgets) else None
+        if following is None or following[1] != height or sum(row) + following[0] > COLUMNS:
+            widths += _widened(row)
+            row = []
+    return widths
+
+
+def _widened(row: list[int]) -> list[int]:
+    total = sum(row)
+    shares = [width * COLUMNS / total for width in row]
+    widths = [int(share) for share in shares]
+    by_rest = sorted(range(len(row)), key=lambda n: widths[n] - shares[n])
+    for n in by_rest[: COLUMNS - sum(widths)]:
+        widths[n] += 1
+    return widths
 
 
 def placed(spec: WidgetSpec) -> Placed:

@@ -20,7 +20,7 @@ from catalog.models import Entity
 from integrations.services.targets import operations_on
 from portal import links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
-from portal.widgets import PageContext, delivered, widget_types
+from portal.widgets import Filled, PageContext, delivered, widget_types
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
 from portal.widgets.problems import problems_of
@@ -54,26 +54,26 @@ def render_page(
         raise Http404
     wanted = request.GET.get("tab", "")
     tab = next((tab for tab in tabs if tab.name == wanted), tabs[0])
-    main: list[dict[str, Any]] = []
-    aside: list[dict[str, Any]] = []
+    main: list[Filled] = []
+    aside: list[Filled] = []
     for spec in tab.widgets:
         if not _may_stand(spec, context, available):
             continue
-        placed = pages.placed(spec)
         load_url = (
             f"/widgets/{served.name}/{spec.id}?"
             + urlencode({"of": context.entity.ref if context.entity else ""})
             if spec.deferred
             else ""
         )
-        html = placed.render(context, load_url=load_url)
-        if html is not None:
-            (aside if spec.aside else main).append({"html": html, "width": spec.width})
+        filled = pages.placed(spec).fill(context, load_url=load_url, hide_empty=spec.hide_empty)
+        if filled is not None:
+            (aside if spec.aside else main).append(filled)
+    widths = pages.fill_rows([(one.placed.width, one.placed.height) for one in main])
     shown_tabs = [
         {
             "label": tab_.label or tab_.name.capitalize(),
             "url": f"{request.path}?tab={tab_.name}" if n else request.path,
-            "count": (counts or {}).get(tab_.name),
+            "count": (counts or {}).get(tab_.name) or None,
             "is_active": tab_ is tab,
         }
         for n, tab_ in enumerate(tabs)
@@ -85,8 +85,8 @@ def render_page(
             "header": header,
             "breadcrumbs": breadcrumbs,
             "tabs": shown_tabs if len(shown_tabs) > 1 else [],
-            "main": main,
-            "aside": aside,
+            "main": [one.render(width) for one, width in zip(main, widths, strict=True)],
+            "aside": [one.render(pages.COLUMNS) for one in aside],
             "notice": served.notice,
             "banner": context.cache.get("banner"),
             "title": header["title"],
@@ -296,4 +296,7 @@ def widget(request: HttpRequest, page: str, widget: str) -> HttpResponse:
         except NotFound as error:
             raise Http404(error.message) from error
     context = make_context(request, entity=found, query=request.GET.get("q", ""))
-    return HttpResponse(pages.placed(spec).render(context) or "")
+    filled = pages.placed(spec).fill(context, hide_empty=spec.hide_empty)
+    width = request.GET.get("width", "")
+    room = int(width) if width in map(str, range(1, pages.COLUMNS + 1)) else spec.width
+    return HttpResponse(filled.render(room) if filled else "")

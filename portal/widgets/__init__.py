@@ -4,6 +4,7 @@ from importlib import import_module
 
 from portal.widgets.base import (
     Absent,
+    Filled,
     NothingToShow,
     PageContext,
     Placed,
@@ -16,6 +17,7 @@ from portal.widgets.base import (
 
 __all__ = [
     "Absent",
+    "Filled",
     "NothingToShow",
     "PageContext",
     "Placed",

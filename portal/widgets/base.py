@@ -161,50 +161,85 @@ class Placed:
         kind = _widgets.get(self.type)
         return None if kind is None else kind(kind.Config.model_validate(dict(self.config)))
 
-    def render(self, context: PageContext, *, load_url: str = "") -> SafeString | None:
-        """The widget's HTML; None when it is absent.
+    def fill(self, context: PageContext, *, load_url: str = "", hide_empty: bool = False) -> Filled | None:
+        """The widget with its data; None when it is absent.
 
-        :param load_url: give only the skeleton, which loads the rest from there.
+        :param load_url: give only the skeleton, which loads the rest from there; has a query already.
+        :param hide_empty: be absent rather than say that there is nothing.
         """
-        css = f"po-w-{self.width} po-h-{self.height or 'auto'}"
-        card: dict[str, Any] = {"id": f"w-{self.id}", "css": css, "title": self.title}
+        card: dict[str, Any] = {"id": f"w-{self.id}", "title": self.title}
+        filled = Filled(self, context, card)
         widget = self.widget
         if widget is None:
             card |= {
                 "state": "empty",
                 "message": _("The widget “%(type)s” is not installed.") % {"type": self.type},
             }
-            return render_to_string("components/card.html", {"card": card}, context.request)
+            return filled
         card["title"] = self.title or str(widget.label)
         if load_url:
             card |= {"state": "loading", "load_url": load_url}
-            return render_to_string("components/card.html", {"card": card}, context.request)
+            return filled
         try:
-            data = widget.data(context)
+            filled.data = widget.data(context)
         except Absent:
             return None
         except NothingToShow as nothing:
+            if hide_empty:
+                return None
             card |= {
                 "state": "empty",
                 "message": nothing.message,
                 "action": nothing.action,
                 "icon": nothing.icon,
             }
-            return render_to_string("components/card.html", {"card": card}, context.request)
+            return filled
         except DomainError as error:
             card |= {"state": "error", "error": {"what": error.message}}
-            return render_to_string("components/card.html", {"card": card}, context.request)
+            return filled
         except Exception:
             logger.exception("Widget %s (%s) failed.", self.id, self.type)
-            card |= {
-                "state": "error",
-                "error": {"what": _("This card could not be made. The log has the details.")},
-            }
-            return render_to_string("components/card.html", {"card": card}, context.request)
-        card |= data.pop("card", {})
-        return render_to_string(
-            widget.template, {"card": card, "config": widget.config, "page": context, **data}, context.request
-        )
+            filled.fail()
+            return filled
+        card |= filled.data.pop("card", {})
+        filled.template = widget.template
+        return filled
+
+
+@dataclass
+class Filled:
+    """A placed widget with its data."""
+
+    placed: Placed
+    context: PageContext
+    card: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    template: str = "components/card.html"
+
+    def render(self, width: int) -> SafeString:
+        """Its HTML, of so many columns."""
+        self.card["css"] = f"po-w-{width} po-h-{self.placed.height or 'auto'}"
+        if load_url := self.card.get("load_url"):
+            self.card["load_url"] = f"{load_url}&{urlencode({'width': width})}"
+        try:
+            return self._html()
+        except Exception:
+            logger.exception("The template of widget %s (%s) failed.", self.placed.id, self.placed.type)
+            self.fail()
+            return self._html()
+
+    def _html(self) -> SafeString:
+        config = self.placed.widget.config if self.placed.widget else None
+        values = {"card": self.card, "config": config, "page": self.context, **self.data}
+        return render_to_string(self.template, values, self.context.request)
+
+    def fail(self) -> None:
+        """Have a card in its place that says that it failed."""
+        self.template, self.data = "components/card.html", {}
+        self.card |= {
+            "state": "error",
+            "error": {"what": _("This card could not be made. The log has the details.")},
+        }
 
 
 def delivered(needs: Iterable[str], available: set[str]) -> bool:

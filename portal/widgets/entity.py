@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import yaml
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
 from access.permissions import can
@@ -277,6 +277,95 @@ class RelationList(Widget[WidgetConfig]):
             "groups": [{"label": label, "items": items} for label, items in groups.items()],
             "can_tie": can(context.viewer, "tie.write", entity_of(context)),
         }
+
+
+class RelatedConfig(RowsConfig):
+    """Which relations."""
+
+    types: list[str] = Field(
+        min_length=1, max_length=20, description="Types of relations as they read from here, such as hasPart."
+    )
+    kinds: list[str] = Field(
+        default_factory=list, max_length=20, description="Only entities of these kinds, in lower case."
+    )
+
+
+@register
+class Related(Widget[RelatedConfig]):
+    """What stands in some relations to the entity: its parts, its members; failing first."""
+
+    slug = "related"
+    label = gettext_lazy("Related")
+    description = gettext_lazy("Parts, members or neighbours as a list")
+    template = "widgets/entities.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        found = {
+            n.ref: n
+            for n in neighbours_of(context)
+            if n.type in self.config.types
+            and (not self.config.kinds or n.ref.partition(":")[0] in self.config.kinds)
+        }
+        if not found:
+            raise NothingToShow(_("Nothing is related to it in this way yet."), icon="sitemap")
+        rows = sorted(found.values(), key=_urgency)
+        card: dict[str, Any] = {
+            "footer": ngettext("%(n)d in all", "%(n)d in all", len(rows)) % {"n": len(rows)}
+        }
+        if len(rows) > self.config.rows:
+            card["more"] = {
+                "label": _("All relations"),
+                "url": links.entity_url(entity_of(context), "relations"),
+            }
+        return {
+            "items": [
+                {
+                    "chip": links.chip(n.ref, n.entity),
+                    "text": n.entity.description if n.entity else _("does not exist yet"),
+                    "status": {"domain": "run", "state": n.entity.last_run}
+                    if n.entity and n.entity.last_run
+                    else None,
+                }
+                for n in rows[: self.config.rows]
+            ],
+            "card": card,
+        }
+
+
+_URGENT = {"failed": 0, "unstable": 1, "running": 2, "queued": 3}
+
+
+def _urgency(neighbour: Neighbour) -> tuple[int, str]:
+    entity = neighbour.entity
+    return (_URGENT.get(entity.last_run if entity else "", 4), neighbour.ref)
+
+
+@register
+class Definition(Widget[WidgetConfig]):
+    """The definition that an API brings, as code."""
+
+    slug = "definition"
+    label = gettext_lazy("Definition")
+    description = gettext_lazy("The definition of an API")
+    template = "widgets/definition.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        text = (document_of(context).get("spec") or {}).get("definition")
+        if not isinstance(text, str) or not text.strip():
+            raise NothingToShow(_("Its source brings no definition."), icon="api")
+        return {"text": text, "language": _language_of(text)}
+
+
+def _language_of(definition: str) -> str:
+    """How to highlight it: what it begins with says more than the word for its type."""
+    start = definition.lstrip()
+    if start.startswith(("{", "[")):
+        return "json"
+    if start.startswith(("syntax", "package ", "service ", "message ")):
+        return "protobuf"
+    if start.startswith(("type ", "schema ", "extend ", "interface ", "enum ", '"""')):
+        return "graphql"
+    return "yaml"
 
 
 @register
