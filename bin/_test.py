@@ -43,7 +43,7 @@ def _forget_settings() -> None:
     """Leave out what a shell may have set for a real Portico; its data are not for tests."""
     for name in list(os.environ):
         if name in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE") or (
-            name.startswith("PORTICO_") and name != "PORTICO_TEST_DATA"
+            name.startswith("PORTICO_") and not name.startswith(("PORTICO_TEST_", "PORTICO_PERF_"))
         ):
             del os.environ[name]
 
