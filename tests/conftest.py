@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.cast", "tests.catalog_data", "tests.integrations.servers"]
+pytest_plugins = ["tests.cast", "tests.catalog_data", "tests.integrations.servers", "tests.world"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

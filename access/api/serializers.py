@@ -11,6 +11,8 @@ from access.queries import verbs_of
 
 
 class UserOut(serializers.ModelSerializer[User]):
+    email = serializers.CharField(read_only=True, help_text="An address, or empty.")
+
     class Meta:
         model = User
         fields = ["username", "name", "email", "is_active", "entity_uid", "created_at", "last_login"]
@@ -72,8 +74,8 @@ class RoleOut(serializers.ModelSerializer[Role]):
 
 
 class GrantOut(serializers.ModelSerializer[Grant]):
-    user = serializers.SlugRelatedField[User]("username", read_only=True)
-    group = serializers.SlugRelatedField[Group]("name", read_only=True)
+    user = serializers.SlugRelatedField[User]("username", read_only=True, allow_null=True)
+    group = serializers.SlugRelatedField[Group]("name", read_only=True, allow_null=True)
     role = serializers.SlugRelatedField[Role]("name", read_only=True)
 
     class Meta:
@@ -91,7 +93,7 @@ class GrantIn(serializers.Serializer[Any]):
 
 
 class TokenOut(serializers.ModelSerializer[ApiToken]):
-    role = serializers.SlugRelatedField[Role]("name", read_only=True)
+    role = serializers.SlugRelatedField[Role]("name", read_only=True, allow_null=True)
 
     class Meta:
         model = ApiToken

@@ -10,77 +10,49 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from base.api import request_id
-from base.errors import DomainError
+from base.api import PROBLEM_JSON, problem_response, request_id, unexpected_problem
+from base.errors import DomainError, Forbidden, NotFound
 
 logger = logging.getLogger(__name__)
 
 
-def _page(request: HttpRequest, *, status: int, title: str, message: str, icon: str) -> HttpResponse:
+def domain_error(request: HttpRequest, error: DomainError) -> HttpResponse:
+    """An expected failure as a page, or as problem details to a program."""
     if request.path.startswith("/api/"):
-        return JsonResponse(
-            {"type": "about:blank", "title": title, "status": status, "detail": message},
-            status=status,
-            content_type="application/problem+json",
-        )
+        return problem_response(error)
+    titles = {403: _("Not allowed"), 404: _("Not found"), 409: _("Not now")}
+    icons = {403: "lock", 404: "search"}
     signed_in = getattr(request, "user", None) is not None and request.user.is_authenticated
     return render(
         request,
         "pages/error.html" if signed_in else "pages/error_plain.html",
         {
-            "title": title,
-            "message": message,
-            "icon": icon,
+            "title": titles.get(error.status, _("That did not work")),
+            "message": error.message,
+            "icon": icons.get(error.status, "alert-triangle"),
             "request_id": request_id(request),
-            "status": status,
+            "status": error.status,
         },
-        status=status,
-    )
-
-
-def domain_error(request: HttpRequest, error: DomainError) -> HttpResponse:
-    """An expected failure as a page."""
-    titles = {403: _("Not allowed"), 404: _("Not found"), 409: _("Not now")}
-    icons = {403: "lock", 404: "search"}
-    return _page(
-        request,
         status=error.status,
-        title=titles.get(error.status, _("That did not work")),
-        message=error.message,
-        icon=icons.get(error.status, "alert-triangle"),
     )
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """403."""
     message = getattr(exception, "message", "") or _("Ask an administrator for access.")
-    return _page(request, status=403, title=_("Not allowed"), message=message, icon="lock")
+    return domain_error(request, Forbidden(message))
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404."""
-    return _page(
-        request,
-        status=404,
-        title=_("Not found"),
-        message=_("There is no page at this address."),
-        icon="search",
-    )
+    return domain_error(request, NotFound(_("There is no page at this address.")))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: without a query, for the database may be what failed."""
     if request.path.startswith("/api/"):
-        return JsonResponse(
-            {
-                "type": "about:blank",
-                "title": "Internal error",
-                "status": 500,
-                "request_id": request_id(request),
-            },
-            status=500,
-            content_type="application/problem+json",
-        )
+        problem = unexpected_problem(request_id(request))
+        return JsonResponse(problem, status=500, content_type=PROBLEM_JSON)
     # Without the request, for what gathers the shell around a page may be what broke.
     page = render_to_string(
         "pages/error_plain.html",
