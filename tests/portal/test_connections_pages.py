@@ -616,7 +616,7 @@ class TestRules:
 
     def test_the_decisions_stand_with_their_reasons(self, admin: Client, git: Connection) -> None:
         words = text_of(admin.get("/connections/git/rules"))
-        assert "1 components of 3 repositories" in words
+        assert "1 component of 3 repositories" in words
         assert "It is archived." in words
         assert "Nothing shows that it is built" in words
 
@@ -634,7 +634,7 @@ class TestRules:
         assert "Would come" in words
         git.refresh_from_db()
         assert git.rules == {}
-        assert self.components() == {"acme-ledger"} or len(self.components()) == 1
+        assert len(self.components()) == 1
 
     def test_saving_decides_at_once_and_undo_goes_back(self, admin: Client, git: Connection) -> None:
         before = self.components()
@@ -667,7 +667,7 @@ class TestRemoving:
     def test_first_it_says_what_goes(self, admin: Client, images: Connection) -> None:
         words = text_of(admin.get("/connections/images/delete"))
         assert "40 entities go" in words
-        assert "1 sync runs go" in words
+        assert "1 sync run goes" in words
 
     @pytest.mark.parametrize("typed", ["", "Images", "image"])
     def test_the_name_has_to_be_typed(self, admin: Client, images: Connection, typed: str) -> None:
@@ -736,7 +736,7 @@ class TestCatalogFiles:
     def test_removing_says_first_what_goes(self, admin: Client, file: Path) -> None:
         admin.post("/connections/import", {"address": str(file), "action": "import"})
         url = f"/connections/import/{CatalogLocation.objects.get().pk}/remove"
-        assert "1 entities go" in text_of(admin.get(url))
+        assert "1 entity goes" in text_of(admin.get(url))
         admin.post(url)
         assert not CatalogLocation.objects.exists()
         assert not Entity.objects.filter(deleted_at=None).exists()
@@ -870,9 +870,12 @@ def test_no_page_shows_a_secret(admin: Client, held: ResourceRun) -> None:
 
 
 def test_django_admin_lists_the_rest_read_only(admin: Client, held: ResourceRun) -> None:
+    assert {"problem", "activity", "feeditem"} <= set(
+        re.findall(r"/admin/catalog/(\w+)/", admin.get("/admin/").content.decode())
+    )
     models = {
         "integrations": ["syncrun", "storedrecord", "operationrun", "cataloglocation", "rulerevision"],
-        "catalog": "entity claim source entitykey tie kind relationtype revision problem activity feeditem".split(),
+        "catalog": ["entity", "claim", "source", "entitykey", "tie", "kind", "relationtype", "revision"],
         "portal": ["page"],
     }
     for app, names in models.items():
