@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from access.permissions import can
+from access.permissions import visible
 from catalog.models import Source, SourceType
 from integrations.models import Connection
 from integrations.queries import with_states
@@ -53,10 +54,24 @@ def connections_of(request: HttpRequest) -> dict[str, Any]:
 
 
 def visible_connections(request: HttpRequest) -> list[Any]:
-    """Those of them that the person may look into."""
-    if not can(request.user, "connection.read"):
-        return []
-    return [row for row in connections_of(request).values() if can(request.user, "connection.read", row)]
+    """Those of them that the person may look into, found once a request."""
+    seen: list[Any] | None = getattr(request, "portico_visible_connections", None)
+    if seen is None:
+        everything = Connection.objects.all()
+        mine = visible(request.user, everything)
+        seen = list(connections_of(request).values())
+        if mine is not everything:
+            keys = set(mine.values_list("pk", flat=True))
+            seen = [row for row in seen if row.pk in keys]
+        request.portico_visible_connections = seen  # type: ignore[attr-defined]
+    return seen
+
+
+def tied_badges(context: PageContext, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The monograms of what speaks of things that are tied to an entity: of what the viewer may look into."""
+    seen = {row.slug for row in visible_connections(context.request)}
+    hidden = set(connections_of(context.request)) - seen
+    return badges(context, [name for name in names if name not in hidden])
 
 
 def badges(context: PageContext, names: list[str]) -> list[dict[str, Any]]:

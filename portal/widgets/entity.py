@@ -18,7 +18,7 @@ from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from portal import links
-from portal.sources import badge_of_source, badges
+from portal.sources import badge_of_source, tied_badges
 from portal.widgets.activity import RowsConfig, entity_of
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
@@ -151,7 +151,7 @@ class About(Widget[AboutConfig]):
         claims = claims_on(context)
         named = {claim.source.name: badge_of_source(claim.source) for claim in claims}
         tied = [name for name in entity.signals.get("tied_sources", ()) if name not in named]
-        shown = [*named.values(), *badges(context, tied)]
+        shown = [*named.values(), *tied_badges(context, tied)]
         return {
             "facts": facts,
             "sources": shown,

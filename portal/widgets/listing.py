@@ -13,7 +13,7 @@ from catalog import queries
 from catalog.models import Entity
 from catalog.query import FACETS, Facet, QueryError, facets, order_by, terms_of, toggle_term
 from portal import links
-from portal.sources import badges
+from portal.sources import badges, tied_badges
 from portal.widgets.base import PageContext, Widget, WidgetConfig, register
 
 Column = Literal[
@@ -146,7 +146,8 @@ class EntityList(Widget[EntityListConfig]):
             case "version":
                 cell["mono"] = entity.version
             case "sources":
-                cell["sources"] = badges(context, [*entity.sources, *entity.signals.get("tied_sources", ())])
+                tied = tied_badges(context, entity.signals.get("tied_sources", ()))
+                cell["sources"] = [*badges(context, entity.sources), *tied]
             case "changed":
                 cell["time"] = entity.changed_at
             case "lifecycle":
