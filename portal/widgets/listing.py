@@ -261,6 +261,8 @@ def _facet_value(
     elif field == "run":
         shown["status"] = "run"
     elif field == "source":
-        badge = badges(context, [value.value])[0]
+        badge = next(
+            iter(tied_badges(context, [value.value])), {"label": value.value, "letters": "", "category": "files"}
+        )
         shown["label"], shown["monogram"] = badge["label"], badge
     return shown
