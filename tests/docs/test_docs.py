@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from django.core.management import call_command, get_commands
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -198,13 +199,17 @@ def test_the_examples_of_the_api_answer_as_shown(core_pack: None, ana: User) -> 
         r"^```bash\n(.*?)^```\n\n```json\n(.*?)^```$", page("api.md"), re.MULTILINE | re.DOTALL
     )
     assert len(examples) == page("api.md").count("```bash")
+    held = False
     for command, shown in examples:
         answer = curl(command, variables)
         expected, got = json.loads(shown), answer.json()
-        end = time.monotonic() + 30
-        while "/feed" in command and not got["results"] and time.monotonic() < end:
+        end = time.monotonic() + 60
+        while "/feed" in command and not got["results"] and not held and time.monotonic() < end:
             time.sleep(0.2)  # the feed waits for every transaction that began earlier, of other databases too
             got = curl(command, variables).json()
+        if "/feed" in command and not got["results"] and _is_held():
+            held, variables["NEXT"] = True, got["next"]
+            continue
         assert fits(expected, got), (command, answer.status_code, got)
         if "status" in expected and "detail" in expected:
             assert answer.status_code == expected["status"]
@@ -212,6 +217,18 @@ def test_the_examples_of_the_api_answer_as_shown(core_pack: None, ana: User) -> 
             assert answer.status_code < 300, command
         variables["ETAG"] = answer.headers.get("ETag", "")
         variables["NEXT"] = str(got.get("next"))
+    if held:
+        pytest.skip("a transaction of another database was open for a minute; the feed was not compared")
+
+
+def _is_held() -> bool:
+    """Whether a transaction that somebody else began a minute ago still runs on this server."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname <> current_database() AND "
+            "backend_xid IS NOT NULL AND xact_start < now() - interval '55 seconds')"
+        )
+        return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.django_db
