@@ -78,6 +78,13 @@ def word_of(activity: Activity) -> tuple[str, str]:
     )
 
 
+def icon_of(activity: Activity) -> str:
+    """What stands before an activity: the icon of its status where it has one, else of its type."""
+    if activity.type in DOMAINS:
+        return status_of(DOMAINS[activity.type], activity.status).icon
+    return ICONS.get(activity.type, "point")
+
+
 def days_of(
     activities: Iterable[Activity],
     subjects: dict[uuid.UUID, Entity],
@@ -98,7 +105,7 @@ def days_of(
         item: dict[str, Any] = {
             "at": activity.at,
             "tone": tone,
-            "icon": ICONS.get(activity.type, "") if activity.type not in DOMAINS else "",
+            "icon": icon_of(activity),
             "title": title_of(activity),
             "url": activity.url,
             "external": True,
@@ -113,7 +120,7 @@ def days_of(
             items[-1]["more"] = items[-1].get("more", 0) + 1
         else:
             items.append(item)
-    return [{"label": day_label(day), "items": items} for day, items in days.items()]
+    return [{"label": day_label(day), "date": day.isoformat(), "items": items} for day, items in days.items()]
 
 
 def day_label(day: date, *, today: date | None = None) -> str:
@@ -123,7 +130,7 @@ def day_label(day: date, *, today: date | None = None) -> str:
         return _("Today")
     if day == now - timedelta(days=1):
         return _("Yesterday")
-    return date_format(day, "DATE_FORMAT")
+    return date_format(day, "j M Y")
 
 
 def newest(activities: Iterable[Activity]) -> datetime | None:

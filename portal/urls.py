@@ -36,6 +36,7 @@ portal: tuple[list[Any], str] = (
         path("widgets/<str:page>/<str:widget>", pages.widget, name="widget"),
         path("search/suggest", search.suggest, name="search-suggest"),
         path("search/terms", search.terms, name="search-terms"),
+        path("search/refs", search.refs, name="search-refs"),
         path("sample", system_settings.change_sample, name="sample"),
         path("connections", connections.index, name="connections"),
         path("connections/", include("portal.views.connections_urls")),

@@ -145,7 +145,14 @@ def render_markdown(text: str, base_url: str = "") -> SafeString:
         url_schemes=SCHEMES,
         link_rel="noopener noreferrer nofollow",
     )
-    return mark_safe(_images_to_links(clean))  # noqa: S308 - cleaned by the allow-list above
+    return mark_safe(_reachable(_images_to_links(clean)))  # noqa: S308 - cleaned by the allow-list above
+
+
+def _reachable(clean: str) -> str:
+    """Code and tables that are wider than the page scroll, so the keyboard must reach them."""
+    for tag in ("pre", "table"):
+        clean = clean.replace(f"<{tag}>", f'<{tag} tabindex="0">')
+    return re.sub(r"<th>\s*</th>", "<td></td>", clean)
 
 
 def _lexer(language: str, filename: str) -> Lexer:

@@ -328,7 +328,7 @@ def exact_time(value: datetime) -> str:
 def ago(value: object, words: str = "") -> SafeString:
     """How long ago (or ahead) a moment is; the exact time is in the tooltip. Empty for no moment.
 
-    :param words: "ago" to write "12 min ago".
+    :param words: "ago" to write "12 min ago", "short" where there is room for "1 d" but not for "yesterday".
     """
     moment = _moment(value)
     if moment is None:
@@ -339,9 +339,9 @@ def ago(value: object, words: str = "") -> SafeString:
         text = _("now")
     elif age < timedelta():
         text = _("in %(age)s") % {"age": age_text(age)}
-    elif days == 1 and age >= timedelta(hours=12):
+    elif days == 1 and age >= timedelta(hours=12) and words != "short":
         text = _("yesterday")
-    elif words:
+    elif words == "ago":
         text = _("%(age)s ago") % {"age": age_text(age)}
     else:
         text = age_text(age)

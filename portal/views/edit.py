@@ -64,9 +64,9 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     """Override one field, with a reason, or take an override back; shows who says what."""
     entity = _entity(request, namespace, kind, name)
     require(request.user, "entity.write", entity)
-    path = (request.POST.get("field") or request.GET.get("field") or "").strip()[:300]
+    path = (request.POST.get("field") or request.GET.get("field") or COMMON_FIELDS[0]).strip()[:300]
     value, error = request.POST.get("value", ""), ""
-    if request.method == "POST" and path:
+    if request.method == "POST":
         try:
             if request.POST.get("action") == "drop":
                 service.drop_override(user=request.user, entity=entity, path=path)
@@ -118,6 +118,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             "voices": voices,
             "is_overridden": found is not None and found.claim.rank == 0,
             "error": error,
+            "back_url": links.entity_url(entity),
             "breadcrumbs": _crumbs(entity, _("Edit")),
         },
         status=422 if error else 200,
@@ -168,6 +169,7 @@ def tie(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRespo
             "types": [{"value": t, "label": kinds.label(t)} for t in sorted(kinds.tie_types)],
             "values": values,
             "error": error,
+            "back_url": links.entity_url(entity, "relations"),
             "breadcrumbs": _crumbs(entity, _("Tie")),
         },
         status=422 if error else 200,
@@ -276,6 +278,7 @@ def run_operation(request: HttpRequest, namespace: str, kind: str, name: str) ->
             "key": uuid.uuid4().hex,
             "connection": connection,
             "label": spec.label,
+            "back_url": links.entity_url(entity),
             "breadcrumbs": _crumbs(entity, str(spec.label)),
         },
         status=422 if form.errors else 200,

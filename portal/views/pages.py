@@ -9,6 +9,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from access.permissions import can
@@ -126,6 +128,10 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 def catalog(request: HttpRequest) -> HttpResponse:
     """The list of what a query finds; the kinds are its tabs."""
+    if len(request.GET.getlist("columns")) > 1:  # as the menu's boxes send them
+        params = request.GET.copy()
+        params["columns"] = ",".join(request.GET.getlist("columns"))
+        return redirect(f"{request.path}?{params.urlencode(safe=',:')}")
     # The box sends its finished terms and what is being typed as one parameter each.
     query = " ".join(part.strip() for part in request.GET.getlist("q") if part.strip())[:2_000]
     context = make_context(request, query=query)
@@ -134,25 +140,49 @@ def catalog(request: HttpRequest) -> HttpResponse:
     counts = queries.counts_by_kind(request.user)
     kinds = current_kinds()
     title = kinds.by_name(kind).definition.plural if kind in kinds else _("Catalog")
-    tabs = [{"label": _("All"), "count": sum(counts.values()), "url": "/catalog", "is_active": not kind}]
-    for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-        if name in kinds:
-            tabs.append(
-                {
-                    "label": kinds.by_name(name).definition.plural,
-                    "count": count,
-                    "url": links.catalog_url(f"kind:{name}"),
-                    "is_active": name == kind,
-                }
-            )
-    context.cache["kind_tabs"] = tabs
+    tabs, more = _kind_tabs(counts, kind)
     return render_page(
         request,
         served,
         context,
-        header={"title": title, "kind_tabs": tabs},
+        header={"title": title, "kind_tabs": tabs, "more_kinds": more},
         breadcrumbs=[{"label": _("Catalog"), "url": "/catalog"}] if kind else None,
     )
+
+
+# Kinds that people look for most, in the order of their tabs; others follow by their number.
+_FIRST_KINDS = ["component", "api", "resource", "system", "domain", "repository", "pipeline", "artifact"]
+_KIND_TABS = 7
+
+
+def _kind_tabs(counts: dict[str, int], active: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The kinds as tabs, and those for which there is no room."""
+    kinds = current_kinds()
+    known = [name for name in counts if name in kinds]
+    known.sort(
+        key=lambda name: (
+            _FIRST_KINDS.index(name) if name in _FIRST_KINDS else len(_FIRST_KINDS),
+            -counts[name],
+            name,
+        )
+    )
+    shown = known[:_KIND_TABS]
+    if active in known and active not in shown:
+        shown[-1] = active
+    tabs = [
+        {
+            "label": kinds.by_name(name).definition.plural,
+            "count": counts[name],
+            "url": links.catalog_url(f"kind:{name}"),
+            "is_active": name == active,
+        }
+        for name in [*shown, *(name for name in known if name not in shown)]
+    ]
+    whole = {"label": _("All"), "count": sum(counts.values()), "url": "/catalog", "is_active": not active}
+    rest = tabs[len(shown) :]
+    return [whole, *tabs[: len(shown)]], [
+        {**tab, "label": f"{tab['label']} {number_format(tab['count'], force_grouping=True)}"} for tab in rest
+    ]
 
 
 def _kind_of(query: str) -> str:
@@ -207,9 +237,19 @@ def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
     )
 
 
+# Types that are names have their own way to be written.
+_PROPER = {"openapi": "OpenAPI", "asyncapi": "AsyncAPI", "graphql": "GraphQL", "grpc": "gRPC", "trpc": "tRPC"}
+
+
+def kind_word(entity: Entity) -> str:
+    """What an entity is, in a word: its type, else its kind."""
+    word = entity.type or entity.kind
+    return _PROPER.get(word, capfirst(word.replace("-", " ")))
+
+
 def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
     document = document_of(context)
-    meta: list[dict[str, Any]] = [{"label": (entity.type or entity.kind).capitalize()}]
+    meta: list[dict[str, Any]] = [{"label": kind_word(entity)}]
     owner = next((n for n in neighbours_of(context) if n.type == "ownedBy"), None)
     if owner is not None:
         meta.append({"owner": links.chip(owner.ref, owner.entity)})

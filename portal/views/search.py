@@ -38,6 +38,20 @@ def suggest(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+def refs(request: HttpRequest) -> HttpResponse:
+    """Entities for a field that wants a ref: those whose name or ref holds the letters."""
+    text = request.GET.get("q", "").strip().lower()[:200]
+    rows = queries.list_entities(request.user)
+    begins = rows.filter(name__startswith=text.rpartition("/")[2].rpartition(":")[2])
+    kind, colon, _rest = text.partition(":")
+    if colon:
+        begins = begins.filter(kind=kind)
+    found = begins.order_by("name", "kind")[:SHOWN] if text else rows.none()
+    options = [{"value": e.ref, "label": e.ref, "text": e.title if e.title != e.name else ""} for e in found]
+    return render(request, "search/terms.html", {"options": options})
+
+
+@login_required
 def terms(request: HttpRequest) -> HttpResponse:
     """What can stand next in a query: fields, operators, values with their counts."""
     text = request.GET.get("q", "")[:2_000]

@@ -33,16 +33,6 @@ def entity_of(context: PageContext) -> Entity:
     return context.entity
 
 
-# Kinds that nothing is built from: their pages have no room for cards that stay empty.
-NOT_BUILT = {"group", "user", "domain", "location"}
-
-
-def nothing_to_show(context: PageContext, message: str, icon: str) -> Exception:
-    """What a card raises that has no data: it says so, or is absent where there never will be any."""
-    entity = entity_of(context)
-    return Absent() if entity.kind in NOT_BUILT else NothingToShow(message, icon=icon)
-
-
 def reach(context: PageContext) -> list[Any]:
     """Whose activity shows on the page's entity, found once a page."""
     if "reach" not in context.cache:
@@ -92,9 +82,7 @@ class Runs(Widget[RowsConfig]):
         entity = entity_of(context)
         found = latest(context, "run", limit=max(self.config.rows, 12))
         if not found:
-            raise nothing_to_show(
-                context, _("No runs yet. They appear once a pipeline builds it."), "player-play"
-            )
+            raise NothingToShow(_("No runs yet. They appear once a pipeline builds it."), icon="player-play")
         shared = {uid for uid, is_shared in reach(context) if is_shared}
         rows = [events.run_row(activity) for activity in found[: self.config.rows]]
         for row, activity in zip(rows, found, strict=False):
@@ -133,9 +121,7 @@ class Versions(Widget[RowsConfig]):
         entity = entity_of(context)
         found = latest(context, "version", limit=self.config.rows)
         if not found:
-            raise nothing_to_show(
-                context, _("No versions yet. Tags, images and packages appear here."), "tag"
-            )
+            raise NothingToShow(_("No versions yet. Tags, images and packages appear here."), icon="tag")
         subjects = queries.titles_by_uid(context.viewer, {a.subject_uid for a in found})
         rows = []
         for activity in found:
@@ -174,8 +160,8 @@ class Changes(Widget[RowsConfig]):
         entity = entity_of(context)
         found = latest(context, "commit", "change", limit=self.config.rows)
         if not found:
-            raise nothing_to_show(
-                context, _("No changes yet. Commits appear once its repository is connected."), "git-commit"
+            raise NothingToShow(
+                _("No changes yet. Commits appear once its repository is connected."), icon="git-commit"
             )
         rows = [
             {
@@ -208,7 +194,7 @@ class Deployments(Widget[RowsConfig]):
     def data(self, context: PageContext) -> dict[str, Any]:
         found = latest(context, "deployment", limit=CARD_ROWS)
         if not found:
-            raise nothing_to_show(context, _("No deployments yet."), "rocket")
+            raise NothingToShow(_("No deployments yet."), icon="rocket")
         newest: dict[str, Activity] = {}
         for activity in found:
             newest.setdefault(activity.environment, activity)
@@ -513,10 +499,14 @@ class Timeline(Widget[TimelineConfig]):
             if context.entity is not None and context.entity.kind not in _WIDE and len(reach(context)) == 1
             else queries.titles_by_uid(context.viewer, {a.subject_uid for a in page.rows})
         )
+        days = events.days_of(page.rows, subjects, labels=connection_labels(context))
+        if days and days[0]["date"] == context.params.get("after"):
+            days[0]["is_continued"] = bool(context.request.headers.get("HX-Request"))
+        older = context.url(cursor=page.next, after=days[-1]["date"]) if page.next and days else ""
         return {
-            "days": events.days_of(page.rows, subjects, labels=connection_labels(context)),
-            "older_url": context.url(cursor=page.next) if page.next and self.config.filters else "",
-            "newest_url": context.url(cursor=None) if cursor else "",
+            "days": days,
+            "older_url": older if self.config.filters else "",
+            "newest_url": context.url(cursor=None, after=None) if cursor else "",
             "filters": self._filters(context, available, wanted) if self.config.filters else [],
         }
 
@@ -532,11 +522,15 @@ class Timeline(Widget[TimelineConfig]):
         if len(names) < 2:
             return []
         chosen = set(wanted) if wanted != list(self.config.types) else set()
-        first = {"label": _("All"), "url": context.url(type=None, cursor=None), "is_active": not chosen}
+        first = {
+            "label": _("All"),
+            "url": context.url(type=None, cursor=None, after=None),
+            "is_active": not chosen,
+        }
         return [first] + [
             {
                 "label": TYPE_LABELS[name],
-                "url": context.url(type=name, cursor=None),
+                "url": context.url(type=name, cursor=None, after=None),
                 "is_active": name in chosen,
             }
             for name in names

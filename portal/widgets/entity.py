@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import yaml
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
@@ -100,7 +101,7 @@ _FACTS: dict[str, Any] = {
     "defaultBranch": gettext_lazy("Default branch"),
     "languages": gettext_lazy("Languages"),
     "lastActivityAt": gettext_lazy("Last commit"),
-    "ownerFrom": gettext_lazy("Owner stands in"),
+    "ownerFrom": gettext_lazy("Owner from"),
     "topCommitters": gettext_lazy("Top committers"),
     "ecosystem": gettext_lazy("Ecosystem"),
     "latestVersion": gettext_lazy("Latest version"),
@@ -117,6 +118,7 @@ _REFS = {
     "parent": "childOf",
     "subcomponentOf": "partOf",
 }
+FEW_TAGS = 10
 _TIMES = {"lastActivityAt", "latestAt"}
 
 
@@ -140,8 +142,17 @@ class About(Widget[AboutConfig]):
             elif name in spec and spec[name] not in (None, "", [], {}):
                 facts.append(self._fact(context, name, label, spec[name]))
         if metadata.get("tags"):
+            tags = [
+                {"text": tag, "url": links.catalog_url(f"kind:{entity.kind} tag:{tag}")}
+                for tag in metadata["tags"]
+            ]
             facts.append(
-                {"label": _("Tags"), "tags": metadata["tags"], "source": source_of(context, "metadata.tags")}
+                {
+                    "label": _("Tags"),
+                    "tags": tags[:FEW_TAGS],
+                    "more_tags": tags[FEW_TAGS:],
+                    "source": source_of(context, "metadata.tags"),
+                }
             )
         for neighbour in neighbours_of(context):
             if neighbour.type == "hasSource" and neighbour.entity is not None:
@@ -186,7 +197,8 @@ class About(Widget[AboutConfig]):
         if isinstance(value, bool):
             return fact | {"value": _("Yes") if value else _("No")}
         if isinstance(value, list):
-            return fact | {"value": ", ".join(str(item) for item in value)}
+            # Addresses are for programs: people are known by their names.
+            return fact | {"value": ", ".join(str(item).partition(" <")[0] for item in value)}
         return fact | {"value": value}
 
 
@@ -274,7 +286,7 @@ class RelationList(Widget[WidgetConfig]):
         if not groups:
             raise NothingToShow(_("Nothing is related to it yet."), icon="sitemap")
         return {
-            "groups": [{"label": label, "items": items} for label, items in groups.items()],
+            "groups": [{"label": capfirst(label), "items": items} for label, items in groups.items()],
             "can_tie": can(context.viewer, "tie.write", entity_of(context)),
         }
 

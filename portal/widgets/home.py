@@ -188,7 +188,7 @@ class ConnectionHealth(Widget[RowsConfig]):
                     "label": c.label,
                     "url": f"/connections/{c.slug}",
                     "badge": badge_of_connection(c),
-                    "state": "queued" if c.is_paused else c.last_state or "never",
+                    "state": "paused" if c.is_paused else c.last_state or "never",
                     "at": c.over_at,
                     "message": c.last_message or "",
                     "stale": connections.stale_since(c, now=context.now),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from pydantic import Field
@@ -33,6 +34,8 @@ SORTABLE = {"name": "name", "owner": "owner", "lifecycle": "lifecycle", "type": 
 
 
 FEW_VALUES = 5
+MANY_COLUMNS = 7
+ROWS = [50, 100, 250, 1_000]
 MOST_VALUES = 50
 
 
@@ -62,7 +65,9 @@ class EntityList(Widget[EntityListConfig]):
     def data(self, context: PageContext) -> dict[str, Any]:
         text = context.query
         order_text = context.params.get("order", "")
-        query: dict[str, Any] = {"action": "/catalog", "keep": [("order", order_text)] if order_text else []}
+        kept = {name: context.params.get(name, "") for name in ("order", "columns", "limit")}
+        keep = [(name, value) for name, value in kept.items() if value]
+        query: dict[str, Any] = {"action": "/catalog", "keep": keep}
         query["tokens"], query["rest"] = _tokens(context, text)
         query["clear_url"] = context.url(q=None, cursor=None, at=None) if text else ""
         try:
@@ -80,7 +85,15 @@ class EntityList(Widget[EntityListConfig]):
         named = {v.value for f in counted if f.field in {"owner", "system"} for v in f.values}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
         owners = queries.titles_of(context.viewer, named)
+        shown = self._columns(context)
         return {
+            "columns": {
+                "action": "/catalog",
+                "keep": [("q", text), *((name, value) for name, value in keep if name != "columns")],
+                "choices": [{"name": n, "label": _LABELS[n], "is_on": n in shown} for n in _CHOICES],
+                "reset_url": context.url(columns=None) if kept["columns"] else "",
+            },
+            "display": _display(context, order_text, limit),
             "query": query,
             "table": self._table(context, page.rows, owners, order_text),
             "facets": self._facets(context, text, counted, owners),
@@ -98,19 +111,23 @@ class EntityList(Widget[EntityListConfig]):
             "clear_url": query["clear_url"],
         }
 
+    def _columns(self, context: PageContext) -> list[str]:
+        """The columns besides the name: those of the address, else the page's."""
+        wanted = [name for name in context.params.get("columns", "").split(",") if name in _LABELS]
+        return list(dict.fromkeys(wanted)) or list(self.config.columns)
+
     def _whole(self, text: str) -> str:
         return f"({self.config.query}) ({text})" if self.config.query and text else self.config.query or text
 
     def _table(
         self, context: PageContext, rows: list[Entity], owners: dict[str, Entity], order: str
     ) -> dict[str, Any]:
+        names = self._columns(context)
         columns = [_column(context, "name", _("Name"), order)]
-        columns += [
-            _column(context, name, _LABELS[name], order, css=_CSS.get(name, ""))
-            for name in self.config.columns
-        ]
+        columns += [_column(context, name, _LABELS[name], order, css=_CSS.get(name, "")) for name in names]
         return {
             "caption": _("Entities"),
+            "is_wide": len(names) > MANY_COLUMNS,
             "columns": columns,
             "rows": [
                 {
@@ -118,7 +135,7 @@ class EntityList(Widget[EntityListConfig]):
                     "label": entity.title,
                     "cells": [
                         {"chip": links.chip(entity.ref, entity)},
-                        *(self._cell(context, name, entity, owners) for name in self.config.columns),
+                        *(self._cell(context, name, entity, owners) for name in names),
                     ],
                 }
                 for entity in rows
@@ -205,6 +222,39 @@ _LABELS: dict[str, Any] = {
     "tags": gettext_lazy("Tags"),
 }
 _CSS = {"changed": "po-num"}
+_CHOICES: list[str] = list(get_args(Column))
+_ORDERS: dict[str, Any] = {
+    "name": gettext_lazy("Name"),
+    "-changed": gettext_lazy("Changed lately"),
+    "owner": gettext_lazy("Owner"),
+    "lifecycle": gettext_lazy("Lifecycle"),
+    "type": gettext_lazy("Type"),
+}
+
+
+def _display(context: PageContext, order: str, limit: int) -> list[dict[str, Any]]:
+    """A menu of how the list is sorted and how long its pages are."""
+    items: list[dict[str, Any]] = [{"heading": _("Sort by")}]
+    items += [
+        {
+            "label": label,
+            "url": context.url(order=name if name != "name" else None, cursor=None, at=None),
+            "is_active": (order or "name") == name,
+            "icon": "check" if (order or "name") == name else "",
+        }
+        for name, label in _ORDERS.items()
+    ]
+    items.append({"heading": _("Rows of a page")})
+    items += [
+        {
+            "label": number_format(rows, force_grouping=True),
+            "url": context.url(limit=str(rows) if rows != ROWS[0] else None, cursor=None, at=None),
+            "is_active": limit == rows,
+            "icon": "check" if limit == rows else "",
+        }
+        for rows in ROWS
+    ]
+    return items
 
 
 def _column(context: PageContext, name: str, label: Any, order: str, *, css: str = "") -> dict[str, Any]:

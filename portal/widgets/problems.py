@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -71,6 +72,7 @@ class ProblemList(Widget[ProblemListConfig]):
             "subjects": [_subject(problem) for problem in problems[:20]],
             "more": max(len(problems) - 20, 0),
             "remedy": group["remedy"],
+            "fix": _fix(first) if len(problems) == 1 else None,
         }
         if can_snooze:
             shown["snooze"] = {"type": first.type, "cause": first.cause}
@@ -85,6 +87,18 @@ def _subject(problem: Problem) -> dict[str, str]:
     else:
         url = ""
     return {"label": problem.subject_label, "url": url, "message": problem.message, "place": _place(problem)}
+
+
+def _fix(problem: Problem) -> dict[str, str] | None:
+    """Where a problem of one thing can be mended here."""
+    if problem.subject_type != "entity":
+        slug = problem.detail.get("connection")
+        return {"label": _("See the connection"), "url": f"/connections/{slug}"} if slug else None
+    path = problem.detail.get("path") or ("spec.owner" if problem.detail.get("type") == "ownedBy" else "")
+    if not path:
+        return None
+    url = f"{links.ref_url(problem.subject_label)}/edit?{urlencode({'field': path})}"
+    return {"label": _("Set %(path)s...") % {"path": path}, "url": url}
 
 
 def _place(problem: Problem) -> str:
