@@ -53,7 +53,7 @@ def world(core_pack: None) -> dict[str, Any]:
             | {"dependsOn": ["component:elsewhere/there", "component:nowhere/gone-hush"]},
             metadata={
                 "title": "Hush pay",
-                "description": "hush, hush",
+                "description": "hush, velvet",
                 "tags": ["hush"],
                 "labels": {"hush": "hush"},
             },
@@ -82,7 +82,13 @@ def world(core_pack: None) -> dict[str, Any]:
     say(
         "connection:there-ci/builders",
         claim("pipeline:elsewhere/test", {"trigger": "push"}, id="1", keys=(TEST,), about=(REPO,), **tool),
-        claim("repository:elsewhere/twin", {}, id="2", keys=("repo:h.example/twin",), **tool),
+        claim("repository:elsewhere/twin", {}, id="2", keys=("repo:h.example/other",), **tool),
+        render=False,
+    )
+    # Its address changes to one that another has: both are told that it is not clear which is which.
+    say(
+        "connection:there-ci/builders",
+        claim("repository:elsewhere/twin", {}, id="2", keys=("repo:h.example/twin",), minute=1, **tool),
         render=False,
     )
     say(
@@ -105,7 +111,7 @@ def world(core_pack: None) -> dict[str, Any]:
                 title="hush run",
                 url="https://hush.example/1",
             ),
-            _activity("version", "v", REPO, event="artifact.published", version="1.0-hush"),
+            _activity("version", "v", REPO, event="artifact.published", version="1.0", title="hush 1.0"),
             _activity(
                 "commit", "c", REPO, event="change.merged", commit="a" * 40, title="hush commit", actor="hush"
             ),

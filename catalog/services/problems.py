@@ -222,24 +222,23 @@ def ambiguous_keys(*, shared: dict[str, list[Entity]], keys: set[str], at: datet
     :param shared: those keys with their entities.
     :param keys: all keys that were looked at; problems of the others among them are resolved.
     """
-    seen = []
-    for key, entities in shared.items():
-        refs = sorted(entity.ref for entity in entities)
-        for entity in entities:
-            seen.append(
-                (
-                    subject_of(entity),
-                    Seen(
-                        type="ambiguous-key",
-                        severity=Severity.WARN,
-                        cause=_("Several entities share one identity"),
-                        message=_("%(key)s belongs to %(refs)s.") % {"key": key, "refs": ", ".join(refs)},
-                        remedy=_("Correct the address that one of them carries, or remove one."),
-                        discriminator=key,
-                        detail={"key": key, "refs": refs},
-                    ),
-                )
-            )
+    # The problem names the key and not the others: not all who see one of the entities may see those.
+    seen = [
+        (
+            subject_of(entity),
+            Seen(
+                type="ambiguous-key",
+                severity=Severity.WARN,
+                cause=_("Several entities are “%(key)s”") % {"key": key},
+                message=_("%(key)s belongs to %(count)d entities.") % {"key": key, "count": len(entities)},
+                remedy=_("Correct the address that one of them carries, or remove one."),
+                discriminator=key,
+                detail={"key": key},
+            ),
+        )
+        for key, entities in shared.items()
+        for entity in entities
+    ]
     sync(
         raised_by=CATALOG,
         seen=seen,

@@ -1,0 +1,285 @@
+"""Who sees what and who may write: every address of the portal, found in its own URL configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from access.models import ApiToken, Role, User
+from access.services import create_token, grant
+from catalog import queries
+from catalog.models import FeedItem
+from catalog.query import facets
+from portal.pages import page_for
+from tests.cast import PASSWORD
+from tests.routes import WRITING, Route, routes
+from tests.world import WORD
+
+pytestmark = pytest.mark.django_db
+
+# Pages on which everybody changes what is their own.
+OWN = {
+    "sign-in",
+    "sign-in/<str:token>",
+    "sign-out",
+    "settings",
+    "settings/look",
+    "settings/tokens",
+    "settings/tokens/<int:token_id>/revoke",
+}
+# What a page is asked for besides its address.
+QUERIES = {
+    "catalog": [
+        "", "?q=kind:component", "?q=has:owner+-type:library", "?order=-changed", "?q=velvet", "?q=source:hush-git",
+    ],
+    "activity": ["", "?type=run", "?status=failed"],
+    "problems": ["", "?type=missing-target", "?type=ambiguous-key", "?type=conflict"],
+    "search/suggest": ["?q=h", "?q=velvet", "?q=t", "?q=kind:repository"],
+    "search/terms": [
+        "?q=owner:", "?q=tag:", "?q=label.", "?q=system:", "?q=source:", "?q=kind:", "?q=name:h",
+        "?q=dependsOn:", "?q=",
+    ],
+    "catalog/<str:namespace>/<str:kind>/<str:name>": [
+        "", "?tab=activity", "?tab=relations", "?tab=problems", "?tab=history", "?tab=source",
+    ],
+    "api/v1/entities/": ["", "?q=kind:component&fields=metadata,relations", "?order=-changed", "?q=velvet"],
+    "api/v1/activity/": ["", "?q=kind:pipeline", "?entity=component:elsewhere/there"],
+    "api/v1/ties/": ["", "?state=auto"],
+    "connections/<str:slug>/records": ["", "?q=h"],
+    "widgets/<str:page>/<str:widget>": ["", "?of=component:elsewhere/there", "?of=pipeline:elsewhere/test"],
+}  # fmt: skip
+
+
+def signed_in(user: User) -> Client:
+    client = Client(raise_request_exception=True)
+    assert client.login(username=user.username, password=PASSWORD)
+    return client
+
+
+def reading(world: dict[str, Any]) -> Iterator[tuple[Route, str]]:
+    """Every address that is read, for what lies in either namespace, with what it is asked for."""
+    there = {"namespace": "elsewhere", "name": "there", "slug": "there-ci"}
+    places = [world, world | there, world | there | {"kind": "pipeline", "name": "test"}]
+    places += [world | {"kind": "repository", "name": "hush-repo"}]
+    widgets = [
+        {"page": page.name, "widget": spec.id}
+        for page in (
+            page_for("home"),
+            page_for("list"),
+            page_for("entity"),
+            page_for("activity"),
+            page_for("problems"),
+        )
+        for tab in page.spec.tabs
+        for spec in tab.widgets
+    ]
+    for route in routes():
+        if route.pattern.startswith("admin/") or "get" not in route.methods or route.pattern == "sign-out":
+            continue
+        given = [world | names for names in widgets] if route.pattern.startswith("widgets/") else places
+        for url in dict.fromkeys(route.url(place) for place in given):
+            for query in QUERIES.get(route.pattern, [""]):
+                yield route, url + query
+
+
+# Addresses that must tell a viewer of everything what they must not tell cleo: else this test shows nothing.
+TELLING = {
+    "", "catalog", "catalog/<str:namespace>/<str:kind>/<str:name>", "activity", "problems", "search/suggest",
+    "search/terms", "widgets/<str:page>/<str:widget>", "ties/<int:tie_id>", "connections", "connections/<str:slug>",
+    "connections/<str:slug>/records", "connections/<str:slug>/records/<int:record_id>",
+    "connections/<str:slug>/runs/<int:run_id>", "connections/import",
+    "api/v1/entities/", "api/v1/entities/<uuid:uid>/", "api/v1/entities/<str:namespace>/<str:kind>/<str:name>/",
+    "api/v1/entities/<str:namespace>/<str:kind>/<str:name>/history/",
+    "api/v1/entities/<str:namespace>/<str:kind>/<str:name>/provenance/", "api/v1/ties/", "api/v1/ties/<int:tie_id>/",
+    "api/v1/activity/", "api/v1/activity/<int:activity_id>/", "api/v1/problems/", "api/v1/connections/",
+    "api/v1/connections/<slug:slug>/", "api/v1/sync-runs/", "api/v1/sync-runs/<int:run_id>/",
+}  # fmt: skip
+
+
+def told(user: User, asked: Iterable[tuple[Route, str]], *, once: bool = False) -> dict[str, list[str]]:
+    """What addresses told somebody of what lies in `default`: by route.
+
+    :param once: ask no further at a route that told something.
+    """
+    client = signed_in(user)
+    found: dict[str, list[str]] = {}
+    for route, url in asked:
+        if once and route.pattern in found:
+            continue
+        answer = client.get(url)
+        assert answer.status_code < 500, url
+        text = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        rest = text.decode().lower()
+        for words in re.findall(rf"[\w-]*{WORD}[\w-]*", url):
+            rest = rest.replace(words, "")  # what one asked for may come back
+        if (at := rest.find(WORD)) >= 0:
+            found.setdefault(route.pattern, []).append(f"{url}: {rest[max(at - 80, 0) : at + 80]}")
+    return found
+
+
+class TestOneNamespace:
+    def test_nothing_beyond_it_is_told_anywhere(self, world: dict[str, Any], cleo: User) -> None:
+        assert {problem.type for problem in queries.open_problems(cleo)} == {
+            "ambiguous-key",
+            "incomplete",
+            "missing-target",
+        }
+        assert told(cleo, reading(world)) == {}
+
+    def test_a_viewer_of_everything_is_told_it(self, world: dict[str, Any], vic: User) -> None:
+        found = told(vic, (pair for pair in reading(world) if pair[0].pattern in TELLING), once=True)
+        assert set(found) == TELLING
+
+    def test_totals_and_facets_count_what_is_seen(self, world: dict[str, Any], cleo: User, vic: User) -> None:
+        for viewer, expected in ((cleo, 5), (vic, 11)):
+            rows = queries.list_entities(viewer)
+            assert rows.count() == expected
+            answer = signed_in(viewer).get("/api/v1/entities/").json()
+            assert (answer["total"], len(answer["results"])) == (expected, expected)
+            found = facets(
+                lambda q, v=viewer: queries.search_entities(v, q), "", ["kind", "owner", "namespace"]
+            )
+            kinds = next(f for f in found if f.field == "kind")
+            assert sum(value.count for value in kinds.values) == expected
+            assert sum(queries.counts_by_kind(viewer).values()) == expected
+
+    def test_nor_can_it_be_told_from_what_a_query_finds(self, world: dict[str, Any], cleo: User) -> None:
+        for query in (
+            "dependencyOf:component:default/hush-pay",
+            "dependencyOf:*",
+            "has:dependencyOf",
+            "sourceOf:*",
+            "hasSource:repository:default/hush-repo",
+            "has:hasSource",
+        ):
+            try:
+                assert not queries.search_entities(cleo, query).exists(), query
+            except Exception as error:
+                if type(error).__name__ != "QueryError":
+                    raise
+
+    def test_the_feed_has_only_what_is_seen(self, world: dict[str, Any], cleo: User, vic: User) -> None:
+        FeedItem.objects.update(transaction=1)  # of transactions that are over
+        assert {item.namespace for item in queries.feed_since(vic, position=(0, 0), limit=100)} == {
+            "default",
+            "elsewhere",
+        }
+        assert {item.namespace for item in queries.feed_since(cleo, position=(0, 0), limit=100)} == {
+            "elsewhere"
+        }
+
+    def test_a_grant_for_a_query_bounds_alike(self, world: dict[str, Any], no_access: User) -> None:
+        grant(role="viewer", user=no_access, scope_type="query", scope="namespace:elsewhere")
+        asked = (
+            pair
+            for pair in reading(world)
+            if pair[0].pattern.startswith("api/") or pair[0].pattern == "catalog"
+        )
+        assert told(no_access, asked) == {}
+        assert queries.list_entities(no_access).count() == 5
+        assert queries.list_activity(no_access).count() == 1
+
+    def test_a_token_for_one_namespace_bounds_whoever_has_it(self, world: dict[str, Any], ana: User) -> None:
+        token = create_token(user=ana, name="t", scope_type="namespace", scope="elsewhere").text
+        answer = Client().get("/api/v1/entities/", headers={"Authorization": f"Bearer {token}"})
+        assert answer.json()["total"] == 5
+        assert WORD.encode() not in answer.content
+
+
+class TestWriting:
+    @pytest.mark.parametrize("role", ["viewer", "editor"])
+    def test_a_viewers_token_may_write_nowhere(
+        self, role: str, world: dict[str, Any], ana: User, as_token: Callable[..., dict[str, str]]
+    ) -> None:
+        """An editor's may where the role says so, which shows that it is the role that forbids."""
+        headers = as_token(ana, role=role)
+        tried, passed = 0, set()
+        for route in routes("api/v1/"):
+            for method in set(route.methods) & set(WRITING):
+                tried += 1
+                given = {"data": "{}", "content_type": "application/json"} if method != "delete" else {}
+                answer = getattr(Client(), method)(route.url(world | {"pk": 1}), headers=headers, **given)
+                if answer.status_code != 403:
+                    passed.add((method, route.pattern))
+        assert tried >= 20
+        if role == "viewer":
+            assert passed == set()
+        else:
+            assert passed >= {("post", "api/v1/entities/"), ("post", "api/v1/ties/")}
+            assert not any("connections/" in pattern and "sync" not in pattern for _m, pattern in passed)
+
+    def test_nobody_at_all_may_write_without_signing_in(self, world: dict[str, Any]) -> None:
+        for route in routes("api/v1/"):
+            for method in set(route.methods) & set(WRITING):
+                answer = getattr(Client(), method)(
+                    route.url(world), data="{}", content_type="application/json"
+                )
+                assert answer.status_code == 401, (method, route.pattern)
+
+    def test_a_viewers_session_posts_to_no_page(self, world: dict[str, Any], vic: User) -> None:
+        client = signed_in(vic)
+        refused = 0
+        for route in routes():
+            if route.pattern.startswith(("api/", "admin/")) or route.pattern in OWN:
+                continue
+            url = route.url(world | {"user_id": vic.pk, "group_id": 1, "name": "hush-pay"})
+            if route.pattern.endswith("/run"):
+                url += "?connection=hush-ci&operation=rebuild&target=builders/1"
+            with CaptureQueriesContext(connection) as captured:
+                answer = client.post(
+                    url, {"field": "spec.owner", "value": "x", "state": "forbidden", "type": "stale"}
+                )
+            if answer.status_code == 403:
+                refused += 1
+            elif answer.status_code != 405:
+                # A page that is only read may be asked for in this way too, but then it is only read.
+                verbs = {query["sql"].split(None, 1)[0].upper() for query in captured.captured_queries}
+                assert not verbs & {"INSERT", "UPDATE", "DELETE", "COPY"}, (route.pattern, answer.status_code)
+                assert answer.status_code in {200, 302}, (route.pattern, answer.status_code)
+                assert not answer.has_header("Location") or "sign-in" not in answer.headers["Location"]
+        assert refused >= 20
+
+    def test_without_the_secret_of_the_form_no_post_is_taken(self, world: dict[str, Any], ana: User) -> None:
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(ana)
+        for route in routes():
+            if route.pattern.startswith(("api/", "admin/")) or route.pattern in {
+                "healthz",
+                "readyz",
+                "metrics",
+            }:
+                continue
+            answer = client.post(route.url(world))
+            assert answer.status_code == 403, route.pattern
+
+    def test_every_way_of_writing_names_its_verb(self) -> None:
+        for route in routes("api/v1/"):
+            verbs = getattr(route.view, "verbs", {})
+            for method in set(route.methods) & set(WRITING):
+                assert verbs.get(method.upper()), (route.pattern, method)
+
+    def test_a_token_outlives_no_role(self, world: dict[str, Any], ben: User) -> None:
+        token = create_token(user=ben, name="t")
+        headers = {"Authorization": f"Bearer {token.text}"}
+        assert (
+            Client()
+            .post("/api/v1/entities/", "[]", content_type="application/json", headers=headers)
+            .status_code
+            == 200
+        )
+        ben.grants.all().delete()
+        grant(role="viewer", user=ben)
+        assert (
+            Client()
+            .post("/api/v1/entities/", "[]", content_type="application/json", headers=headers)
+            .status_code
+            == 403
+        )
+        assert ApiToken.objects.count() == 1
+        assert Role.objects.count() >= 3
