@@ -159,7 +159,9 @@ def restore_definition(*, kind: str, name: str, by: str) -> bool:
     document_type = document_types().get(kind)
     row = document_type.model.objects.filter(name=name).first() if document_type else None
     if document_type is None or row is None or row.pristine is None:
-        raise NotFound(_("There is no %(kind)s “%(name)s” that a pack shipped.") % {"kind": kind, "name": name})
+        raise NotFound(
+            _("There is no %(kind)s “%(name)s” that a pack shipped.") % {"kind": kind, "name": name}
+        )
     with transaction.atomic():
         transaction.on_commit(_forget_definitions)
         change = document_type.edit(name, row.pristine, by=by)

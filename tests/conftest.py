@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.cast", "tests.catalog_data", "tests.integrations.servers", "tests.world"]
+pytest_plugins = [
+    "tests.cast",
+    "tests.catalog_data",
+    "tests.integrations.servers",
+    "tests.world",
+    "tests.integrations.tool",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -39,7 +39,9 @@ class Activity(models.Model):
     as_of = models.DateTimeField()
     keys = ArrayField(models.TextField(), default=list)
     subject_uid = models.UUIDField(null=True)
-    subject_place = models.PositiveSmallIntegerField(null=True, help_text="Which of the keys found it, from 1.")
+    subject_place = models.PositiveSmallIntegerField(
+        null=True, help_text="Which of the keys found it, from 1."
+    )
     subject_ref = models.TextField(blank=True)
     namespace = models.TextField(blank=True, help_text="The subject's, for permission.")
     digest = models.BinaryField(max_length=16)

@@ -13,9 +13,24 @@ from pathlib import Path
 LANGUAGES = ["java", "go", "python", "typescript", "rust", "kotlin"]
 TYPES = ["service", "service", "service", "library", "website"]
 LIFECYCLES = ["production", "production", "production", "experimental", "deprecated"]
-WORDS = (
-    "order cart ledger price stock route label invoice refund user session token audit mail search feed".split()
-)
+WORDS = [
+    "order",
+    "cart",
+    "ledger",
+    "price",
+    "stock",
+    "route",
+    "label",
+    "invoice",
+    "refund",
+    "user",
+    "session",
+    "token",
+    "audit",
+    "mail",
+    "search",
+    "feed",
+]
 DOCUMENTS_A_FILE = 50
 
 
