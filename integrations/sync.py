@@ -13,19 +13,20 @@ import logging
 import queue
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from base.errors import DomainError
 from base.text import printable, replace_nul
 from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
@@ -121,8 +122,9 @@ def execute_run(*, run_id: int, now: datetime) -> None:
         logger.warning("Run %s was taken over by another worker.", run_id)
     except RunCancelled:
         _finish(run, lease, RunState.CANCELLED, _("Cancelled. What was read until then is kept."))
-    except SourceError as error:
-        _finish(run, lease, RunState.FAILED, error.message, code=error.code)
+    except DomainError as error:
+        message = " ".join([error.message, *(str(item) for item in error.errors)])
+        _finish(run, lease, RunState.FAILED, message, code=error.code)
     except (OperationalError, InterfaceError):
         logger.warning("Run %s lost the database and is tried again.", run_id, exc_info=True)
         with suppress(Error):  # if it is still gone, the lease runs out
@@ -180,12 +182,15 @@ class _Execution:
             for spec in specs
             if rows[spec.name].state not in {ResourceState.COMPLETE, ResourceState.HELD}
         ]
-        for page in _read(connector, todo, {name: row.cursor for name, row in rows.items()}):
-            if page is None:
-                self._renew()
-                self._check_cancel()
-            else:
-                self._take(page, rows[page.resource.name])
+        cursors = {name: row.cursor for name, row in rows.items()}
+        with closing(_read(connector, todo, cursors)) as pages:
+            for page in pages:
+                if page is None:
+                    self._renew()
+                    self._check_cancel()
+                else:
+                    self._take(page, rows[page.resource.name])
+        self._renew()
         components.apply_rules(now=timezone.now(), by=self.connection.label)
         self._renew()
         render_dirty(at=timezone.now())
@@ -244,6 +249,7 @@ class _Execution:
                 row.state = ResourceState.COMPLETE
                 row.finished_at = now
                 if not page.resource.incremental:
+                    self._writer(row.name, now).keep_last_good(spared(row))
                     self._sweep(page.resource, row, now)
             row.save()
         self._check_cancel()
@@ -511,6 +517,8 @@ class RecordWriter:
 
     def keep_last_good(self, refused: list[Refused]) -> None:
         """What cannot be read now keeps its last good claim, marked stale."""
+        if not refused:
+            return
         # Without a digest the last good form counts as changed, should it come back as it was.
         StoredRecord.objects.filter(
             connection=self.connection,
@@ -566,15 +574,29 @@ def digest_of(record: Record) -> bytes:
     return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
-def unseen(row: ResourceRun) -> Any:
+def unseen(row: ResourceRun) -> QuerySet[StoredRecord]:
     """Stored records of the resource that this pass did not show and nobody touched since it began.
 
     A refused document spares what came from the same file: it may be the same thing, mistyped.
     """
+    return StoredRecord.objects.filter(pk__in=[pk for pk, _id, refusal in _not_shown(row) if refusal is None])
+
+
+def spared(row: ResourceRun) -> list[Refused]:
+    """What this pass did not show for it may stand in a document that was refused, each with the reason."""
+    return [
+        Refused(external_id=external_id, reason=refusal["reason"], place=refusal.get("place", ""))
+        for _pk, external_id, refusal in _not_shown(row)
+        if refusal is not None
+    ]
+
+
+def _not_shown(row: ResourceRun) -> list[tuple[int, str, dict[str, str] | None]]:
+    """Key and id of what this pass did not show, and what was refused of the same file."""
     pages = list(row.pages.all())
     seen = {external_id for page in pages for external_id in page.ids}
-    files = {
-        external_id.partition("#")[0]
+    refused = {
+        external_id.partition("#")[0]: page.errors[external_id]
         for page in pages
         for external_id, outcome in zip(page.ids, page.outcomes, strict=True)
         if outcome == RecordOutcome.REFUSED and "#" in external_id
@@ -582,12 +604,11 @@ def unseen(row: ResourceRun) -> Any:
     rows = StoredRecord.objects.filter(
         connection_id=row.run.connection_id, resource=row.name, deleted_at=None, touched_at__lt=row.started_at
     )
-    gone = [
-        (pk, external_id)
+    return [
+        (pk, external_id, refused.get(external_id.partition("#")[0]))
         for pk, external_id in rows.values_list("pk", "external_id")
-        if external_id not in seen and external_id.partition("#")[0] not in files
+        if external_id not in seen
     ]
-    return StoredRecord.objects.filter(pk__in=[pk for pk, _ in gone])
 
 
 def remove_unseen(row: ResourceRun, *, now: datetime, by: str) -> int:
@@ -608,7 +629,7 @@ def remove_unseen(row: ResourceRun, *, now: datetime, by: str) -> int:
 
 def _read(
     connector: Connector[Any], specs: list[ResourceSpec], cursors: dict[str, dict[str, Any] | None]
-) -> Iterator[_Page | None]:
+) -> Generator[_Page | None]:
     """Run the connector's generators in a thread with an event loop, and give their pages as they come.
 
     While the tool lets us wait, None comes every few seconds, so that the lease can be renewed. Leaving the
@@ -616,6 +637,7 @@ def _read(
     """
     pages: queue.Queue[_Page | None] = queue.Queue(maxsize=4)
     stop = threading.Event()
+    cancel: list[Callable[[], object]] = []
 
     def put(page: _Page | None) -> None:
         while not stop.is_set():
@@ -664,10 +686,17 @@ def _read(
             await stream.aclose()
         return None
 
+    async def read_until_stopped() -> None:
+        reading = asyncio.create_task(read_all())
+        loop = asyncio.get_running_loop()
+        cancel.append(lambda: loop.call_soon_threadsafe(reading.cancel))
+        if not stop.is_set():
+            await reading
+
     def main() -> None:
         try:
-            asyncio.run(read_all())
-        except RunCancelled:
+            asyncio.run(read_until_stopped())
+        except (RunCancelled, asyncio.CancelledError):
             return
         except Exception:
             logger.exception("Reading stopped.")
@@ -689,6 +718,9 @@ def _read(
             yield page
     finally:
         stop.set()
+        for end in cancel:
+            with suppress(RuntimeError):  # it has ended already
+                end()
         while not pages.empty():
             pages.get_nowait()
         thread.join(timeout=30)
