@@ -169,7 +169,7 @@ def _kind_tabs(counts: dict[str, int], active: str) -> tuple[list[dict[str, Any]
     shown = known[:_KIND_TABS]
     if active in known and active not in shown:
         shown[-1] = active
-    tabs = [
+    tabs: list[dict[str, Any]] = [
         {
             "label": kinds.by_name(name).definition.plural,
             "count": counts[name],
