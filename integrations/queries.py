@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.permissions import visible
@@ -84,18 +85,20 @@ def list_runs(viewer: Any, connection: Connection | None = None) -> QuerySet[Syn
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: in the resource it reads now, or all together where the tool gives no total."""
+    """How far a run is in the resource that it reads now; `expected` is None where the tool gives no total."""
 
     resource: str
     done: int
     expected: int | None
+    per_second: float
 
 
 def progress_of(run_ids: Iterable[int]) -> dict[int, Progress]:
     """How far runs are, by id; one that reads nothing yet is not among them."""
     found: dict[int, Progress] = {}
     for row in ResourceRun.objects.filter(run_id__in=list(run_ids), state=ResourceState.READING):
-        found[row.run_id] = Progress(row.name, row.listed, row.expected)
+        seconds = (timezone.now() - row.started_at).total_seconds() if row.started_at else 0
+        found[row.run_id] = Progress(row.name, row.listed, row.expected, row.listed / max(seconds, 1))
     return found
 
 

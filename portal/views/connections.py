@@ -299,9 +299,7 @@ def index(request: HttpRequest) -> HttpResponse:
         if values["may_write"]
         else []
     )
-    return render(
-        request, "connections/_live.html" if request.GET.get("part") else "connections/index.html", values
-    )
+    return render(request, "connections/index.html", values)
 
 
 # --- one of them -------------------------------------------------------------------------------------------
@@ -331,11 +329,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
         "is_missing": kind is None,
         "interval": next((_(text) for s, text in INTERVALS if s == connection.interval), ""),
     }
-    return render(
-        request,
-        "connections/_overview.html" if request.GET.get("part") else "connections/overview.html",
-        values,
-    )
+    return render(request, "connections/overview.html", values)
 
 
 def _run_row(run: Any) -> dict[str, Any]:

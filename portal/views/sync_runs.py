@@ -72,8 +72,6 @@ def run(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
         "may_cancel": found.is_active and can(request.user, "connection.sync", connection),
         "outcomes": list(OUTCOMES.items()),
     }
-    if request.GET.get("part"):
-        return render(request, "connections/_run.html", values)
     return render(request, "connections/run.html", values | _listed(request, connection, resources, labels))
 
 

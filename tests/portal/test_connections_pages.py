@@ -164,12 +164,14 @@ class TestList:
         ResourceRun.objects.create(
             run=run, name="entities", position=0, state="reading", listed=412, expected=640
         )
-        part = admin.get("/connections?part=live", headers={"HX-Request": "true"})
-        assert "412/640" in text_of(part)
-        assert 'max="640"' in part.content.decode()
-        assert 'hx-trigger="every 2s"' in part.content.decode()
-        assert "<html" not in part.content.decode()
-        assert "/connections/images/cancel" in part.content.decode()
+        answer = admin.get("/connections")
+        html = answer.content.decode()
+        assert "412/640" in text_of(answer)
+        assert 'max="640"' in html
+        assert 'hx-get="/connections" hx-trigger="every 2s" hx-select="#main"' in html
+        assert "/connections/images/cancel" in html
+        assert "every 2s" in admin.get("/connections/images").content.decode()
+        assert "412/640" in text_of(admin.get(f"/connections/images/runs/{run.pk}"))
 
     def test_what_the_guard_holds_stands_above_it_with_names(self, admin: Client, held: ResourceRun) -> None:
         words = text_of(admin.get("/connections"))
