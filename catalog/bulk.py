@@ -101,7 +101,8 @@ def _copy(
 ) -> None:
     names = sql.SQL(", ").join(sql.Identifier(str(field.column)) for field in fields)
     getters = [(field.attname, isinstance(field, models.JSONField)) for field in fields]
-    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)) as copy:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)
+    with connection.wrap_database_errors, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row([_plain(getattr(row, name), is_json) for name, is_json in getters])
 

@@ -180,9 +180,12 @@ class Tie(models.Model):
 
 
 class DirtyEntity(models.Model):
-    """An entity whose ties, relations text or signals have to be made anew."""
+    """A mark that an entity's ties, relations text or signals have to be made anew.
 
-    entity = models.OneToOneField(Entity, on_delete=models.CASCADE, primary_key=True)
+    Marks are only put down and taken up, if need be several for one entity: so no writer waits for another's.
+    """
+
+    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, db_constraint=False, related_name="+")
     since = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -154,7 +154,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _locked(entity: Entity, expected: str) -> Entity:
-    locked = Entity.objects.select_for_update().get(pk=entity.pk)
+    locked = Entity.objects.select_for_update(no_key=True).get(pk=entity.pk)
     tags = {re.sub(r"\+[^\"]*", "", tag) for tag in parse_etags(expected)}
     if expected and not tags & {"*", etag_of(locked)}:
         raise StaleEntity(

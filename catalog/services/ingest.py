@@ -546,12 +546,15 @@ class _Page:
     # --- entities -----------------------------------------------------------------------------------------
 
     def lock(self, entity_ids: set[int]) -> None:
-        """Lock entities in the order that all writers keep, so that two never wait for each other."""
+        """Lock entities in the order that all writers keep, so that two never wait for each other.
+
+        Others may refer to them meanwhile: their keys stay.
+        """
         if entity_ids:
             list(
                 Entity.objects.filter(id__in=among(entity_ids))
                 .order_by("uid")
-                .select_for_update()
+                .select_for_update(no_key=True)
                 .values_list("id", flat=True)
             )
 
@@ -663,7 +666,7 @@ class _Page:
             written.append(entity)
             served.append(Served(entity=entity, document=_served_text(document, entity)))
 
-        self._save(written, served, revisions, feed, fresh=set(fresh))
+        self._save(written, served, revisions, feed, fresh=set(fresh), renamed=set(renames))
         self._relabel([entities[entity_id] for entity_id in renames])
         self._relate(entities, relations, born=born, dead=dead, renamed=set(renames), fresh=set(fresh))
         problems.report(reported, at=self.at)
@@ -707,7 +710,11 @@ class _Page:
         """Let what names these entities without a key follow them: its label, and its namespace, which permits."""
         if not renamed:
             return
-        columns: list[Any] = [[e.uid for e in renamed], [e.ref for e in renamed], [e.namespace for e in renamed]]
+        columns: list[Any] = [
+            [e.uid for e in renamed],
+            [e.ref for e in renamed],
+            [e.namespace for e in renamed],
+        ]
         with connection.cursor() as cursor:
             for table, label in (("catalog_activity", "subject_ref"), ("catalog_problem", "subject_label")):
                 cursor.execute(
@@ -762,17 +769,18 @@ class _Page:
         feed: list[FeedItem],
         *,
         fresh: set[int],
+        renamed: set[int],
     ) -> None:
         insert([entity for entity in written if entity.id in fresh])
         insert([row for row in served if row.entity_id in fresh])
-        upsert(
-            [entity for entity in written if entity.id not in fresh],
-            unique=["id"],
-            update=[
-                "ref", "kind", "namespace", "name", "title", "description", "type", "lifecycle", "owner", "system",
-                "tags", "sources", "tokens", "digest", "revision", "changed_at", "deleted_at",
-            ],
-        )  # fmt: skip
+        columns = [
+            "kind", "namespace", "name", "title", "description", "type", "lifecycle", "owner", "system", "tags",
+            "sources", "tokens", "digest", "revision", "changed_at", "deleted_at",
+        ]  # fmt: skip
+        stored = [entity for entity in written if entity.id not in fresh]
+        upsert([entity for entity in stored if entity.id not in renamed], unique=["id"], update=columns)
+        # A new ref is a new key, for which nobody may refer to the row meanwhile.
+        upsert([entity for entity in stored if entity.id in renamed], unique=["id"], update=["ref", *columns])
         upsert([row for row in served if row.entity_id not in fresh], unique=["entity"], update=["document"])
         insert(revisions)
         insert(feed, without=["transaction"])
@@ -862,14 +870,12 @@ def sharers_of(claim_ids: Iterable[int]) -> set[int]:
 
 
 def mark_dirty(entity_ids: Iterable[int]) -> None:
-    """Queue entities for `catalog.services.render`; an entity waits at most once."""
-    ids = sorted(set(entity_ids))
+    """Queue entities for `catalog.services.render`."""
+    ids = list(set(entity_ids))
     if ids:
         with connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO catalog_dirtyentity (entity_id, since) SELECT unnest(%s::bigint[]), now() "
-                "ON CONFLICT DO NOTHING",
-                [ids],
+                "INSERT INTO catalog_dirtyentity (entity_id, since) SELECT unnest(%s::bigint[]), now()", [ids]
             )
 
 

@@ -1,12 +1,13 @@
 """What follows from a change: ties, the relations text, signals, missing targets.
 
-Entities wait in a deduplicated queue (`DirtyEntity`) and are worked off in pages, by whoever comes first: the end
-of an import or a sync, or the beat. Each step is idempotent; a killed worker leaves the rows in the queue.
+Entities are marked (`DirtyEntity`), and the marks worked off in pages, by one at a time: the end of an import or a
+sync, or the beat. Each step is idempotent; a killed worker leaves the marks.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -18,13 +19,19 @@ from django.utils.translation import gettext as _
 
 from catalog.bulk import among
 from catalog.kinds import current_kinds
-from catalog.models import DirtyEntity, Entity, EntityKey, Relation, Severity, Tie, TieState
+from catalog.models import Entity, EntityKey, Relation, Severity, Tie, TieState
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty, resolve_subjects
+from catalog.services.ingest import mark_dirty
 from catalog.services.ties import tie_entities
+
+logger = logging.getLogger(__name__)
 
 PAGE = 2_000
 RUNS_ON_A_CARD = 12
+# What marks itself again and again would else be rendered for ever.
+MAX_TURNS = 50
+_RENDER_LOCK = 0x706F7275
 
 
 def render_dirty(*, at: datetime, limit: int | None = None) -> int:
@@ -35,30 +42,51 @@ def render_dirty(*, at: datetime, limit: int | None = None) -> int:
     :returns: how many entities were rendered.
     """
     done = 0
+    turns: Counter[int] = Counter()
     while limit is None or done < limit:
         with transaction.atomic():
-            ids = list(
-                DirtyEntity.objects.select_for_update(skip_locked=True)
-                .order_by("entity_id")
-                .values_list("entity_id", flat=True)[:PAGE]
-            )
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_RENDER_LOCK])
+            ids = _take_marks()
             if not ids:
                 break
-            DirtyEntity.objects.filter(entity_id__in=among(ids)).delete()
-            _render(set(ids), at=at)
+            _render(ids, at=at)
             done += len(ids)
+            turns.update(ids)
+            if max(turns.values()) > MAX_TURNS:
+                logger.error("Rendering does not come to rest: %s", turns.most_common(5))
+                break
     return done
 
 
+def _take_marks() -> set[int]:
+    """Lock marked entities and take up their marks.
+
+    Those that a writer holds are left for later: whoever renders waits for nobody, so no two can wait for each other.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id FROM catalog_entity WHERE id IN (SELECT entity_id FROM catalog_dirtyentity)
+            LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+            """,
+            [PAGE],
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+        if ids:  # what is marked after this statement is rendered again
+            cursor.execute("DELETE FROM catalog_dirtyentity WHERE entity_id = ANY(%s)", [ids])
+    return set(ids)
+
+
 def _render(ids: set[int], *, at: datetime) -> None:
-    changed = tie_entities(entity_ids=ids, at=at)
+    # The other ends of changed ties are not locked here; their turn comes.
+    mark_dirty(tie_entities(entity_ids=ids, at=at) - ids)
     keys = set(
         EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True)
     )
     mark_subjects_dirty(resolve_subjects(keys))
-    everyone = ids | changed
-    write_relations(everyone)
-    write_signals(everyone)
+    write_relations(ids)
+    write_signals(ids)
     _report_missing(ids, at=at)
 
 

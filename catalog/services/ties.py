@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
@@ -55,10 +56,14 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     """
     ids = set(entity_ids)
     keys = set(EntityKey.objects.filter(entity_id__in=among(ids)).values_list("key", flat=True))
-    # What a commit tells of is a repository, and so another key that these entities share.
-    commits = {key.removeprefix("commit:") for key in keys if key.startswith("commit:")}
-    homes = _repositories_of_commits(commits)
-    keys |= {repo for repos in homes.values() for repo in repos}
+    # What a commit tells of is a repository, and so another key that these entities share; and all that a repository's
+    # commits tell of belongs to the evidence, whoever of them asks.
+    more = keys
+    while more:
+        found = {repo for repos in _repositories_of_commits(_shas(more)).values() for repo in repos}
+        found |= _commits_spoken_of({key for key in more | found if key.startswith("repo:")})
+        more = found - keys
+        keys |= more
     wanted, contradicted, ambiguous = _candidates(keys)
     existing = {
         (tie.source_id, tie.type, tie.target_id): tie
@@ -174,6 +179,26 @@ def _home(path: str, components: list[_Voice]) -> int | None:
         elif len(folder) == longest:
             best.add(component.entity_id)
     return next(iter(best)) if len(best) == 1 else None
+
+
+def _shas(keys: Iterable[str]) -> set[str]:
+    return {key.removeprefix("commit:") for key in keys if key.startswith("commit:")}
+
+
+def _commits_spoken_of(repositories: set[str]) -> set[str]:
+    """Keys of the commits of these repositories that something was made from."""
+    if not repositories:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT k.key FROM catalog_entitykey k
+            JOIN catalog_activity a ON a.commit = substr(k.key, 8) AND a.commit <> '' AND a.type = 'commit'
+            WHERE k.key LIKE 'commit:%%' AND NOT k.is_identity AND a.keys && %s::text[]
+            """,
+            [list(repositories)],
+        )
+        return {row[0] for row in cursor.fetchall()}
 
 
 def _repositories_of_commits(commits: set[str]) -> dict[str, set[str]]:
