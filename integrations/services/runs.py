@@ -23,6 +23,8 @@ from integrations.sync import RecordWriter, remove_unseen
 logger = logging.getLogger(__name__)
 
 KEEP_RUNS = 200
+# A queued run that nobody took for so long may have lost its message.
+LOST_AFTER = timedelta(seconds=10)
 
 
 class SyncAlreadyActive(Conflict):
@@ -172,7 +174,7 @@ def schedule_due(*, now: datetime) -> list[int]:
 def lost_runs(*, now: datetime) -> list[int]:
     """Runs whose message may be lost: queued for a while, or running under a lease that ran out."""
     stale = SyncRun.objects.leasable(now=now).filter(
-        Q(state=RunState.RUNNING) | Q(queued_at__lt=now - timedelta(seconds=10))
+        Q(state=RunState.RUNNING) | Q(queued_at__lt=now - LOST_AFTER)
     )
     return list(stale.values_list("pk", flat=True)[:100])
 
