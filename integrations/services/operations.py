@@ -60,6 +60,7 @@ def request_operation(
     :raises Forbidden: while operations are switched off for the connection.
     :raises InvalidInput: if the parameters are wrong.
     :raises NotFound: if the operation cannot be done to this target.
+    :raises Conflict: if the key was used for another request.
     """
     if not connection.allows_operations:
         raise Forbidden(
@@ -84,23 +85,26 @@ def request_operation(
             ],
         ) from None
     key = idempotency_key or uuid.uuid4().hex
+    asked = {
+        "operation": operation,
+        "target_type": target.type,
+        "target_id": f"{target.resource}/{target.external_id}",
+        "params": valid.model_dump(mode="json"),
+    }
     try:
         with transaction.atomic():
             run = OperationRun.objects.create(
                 connection=connection,
-                operation=operation,
-                target_type=target.type,
-                target_id=f"{target.resource}/{target.external_id}",
                 subject_uid=subject_uid,
-                params=valid.model_dump(mode="json"),
+                **asked,
                 idempotency_key=key,
                 requested_by=by,
                 requested_at=timezone.now(),
             )
     except IntegrityError:
         run = OperationRun.objects.get(idempotency_key=key)
-        if run.connection_id != connection.pk or run.operation != operation:
-            raise Conflict(_("This idempotency key was used for another operation.")) from None
+        if run.connection_id != connection.pk or any(getattr(run, name) != asked[name] for name in asked):
+            raise Conflict(_("This idempotency key was used for another request.")) from None
         return run
     record_audit(
         "operation.run",
