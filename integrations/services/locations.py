@@ -263,6 +263,8 @@ class _Reading:
         self.files: set[str] = set()
         self.refs: Counter[tuple[str, str]] = Counter()
         self.seen: set[str] = set()
+        self.written: set[int] = set()
+        self.told: set[int] = set()
         self.stale: dict[str, str] = {}
         self.broken_files: dict[str, str] = {}
         self.may_sweep = True
@@ -292,6 +294,8 @@ class _Reading:
         if page:
             self._take(page)
         self.summary.files = len(self.files)
+        self.summary.written = len(self.written)
+        self.summary.unchanged = len(self.told - self.written)
         self._keep_last_good()
         if self.may_sweep:
             self._sweep()
@@ -371,8 +375,8 @@ class _Reading:
 
     def _take(self, claims: list[ClaimIn]) -> None:
         applied = apply_claims(source=self.source, claims=claims, at=self.now, by=self.by)
-        self.summary.written += len(applied.written)
-        self.summary.unchanged += len(set(applied.entity_ids) - applied.written)
+        self.written |= applied.written
+        self.told |= set(applied.entity_ids)
 
     def _keep_last_good(self) -> None:
         """A document that no longer parses keeps its last good claim, marked stale."""

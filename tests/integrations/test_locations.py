@@ -1,0 +1,276 @@
+"""Catalog files imported by name: numbers, places of what is refused, what goes, what waits to be mended."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from access.models import AuditEvent
+from catalog.models import Claim, Entity, Problem, Rank, Source
+from catalog.services.edit import override_field
+from integrations.models import CatalogLocation
+from integrations.services import locations
+from integrations.services.locations import due_locations, refresh_location, remove_location
+from tests.catalog.saying import counted_rows, document, history, relations
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
+
+Write = Callable[..., Path]
+
+
+def component(name: str, **spec: Any) -> str:
+    """A component's document as text; a spec of None leaves a field out."""
+    fields = {"type": "service", "lifecycle": "production", "owner": "team", **spec}
+    lines = [f"  {key}: {json.dumps(value)}" for key, value in fields.items() if value is not None]
+    head = ["apiVersion: backstage.io/v1alpha1", "kind: Component", "metadata:", f"  name: {name}", "spec:"]
+    return "\n".join([*head, *lines, ""])
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file of some documents below the folder `catalog`."""
+
+    def make(name: str, *documents: str) -> Path:
+        path = tmp_path / "catalog" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("---\n".join(documents))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "catalog"
+
+
+def run(*addresses: Path | str, **options: Any) -> dict[str, Any]:
+    """What `import_catalog --json` prints on its last line."""
+    out = io.StringIO()
+    call_command("import_catalog", *map(str, addresses), json=True, stdout=out, **options)
+    found: dict[str, Any] = json.loads(out.getvalue().splitlines()[-1])
+    assert found["documents"] == found["accepted"] + found["refused"]
+    return found
+
+
+def numbers(found: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(
+        found[name] for name in ("files", "documents", "accepted", "refused", "written", "unchanged")
+    )
+
+
+def names() -> set[str]:
+    return set(Entity.objects.filter(deleted_at=None).values_list("name", flat=True))
+
+
+def read_again(**more: Any) -> Any:
+    """Read the one location again, as the schedule does."""
+    return refresh_location(location_id=CatalogLocation.objects.get().pk, now=timezone.now(), **more)
+
+
+class TestImport:
+    def test_its_numbers_are_those_of_the_files(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a"), component("b"), component("c", owner=5))
+        write("deep/er/d.yml", component("d"))
+        write("notes.txt", "no catalog file")
+        found = run(folder)
+        assert numbers(found) == (2, 4, 3, 1, 3, 0)
+        assert names() == {"a", "b", "d"}
+        assert numbers(run(folder)) == (2, 4, 3, 1, 0, 3)
+        write("deep/er/d.yml", component("d", owner="else"))
+        assert numbers(run(folder)) == (2, 4, 3, 1, 1, 2)
+
+    def test_a_refused_document_is_named_with_file_number_line_and_path(
+        self, write: Write, folder: Path
+    ) -> None:
+        path = write("a.yaml", component("a"), component("b", owner=5), component("c", lifecycle=None))
+        found = run(folder)
+        assert [(p["file"], p["document"], p["line"], p["path"], p["ref"]) for p in found["problems"]] == [
+            (str(path), 2, 17, "spec.owner", "component:default/b"),
+            (str(path), 3, 23, "spec.lifecycle", "component:default/c"),
+        ]
+        assert all(p["message"] for p in found["problems"])
+        place = Problem.objects.filter(type="refused-document").order_by("detail__place__document").first()
+        assert place is not None
+        assert place.detail == {"place": {"file": str(path), "document": 2, "line": 17}, "path": "spec.owner"}
+
+    def test_broken_yaml_says_its_line_and_leaves_the_documents_before_it(
+        self, write: Write, folder: Path
+    ) -> None:
+        write("a.yaml", component("a"), "kind: [\n", component("c"))
+        write("b.yaml", component("b"))
+        found = run(folder)
+        assert found["refused"] >= 1
+        assert names() >= {"a", "b"}
+        assert found["problems"][0]["document"] == 2
+        assert found["problems"][0]["line"] >= 9
+
+    def test_a_dry_run_tells_the_same_and_writes_nothing(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a"), component("b", owner=5))
+        before = counted_rows()
+        told = run(folder, dry_run=True)
+        assert counted_rows() == before
+        assert not CatalogLocation.objects.exists()
+        assert not Source.objects.exists()
+        assert not AuditEvent.objects.filter(verb="catalog.import").exists()
+        assert numbers(told) == numbers(run(folder)) == (1, 2, 1, 1, 1, 0)
+
+    def test_an_unchanged_import_writes_no_row_of_the_catalog(self, write: Write, folder: Path) -> None:
+        write("a.yaml", *[component(f"c{n}", dependsOn=[f"component:c{n + 1}"]) for n in range(20)])
+        run(folder)
+        before = counted_rows()
+        assert numbers(run(folder)) == (1, 20, 20, 0, 0, 20)
+        assert counted_rows() == before
+
+    def test_an_entity_counts_once_however_many_pages_tell_of_it(
+        self, write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(locations, "PAGE", 1)
+        write("a.yaml", component("a"), component("b"))
+        write("b.yaml", component("a", owner="other"))
+        assert numbers(run(folder)) == (2, 3, 3, 0, 2, 0)
+        assert document("component:default/a")["spec"]["owner"] == "team"
+        assert Problem.objects.filter(type="shadowed", resolved_at=None).count() == 1
+
+    def test_several_addresses_are_several_locations(self, write: Write, folder: Path) -> None:
+        one, other = write("one/a.yaml", component("a")), write("two/b.yaml", component("b"))
+        assert numbers(run(one, other)) == (2, 2, 2, 0, 2, 0)
+        assert CatalogLocation.objects.count() == 2
+        assert Source.objects.count() == 2
+
+    def test_a_location_document_leads_to_its_targets_and_says_which_is_missing(
+        self, write: Write, folder: Path
+    ) -> None:
+        location = "\n".join(
+            ["apiVersion: backstage.io/v1alpha1", "kind: Location", "metadata:", "  name: all", "spec:"]
+            + ["  targets: [./parts/*.yaml, ./gone.yaml]", ""]
+        )
+        top = write("all.yaml", location)
+        write("parts/a.yaml", component("a"))
+        write("parts/b.yaml", component("b"))
+        found = run(top)
+        assert numbers(found) == (3, 3, 3, 0, 3, 0)
+        assert names() == {"all", "a", "b"}
+        (problem,) = found["problems"]
+        assert "gone.yaml" in problem["message"]
+        assert (problem["file"], problem["document"]) == (str(top), 1)
+
+    def test_what_cannot_be_read_at_all_is_an_error(self, folder: Path) -> None:
+        with pytest.raises(CommandError):
+            run(folder / "nothing.yaml")
+        assert not CatalogLocation.objects.exists()
+
+    def test_without_json_it_speaks_to_people(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a"), component("b", owner=5))
+        out = io.StringIO()
+        call_command("import_catalog", str(folder), stdout=out)
+        text = out.getvalue()
+        assert "a.yaml, document 2, line 17: spec.owner" in text
+        assert "1 accepted, 1 refused" in text
+
+
+class TestLater:
+    def test_what_vanished_from_a_complete_import_goes(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a"), component("b"))
+        other = write("c.yaml", component("c"))
+        run(folder)
+        write("a.yaml", component("a"))
+        other.unlink()
+        assert run(folder)["removed"] == 2
+        assert names() == {"a"}
+
+    def test_what_no_longer_parses_keeps_its_last_good_word(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a", owner="good"), component("b"))
+        run(folder)
+        uid = Entity.objects.get(name="a").uid
+        write("a.yaml", component("a", owner=5), component("b"))
+        found = run(folder)
+        assert (found["refused"], found["removed"]) == (1, 0)
+        assert document("component:default/a")["spec"]["owner"] == "good"
+        assert "document 1" in Claim.objects.get(entity__name="a").stale_reason
+        write("a.yaml", "kind: [")
+        run(folder)
+        assert names() == {"a", "b"}
+        assert Claim.objects.exclude(stale_reason="").count() == 2
+        write("a.yaml", component("a", owner="good"), component("b"))
+        run(folder)
+        assert not Claim.objects.exclude(stale_reason="").exists()
+        assert not Problem.objects.filter(type__in=["stale", "refused-document"], resolved_at=None).exists()
+        assert Entity.objects.get(name="a").uid == uid
+
+    def test_an_edit_in_a_file_is_one_line_of_its_history(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a", owner="old"))
+        run(folder)
+        write("a.yaml", component("a", owner="new"))
+        read_again()
+        newest = history("component:default/a")[-1]
+        assert newest.diff == [{"path": "spec.owner", "old": "old", "new": "new"}]
+        assert newest.by.endswith("/catalog")
+
+    def test_it_is_read_again_when_its_time_has_come(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a"))
+        run(folder)
+        location = CatalogLocation.objects.get()
+        now = timezone.now()
+        assert due_locations(now=now) == []
+        soon = now + timedelta(seconds=location.interval)
+        assert due_locations(now=soon) == [location.pk]
+        assert due_locations(now=soon) == []  # claimed
+        write("a.yaml", component("a"), component("b"))
+        result = refresh_location(location_id=location.pk, now=soon)
+        assert result is not None
+        assert result.written == 1
+        assert names() == {"a", "b"}
+
+    def test_by_itself_it_removes_not_much_at_once(self, write: Write, folder: Path) -> None:
+        write("a.yaml", *[component(f"c{n}") for n in range(30)])
+        run(folder)
+        write("a.yaml", *[component(f"c{n}") for n in range(15)])
+        result = read_again()
+        assert result.removed == 0
+        assert len(names()) == 30
+        assert "15 of 30" in result.problems[-1].message
+        assert run(folder)["removed"] == 15  # a person says so
+
+    def test_an_empty_folder_after_a_full_one_removes_nothing_by_itself(
+        self, write: Write, folder: Path
+    ) -> None:
+        path = write("a.yaml", component("a"))
+        run(folder)
+        path.unlink()
+        read_again()
+        assert names() == {"a"}
+        folder.rmdir()
+        read_again()
+        assert names() == {"a"}
+        assert Problem.objects.filter(type="refused-document", severity="fail", resolved_at=None).exists()
+
+    def test_removing_a_location_takes_all_that_it_declared(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a"), component("b", owner=5))
+        write("own/c.yaml", component("c"))
+        run(folder / "a.yaml", folder / "own")
+        location = CatalogLocation.objects.get(address__endswith="a.yaml")
+        assert remove_location(location=location, by="ana") == 1
+        assert names() == {"c"}
+        assert not Problem.objects.filter(type="refused-document", resolved_at=None).exists()
+        assert AuditEvent.objects.filter(verb="catalog.location-remove").count() == 1
+
+    def test_an_override_outlives_its_file(self, write: Write, folder: Path, ben: Any) -> None:
+        path = write("a.yaml", component("a", owner="file"))
+        run(folder)
+        override_field(user=ben, entity=Entity.objects.get(name="a"), path="spec.owner", value="ours")
+        path.write_text(component("b"))
+        run(folder)
+        assert names() == {"b"}
+        path.write_text(component("a") + "---\n" + component("b"))
+        run(folder)
+        assert relations("component:default/a") == [("ownedBy", "group:default/ours")]
+        assert Claim.objects.filter(rank=Rank.PERSON).count() == 1
