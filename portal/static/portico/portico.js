@@ -249,6 +249,18 @@
     rows.dispatchEvent(new Event("input", { bubbles: true }));
   });
 
+  // Several lines pasted into a row of a list are as many rows.
+  on("paste", "[data-rows]:not([data-map]) input", (event, input) => {
+    const lines = event.clipboardData.getData("text").split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
+    if (lines.length < 2) return;
+    event.preventDefault();
+    const rows = input.closest("[data-rows]");
+    if (!input.value) input.parentElement.remove();
+    for (const line of lines) addRow(rows, [line]);
+    rows.dispatchEvent(new Event("input", { bubbles: true }));
+    $("input", rows.lastElementChild).focus();
+  });
+
   // -- Forms with a save bar --------------------------------------------------------------------------------
   on("input", "form[data-dirty]", (_, form) => form.classList.add("is-dirty"));
   on("reset", "form[data-dirty]", (_, form) => form.classList.remove("is-dirty"));
