@@ -206,8 +206,7 @@ class Upstream:
         class Handler(Exchange):
             tool = upstream
 
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-            served.daemon_threads = True
+        with _Server(("127.0.0.1", 0), Handler) as served:
             self.port = served.server_address[1]
             thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05})
             thread.start()
@@ -217,6 +216,13 @@ class Upstream:
                 self.stopping.set()
                 served.shutdown()
                 thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is what the tests are about."""
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -447,6 +453,26 @@ class Paged(Connector[PagedConfig]):
         async for answer in pages:
             for item in _body(answer.json())["items"]:
                 yield item
+
+
+def connections_to(paged: str, lines: str) -> list[dict[str, Any]]:
+    """Two connections that tell of the same things, for `create_connection`."""
+    return [
+        {
+            "slug": "paged",
+            "label": "Paged",
+            "connector": "paged",
+            "config": {"base_url": paged},
+            "interval": 3600,
+        },
+        {
+            "slug": "lines",
+            "label": "Lines",
+            "connector": "records",
+            "config": {"location": lines},
+            "interval": 3600,
+        },
+    ]
 
 
 def _body(data: Any) -> dict[str, Any]:
