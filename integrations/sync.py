@@ -144,7 +144,8 @@ def execute_run(*, run_id: int, now: datetime) -> None:
 
 def _try_again(run: SyncRun, lease: uuid.UUID) -> None:
     """Give the run back, for any worker to go on with."""
-    connection.close_if_unusable_or_obsolete()
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
     SyncRun.objects.filter(pk=run.pk, lease=lease, state=RunState.RUNNING).update(
         state=RunState.QUEUED, lease=None, lease_until=None, not_before=timezone.now() + PAUSE
     )
@@ -191,7 +192,7 @@ class _Execution:
                 else:
                     self._take(page, rows[page.resource.name])
         self._renew()
-        components.apply_rules(now=timezone.now(), by=self.connection.label)
+        components.apply_rules(now=timezone.now())
         self._renew()
         render_dirty(at=timezone.now())
         self._close(list(rows.values()))
@@ -343,6 +344,13 @@ class _Execution:
     def _close(self, rows: list[ResourceRun]) -> None:
         now = timezone.now()
         held = [row for row in rows if row.state == ResourceState.HELD]
+        for row in rows:
+            if row.state in {ResourceState.WAITING, ResourceState.READING}:
+                # The reading ended without a word, by a fault of ours.
+                self.failures.append(
+                    f"{row.name}: {_('It was not read to its end; the log of the worker tells more.')}"
+                )
+                self.error_code = self.error_code or "internal"
         refused = sum(row.refused for row in rows)
         messages = [*self.failures, *(f"{row.name}: {row.message}" for row in held)]
         if self.failures and not any(row.listed or row.state == ResourceState.COMPLETE for row in rows):

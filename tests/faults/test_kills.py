@@ -98,8 +98,8 @@ class Stack:
         return False
 
     def kill(self, name: str, chance: random.Random) -> str:
-        """End a service, or one of its processes, without a word; Redis may only be emptied."""
-        if name == "redis" and chance.random() < 0.5:
+        """End a service, or one of its processes, without a word; "nothing in redis" only empties it."""
+        if name == "nothing in redis":
             with contextlib.suppress(redis.RedisError):
                 redis.Redis.from_url(self.redis).flushall()
             return "emptied redis"
@@ -245,7 +245,8 @@ def _kill_for_a_while(stack: Stack, upstream: Upstream, plan: list[str], chance:
             if stack.request("POST", "/api/v1/entities/", _resource(accepted)) in {200, 201}:
                 accepted += 1
             time.sleep(0.05)
-        print(stack.kill(victim, chance), "with", stack.active(), "runs active")
+        active = stack.active()
+        print(stack.kill(victim, chance), "with", active, "runs active")
     return accepted
 
 
@@ -279,7 +280,7 @@ def test_kills_lose_nothing(
     print(f"PORTICO_TEST_SEED={seed}")
     chance = random.Random(seed)
     upstream.page, upstream.delay = 5, 0.05
-    plan = [*VICTIMS * rounds, *["tasks", "beat"] * (rounds // 2)]
+    plan = [*VICTIMS * rounds, *["tasks", "beat", "nothing in redis"] * (rounds // 2)]
     chance.shuffle(plan)
     accepted = _kill_for_a_while(stack, upstream, plan, chance)
 
@@ -292,3 +293,25 @@ def test_kills_lose_nothing(
     assert accepted > 0
     found = stack.facts()
     assert found == expected, f"seed {seed}\n{differences(found, expected)}\n{stack.runs()}"
+
+
+@pytest.mark.django_db
+def test_an_operation_whose_worker_is_killed_is_not_repeated(stack: Stack, upstream: Upstream) -> None:
+    stack.sync_until_good(60)
+    upstream.poke_hangs = True
+    stack.ask(
+        "INSERT INTO integrations_operationrun (connection_id, operation, target_type, target_id, params, "
+        "idempotency_key, state, requested_by, requested_at, message, url) "
+        "SELECT id, 'poke', 'pipeline', 'entities/pipe-svc000', '{\"word\": \"go\"}', 'once', 'queued', 'ana', "
+        "now() - interval '1 minute', '', '' FROM integrations_connection WHERE slug = 'paged'"
+    )
+    stack.wait(lambda: upstream.poked, 30)
+    for process in stack.processes("tasks"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    stack.wait(lambda: stack.ask("SELECT state FROM integrations_operationrun") == [("unknown",)], 60)
+    ((message,),) = stack.ask("SELECT message FROM integrations_operationrun")
+    assert "before you repeat it" in message
+    # Its message comes again, from Redis and by the tick; nobody does it again.
+    time.sleep(3)
+    assert upstream.poked == [{"target": "pipe-svc000", "word": "go"}]
