@@ -50,6 +50,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: without a query, for the database may be what failed."""
+    logger.error("Request %s failed: %s %s", request_id(request), request.method, request.path)
     if request.path.startswith("/api/"):
         problem = unexpected_problem(request_id(request))
         return JsonResponse(problem, status=500, content_type=PROBLEM_JSON)

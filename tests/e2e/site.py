@@ -1,0 +1,247 @@
+"""Every page of the portal that a browser looks at, and how it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Page as Tab
+
+from tests.e2e.stack import ROOT, Portal
+
+PASSWORD = "a green bicycle in the rain"
+THEMES = ("light", "dark")
+SHOTS = ROOT / "build" / "screens"
+HEIGHT = 900
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# No sandbox, for root has none; nothing of the browser's own may ask another host.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+E = "/catalog/sample"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page.
+
+    :ivar path: its address; names in braces are looked up in the database, see `KEYS`.
+    :ivar who: admin, viewer, or nobody.
+    """
+
+    name: str
+    path: str
+    status: int = 200
+    who: str = "admin"
+
+
+PLACES = [
+    Place("home", "/"),
+    Place("catalog", "/catalog"),
+    Place("catalog-components", "/catalog?q=kind:component&limit=12"),
+    Place("catalog-filtered", "/catalog?q=kind:component+owner:payments+-tag:sandbox&order=-changed"),
+    Place("catalog-columns", "/catalog?q=kind:component&columns=type,owner,system,tags,run&limit=12"),
+    Place("catalog-repositories", "/catalog?q=kind:repository&limit=12"),
+    Place("catalog-users", "/catalog?q=kind:user&limit=12"),
+    Place("catalog-nothing", "/catalog?q=kind:component+nowhere-to-be-found"),
+    Place("catalog-wrong", "/catalog?q=lifecycle:"),
+    Place("component", f"{E}/component/checkout-api"),
+    Place("component-activity", f"{E}/component/checkout-api?tab=activity"),
+    Place("component-relations", f"{E}/component/checkout-api?tab=relations"),
+    Place("component-problems", f"{E}/component/payment-gateway?tab=problems"),
+    Place("component-history", f"{E}/component/checkout-api?tab=history"),
+    Place("component-source", f"{E}/component/checkout-api?tab=source"),
+    Place("component-edit", f"{E}/component/checkout-api/edit"),
+    Place("component-tie", f"{E}/component/checkout-api/tie"),
+    Place("component-long", "/catalog/crowded/component/{long}"),
+    Place("tie", "/ties/{tie}"),
+    Place("library", f"{E}/component/ui-kit"),
+    Place("api", f"{E}/api/{{api}}"),
+    Place("system", f"{E}/system/checkout"),
+    Place("domain", f"{E}/domain/money"),
+    Place("group", f"{E}/group/payments"),
+    Place("user", f"{E}/user/{{user}}"),
+    Place("resource", f"{E}/resource/{{resource}}"),
+    Place("repository", f"{E}/repository/{{repository}}"),
+    Place("pipeline", f"{E}/pipeline/{{pipeline}}"),
+    Place("artifact", f"{E}/artifact/{{artifact}}"),
+    Place("environment", f"{E}/environment/production"),
+    Place("activity", "/activity"),
+    Place("activity-deployments", "/activity?type=deployment"),
+    Place("problems", "/problems"),
+    Place("connections", "/connections"),
+    Place("gallery", "/connections/new"),
+    Place("new-git", "/connections/new/git"),
+    Place("new-buildbot", "/connections/new/buildbot"),
+    Place("import", "/connections/import"),
+    Place("connection", "/connections/sample-git"),
+    Place("connection-runs", "/connections/sample-git/runs"),
+    Place("connection-run", "/connections/sample-git/runs/{run}"),
+    Place("connection-records", "/connections/sample-git/records"),
+    Place("connection-record", "/connections/sample-git/records/{record}"),
+    Place("connection-rules", "/connections/sample-git/rules"),
+    Place("connection-settings", "/connections/sample-git/settings"),
+    Place("connection-delete", "/connections/sample-git/delete"),
+    Place("settings", "/settings"),
+    Place("settings-tokens", "/settings/tokens"),
+    Place("settings-access", "/settings/access"),
+    Place("settings-user", "/settings/access/users/{account}"),
+    Place("settings-groups", "/settings/access/groups"),
+    Place("settings-roles", "/settings/access/roles"),
+    Place("settings-packs", "/settings/packs"),
+    Place("settings-sample", "/settings/sample"),
+    Place("settings-audit", "/settings/audit"),
+    Place("settings-about", "/settings/about"),
+    Place("sign-in", "/sign-in", who="nobody"),
+    Place("sign-in-link", "/sign-in/{link}", who="nobody"),
+    Place("sign-in-link-gone", "/sign-in/gone", status=410, who="nobody"),
+    Place("forbidden", "/connections/new", status=403, who="viewer"),
+    Place("not-found", "/nowhere", status=404),
+    Place("entity-not-found", f"{E}/component/checkout", status=404),
+]
+
+# What stands in braces in an address: the statement that finds it.
+_OF_KIND = "select name from catalog_entity where namespace = 'sample' and kind = '{}' order by name limit 1"
+KEYS = {
+    "api": _OF_KIND.format("api"),
+    "artifact": _OF_KIND.format("artifact"),
+    "pipeline": _OF_KIND.format("pipeline"),
+    "repository": _OF_KIND.format("repository"),
+    "resource": _OF_KIND.format("resource"),
+    "user": _OF_KIND.format("user"),
+    "long": "select name from catalog_entity where namespace = 'crowded' order by length(name) desc limit 1",
+    "account": "select id from access_user where username = 'vic'",
+    "tie": "select min(id) from catalog_tie",
+    "run": """select max(r.id) from integrations_syncrun r
+              join integrations_connection c on c.id = connection_id where slug = 'sample-git'""",
+    "record": """select min(r.id) from integrations_storedrecord r
+                 join integrations_connection c on c.id = connection_id where slug = 'sample-git'""",
+}
+
+# A name, a title and lists as long as they may be.
+CROWDED = f"""\
+apiVersion: backstage.io/v1alpha1
+kind: Component
+metadata:
+  namespace: crowded
+  name: {"a-very-long-name-" * 3}{"x" * 12}
+  title: {"Settlement and reconciliation of international instalment payments, second edition " * 2}
+  description: >-
+    {"A description that goes on and on, for whoever wrote it had a lot to say. " * 6}
+  tags: [{", ".join(f"tag-number-{n}" for n in range(30))}]
+  links:
+    - url: https://runbooks.acme.example/{"settlement/" * 12}
+spec:
+  type: service-with-a-type-of-many-words
+  lifecycle: experimental-but-nearly-there
+  owner: group:crowded/{"the-team-that-owns-" * 3}abc
+  dependsOn: [{", ".join(f"component:crowded/neighbour-with-quite-a-long-name-{n:02d}" for n in range(40))}]
+"""
+
+
+def crowd(portal: Portal) -> None:
+    """Put a component into the catalog that is long in everything, and people who may do less."""
+    (portal.files / "crowded.yaml").write_text(CROWDED)
+    portal.manage("import_catalog", str(portal.files / "crowded.yaml"))
+    portal.manage(
+        "shell", "-v", "0", "-c",
+        "from access.services import create_user, grant\n"
+        "user = create_user(username='vic', name='Vic Lind', email='vic@acme.example')\n"
+        f"user.set_password({PASSWORD!r}); user.save(); grant(role='viewer', user=user)",
+    )  # fmt: skip
+    portal.wait_until_synced()
+
+
+class Visitors:
+    """The browser's sessions: one signed in as the administrator, one as a viewer, one as nobody."""
+
+    def __init__(self, browser: Browser, portal: Portal) -> None:
+        self._browser = browser
+        self._portal = portal
+        self._states: dict[str, Any] = {"nobody": None}
+        self._known: dict[str, str] = {}
+
+    def path(self, place: Place) -> str:
+        """Its address on this portal."""
+        path = place.path
+        for name, statement in KEYS.items():
+            if f"{{{name}}}" in path:
+                if name not in self._known:
+                    self._known[name] = str(self._portal.execute(statement)[0][0])
+                path = path.replace(f"{{{name}}}", self._known[name])
+        if "{link}" in path:
+            if "link" not in self._known:
+                said = self._portal.manage("sign_in_link", "--user", "vic")
+                self._known["link"] = urlsplit(said.strip().splitlines()[-1].split()[-1]).path.rpartition(
+                    "/"
+                )[2]
+            path = path.replace("{link}", self._known["link"])
+        return path
+
+    @contextmanager
+    def context(
+        self, who: str = "admin", *, theme: str = "light", width: int = 1440
+    ) -> Iterator[BrowserContext]:
+        """A window of this size and theme, signed in."""
+        context = self._open(self._state(who), theme=theme, width=width)
+        try:
+            yield context
+        finally:
+            context.close()
+
+    def _open(self, state: Any, *, theme: str, width: int) -> BrowserContext:
+        context = self._browser.new_context(
+            base_url=self._portal.url,
+            viewport={"width": width, "height": HEIGHT},
+            color_scheme="dark" if theme == "dark" else "light",
+            reduced_motion="reduce",
+            has_touch=width < 768,
+            storage_state=state,
+        )
+        context.set_default_timeout(30_000)
+        context.add_cookies([{"name": "po_theme", "value": theme, "url": self._portal.url}])
+        return context
+
+    def _state(self, who: str) -> Any:
+        if who not in self._states:
+            context = self._open(None, theme="light", width=1440)
+            tab = context.new_page()
+            if who == "admin":
+                redeem(tab, self._portal)
+            else:
+                tab.goto("/sign-in")
+                tab.fill("#username", {"viewer": "vic"}[who])
+                tab.fill("#password", PASSWORD)
+                tab.press("#password", "Enter")
+                tab.wait_for_url("/")
+            self._states[who] = context.storage_state()
+            context.close()
+        return self._states[who]
+
+
+def redeem(tab: Tab, portal: Portal) -> None:
+    """Follow the one-time link of the first account."""
+    tab.goto(urlsplit(portal.welcome).path)
+    tab.fill("#name", "Ana Ruiz")
+    tab.fill("#password", PASSWORD)
+    tab.fill("#again", PASSWORD)
+    tab.press("#again", "Enter")
+    tab.wait_for_url("/")
+
+
+def settle(tab: Tab) -> None:
+    """Wait until what loads after the page is there."""
+    tab.wait_for_load_state("load")
+    tab.wait_for_function(
+        "() => !document.querySelector('.htmx-request, [hx-trigger~=load]') && document.fonts.status === 'loaded'"
+    )
+
+
+def screenshot(tab: Tab, file: Path, *, whole: bool = True) -> None:
+    """A picture of the page, from top to bottom."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tab.screenshot(path=file, full_page=whole, animations="disabled")

@@ -1,0 +1,156 @@
+"""Every page as people see it: it can be used by everybody, fits, keeps still, and asks nobody else."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page as Tab
+from playwright.sync_api import Request
+
+from tests.e2e.site import PLACES, THEMES, Place, Visitors, settle
+
+pytestmark = pytest.mark.browser
+
+QUICK = [("light", 1440), ("dark", 390)]
+STATES = [
+    pytest.param(
+        theme, width, id=f"{theme}-{width}", marks=[] if (theme, width) in QUICK else pytest.mark.full
+    )
+    for theme in THEMES
+    for width in (390, 768, 1440, 1920)
+]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# What the browser itself notices, kept where a test can ask for it.
+WATCH = """
+window.seen = {shift: 0, moved: [], refused: []};
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    if (entry.hadRecentInput) continue;
+    seen.shift += entry.value;
+    for (const source of entry.sources) seen.moved.push(source.node?.outerHTML?.slice(0, 120) ?? "");
+  }
+}).observe({type: "layout-shift", buffered: true});
+addEventListener("securitypolicyviolation", (event) => {
+  seen.refused.push(`${event.violatedDirective} ${event.blockedURI}`);
+});
+"""
+# What is wider than the window, by its widest part.
+OVERFLOW = """() => {
+  const room = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= room) return [];
+  return [...document.body.querySelectorAll("*")]
+    .filter((one) => one.getBoundingClientRect().right > room + 1)
+    .map((one) => one.outerHTML.slice(0, 160)).slice(-3);
+}"""
+
+
+@pytest.fixture(scope="module")
+def open_page(visitors: Visitors) -> Iterator[Callable[..., Any]]:
+    """A tab by visitor, theme and width, opened once; what went wrong since it was asked for is `tab.faults`."""
+    with ExitStack() as stack:
+        opened: dict[tuple[str, str, int], Any] = {}
+
+        def open_(who: str, theme: str, width: int) -> Any:
+            key = (who, theme, width)
+            if key not in opened:
+                context = stack.enter_context(visitors.context(who, theme=theme, width=width))
+                context.add_init_script(WATCH)
+                opened[key] = _watched(context.new_page())
+            opened[key].faults, opened[key].requests = [], []
+            return opened[key]
+
+        yield open_
+
+
+def _watched(tab: Any) -> Any:
+    tab.on("console", lambda said: said.type in ("error", "warning") and tab.faults.append(said.text))
+    tab.on("pageerror", lambda error: tab.faults.append(str(error)))
+    tab.on("request", lambda request: tab.requests.append(request))
+    return tab
+
+
+@pytest.mark.parametrize(("theme", "width"), STATES)
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+def test_a_page_is_accessible_fits_keeps_still_and_asks_nobody_else(
+    place: Place, theme: str, width: int, visitors: Visitors, open_page: Callable[..., Any]
+) -> None:
+    tab = open_page(place.who, theme, width)
+    answer = tab.goto(visitors.path(place))
+    settle(tab)
+    assert answer.status == place.status
+    if place.status >= 400:  # the browser writes the status of the page itself into its console
+        tab.faults = [fault for fault in tab.faults if str(place.status) not in fault]
+    assert tab.faults == []
+    assert _elsewhere(tab.requests, answer.url) == []
+    seen = tab.evaluate("seen")
+    assert seen["refused"] == []
+    assert seen["shift"] <= 0.01, seen["moved"]
+    assert tab.evaluate(OVERFLOW) == []
+    assert tab.locator("h1:not(.po-md h1)").count() == 1
+    assert tab.title().strip()
+    # Contrast takes as long as all other rules; the quick round looks at it once a page.
+    without = ["color-contrast"] if (theme, width) == QUICK[0] else []
+    assert _findings(tab, without=without) == []
+
+
+def _elsewhere(requests: list[Request], url: str) -> list[str]:
+    own = urlsplit(url).netloc
+    return [r.url for r in requests if urlsplit(r.url).scheme != "data" and urlsplit(r.url).netloc != own]
+
+
+def _findings(tab: Tab, *, without: Sequence[str] = ()) -> list[tuple[str, str, str]]:
+    options = {
+        "runOnly": {"type": "tag", "values": RULES},
+        "rules": {rule: {"enabled": False} for rule in without},
+        "resultTypes": ["violations"],
+    }
+    found = Axe().run(tab, options=options)
+    return [
+        (one["id"], one["nodes"][0]["html"][:300], one["nodes"][0]["failureSummary"][:300])
+        for one in found.response["violations"]
+    ]
+
+
+def test_the_catalog_needs_few_bytes(visitors: Visitors, open_page: Callable[..., Any]) -> None:
+    """Style and script of the first visit, as sent; the server compresses them."""
+    tab = open_page("admin", "light", 1440)
+    bodies: dict[str, bytes] = {}
+    sent: dict[str, str | None] = {}
+
+    def keep(response: Any) -> None:
+        if response.request.resource_type in ("stylesheet", "script"):
+            bodies[response.url] = response.body()
+            sent[response.url] = response.header_value("content-encoding")
+
+    tab.on("response", keep)
+    tab.goto("/catalog")
+    settle(tab)
+    assert len(bodies) >= 3
+    assert {url: how for url, how in sent.items() if how not in ("gzip", "br")} == {}
+    assert sum(len(gzip.compress(body, 9)) for body in bodies.values()) <= 180_000
+
+
+def test_something_that_breaks_says_how_it_can_be_found(
+    sample_portal: Any, open_page: Callable[..., Any]
+) -> None:
+    tab = open_page("admin", "light", 1440)
+    tab.goto("/")
+    sample_portal.execute("alter table integrations_cataloglocation rename to gone")
+    try:
+        answer = tab.goto("/connections/import")
+    finally:
+        sample_portal.execute("alter table gone rename to integrations_cataloglocation")
+    assert answer.status == 500
+    assert tab.locator("h1").inner_text() == "Something broke"
+    number = tab.locator(".po-mono").inner_text()
+    assert number
+    assert _findings(tab) == []
+    log = sample_portal.files.parent / "web" / "server.log"
+    assert number in Path(log).read_text()
