@@ -30,6 +30,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from django.utils.translation import gettext
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from base.text import printable
 from integrations.errors import (
     AuthFailed,
     BadPayload,
@@ -157,6 +158,10 @@ class Refused:
     external_id: str
     reason: str
     place: str = ""
+
+    def __post_init__(self) -> None:
+        for name, limit in (("external_id", 1_000), ("reason", 2_000), ("place", 1_000)):
+            object.__setattr__(self, name, printable(getattr(self, name))[:limit])
 
 
 Yielded = Record | Expect | Mark | Refused

@@ -27,7 +27,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from base.errors import DomainError
-from base.text import printable, replace_nul
+from base.text import replace_nul
 from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
@@ -739,7 +739,7 @@ def _add(page: _Page, item: Yielded) -> None:
         case Record():
             page.records.append(item)
         case Refused():
-            page.refused.append(Refused(**{name: printable(text) for name, text in vars(item).items()}))
+            page.refused.append(item)
         case Expect():
             page.expected = min(max(item.total, 0), MAX_EXPECTED)
         case Mark():
