@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import JSONField, Q
 from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from base.errors import DomainError
 from base.expressions import Context, Expression, compile_expression
 from catalog import identity
-from catalog.models import Claim, EntityKey, Rank, Source, SourceType
+from catalog.models import Claim, EntityKey, Rank, Severity, Source, SourceType
+from catalog.services import problems
 from catalog.services.ingest import Applied, ClaimIn, apply_claims, drop_claims
 from integrations.mapping import owner_ref
 from integrations.models import Connection, StoredRecord
@@ -148,12 +151,35 @@ def apply_rule(*, connection: Connection, now: datetime, by: str) -> Applied | N
     return Applied(outcomes, written, [])
 
 
-def apply_rules(*, now: datetime, by: str) -> None:
-    """Decide anew for every connection that brings repositories, or did: another may have brought the evidence."""
+def apply_rules(*, now: datetime) -> None:
+    """Decide anew for every connection that brings repositories, or did: another may have brought the evidence.
+
+    A rule that cannot be decided leaves what is there, and is a problem of its own connection alone.
+    """
     for connection in Connection.objects.filter(
         pk__in=StoredRecord.objects.filter(type="repository").values("connection")
     ):
-        apply_rule(connection=connection, now=now, by=by)
+        seen = []
+        try:
+            with transaction.atomic():
+                apply_rule(connection=connection, now=now, by=connection.label)
+        except (DomainError, ValidationError) as error:
+            subject = problems.Subject(
+                type="connection", label=connection.label, uid=connection.uid, namespace=connection.namespace
+            )
+            seen.append((subject, _undecided(connection, error)))
+        problems.sync(raised_by=f"rule:{connection.slug}", seen=seen, within=Q(type="rule"), at=now)
+
+
+def _undecided(connection: Connection, error: Exception) -> problems.Seen:
+    return problems.Seen(
+        type="rule",
+        severity=Severity.WARN,
+        cause=_("The rule for components of %(connection)s fails") % {"connection": connection.label},
+        message=getattr(error, "message", None) or str(error),
+        remedy=_("Correct the rule; until then the components stay as they are."),
+        detail={"connection": connection.slug},
+    )
 
 
 def _declared(repo_keys: set[str]) -> set[str]:

@@ -25,7 +25,7 @@ from catalog.services.render import render_dirty
 
 MAX_BULK = 1_000
 # Fields that belong to the entity's identity and are changed by renaming, not by an override.
-FIXED = {"apiVersion", "kind", "metadata.name", "metadata.namespace", "metadata.uid"}
+FIXED = {"metadata.name", "metadata.namespace", "metadata.uid", "metadata.etag"}
 
 
 class StaleEntity(PreconditionFailed):
@@ -145,7 +145,8 @@ def _parts(path: str) -> list[str]:
     name, _dot, key = rest.partition(".")
     is_flat = head == "metadata" and name in {"labels", "annotations"} and key
     parts = [head, name, key] if is_flat else path.split(".")
-    if path in FIXED or head not in {"spec", "metadata"} or len(parts) < 2 or not all(parts):
+    is_fixed = ".".join(parts[:2]) in FIXED  # nor may anything stand below them
+    if is_fixed or head not in {"spec", "metadata"} or len(parts) < 2 or not all(parts):
         raise InvalidInput(
             _("%(path)s cannot be overridden.") % {"path": path},
             errors=[FieldError(path, _("Choose a field below spec or metadata."))],
@@ -212,7 +213,9 @@ def _check_override(entity: Entity, parts: list[str], value: Any) -> None:
     try:
         validate_document(_with_value(document, parts, value), kinds.set)
     except DocumentInvalid as error:
-        wrong = [e for e in error.errors if e.path == path or e.path.startswith((f"{path}.", f"{path}["))]
+        # Wrong is what is said at the place, below it, or of what it makes of the field above it.
+        above = {format_path(parts[:length]) for length in range(2, len(parts) + 1)}
+        wrong = [e for e in error.errors if e.path in above or e.path.startswith((f"{path}.", f"{path}["))]
         if wrong:
             raise InvalidInput(
                 _("This value does not fit %(path)s.") % {"path": path}, errors=wrong

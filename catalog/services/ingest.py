@@ -305,7 +305,7 @@ class _Page:
         old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
         if old_ids:
             # Keys make ties, so with or without a change of the document the ties are decided anew.
-            mark_dirty(sharers_of(old_ids))
+            mark_dirty(sharers_of(old_ids) | {row.entity_id for row in rows})
             EntityKey.objects.filter(claim_id__in=among(old_ids)).delete()
         keys = []
         for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
@@ -819,6 +819,11 @@ class _Page:
                     relation.target_id = target_id
                     dirty.add(target_id)
             insert(added)
+        # A tie waits for its entity's return, and shows on the other end only while both are there.
+        ends = list({*born, *dead, *renamed} - fresh)
+        if ends:
+            ties = Tie.objects.filter(Q(source_id__in=among(ends)) | Q(target_id__in=among(ends)))
+            dirty |= {end for pair in ties.values_list("source_id", "target_id") for end in pair}
         if born:
             dirty |= resolve_relations(born)
         if dead:

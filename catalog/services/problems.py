@@ -105,7 +105,11 @@ def of_entity(
                         "first": values[0]["source"],
                         "a": values[0]["value"],
                         "second": values[1]["source"],
-                        "b": next(v["value"] for v in values[1:] if v["value"] != values[0]["value"]),
+                        "b": next(
+                            # True and 1 are one to Python and two to JSON, so the texts are compared.
+                            (v["value"] for v in values[1:] if repr(v["value"]) != repr(values[0]["value"])),
+                            values[1]["value"],
+                        ),
                     },
                     remedy=_("The older source wins until somebody overrides the field."),
                     discriminator=path,

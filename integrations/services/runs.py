@@ -88,7 +88,7 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
             raise Conflict(_("A later run has read this anew; decide on that one."))
         row.removed = remove_unseen(row, now=now, by=by) if remove else 0
         if row.removed:
-            apply_rules(now=now, by=by)
+            apply_rules(now=now)
         row.finished_at = now  # what it removed bears this time, so that it can be brought back
         row.state = ResourceState.COMPLETE
         row.decision = (_("Removed by %(who)s") if remove else _("Kept by %(who)s")) % {"who": by}
@@ -113,7 +113,7 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
         StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
-        apply_rules(now=now, by=by)
+        apply_rules(now=now)
         record_audit(
             "connection.restore",
             connection,

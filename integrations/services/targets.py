@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from access.permissions import can
-from catalog.models import Claim, Entity
+from catalog.models import Activity, Claim, Entity
 from integrations.contract import OperationSpec, Risk
 from integrations.models import Connection, StoredRecord
 from integrations.registry import connectors
@@ -40,6 +40,25 @@ class Offered:
         return f"{entity_url}/run?{urlencode(params)}"
 
 
+def subject_of(connection: Connection, record: StoredRecord) -> Entity | None:
+    """The living entity that a record became, or that its activity is about."""
+    claim = (
+        Claim.objects.filter(
+            source__key=f"connection:{connection.slug}/{record.resource}", external_id=record.external_id
+        )
+        .select_related("entity")
+        .first()
+    )
+    if claim is not None:
+        return claim.entity
+    activity = Activity.objects.filter(
+        connection=connection.slug, type=record.type, external_id=record.external_id
+    ).first()
+    if activity is None or activity.subject_uid is None:
+        return None
+    return Entity.objects.filter(uid=activity.subject_uid, deleted_at=None).first()
+
+
 def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, bool]]) -> list[Offered]:
     """What the viewer may do to an entity's own tools, at most ten; operations must be switched on."""
     allowing = (
@@ -67,6 +86,8 @@ def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, 
             entity__deleted_at=None,
         ).select_related("source", "entity")[:20]
         for claim in claims:
+            if not can(viewer, "operation.run", claim.entity):
+                continue
             resource = claim.source.key.rpartition("/")[2]
             record = StoredRecord.objects.filter(
                 connection=connection, resource=resource, external_id=claim.external_id, deleted_at=None

@@ -26,7 +26,7 @@ from catalog.services import edit as service
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from integrations.queries import get_connection
-from integrations.services import operations
+from integrations.services import operations, targets
 from integrations.tasks import execute_operation
 from portal import forms, links
 from portal.sources import badge_of_source
@@ -245,14 +245,21 @@ def run_operation(request: HttpRequest, namespace: str, kind: str, name: str) ->
     require(request.user, "operation.run", entity)
     connection = get_connection(request.user, request.GET.get("connection", ""))
     spec = operations.spec_of(connection, request.GET.get("operation", ""))
-    if spec.risk == "high":
-        require(request.user, "operation.run-risky", entity)
     resource, _slash, external_id = request.GET.get("target", "").partition("/")
     target = StoredRecord.objects.filter(
         connection=connection, resource=resource, external_id=external_id, deleted_at=None
     ).first()
-    if target is None:
-        raise NotFound(_("What this should be done to is no longer known."))
+    subject = targets.subject_of(connection, target) if target is not None else None
+    if (
+        target is None
+        or subject is None
+        or subject.uid not in {uid for uid, _shared in queries.reach(entity)}
+    ):
+        raise NotFound(_("What this should be done to is no longer known here."))
+    # Whose page it is on gives no right to touch it.
+    require(request.user, "operation.run", subject)
+    if spec.risk == "high":
+        require(request.user, "operation.run-risky", subject)
     form = forms.Form(spec.params)
     if request.method == "POST":
         form = forms.Form(spec.params, data=request.POST)

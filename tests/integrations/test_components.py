@@ -126,7 +126,7 @@ class TestRule:
 
     def test_deciding_again_writes_nothing(self, company: Connection) -> None:
         before = counted_rows()
-        apply_rules(now=timezone.now(), by="x")
+        apply_rules(now=timezone.now())
         assert counted_rows() == before
 
 

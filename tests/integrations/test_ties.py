@@ -56,7 +56,7 @@ class World:
             with transaction.atomic():
                 for resource in [*RESOURCES.values(), "activity"]:
                     self._write(connection, resource, by_resource.get(resource, []))
-            components.apply_rules(now=self.now, by=slug)
+            components.apply_rules(now=self.now)
             render_dirty(at=self.now)
             self.now += timedelta(minutes=1)
         self._note()
