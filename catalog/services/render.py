@@ -195,13 +195,18 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
     :returns: for each entity, pairs of subject uid and whether it is shared.
     """
     ties = list(
-        Tie.objects.exclude(state=TieState.FORBIDDEN)
-        .filter(Q(source_id__in=among(entity_ids)) | Q(target_id__in=among(entity_ids)))
-        .values_list("source_id", "target_id", "source__kind", "target__kind")
+        Tie.objects.filter(
+            Q(source_id__in=among(entity_ids)) | Q(target_id__in=among(entity_ids))
+        ).values_list("source_id", "target_id", "source__kind", "target__kind", "state")
     )
     direct: dict[int, set[int]] = defaultdict(set)
     repositories: dict[int, set[int]] = defaultdict(set)
-    for source_id, target_id, source_kind, target_kind in ties:
+    forbidden: dict[int, set[int]] = defaultdict(set)
+    for source_id, target_id, source_kind, target_kind, state in ties:
+        if state == TieState.FORBIDDEN:
+            forbidden[source_id].add(target_id)
+            forbidden[target_id].add(source_id)
+            continue
         for here, there, there_kind in (
             (source_id, target_id, target_kind),
             (target_id, source_id, source_kind),
@@ -227,7 +232,7 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
         near = {entity_id: False, **dict.fromkeys(direct[entity_id], False)}
         if entity_id in components:
             for repository in repositories[entity_id]:
-                for other in shared.get(repository, ()):
+                for other in shared.get(repository, set()) - forbidden[entity_id]:
                     near.setdefault(other, True)
         reach[entity_id] = [(uids[i], is_shared) for i, is_shared in near.items() if i in uids]
     return reach
