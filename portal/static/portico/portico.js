@@ -491,6 +491,11 @@
     $$(".po-toast").forEach(tend);
     $$("[data-banner]").forEach((banner) => { if (sessionStorage.getItem(`po-banner-${banner.dataset.banner}`)) banner.remove(); });
     $$("table[data-select]").forEach(showSelection);
+    // Where tabs or segments are scrolled, the chosen one is in sight.
+    for (const chosen of $$(".po-tabs [aria-current], nav.po-segments [aria-current]")) {
+      const row = chosen.parentElement;
+      row.scrollLeft = chosen.offsetLeft - row.offsetLeft - (row.clientWidth - chosen.offsetWidth) / 2;
+    }
     $("[data-focus]")?.focus();
   };
   start();
