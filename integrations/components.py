@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from base.errors import DomainError
-from base.expressions import Context, Expression, compile_expression
+from base.expressions import Context, Expression, ExpressionError, compile_expression
 from catalog import identity
 from catalog.models import Claim, EntityKey, Rank, Severity, Source, SourceType
 from catalog.services import problems
@@ -238,9 +238,12 @@ def _refusal(
             return _("No commit within %(months)d months.") % {"months": rule.active_within_months}
     if rule.needs_evidence and not data.get("build_files") and not evidence.get(key):
         return _("Nothing shows that it is built: no build file, pipeline, image or package.")
-    if condition is not None and not condition.test(Context(repository=data)):
-        return _("The expression does not hold.")
-    return None
+    if condition is None:
+        return None
+    try:
+        return None if condition.test(Context(repository=data)) else _("The expression does not hold.")
+    except ExpressionError as error:  # such as one about a field that this repository lacks
+        return error.message
 
 
 def _built_by(data: dict[str, Any], kinds: set[str]) -> str:

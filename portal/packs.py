@@ -48,13 +48,15 @@ def read_pack(folder: Path) -> list[PackDocument]:
     """
     documents: list[PackDocument] = []
     errors: list[FieldError] = []
+    wrong: set[str] = set()
     if not folder.is_dir():
         raise InvalidInput(_("The pack %(folder)s is no folder.") % {"folder": folder})
     types = document_types()
     for path in sorted(folder.rglob("*.y*ml")):
         name = str(path.relative_to(folder))
-        for parsed in parse_documents(path.read_text(), name=name):
+        for parsed in parse_documents(path.read_bytes(), name=name):
             place = f"{name}, document {parsed.number}"
+            wrong.add(place)
             if parsed.error is not None:
                 errors.append(FieldError(path=place, message=str(parsed.error)))
                 continue
@@ -72,11 +74,12 @@ def read_pack(folder: Path) -> list[PackDocument]:
                 details = error.errors or [FieldError(path="", message=error.message)]
                 errors += [FieldError(path=f"{place}{item.path}", message=item.message) for item in details]
                 continue
+            wrong.discard(place)
             documents.append(document)
     if errors:
         raise InvalidInput(
             _("The pack %(pack)s was not applied: %(count)d of its documents are wrong.")
-            % {"pack": folder.name, "count": len({error.path.split("/")[0] for error in errors})},
+            % {"pack": folder.name, "count": len(wrong)},
             errors=errors,
         )
     order = list(types)

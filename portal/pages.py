@@ -10,8 +10,8 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from django.conf import settings
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 Slot = Literal["home", "list", "entity", "activity", "problems", "dashboard"]
 ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
-CORE = Path("packs/core/pages")
 CORE_PACK = "core"
 
 
@@ -178,7 +177,8 @@ class _Cache:
         stamp = definitions_stamp(Page)
         with self._lock:
             if self._pages is None or stamp != self._stamp:
-                self._pages = [_served(row) for row in Page.objects.order_by("name")]
+                rows = Page.objects.order_by("name")
+                self._pages = [served for row in rows if (served := _served(row)) is not None]
                 self._stamp = stamp
             return self._pages
 
@@ -196,38 +196,53 @@ def forget_pages() -> None:
     _cache.forget()
 
 
-def _served(row: Page) -> Served:
+def _served(row: Page) -> Served | None:
+    """The page as it is stored, else as it was shipped, with a notice; None if there is nothing to show."""
     try:
         return Served(row.name, PageSpec.model_validate(row.spec), pack=row.pack)
     except ValidationError:
         logger.exception("The stored page %s cannot be used; the shipped one stands in.", row.name)
+    spec = _pristine(row) or _stand_in(row)
+    if spec is None:
+        return None
     notice = _(
         "The page “%(name)s” is damaged, so the shipped one is shown. An administrator can restore it."
     ) % {"name": row.name}
+    return Served(row.name, spec, notice, pack=row.pack)
+
+
+def _pristine(row: Page) -> PageSpec | None:
     try:
-        return Served(row.name, PageSpec.model_validate(row.pristine), notice)
+        return PageSpec.model_validate(row.pristine)
     except ValidationError:
-        return Served(row.name, _from_file(row.name), notice)
+        return None
 
 
-def _from_file(name: str) -> PageSpec:
-    """A page of the core as it lies on disk, the last resort."""
+def _stand_in(row: Page) -> PageSpec | None:
+    """The page as it lies on disk, else what the core shows in its slot."""
     shipped = _shipped()
-    spec = shipped.get(name)
-    if spec is None:
-        slot = next((page.slot for page in shipped.values()), "home")
-        spec = next((page for page in shipped.values() if page.slot == slot), None)
-    if spec is None:
-        raise NotFound(_("The page “%(name)s” is damaged and none was shipped.") % {"name": name})
-    return spec
+    if row.name in shipped:
+        return shipped[row.name]
+    for remains in (row.spec, row.pristine):
+        if not isinstance(remains, dict):
+            continue
+        kinds = remains.get("kinds")
+        for spec in shipped.values():
+            if spec.slot == remains.get("slot") and not spec.kinds:
+                return spec.model_copy(update={"kinds": kinds if isinstance(kinds, list) else []})
+    return None
 
 
 def _shipped() -> dict[str, PageSpec]:
+    """The pages of all packs as they lie on disk, by name; a later pack's page replaces an earlier one's."""
     found = {}
-    for path in sorted((settings.BASE_DIR / CORE).glob("*.yaml")):
-        for document in parse_documents(path.read_text(), name=path.name):
-            data = document.data
-            found[data["metadata"]["name"]] = PageSpec.model_validate(data["spec"])
+    for folder in (settings.BASE_DIR / "packs" / CORE_PACK, *settings.PORTICO_PACKS):
+        for path in sorted(folder.rglob("*.y*ml")):
+            for document in parse_documents(path.read_bytes(), name=path.name):
+                data = document.data
+                if document.error is None and isinstance(data, dict) and data.get("kind") == PAGES.kind:
+                    with suppress(ValidationError, KeyError, TypeError):
+                        found[data["metadata"]["name"]] = PageSpec.model_validate(data["spec"])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from access.permissions import can
 from base.errors import NotFound
-from base.expressions import Context, compile_expression
+from base.expressions import Context, ExpressionError, compile_expression
 from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Entity
@@ -26,6 +27,8 @@ from portal.widgets import Filled, PageContext, delivered, widget_types
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
 from portal.widgets.problems import problems_of
+
+logger = logging.getLogger(__name__)
 
 
 def make_context(request: HttpRequest, *, entity: Entity | None = None, query: str = "") -> PageContext:
@@ -113,7 +116,12 @@ def _may_stand(spec: WidgetSpec, context: PageContext, available: set[str]) -> b
 def _holds(condition: str, context: PageContext) -> bool:
     expression = compile_expression(condition, variables=["entity", "viewer"])
     entity = document_of(context) if context.entity is not None else {}
-    return expression.test(Context(entity=entity, viewer={"name": context.viewer.username}))
+    try:
+        return expression.test(Context(entity=entity, viewer={"name": context.viewer.username}))
+    except ExpressionError as error:
+        # Such as one about a field that this entity lacks.
+        logger.info("The condition %r does not hold: %s", condition, error.message)
+        return False
 
 
 @login_required

@@ -92,6 +92,7 @@ class TestRule:
             ({"needs_evidence": False}, {"acme-rempty"}, set()),
             ({"only_if": "repository.path.endsWith('plain')"}, set(), {"acme-rpiped"}),
             ({"ignored": ["acme/rplain"]}, set(), {"acme-rplain"}),
+            ({"only_if": "repository.description == 'x'"}, set(), {"acme-rplain", "acme-rpiped"}),
         ],
     )
     def test_each_setting_counts_and_its_preview_is_its_outcome(
