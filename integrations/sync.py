@@ -425,9 +425,11 @@ class RecordWriter:
             "an internal error; the log of the worker tells more"
         )
         reason = _("It cannot be stored: %(why)s.") % {"why": why}
-        self.keep_last_good([Refused(external_id=record.external_id, reason=reason)])
+        refused = Refused(external_id=record.external_id, reason=reason)
+        self.keep_last_good([refused])
         return Written(
-            {record.external_id: RecordOutcome.REFUSED}, {record.external_id: {"reason": reason, "place": ""}}
+            {refused.external_id: RecordOutcome.REFUSED},
+            {refused.external_id: {"reason": refused.reason, "place": ""}},
         )
 
     def _write(self, records: list[Record]) -> Written:

@@ -1,0 +1,219 @@
+"""Whether the tests would notice: each guard is taken out of a copy of the checkout, and a test must fail there.
+
+Run it by `bin/test --full tests/faults/test_mutations.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LEFT_OUT = shutil.ignore_patterns(
+    ".git",
+    ".venv",
+    "var",
+    "build",
+    "node_modules",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+    "e2e",
+    "perf",
+    "images",
+)
+SECONDS = 600
+
+pytestmark = pytest.mark.full
+
+MERGE = "tests/catalog/test_merge.py"
+SYNC = "tests/integrations/test_sync.py"
+OUTBOUND = "tests/integrations/test_outbound.py"
+REACH = "tests/portal/test_reach.py"
+OWNERS = "tests/integrations/test_owners.py"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One guard taken out.
+
+    :ivar before: the text of it, which stands in the file once; `after` takes its place.
+    :ivar noticed_by: tests of the fast tier of which at least one must fail.
+    """
+
+    name: str
+    file: str
+    before: str
+    after: str
+    noticed_by: tuple[str, ...]
+
+
+MUTATIONS = [
+    Mutation(
+        "permission filter",
+        "access/permissions.py",
+        "    return queryset.filter(condition)\n",
+        "    return queryset\n",
+        (f"{REACH}::TestOneNamespace",),
+    ),
+    Mutation(
+        "permission filter of served relations",
+        "catalog/queries.py",
+        '    return there - set(seen.values_list("ref", flat=True))\n',
+        "    return set()\n",
+        (f"{REACH}::TestOneNamespace",),
+    ),
+    Mutation(
+        "permission to write",
+        "access/api/permissions.py",
+        "            require(request.user, verb, thing)\n",
+        "            pass\n",
+        (f"{REACH}::TestWriting",),
+    ),
+    Mutation(
+        "sweep guard: nothing after something",
+        "integrations/sync.py",
+        "        is_empty = row.listed == 0\n",
+        "        is_empty = False\n",
+        (f"{SYNC}::TestSweep",),
+    ),
+    Mutation(
+        "sweep guard: much less than before",
+        "integrations/sync.py",
+        "        is_much = missing >= GUARD_COUNT and missing > before * GUARD_SHARE\n",
+        "        is_much = False\n",
+        (f"{SYNC}::TestSweep",),
+    ),
+    Mutation(
+        "sweep guard: an unfinished list",
+        "integrations/sync.py",
+        "            self._fail(page.error, row, now)\n",
+        "            self._fail(page.error, row, now)\n            self._sweep(page.resource, row, now)\n",
+        (f"{SYNC}::TestSweep",),
+    ),
+    Mutation(
+        "sweep guard of catalog files",
+        "integrations/services/locations.py",
+        "        if self.is_guarded and (\n",
+        "        if False and (\n",
+        ("tests/integrations/test_locations.py::TestLater",),
+    ),
+    Mutation(
+        "outbound guard: which addresses",
+        "integrations/outbound.py",
+        "            verdict = judge(ip)\n",
+        "            verdict = None\n",
+        (OUTBOUND,),
+    ),
+    Mutation(
+        "outbound guard: the checked address is the one that is used",
+        "integrations/outbound.py",
+        "        return self._permitted(host, port, [ip_address(text) for text in texts])\n",
+        "        return [ip_address(text) for text in texts]\n",
+        (OUTBOUND,),
+    ),
+    Mutation(
+        "merge order: rank",
+        "catalog/services/merge.py",
+        "key=lambda said: (said.rank, said.age, said.claim_id)",
+        "key=lambda said: (said.age, said.claim_id)",
+        (MERGE, OWNERS),
+    ),
+    Mutation(
+        "merge order: the older source",
+        "catalog/services/merge.py",
+        "key=lambda said: (said.rank, said.age, said.claim_id)",
+        "key=lambda said: (said.rank, -said.age, said.claim_id)",
+        (MERGE,),
+    ),
+    Mutation(
+        "lease: who holds it writes",
+        "integrations/sync.py",
+        "        if not held:\n            raise LeaseLost\n",
+        "        if not held:\n            pass\n",
+        (f"{SYNC}::TestLease",),
+    ),
+    Mutation(
+        "lease: one at a time",
+        "integrations/sync.py",
+        "        SyncRun.objects.leasable(now=now)\n",
+        "        SyncRun.objects.active()\n",
+        (f"{SYNC}::TestLease",),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run tests in the copy, on a database of its own, after a change to one file."""
+    if not os.environ.get("DATABASE_URL"):
+        pytest.skip("needs DATABASE_URL, as bin/test sets it")
+    copy = tmp_path_factory.mktemp("mutant") / "checkout"
+    shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    parts = urlsplit(os.environ["DATABASE_URL"])
+    address = urlunsplit(parts._replace(path=f"{parts.path or '/portico'}_mutant"))
+    environment = {**os.environ, "DATABASE_URL": address, "PYTHONDONTWRITEBYTECODE": "1"}
+    # What this pytest has to tell is not for the one in the copy.
+    environment = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+
+    def go(*tests: str, mutation: Mutation | None = None) -> subprocess.CompletedProcess[str]:
+        path = copy / mutation.file if mutation else None
+        whole = path.read_text() if path else ""
+        if mutation and path:
+            assert whole.count(mutation.before) == 1, (
+                f"{mutation.file} no longer has {mutation.before!r} once"
+            )
+            path.write_text(whole.replace(mutation.before, mutation.after))
+        try:
+            return subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "pytest",
+                    "-x",
+                    "-m",
+                    "not full",
+                    "-p",
+                    "no:cacheprovider",
+                    "-p",
+                    "no:xdist",
+                    *tests,
+                ],
+                cwd=copy,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        finally:
+            if path:
+                path.write_text(whole)
+
+    return go
+
+
+def test_the_copy_is_sound(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """All these tests pass where nothing was taken out; else their failing would show nothing."""
+    outcome = run(*sorted({test for mutation in MUTATIONS for test in mutation.noticed_by}))
+    assert outcome.returncode == pytest.ExitCode.OK, outcome.stdout[-4_000:]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_missing_guard_is_noticed(
+    run: Callable[..., subprocess.CompletedProcess[str]], mutation: Mutation
+) -> None:
+    outcome = run(*mutation.noticed_by, mutation=mutation)
+    # Failed tests, and not a file that cannot be read or a database that cannot be made.
+    assert outcome.returncode == pytest.ExitCode.TESTS_FAILED, (
+        outcome.stdout[-4_000:] + outcome.stderr[-2_000:]
+    )
+    assert "1 failed" in outcome.stdout, outcome.stdout[-4_000:]
