@@ -26,8 +26,12 @@ _CHUNK = 1024 * 1024
 _KNOWS_OPEN_FILES = os.path.exists("/proc/self/fd")
 
 
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
 class FileReader:
-    """Reads local files below the allowed folders.
+    """Reads local files below the allowed folders; of the portal's own folder, only what is allowed by itself.
 
     A symbolic link counts as what it leads to, so a link out of the folders is refused like any path out
     of them. Devices, sockets and pipes are refused.
@@ -38,6 +42,8 @@ class FileReader:
     def __init__(self, roots: Iterable[Path | str] | None = None) -> None:
         given = settings.PORTICO_FILES_ALLOW if roots is None else roots
         self._roots = [os.path.realpath(Path(root).expanduser()) for root in given]
+        # The keys and the database lie in the portal's own folder, which by default lies in the checkout.
+        self._home = os.path.realpath(settings.PORTICO_HOME)
 
     def confine(self, path: Path | str) -> Path:
         """The true place of a path.
@@ -65,7 +71,10 @@ class FileReader:
         return true
 
     def _is_inside(self, true: str) -> bool:
-        return any(true == root or true.startswith(f"{root.rstrip('/')}/") for root in self._roots)
+        is_ours = _is_below(true, self._home)
+        return any(
+            _is_below(true, root) and (not is_ours or _is_below(root, self._home)) for root in self._roots
+        )
 
     def _outside(self, path: Path | str) -> Misconfigured:
         return Misconfigured(
@@ -157,7 +166,7 @@ class FileReader:
     async def walk(self, folder: Path | str, patterns: Iterable[str] = ("**",)) -> AsyncIterator[Path]:
         """The plain files below a folder whose path inside it matches a pattern, in the order of their paths.
 
-        Folders that are links are not entered, so a loop ends; `.git` folders are left out.
+        Folders that are links are not entered, so a loop ends; `.git` and the portal's own folder are left out.
 
         :param patterns: globs with `*`, `**`, `?`, `[...]` and `{a,b}`.
         :raises Misconfigured: if it is no folder or has too many entries. Else as `confine`.
@@ -183,7 +192,7 @@ class FileReader:
                     )
                 parts = [*place, entry.name]
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name != ".git":
+                    if entry.name != ".git" and entry.path != self._home:
                         waiting.append(parts)
                 elif matches("/".join(parts), patterns) and self._is_plain(entry):
                     found.append(parts)

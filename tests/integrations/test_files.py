@@ -215,3 +215,18 @@ async def test_no_glob_takes_long() -> None:
     for pattern in ("*a" * 30 + "b", "**/" * 30 + "b", "{a,b}" * 30, "{" * 1000 + "}" * 1000):
         assert not matches("/".join(["a" * 200] * 20), [pattern])
     assert time.monotonic() - began < 2
+
+
+async def test_a_folder_that_holds_the_portals_own_does_not_open_it(tmp_path: Path, settings: Any) -> None:
+    home = tmp_path / "var"
+    (home / "sample").mkdir(parents=True)
+    (home / "secret-key").write_text("hush")
+    (home / "sample" / "a.jsonl").write_text("{}")
+    (tmp_path / "link").symlink_to(home / "secret-key")
+    settings.PORTICO_HOME = home
+    reader = FileReader([tmp_path, home / "sample"])
+    for path in (home / "secret-key", tmp_path / "link", home, tmp_path / "x" / ".." / "var" / "secret-key"):
+        with pytest.raises(Misconfigured):
+            reader.confine(path)
+    assert await reader.read(home / "sample" / "a.jsonl") == b"{}"
+    assert [path async for path in reader.walk(tmp_path, ["**/secret-key"])] == []
