@@ -11,8 +11,9 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from django.db import connection, models
+from django.db import InterfaceError, OperationalError, connection, models
 from django.db.models.expressions import RawSQL
+from django.utils.translation import gettext as _
 from psycopg import sql
 
 
@@ -83,6 +84,24 @@ def upsert(rows: Sequence[models.Model], *, unique: Sequence[str], update: Seque
             + action
         )
         cursor.execute(sql.SQL("DROP TABLE {}").format(staging))
+
+
+def lies_in_the_data(error: Exception) -> bool:
+    """Whether the rows were to blame: the database is there and had no quarrel with other writers.
+
+    Then fewer of them may be written, and one alone refused.
+    """
+    if isinstance(error, (OperationalError, InterfaceError)):
+        sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
+        return sqlstate.startswith("54")  # a limit, such as that of an index's row
+    return True
+
+
+def why_not_stored(error: Exception) -> str:
+    """A sentence on what the database, or our own code, could not store."""
+    diagnosis = getattr(error.__cause__, "diag", None)
+    why = (diagnosis and diagnosis.message_primary) or _("an internal error; the log tells more")
+    return _("It cannot be stored: %(why)s.") % {"why": why}
 
 
 def _fields(

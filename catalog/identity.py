@@ -163,7 +163,12 @@ def user_key(email: str) -> str | None:
 
 
 def normalise(key: str) -> str | None:
-    """A key in its one spelling; None when it names nothing."""
+    """A key in its one spelling; None when it names nothing, or is longer than an index can hold."""
+    found = _normalise(key)
+    return found if found and len(found.encode()) <= 2 * MAX_LENGTH else None
+
+
+def _normalise(key: str) -> str | None:
     scheme, _, value = key.partition(":")
     match scheme:
         case "repo":

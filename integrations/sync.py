@@ -28,6 +28,7 @@ from django.utils.translation import ngettext
 
 from base.errors import DomainError
 from base.text import replace_nul
+from catalog.bulk import lies_in_the_data, why_not_stored
 from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
@@ -405,7 +406,7 @@ class RecordWriter:
             with transaction.atomic():
                 return self._write(records)
         except Exception as error:
-            if not _lies_in_the_data(error):
+            if not lies_in_the_data(error):
                 raise
             if len(records) == 1:
                 logger.exception(
@@ -420,11 +421,7 @@ class RecordWriter:
         return result
 
     def _refuse(self, record: Record, error: Exception) -> Written:
-        diagnosis = getattr(error.__cause__, "diag", None)
-        why = (diagnosis and diagnosis.message_primary) or _(
-            "an internal error; the log of the worker tells more"
-        )
-        reason = _("It cannot be stored: %(why)s.") % {"why": why}
+        reason = why_not_stored(error)
         refused = Refused(external_id=record.external_id, reason=reason)
         self.keep_last_good([refused])
         return Written(
@@ -567,14 +564,6 @@ class RecordWriter:
 
 def _makes_entities(spec: ResourceSpec) -> bool:
     return any(issubclass(of, Record) and of.makes == "entity" for of in spec.of)
-
-
-def _lies_in_the_data(error: Exception) -> bool:
-    """Whether another page could still be written: the database is there and had no quarrel with others."""
-    if isinstance(error, (OperationalError, InterfaceError)):
-        sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
-        return sqlstate.startswith("54")  # a limit, such as that of an index's row
-    return True
 
 
 def digest_of(record: Record) -> bytes:

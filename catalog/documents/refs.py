@@ -61,7 +61,7 @@ def parse_ref(text: str, default_kind: str | None = None, default_namespace: str
             _("%(text)s does not say of which kind it is; write component:..., resource:... or the like.")
             % {"text": excerpt(text)}
         )
-    if len(text) > MAX_REF:
+    if len(text) > MAX_REF or len(text.encode("utf-8", "replace")) > 2 * MAX_REF:
         raise InvalidRef(
             _("%(text)s has %(length)d characters; a reference has at most %(limit)d.")
             % {"text": excerpt(text), "length": len(text), "limit": MAX_REF}

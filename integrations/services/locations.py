@@ -7,6 +7,7 @@ good claim; what a complete reading no longer shows is dropped.
 from __future__ import annotations
 
 import asyncio
+import logging
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,8 +24,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.services.audit import record_audit
-from base.errors import DomainError, FieldError
+from base.errors import DomainError, FieldError, InvalidInput
 from catalog import identity
+from catalog.bulk import lies_in_the_data, why_not_stored
 from catalog.documents import (
     DocumentInvalid,
     Location,
@@ -44,7 +46,10 @@ from integrations.models import CatalogLocation
 from integrations.readers import CatalogReader, GitPlace
 from integrations.sync import GUARD_COUNT, GUARD_SHARE
 
+logger = logging.getLogger(__name__)
+
 PAGE = 2_000
+MAX_ADDRESS = 2_000  # bytes; what is looked up by an index can be little longer
 DUE_AT_ONCE = 20
 
 
@@ -96,6 +101,7 @@ def import_paths(
     :param dry_run: say what would happen and write nothing.
     :param from_shell: local addresses may lie anywhere, for whoever has the shell may read them anyway.
     :raises SourceError: if an address cannot be read at all.
+    :raises InvalidInput: if an address is too long.
     """
     summary = ImportSummary()
     for address in addresses:
@@ -103,6 +109,8 @@ def import_paths(
         roots = [_root_of(address)] if from_shell and _is_local(address) else []
         with _Loop(roots) as loop:
             start = loop.run(loop.reader.locate(address))
+            if len(start.text.encode("utf-8", "replace")) > MAX_ADDRESS:
+                raise InvalidInput(_("This address is longer than %(limit)d bytes.") % {"limit": MAX_ADDRESS})
             with transaction.atomic():
                 result = _Reading(loop, start, by=by, now=now, is_guarded=False, dry_run=dry_run).read()
                 if dry_run:
@@ -374,9 +382,37 @@ class _Reading:
             self.broken_files[file] = error.message
 
     def _take(self, claims: list[ClaimIn]) -> None:
-        applied = apply_claims(source=self.source, claims=claims, at=self.now, by=self.by)
-        self.written |= applied.written
-        self.told |= set(applied.entity_ids)
+        """Take in a page; what cannot be written whole, in halves, down to the document that is to blame."""
+        try:
+            with transaction.atomic():
+                applied = apply_claims(source=self.source, claims=claims, at=self.now, by=self.by)
+        except Exception as error:
+            if not lies_in_the_data(error):
+                raise
+            if len(claims) == 1:
+                logger.exception("Document %s of %s cannot be written.", claims[0].external_id, self.start)
+                self._take_back(claims[0], why_not_stored(error))
+                return
+        else:
+            self.written |= applied.written
+            self.told |= set(applied.entity_ids)
+            return
+        middle = len(claims) // 2
+        self._take(claims[:middle])
+        self._take(claims[middle:])
+
+    def _take_back(self, claim: ClaimIn, message: str) -> None:
+        """Refuse what was accepted."""
+        self.summary.accepted -= 1
+        self.summary.refused += 1
+        self.seen.discard(claim.external_id)
+        self.stale[claim.external_id] = message
+        place = claim.place
+        self.summary.problems.append(
+            DocumentProblem(
+                place["file"], place["document"], place["line"], "", message, claim.declared_ref() or ""
+            )
+        )
 
     def _keep_last_good(self) -> None:
         """A document that no longer parses keeps its last good claim, marked stale."""
