@@ -145,7 +145,12 @@ def render_markdown(text: str, base_url: str = "") -> SafeString:
         url_schemes=SCHEMES,
         link_rel="noopener noreferrer nofollow",
     )
-    return mark_safe(_reachable(_images_to_links(clean)))  # noqa: S308 - cleaned by the allow-list above
+    return mark_safe(_reachable(_below_a_card(_images_to_links(clean))))  # noqa: S308 - cleaned by the allow-list above
+
+
+def _below_a_card(clean: str) -> str:
+    """The text's headings stand below that of the card around it: h3 is its highest."""
+    return re.sub(r"<(/?)h([1-6])\b", lambda tag: f"<{tag[1]}h{min(int(tag[2]) + 2, 6)}", clean)
 
 
 def _reachable(clean: str) -> str:

@@ -290,10 +290,10 @@ def test_markdown_keeps_what_a_readme_needs():
         "# Set up\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\ndef f(): return 'x'\n```\n"
         "\n~~old~~ [up](#set-up)\n\n# Set up\n\n<details open><summary>More</summary>x</details>"
     )
-    assert '<h1 id="md-set-up">' in html
-    assert '<h1 id="md-set-up-1">' in html
+    assert '<h3 id="md-set-up">' in html
+    assert '<h3 id="md-set-up-1">' in html
     assert 'href="#md-set-up"' in html
-    assert "<table>" in html
+    assert '<table tabindex="0">' in html
     assert '<code class="po-hl"><span class="k">def</span>' in html
     assert "<s>old</s>" in html
     assert "<summary>More</summary>" in html
