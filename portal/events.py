@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -12,8 +12,9 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from catalog.models import Activity, Entity
+from integrations.models import Connection
 from portal import links
-from portal.sources import badge
+from portal.sources import badge, badge_of_connection
 from portal.templatetags.statuses import status_of
 
 # What each type of activity is called on a card and which icon stands for it when it has no status.
@@ -89,12 +90,12 @@ def days_of(
     activities: Iterable[Activity],
     subjects: dict[uuid.UUID, Entity],
     *,
-    labels: dict[str, str],
+    connections: Mapping[str, Connection],
     with_subject: bool = True,
 ) -> list[dict[str, Any]]:
     """A timeline: days with their items; equal neighbours fold into one.
 
-    :param labels: names of connections by slug.
+    :param connections: by slug.
     """
     days: dict[date, list[dict[str, Any]]] = {}
     for activity in activities:
@@ -111,7 +112,9 @@ def days_of(
             "external": True,
             "text": word,
             "actor": activity.actor,
-            "source": badge(labels.get(activity.connection, activity.connection), activity.connector),
+            "source": badge_of_connection(connections[activity.connection])
+            if activity.connection in connections
+            else badge(activity.connection, activity.connector),
             "fold": (activity.type, activity.status, title_of(activity), activity.subject_uid),
         }
         if with_subject and subject is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from access.permissions import visible
 from catalog.models import Source, SourceType
+from integrations.contract import Category
 from integrations.models import Connection
 from integrations.queries import with_states
 from integrations.registry import connectors
@@ -17,8 +18,9 @@ from portal.widgets.base import PageContext
 
 
 def badge_of_connection(connection: Connection) -> dict[str, str]:
-    """A connection's label and monogram."""
-    return badge(connection.label, connection.connector)
+    """A connection's label and monogram; one whose tool may be of any kind says in its settings which."""
+    own = connection.config.get("category", "")
+    return badge(connection.label, connection.connector) | ({"category": own} if own in _CATEGORIES else {})
 
 
 def badge(label: str, connector: str) -> dict[str, str]:
@@ -30,8 +32,16 @@ def badge(label: str, connector: str) -> dict[str, str]:
     return {"label": label, "letters": "", "category": str(kind.category)}
 
 
-def badge_of_source(source: Source) -> dict[str, str]:
-    """A source's label and monogram."""
+_CATEGORIES = {category.value for category in Category}
+
+
+def badge_of_source(source: Source, known: Mapping[str, Connection]) -> dict[str, str]:
+    """A source's label and monogram.
+
+    :param known: connections by slug.
+    """
+    if source.name in known:
+        return badge_of_connection(known[source.name])
     if source.type == SourceType.YAML:
         return {"label": source.label, "letters": "Ym", "category": "files"}
     if source.type == SourceType.PERSON:

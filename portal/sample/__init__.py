@@ -32,11 +32,11 @@ from portal.sample.company import NAMESPACE, Company
 from portal.sample.history import History
 
 CONNECTIONS = {
-    "git": "Acme Git",
-    "ci": "Acme CI",
-    "registry": "Acme Registry",
-    "deploys": "Acme Deploy",
-    "alerts": "Acme Alerts",
+    "git": ("Acme Git", "git"),
+    "ci": ("Acme CI", "ci"),
+    "registry": ("Acme Registry", "registry"),
+    "deploys": ("Acme Deploy", "cluster"),
+    "alerts": ("Acme Alerts", "monitoring"),
 }
 WEEK = 7 * 86_400
 
@@ -59,14 +59,14 @@ def load_sample(*, now: datetime | None = None) -> None:
     for tool, rows in History(Company(), now or timezone.now()).write().items():
         _write(folder / f"{tool}.jsonl", rows)
     with transaction.atomic():
-        for tool, label in CONNECTIONS.items():
+        for tool, (label, category) in CONNECTIONS.items():
             if f"sample-{tool}" in there:
                 continue
             connection = create_connection(
                 slug=f"sample-{tool}",
                 label=label,
                 connector="records",
-                config={"location": str(folder / f"{tool}.jsonl")},
+                config={"location": str(folder / f"{tool}.jsonl"), "category": category},
                 namespace=NAMESPACE,
                 interval=WEEK,
                 is_sample=True,

@@ -29,7 +29,7 @@ from integrations.queries import get_connection
 from integrations.services import operations, targets
 from integrations.tasks import execute_operation
 from portal import forms, links
-from portal.sources import badge_of_source
+from portal.sources import badge_of_source, connections_of
 
 COMMON_FIELDS = (
     "spec.owner",
@@ -99,11 +99,19 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             if isinstance(found.value, str)
             else yaml.safe_dump(found.value, allow_unicode=True).strip()
         )
+    known_connections = connections_of(request)
     voices = []
     if found is not None:
-        voices.append({"badge": badge_of_source(found.claim.source), "value": found.value, "wins": True})
+        voices.append(
+            {
+                "badge": badge_of_source(found.claim.source, known_connections),
+                "value": found.value,
+                "wins": True,
+            }
+        )
         voices += [
-            {"badge": badge_of_source(v["source"]), "value": v["value"], "wins": False} for v in found.losing
+            {"badge": badge_of_source(v["source"], known_connections), "value": v["value"], "wins": False}
+            for v in found.losing
         ]
     return render(
         request,
@@ -226,7 +234,7 @@ def tie_evidence(request: HttpRequest, tie_id: int) -> HttpResponse:
                 {
                     **side,
                     "chip": links.chip(side["entity"].ref, side["entity"]),
-                    "badge": badge_of_source(side["source"]),
+                    "badge": badge_of_source(side["source"], connections_of(request)),
                     "yaml": yaml.safe_dump(side["document"], sort_keys=False, allow_unicode=True),
                 }
                 for side in found.sides

@@ -40,12 +40,6 @@ def reach(context: PageContext) -> list[Any]:
     return context.cache["reach"]
 
 
-def connection_labels(context: PageContext) -> dict[str, str]:
-    """Names of connections by slug, read once a page."""
-    known = connections_of(context.request)
-    return {slug: connection.label for slug, connection in known.items()}
-
-
 # What the cards of one entity show, read in one statement for all of them.
 CARD_TYPES = ("run", "version", "commit", "change", "deployment")
 CARD_ROWS = 50
@@ -499,7 +493,7 @@ class Timeline(Widget[TimelineConfig]):
             if context.entity is not None and context.entity.kind not in _WIDE and len(reach(context)) == 1
             else queries.titles_by_uid(context.viewer, {a.subject_uid for a in page.rows})
         )
-        days = events.days_of(page.rows, subjects, labels=connection_labels(context))
+        days = events.days_of(page.rows, subjects, connections=connections_of(context.request))
         if days and days[0]["date"] == context.params.get("after"):
             days[0]["is_continued"] = bool(context.request.headers.get("HX-Request"))
         older = context.url(cursor=page.next, after=days[-1]["date"]) if page.next and days else ""

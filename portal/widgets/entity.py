@@ -19,7 +19,7 @@ from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from portal import links
-from portal.sources import badge_of_source, tied_badges
+from portal.sources import badge_of_source, connections_of, tied_badges
 from portal.widgets.activity import RowsConfig, entity_of
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
@@ -63,7 +63,7 @@ def source_of(context: PageContext, path: str) -> dict[str, Any] | None:
     where = place.get("file") or place.get("repository") or found.claim.external_id
     if place.get("line"):
         where = f"{where}:{place['line']}"
-    badge: dict[str, Any] = dict(badge_of_source(found.claim.source))
+    badge: dict[str, Any] = dict(badge_of_source(found.claim.source, connections_of(context.request)))
     badge |= {
         "path": where,
         "at": found.claim.as_of,
@@ -160,7 +160,8 @@ class About(Widget[AboutConfig]):
         facts.append({"label": _("Namespace"), "value": entity.namespace})
         ties = [n for n in neighbours_of(context) if n.tie is not None]
         claims = claims_on(context)
-        named = {claim.source.name: badge_of_source(claim.source) for claim in claims}
+        known = connections_of(context.request)
+        named = {claim.source.name: badge_of_source(claim.source, known) for claim in claims}
         tied = [name for name in entity.signals.get("tied_sources", ()) if name not in named]
         shown = [*named.values(), *tied_badges(context, tied)]
         return {
@@ -446,7 +447,7 @@ class Source(Widget[WidgetConfig]):
             "yaml": _yaml(document_of(context)),
             "claims": [
                 {
-                    "source": badge_of_source(claim.source),
+                    "source": badge_of_source(claim.source, connections_of(context.request)),
                     "rank": claim.get_rank_display(),
                     "place": claim.place.get("file") or claim.external_id,
                     "as_of": claim.as_of,

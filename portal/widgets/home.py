@@ -144,7 +144,11 @@ class RecentChanges(Widget[RowsConfig]):
     template = "widgets/recent_changes.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        rows = list(queries.recent_changes(context.viewer)[: self.config.rows])
+        # What a tool touches at each sync would push all else out: each entity stands once.
+        newest: dict[Any, Any] = {}
+        for row in queries.recent_changes(context.viewer)[: 20 * self.config.rows]:
+            newest.setdefault(row.entity_uid, row)
+        rows = list(newest.values())[: self.config.rows]
         if not rows:
             raise NothingToShow(_("Nothing has changed yet."), icon="history")
         entities = queries.titles_by_uid(context.viewer, {row.entity_uid for row in rows})

@@ -312,7 +312,8 @@ def _facet_value(
         shown["status"] = "run"
     elif field == "source":
         badge = next(
-            iter(tied_badges(context, [value.value])), {"label": value.value, "letters": "", "category": "files"}
+            iter(tied_badges(context, [value.value])),
+            {"label": value.value, "letters": "", "category": "files"},
         )
         shown["label"], shown["monogram"] = badge["label"], badge
     return shown

@@ -60,6 +60,12 @@ class Config(ConnectionConfig):
     token: SecretStr | None = Field(
         None, title="Token", description="Sent to the web address as a bearer token. Empty for none."
     )
+    category: Category = Field(
+        Category.FILES,
+        title="Kind of tool",
+        description="What the records are of; it colours the monogram.",
+        json_schema_extra={"labels": {"ci": "CI"}},
+    )
     types: list[str] = Field(
         default_factory=list,
         title="Only these types",
