@@ -1,10 +1,15 @@
-"""Headers that tell the browser what a page of ours may do."""
+"""What holds for every request: what a page of ours may do in the browser, and what no request may hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+from base.errors import BadRequest
+from portal.views.errors import domain_error
 
 # Nothing but what is named: no inline script, no inline style, no other host. Images may stand in the page
 # itself (`data:`), since a stylesheet draws some.
@@ -51,3 +56,32 @@ class SecurityHeadersMiddleware:
             "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
         )
         return response
+
+
+class RefuseNulMiddleware:
+    """Refuses requests whose address or form holds the character NUL, which nothing of ours is named by or can store."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path_info or any(_has_nul(values) for values in request.GET.lists()):
+            return self._refuse(request)
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
+        is_form = request.content_type in {"application/x-www-form-urlencoded", "multipart/form-data"}
+        if is_form and any(_has_nul(values) for values in request.POST.lists()):
+            return self._refuse(request)
+        return None
+
+    @staticmethod
+    def _refuse(request: HttpRequest) -> HttpResponse:
+        return domain_error(
+            request, BadRequest(_("The request holds the character NUL (U+0000), which nothing can. Take it out."))
+        )
+
+
+def _has_nul(named: tuple[str, list[str]]) -> bool:
+    name, values = named
+    return "\0" in name or any("\0" in value for value in values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth import login, logout
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
@@ -34,7 +34,7 @@ def _next(request: HttpRequest) -> str:
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in with name and password."""
     if request.user.is_authenticated:
-        return redirect(_next(request))
+        return HttpResponseRedirect(_next(request))  # an address, never a view's name
     values = {"username": "", "next": _next(request), "error": ""}
     if request.method == "POST":
         values["username"] = request.POST.get("username", "")[:200]
@@ -48,7 +48,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
             values["error"] = error.message
             return render(request, "accounts/sign_in.html", values, status=error.status)
         login(request, user, backend=BACKEND)
-        return redirect(values["next"])
+        return HttpResponseRedirect(values["next"])
     return render(request, "accounts/sign_in.html", values)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -104,7 +104,7 @@ def back_to(request: HttpRequest, fallback: str) -> HttpResponse:
     is_ours = url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-    return redirect(wanted if is_ours else fallback)
+    return HttpResponseRedirect(wanted if is_ours else fallback)  # an address, never a view's name
 
 
 def state_of(connection: Any) -> str:
