@@ -16,8 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from access import permissions
-from access.definitions import forget_stamps
+from access import definitions, permissions
 from access.models import AuditEvent, User
 from base.errors import InvalidInput
 from base.limits import LimitExceeded
@@ -502,7 +501,7 @@ def company(count: int) -> None:
 
 def cost(client: Client, url: str) -> int:
     """Queries of a page as a browser opens it: the session's too, and those of all that it loads by itself."""
-    forget_stamps()  # what a process keeps is there, and due to be compared with what is stored
+    definitions.forget_stamps()  # what a process keeps is there, and due to be compared with what is stored
     permissions.cache._checked_at = float("-inf")
     with CaptureQueriesContext(connection) as captured:
         answer = client.get(url)
@@ -534,6 +533,12 @@ PAGES = {
 
 
 class TestCost:
+    @pytest.fixture(autouse=True)
+    def _once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each page asks once whether what the process keeps is still true, however slow the machine is."""
+        monkeypatch.setattr(definitions, "STAMP_SECONDS", 3_600)
+        monkeypatch.setattr(permissions.cache, "seconds", 3_600)
+
     def check(self, viewer: Client, only: Callable[[str], bool] = lambda url: True) -> None:
         viewer.get("/")  # what a process keeps between requests is there
         found = {url: (cost(viewer, url), budget) for url, budget in PAGES.items() if only(url)}
