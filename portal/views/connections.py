@@ -38,6 +38,7 @@ from portal import links
 from portal.forms import Form
 from portal.people import person
 from portal.sources import badge_of_connection
+from portal.templatetags.portico import duration
 
 RECORDS = 50
 RUNS = 20
@@ -131,7 +132,7 @@ def interval_field(form: Form, name: str = "connection_interval") -> dict[str, A
     choices = [{"value": seconds, "label": _(label)} for seconds, label in INTERVALS]
     value = field["value"]
     if str(value).isdigit() and int(value) not in dict(INTERVALS):
-        choices.append({"value": value, "label": _("Every %(n)s seconds") % {"n": value}})
+        choices.append({"value": value, "label": _("Every %(time)s") % {"time": duration(value)}})
     return field | {"type": "select", "choices": choices, "required": True}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Case, When
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
@@ -85,6 +86,7 @@ class QueryConfig(RowsConfig):
 
     query: str = Field("", max_length=2_000, description="Which entities, in the query language.")
     empty: str = Field("", max_length=200, description="What the card says when there are none.")
+    failing_first: bool = Field(False, description="Those whose last run failed before all others.")
 
 
 @register
@@ -98,7 +100,8 @@ class Entities(Widget[QueryConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         found = queries.search_entities(context.viewer, self.config.query, now=context.now)
-        rows = list(found.order_by("-changed_at")[: self.config.rows])
+        order = [Case(When(last_run="failed", then=0), default=1)] if self.config.failing_first else []
+        rows = list(found.order_by(*order, "-changed_at")[: self.config.rows])
         if not rows:
             raise NothingToShow(self.config.empty or _("Nothing matches."), icon="circle-check")
         total = len(rows) if len(rows) < self.config.rows else found.count()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import yaml
 from playwright.sync_api import Browser, BrowserContext
 from playwright.sync_api import Page as Tab
 
@@ -31,12 +33,14 @@ class Place:
 
     :ivar path: its address; names in braces are looked up in the database, see `KEYS`.
     :ivar who: admin, viewer, or nobody.
+    :ivar is_twin: made by the same definition or view as another; the quick round leaves it out.
     """
 
     name: str
     path: str
     status: int = 200
     who: str = "admin"
+    is_twin: bool = False
 
 
 PLACES = [
@@ -45,41 +49,42 @@ PLACES = [
     Place("catalog-components", "/catalog?q=kind:component&limit=12"),
     Place("catalog-filtered", "/catalog?q=kind:component+owner:payments+-tag:sandbox&order=-changed"),
     Place("catalog-columns", "/catalog?q=kind:component&columns=type,owner,system,tags,run&limit=12"),
-    Place("catalog-repositories", "/catalog?q=kind:repository&limit=12"),
-    Place("catalog-users", "/catalog?q=kind:user&limit=12"),
+    Place("catalog-repositories", "/catalog?q=kind:repository&limit=12", is_twin=True),
+    Place("catalog-users", "/catalog?q=kind:user&limit=12", is_twin=True),
     Place("catalog-nothing", "/catalog?q=kind:component+nowhere-to-be-found"),
     Place("catalog-wrong", "/catalog?q=lifecycle:"),
     Place("component", f"{E}/component/checkout-api"),
     Place("component-activity", f"{E}/component/checkout-api?tab=activity"),
     Place("component-relations", f"{E}/component/checkout-api?tab=relations"),
-    Place("component-problems", f"{E}/component/payment-gateway?tab=problems"),
+    Place("component-problems", f"{E}/component/platform-cost-report?tab=problems"),
     Place("component-history", f"{E}/component/checkout-api?tab=history"),
     Place("component-source", f"{E}/component/checkout-api?tab=source"),
     Place("component-edit", f"{E}/component/checkout-api/edit"),
     Place("component-tie", f"{E}/component/checkout-api/tie"),
     Place("component-long", "/catalog/crowded/component/{long}"),
+    Place("component-changed", "/catalog/crowded/component/{long}?tab=history"),
     Place("tie", "/ties/{tie}"),
-    Place("library", f"{E}/component/ui-kit"),
+    Place("library", f"{E}/component/ui-kit", is_twin=True),
     Place("api", f"{E}/api/{{api}}"),
     Place("system", f"{E}/system/checkout"),
-    Place("domain", f"{E}/domain/money"),
+    Place("domain", f"{E}/domain/money", is_twin=True),
     Place("group", f"{E}/group/payments"),
-    Place("user", f"{E}/user/{{user}}"),
-    Place("resource", f"{E}/resource/{{resource}}"),
+    Place("user", f"{E}/user/{{user}}", is_twin=True),
+    Place("resource", f"{E}/resource/{{resource}}", is_twin=True),
     Place("repository", f"{E}/repository/{{repository}}"),
-    Place("pipeline", f"{E}/pipeline/{{pipeline}}"),
-    Place("artifact", f"{E}/artifact/{{artifact}}"),
+    Place("pipeline", f"{E}/pipeline/{{pipeline}}", is_twin=True),
+    Place("artifact", f"{E}/artifact/{{artifact}}", is_twin=True),
     Place("environment", f"{E}/environment/production"),
     Place("activity", "/activity"),
-    Place("activity-deployments", "/activity?type=deployment"),
+    Place("activity-deployments", "/activity?type=deployment", is_twin=True),
     Place("problems", "/problems"),
     Place("connections", "/connections"),
     Place("gallery", "/connections/new"),
     Place("new-git", "/connections/new/git"),
-    Place("new-buildbot", "/connections/new/buildbot"),
+    Place("new-buildbot", "/connections/new/buildbot", is_twin=True),
     Place("import", "/connections/import"),
     Place("connection", "/connections/sample-git"),
-    Place("connection-runs", "/connections/sample-git/runs"),
+    Place("connection-runs", "/connections/sample-git/runs", is_twin=True),
     Place("connection-run", "/connections/sample-git/runs/{run}"),
     Place("connection-records", "/connections/sample-git/records"),
     Place("connection-record", "/connections/sample-git/records/{record}"),
@@ -90,7 +95,7 @@ PLACES = [
     Place("settings-tokens", "/settings/tokens"),
     Place("settings-access", "/settings/access"),
     Place("settings-user", "/settings/access/users/{account}"),
-    Place("settings-groups", "/settings/access/groups"),
+    Place("settings-groups", "/settings/access/groups", is_twin=True),
     Place("settings-roles", "/settings/access/roles"),
     Place("settings-packs", "/settings/packs"),
     Place("settings-sample", "/settings/sample"),
@@ -113,7 +118,7 @@ KEYS = {
     "repository": _OF_KIND.format("repository"),
     "resource": _OF_KIND.format("resource"),
     "user": _OF_KIND.format("user"),
-    "long": "select name from catalog_entity where namespace = 'crowded' order by length(name) desc limit 1",
+    "long": "select name from catalog_entity where namespace = 'crowded' and kind = 'component'",
     "account": "select id from access_user where username = 'vic'",
     "tie": "select min(id) from catalog_tie",
     "run": """select max(r.id) from integrations_syncrun r
@@ -122,34 +127,63 @@ KEYS = {
                  join integrations_connection c on c.id = connection_id where slug = 'sample-git'""",
 }
 
-# A name, a title and lists as long as they may be.
-CROWDED = f"""\
-apiVersion: backstage.io/v1alpha1
-kind: Component
-metadata:
-  namespace: crowded
-  name: {"a-very-long-name-" * 3}{"x" * 12}
-  title: {"Settlement and reconciliation of international instalment payments, second edition " * 2}
-  description: >-
-    {"A description that goes on and on, for whoever wrote it had a lot to say. " * 6}
-  tags: [{", ".join(f"tag-number-{n}" for n in range(30))}]
-  links:
-    - url: https://runbooks.acme.example/{"settlement/" * 12}
-spec:
-  type: service-with-a-type-of-many-words
-  lifecycle: experimental-but-nearly-there
-  owner: group:crowded/{"the-team-that-owns-" * 3}abc
-  dependsOn: [{", ".join(f"component:crowded/neighbour-with-quite-a-long-name-{n:02d}" for n in range(40))}]
-"""
+# A name, a title and lists as long as they may be. It stands last in lists.
+_NEIGHBOURS = [f"neighbour-with-quite-a-long-name-{n:02d}" for n in range(40)]
+_OWNER = "the-team-that-owns-" * 3 + "abc"
+CROWDED = [
+    {
+        "apiVersion": "backstage.io/v1alpha1",
+        "kind": "Component",
+        "metadata": {
+            "namespace": "crowded",
+            "name": "very-long-name-" * 3 + "x" * 15,
+            "title": "The settlement and reconciliation of international instalment payments, new edition "
+            * 2,
+            "description": "A description that goes on, for whoever wrote it had a lot to say. " * 6,
+            "tags": [f"tag-number-{n}" for n in range(30)],
+            "links": [{"url": "https://runbooks.acme.example/" + "settlement/" * 12}],
+        },
+        "spec": {
+            "type": "service-with-a-type-of-many-words",
+            "lifecycle": "experimental-but-nearly-there",
+            "owner": f"group:crowded/{_OWNER}",
+            "dependsOn": [f"resource:crowded/{name}" for name in _NEIGHBOURS],
+        },
+    },
+    {
+        "apiVersion": "backstage.io/v1alpha1",
+        "kind": "Group",
+        "metadata": {"namespace": "crowded", "name": _OWNER},
+        "spec": {"type": "team", "children": []},
+    },
+    *(
+        {
+            "apiVersion": "backstage.io/v1alpha1",
+            "kind": "Resource",
+            "metadata": {"namespace": "crowded", "name": name},
+            "spec": {"type": "database", "owner": f"group:crowded/{_OWNER}"},
+        }
+        for name in _NEIGHBOURS
+    ),
+]
 
 
 def crowd(portal: Portal) -> None:
     """Put a component into the catalog that is long in everything, and people who may do less."""
-    (portal.files / "crowded.yaml").write_text(CROWDED)
-    portal.manage("import_catalog", str(portal.files / "crowded.yaml"))
+    file, earlier_file = portal.files / "crowded.yaml", portal.files / "earlier.yaml"
+    earlier: Any = copy.deepcopy(CROWDED)
+    earlier[0]["metadata"]["tags"] = ["tag-number-0"]
+    earlier[0]["spec"] |= {"lifecycle": "production", "dependsOn": []}
+    earlier_file.write_text(yaml.safe_dump_all(earlier))
+    now_file = portal.files / "now.yaml"
+    now_file.write_text(yaml.safe_dump_all(CROWDED))
     portal.manage(
         "shell", "-v", "0", "-c",
+        "import shutil\n"
+        "from django.core.management import call_command\n"
         "from access.services import create_user, grant\n"
+        f"for version in ({str(earlier_file)!r}, {str(now_file)!r}):\n"
+        f"    shutil.copy(version, {str(file)!r}); call_command('import_catalog', {str(file)!r})\n"
         "user = create_user(username='vic', name='Vic Lind', email='vic@acme.example')\n"
         f"user.set_password({PASSWORD!r}); user.save(); grant(role='viewer', user=user)",
     )  # fmt: skip

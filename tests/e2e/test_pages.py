@@ -26,6 +26,9 @@ STATES = [
     for theme in THEMES
     for width in (390, 768, 1440, 1920)
 ]
+PAGES = [
+    pytest.param(place, id=place.name, marks=pytest.mark.full if place.is_twin else ()) for place in PLACES
+]
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # What the browser itself notices, kept where a test can ask for it.
 WATCH = """
@@ -41,13 +44,16 @@ addEventListener("securitypolicyviolation", (event) => {
   seen.refused.push(`${event.violatedDirective} ${event.blockedURI}`);
 });
 """
-# What is wider than the window, by its widest part.
+# What is wider than the window, by its innermost parts, and what stands out of its card.
 OVERFLOW = """() => {
   const room = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth <= room) return [];
-  return [...document.body.querySelectorAll("*")]
-    .filter((one) => one.getBoundingClientRect().right > room + 1)
-    .map((one) => one.outerHTML.slice(0, 160)).slice(-3);
+  const right = (one) => one.getBoundingClientRect().right;
+  const wide = document.documentElement.scrollWidth <= room ? []
+    : [...document.body.querySelectorAll("*")].filter((one) => right(one) > room + 1);
+  const out = [...document.querySelectorAll(".po-card :is(.po-list-end, .po-btn, .po-chip, .po-status, h2, p)")]
+    .filter((one) => one.checkVisibility() && !one.closest(".po-scroll, .po-menu-list, .po-table-scroll"))
+    .filter((one) => right(one) > right(one.closest(".po-card")) + 1);
+  return [...wide.slice(-3), ...out].map((one) => one.outerHTML.slice(0, 160));
 }"""
 
 
@@ -77,7 +83,7 @@ def _watched(tab: Any) -> Any:
 
 
 @pytest.mark.parametrize(("theme", "width"), STATES)
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+@pytest.mark.parametrize("place", PAGES)
 def test_a_page_is_accessible_fits_keeps_still_and_asks_nobody_else(
     place: Place, theme: str, width: int, visitors: Visitors, open_page: Callable[..., Any]
 ) -> None:
