@@ -73,12 +73,9 @@ def get_entity(viewer: Any, *, namespace: str = "", kind: str = "", name: str = 
 
 
 def near_names(viewer: Any, *, kind: str, name: str, limit: int = 5) -> list[Entity]:
-    """Entities whose names are like one that was not found."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('pg_trgm.similarity_threshold', '0.3', true)")
-    return list(
-        list_entities(viewer).filter(name__trigram_similar=name.lower()).order_by("name")[:limit]
-    ) or list(list_entities(viewer).filter(kind=kind.lower()).order_by("name")[:0])
+    """Entities whose names are like one that was not found, those of its kind first."""
+    alike = list_entities(viewer).filter(name__trigram_similar=name.lower())
+    return list(alike.alias(is_other=~Q(kind=kind.lower())).order_by("is_other", "name")[:limit])
 
 
 # --- documents --------------------------------------------------------------------------------------------

@@ -187,7 +187,9 @@ def report_runs(*, now: datetime) -> None:
         ).first()
         if run is None:
             continue
-        subject = problems.Subject(type="connection", label=connection.label, uid=connection.uid)
+        subject = problems.Subject(
+            type="connection", label=connection.label, uid=connection.uid, namespace=connection.namespace
+        )
         seen = []
         if run.state in (RunState.FAILED, RunState.PARTIAL):
             seen.append(

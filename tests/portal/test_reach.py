@@ -10,12 +10,14 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from access.models import ApiToken, Role, User
 from access.services import create_token, grant
 from catalog import queries
 from catalog.models import FeedItem
 from catalog.query import facets
+from integrations.services.runs import report_runs
 from portal.pages import page_for
 from tests.cast import PASSWORD
 from tests.routes import WRITING, Route, routes
@@ -174,6 +176,24 @@ class TestOneNamespace:
             "elsewhere"
         }
 
+    def test_what_is_not_found_leads_to_what_is_like_it_and_seen(
+        self, world: dict[str, Any], cleo: User, vic: User
+    ) -> None:
+        for viewer, expected in ((vic, ["hush-twin", "twin"]), (cleo, ["twin"])):
+            near = queries.near_names(viewer, kind="repository", name="hush-twins")
+            assert [entity.name for entity in near if "twin" in entity.name] == expected
+        shown = signed_in(cleo).get("/catalog/elsewhere/repository/twins")
+        assert shown.status_code == 404
+        assert b"/catalog/elsewhere/repository/twin" in shown.content
+
+    def test_problems_of_a_connection_are_for_those_of_its_namespace(
+        self, world: dict[str, Any], cleo: User, vic: User
+    ) -> None:
+        report_runs(now=timezone.now())
+        rows = {user.username: queries.open_problems(user).filter(type="sync") for user in (cleo, vic)}
+        assert [row.subject_label for row in rows["cleo"]] == ["there tool"]
+        assert rows["vic"].count() == 3
+
     def test_a_grant_for_a_query_bounds_alike(self, world: dict[str, Any], no_access: User) -> None:
         grant(role="viewer", user=no_access, scope_type="query", scope="namespace:elsewhere")
         asked = (
@@ -283,3 +303,34 @@ class TestWriting:
         )
         assert ApiToken.objects.count() == 1
         assert Role.objects.count() >= 3
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("odd", ["a%00b", "%F0%9F%A6%84", "%FF%FE", "..", "a" * 3_000])
+def test_an_odd_address_is_no_error(world: dict[str, Any], ana: User, odd: str) -> None:
+    """A character that the database cannot hold, bytes that are no text, a path upwards, a very long name."""
+    client = Client(raise_request_exception=False)
+    assert client.login(username=ana.username, password=PASSWORD)
+    names = (
+        "q",
+        "cursor",
+        "order",
+        "fields",
+        "type",
+        "state",
+        "status",
+        "entity",
+        "of",
+        "tab",
+        "since",
+        "connection",
+    )
+    for route in routes():
+        if route.pattern.startswith("admin/") or "get" not in route.methods or route.pattern == "sign-out":
+            continue
+        place = dict.fromkeys(("namespace", "kind", "name", "username", "page", "widget", "connector"), odd)
+        if odd != "..":
+            assert client.get(route.url({**world, **place})).status_code < 500, route.pattern
+        for name in names:
+            answer = client.get(route.url(world) + f"?{name}={odd}")
+            assert answer.status_code < 500, (route.pattern, name)
