@@ -268,7 +268,12 @@ def _integer(digits: str, base: int) -> int | float | None:
     if len(digits) > 400:
         return None
     number = int(digits, base)
-    return number if -(1 << 63) <= number < 1 << 63 else _finite(float(number))
+    if -(1 << 63) <= number < 1 << 63:
+        return number
+    try:
+        return _finite(float(number))
+    except OverflowError:
+        return None
 
 
 def _finite(number: float) -> int | float | None:

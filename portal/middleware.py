@@ -59,7 +59,7 @@ class SecurityHeadersMiddleware:
 
 
 class RefuseNulMiddleware:
-    """Refuses requests whose address or form holds the character NUL, which nothing of ours is named by or can store."""
+    """Refuses requests whose address or form holds the character NUL: nothing is named by it, or can hold it."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -78,7 +78,8 @@ class RefuseNulMiddleware:
     @staticmethod
     def _refuse(request: HttpRequest) -> HttpResponse:
         return domain_error(
-            request, BadRequest(_("The request holds the character NUL (U+0000), which nothing can. Take it out."))
+            request,
+            BadRequest(_("The request holds the character NUL (U+0000), which nothing can. Take it out.")),
         )
 
 

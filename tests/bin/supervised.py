@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "bin"))
 
-from _console import Console, main  # noqa: E402
-from _home import Home  # noqa: E402
-from _supervise import Service, Supervisor  # noqa: E402
+from _console import Console, main
+from _home import Home
+from _supervise import Service, Supervisor
 
 # Has a child of its own in its group and another in a session of its own, and ends only when it is asked to.
 POLITE = """
