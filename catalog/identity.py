@@ -59,14 +59,14 @@ def repo_key(address: str) -> str | None:
     if not text or len(text) > MAX_LENGTH or _PLACEHOLDER.search(text):
         return None
     if "://" in text:
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            return None
         if parts.scheme == "file":
             return _local_key(parts.path)
         if parts.scheme not in {"http", "https", "ssh", "git"}:
-            return None
-        try:
-            port = parts.port
-        except ValueError:
             return None
         host = (parts.hostname or "").lower()
         if port and port not in {22, 80, 443, 9418}:

@@ -114,11 +114,20 @@ class Answer:
             raise BadPayload(_("%(url)s answered broken JSON: %(why)s") % {**shown, "why": error}) from error
 
     def link(self, rel: str) -> str | None:
-        """The target of the `Link` header with this relation, made absolute."""
+        """The target of the `Link` header with this relation, made absolute.
+
+        :raises BadPayload: if it is no address: without it a list would look whole.
+        """
         for target, parameters in re.findall(r"<([^>]*)>([^<]*)", self.headers.get("link", "")):
             found = re.search(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", parameters, re.IGNORECASE)
             if found and rel in (found[1] or found[2]).lower().split():
-                return urljoin(self.url, target)
+                try:
+                    return urljoin(self.url, target)
+                except ValueError as error:
+                    raise BadPayload(
+                        _("%(url)s links to an address that cannot be understood: %(why)s.")
+                        % {"url": mask_url(self.url), "why": error}
+                    ) from error
         return None
 
 
@@ -487,7 +496,13 @@ class Wire:
                     raise await self._failure(ask, flow)
             finally:
                 await flow.aclose()
-            target = urljoin(url, flow.headers["location"])
+            try:
+                target = urljoin(url, flow.headers["location"])
+            except ValueError as error:
+                raise Misconfigured(
+                    _("%(url)s redirects to an address that cannot be understood: %(why)s.")
+                    % {"url": mask_url(url), "why": error}
+                ) from error
             if ask.method not in SAFE:
                 raise Misconfigured(
                     _("%(url)s redirects to %(target)s. Use that address: what is sent cannot be redirected.")

@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx2 as httpx
 from django.conf import settings
@@ -215,10 +215,10 @@ class GitClient:
         shown = mask_url(text)
         url = text.removeprefix("git+")
         if url.startswith("file://"):
-            split = urlsplit(url)
-            if split.netloc not in ("", "localhost"):
+            host, slash, path = url.removeprefix("file://").partition("/")
+            if host not in ("", "localhost"):
                 raise Misconfigured(_("%(url)s names a file on another host.") % {"url": shown})
-            url = unquote(split.path)
+            url = unquote(slash + path.partition("?")[0].partition("#")[0])
         if url.startswith("/"):
             return _Address(path=self._files.confine(url))
         # git@host:path, the short form of ssh://git@host/path

@@ -200,7 +200,13 @@ class HttpClient:
             following = answer.link("next") if next is None else next(answer)
             if not following:
                 return
-            address = urljoin(answer.url, following)
+            try:
+                address = urljoin(answer.url, following)
+            except ValueError as error:
+                raise BadPayload(
+                    _("%(url)s names a next page whose address cannot be understood: %(why)s.")
+                    % {"url": mask_url(answer.url), "why": error}
+                ) from error
             if self._origin and not same_origin(self._origin, address):
                 raise Misconfigured(
                     _("%(url)s says that its next page is at %(next)s, another server. Use the address by "

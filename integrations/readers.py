@@ -179,7 +179,12 @@ class CatalogReader:
         return Location("file" if place.repository.startswith("file:") else "url", place.target)
 
     async def _on_the_web(self, url: str) -> Location:
-        split = urlsplit(url)
+        try:
+            split = urlsplit(url)
+        except ValueError as error:
+            raise Misconfigured(
+                _("%(url)s is not a web address: %(why)s.") % {"url": mask_url(url), "why": error}
+            ) from error
         place = GitPlace.parse(url)
         if place:
             if not has_glob(place.path) and not _FILE.search(place.path):
@@ -242,7 +247,10 @@ class CatalogReader:
     @staticmethod
     def _check_type(location: Location) -> None:
         """Keep what comes from elsewhere from reaching into this machine."""
-        scheme = urlsplit(location.target).scheme.removeprefix("git+")
+        try:
+            scheme = urlsplit(location.target).scheme.removeprefix("git+")
+        except ValueError:
+            scheme = "?"
         expected = {"file": {"", "file"}, "url": {"http", "https", "ssh"}}.get(location.type)
         if expected is None or scheme not in expected:
             raise Misconfigured(

@@ -6,12 +6,13 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from base.errors import DomainError, InvalidInput
+from base.text import excerpt
 
 
 class Missing(DomainError):
@@ -45,7 +46,7 @@ class Location:
     def is_pattern(self) -> bool:
         """Whether the target stands for several files."""
         if self.type == "url":
-            return "*" in urlsplit(self.target).path
+            return "*" in self.target.partition("?")[0].partition("#")[0]
         return any(character in self.target for character in "*?[{")
 
     def __str__(self) -> str:
@@ -74,11 +75,19 @@ class Reader(Protocol):
 
 
 def resolve_target(base: Location, target: str) -> Location:
-    """A target as seen from a file: absolute ones stay, relative ones count from the file's folder."""
+    """A target as seen from a file: absolute ones stay, relative ones count from the file's folder.
+
+    :raises InvalidInput: if a web address cannot be understood.
+    """
     if base.type == "url":
-        return Location("url", urljoin(base.target, target))
+        try:
+            return Location("url", urljoin(base.target, target))
+        except ValueError as error:
+            raise InvalidInput(
+                _("%(target)s is no address: %(why)s.") % {"target": excerpt(target), "why": error}
+            ) from error
     if posixpath.isabs(target):
         return Location(base.type, posixpath.normpath(target))
-    if urlsplit(target).scheme in {"http", "https"}:
+    if target.lower().startswith(("http://", "https://")):
         return Location("url", target)
     return Location(base.type, posixpath.normpath(posixpath.join(posixpath.dirname(base.target), target)))

@@ -185,7 +185,11 @@ def _targets(document: SourceDocument, reader: Reader) -> Iterator[_Wanted | Unr
         if not isinstance(target, str) or not target:
             continue
         if kind == base.type:
-            location = reader.resolve(base, target)
+            try:
+                location = reader.resolve(base, target)
+            except DomainError as unclear:
+                yield Unreadable(Location(base.type, target), unclear, document)
+                continue
         elif kind == "url":
             location = Location("url", target)
         else:

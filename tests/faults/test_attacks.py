@@ -35,7 +35,12 @@ def _component(name: str, metadata: str = "", spec: str = "") -> str:
 
 
 NASTY: dict[str, str] = {
-    "a number of many digits": _component("x", spec=f"  size: {'9' * 60}\n"),
+    "numbers of many digits": _component(
+        "x",
+        spec="".join(
+            f"  n{count}: {'9' * count}\n  h{count}: 0x{'f' * count}\n" for count in (19, 60, 350, 5_000)
+        ),
+    ),
     "numbers that are none": _component("x", spec="  a: .inf\n  b: -.inf\n  c: .nan\n"),
     "an octal and a hexadecimal": _component(
         "x", spec="  a: 0o777777777777777777777777\n  b: 0xffffffffffffffffffff\n"
@@ -87,6 +92,16 @@ NASTY: dict[str, str] = {
     "spec: {type: url, targets: ['http://169.254.169.254/latest/', 'http://127.0.0.1:1/', 'http://[::1]:1/', "
     "'file:///etc/passwd', 'gopher://127.0.0.1:1/', 'http://2130706433/', 'git+file:///root/x.git//*.yaml', "
     "'git+https://169.254.169.254/x.git//*.yaml', 'git+ssh://-oProxyCommand=id/x.git//a.yaml']}\n",
+    "addresses that cannot be understood": _component(
+        "x",
+        metadata="  annotations: {backstage.io/source-location: 'url:https://[a/b', github.com/project-slug: '[/['}\n"
+        "  links: [{url: 'https://[x/y'}]\n",
+        spec="  definition: {$text: 'https://[a/b'}\n",
+    )
+    + "\n---\napiVersion: backstage.io/v1alpha1\nkind: Location\nmetadata: {name: l}\n"
+    "spec: {type: url, targets: ['https://[a/b', 'https://a]b/c.yaml', 'git+https://[x/y.git//z', 'https://\u2100.example/']}\n"
+    "\n---\napiVersion: backstage.io/v1alpha1\nkind: Location\nmetadata: {name: m}\n"
+    "spec: {type: file, targets: ['//[', 'https://[a/b', 'file://[a/b']}\n",
     "a location of odd types": "apiVersion: backstage.io/v1alpha1\nkind: Location\nmetadata: {name: l}\n"
     "spec: {type: [a], target: {b: c}, targets: 7}\n",
     "a placeholder of a file": _component("x", spec="  definition: {$text: /etc/passwd}\n"),

@@ -42,6 +42,7 @@ NASTY = [
     "repo:git.acme.example/a/b", "repo:" + "x" * 995, "repo:git.acme.example/" + "漢" * 600, "kind:ns/name",
     "component:default/x", "null", "true", "-0", "1e999", "9" * 400, "0001-01-01T00:00:00+14:00",
     "9999-12-31T23:59:59-14:00", "2026-02-30T00:00:00Z", "@-3d", "https://acme.example/" + "a" * 1_900, "http://[::1]/",
+    "https://[x/y", "repo:https://[x/y", "//[",
     "https://user:password@acme.example/", "\x1b[31mred", "\x7f", "a#b#c", "#", "repo:x#y", ":", "::", "/", "//", "@",
     "@/",
 ]  # fmt: skip

@@ -72,6 +72,12 @@ class Config(ConnectionConfig):
         description="Record types to read, such as run or deployment. Empty for all.",
     )
 
+    @field_validator("location")
+    @classmethod
+    def _readable(cls, location: str) -> str:
+        urlsplit(location)  # raises a ValueError that says what is wrong
+        return location
+
     @field_validator("types")
     @classmethod
     def _known(cls, types: list[str]) -> list[str]:

@@ -1,0 +1,285 @@
+"""The portal's pages over hostile data and under hostile requests."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from catalog.models import Entity, Tie
+from integrations.models import StoredRecord
+from tests.faults.conftest import Portal
+from tests.faults.test_input import NASTY
+from tests.faults.upstream import Upstream, World
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient", "paged")]
+
+HTML = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`"
+LINK = "javascript:alert(1)"
+README = f"""{HTML}
+
+# Title
+
+[a](javascript:alert(1)) ![b](javascript:alert(1)) [c][r] <https://acme.example/"onmouseover="alert(1)>
+
+[r]: data:text/html,<script>alert(1)</script>
+
+<a href='JaVaScRiPt:alert(1)'>d</a> <a href="&#106;avascript:alert(1)">e</a> <svg onload=alert(1)>
+<a xlink:href="javascript:alert(1)">f</a>
+<iframe src='//evil.example'></iframe> <form action=//evil.example><input></form> <style>*{{display: none}}</style>
+<img src=x onerror=alert(1)> <base href="//evil.example"> <meta http-equiv=refresh content="0;//evil.example">
+
+```{HTML}
+{HTML}
+```
+"""
+
+
+def fill(world: World) -> None:
+    """Put markup and scripts into every field of every kind of thing."""
+    for family in (world.entities, world.activity, world.commits):
+        family.clear()
+    now = timezone.now().isoformat()
+    repo, pipeline = "repo:git.acme.example/acme/evil", "pipeline:ci.acme.example/evil"
+    words: dict[str, Any] = {
+        "name": HTML,
+        "title": HTML,
+        "description": HTML,
+        "tags": [HTML],
+        "labels": {HTML: HTML},
+    }
+    thing = {**words, "url": LINK, "raw": {HTML: HTML}}
+    put = world._put
+    put("team", "t", **thing, members=[HTML], team_type=HTML, email=HTML, parent=HTML)
+    put("user", "u", **thing, email=HTML, teams=[HTML])
+    put(
+        "repository", "r", **thing, path="acme/evil", keys=[repo], default_branch=HTML, head=HTML, readme=README,
+        readme_path="README.md", owners=["@" + HTML], owners_from=HTML, build_files=["pom.xml", HTML],
+        languages={HTML: 3}, top_committers=[HTML], last_activity_at=now,
+    )  # fmt: skip
+    put("pipeline", "p", **thing, keys=[pipeline], about=[repo], trigger=HTML)
+    put(
+        "artifact", "a", **thing, artifact_type="image", ecosystem=HTML, latest_version=HTML, about=[repo],
+        keys=["image:registry.acme.example/evil"],
+    )  # fmt: skip
+    put("environment", "e", **thing, stage=HTML)
+    put("workload", "w", **thing, images=[HTML], about=[repo])
+    put(
+        "document", "d", file=HTML, url=LINK, about=[repo],
+        document={
+            "apiVersion": "backstage.io/v1alpha1", "kind": "Component",
+            "metadata": {
+                "name": "evil", "title": HTML, "description": HTML,
+                "links": [{"url": LINK, "title": HTML, "icon": HTML}, {"url": "data:text/html,x", "title": "d"}],
+                "annotations": {"a.example/b": HTML, "backstage.io/view-url": LINK, "backstage.io/edit-url": LINK},
+            },
+            "spec": {
+                "type": HTML, "lifecycle": HTML, "owner": HTML, "definition": HTML, "providesApis": [HTML],
+                "dependsOn": [f"component:default/{HTML}"],
+            },
+        },
+    )  # fmt: skip
+    put("document", "bad", file=HTML, document={"apiVersion": HTML, "kind": HTML, "metadata": {"name": HTML}})
+    event = {
+        "title": HTML,
+        "actor": HTML,
+        "actor_email": HTML,
+        "url": LINK,
+        "about": [pipeline, repo],
+        "raw": {HTML: HTML},
+    }
+    put(
+        "run", "run", **event, status="failed", number=HTML, branch=HTML, commit=HTML, log_url=LINK, started_at=now,
+        finished_at=now, steps=[{"name": HTML, "status": "failed", "log_url": LINK}],
+    )  # fmt: skip
+    put(
+        "version", "v", **event, version=HTML, notes=HTML, labels={HTML: HTML}, released_at=now, aliases=[HTML],
+        digest=HTML, platforms=[HTML],
+    )  # fmt: skip
+    put("deployment", "dep", **event, status="failed", environment=HTML, version=HTML, started_at=now)
+    put("alert", "al", **event, status="firing", severity=HTML, started_at=now)
+    put("issue", "is", **event, status="open", number=HTML, opened_at=now)
+    put(
+        "change", "ch", **event, status="open", number=HTML, source_branch=HTML, target_branch=HTML, reviewers=[HTML],
+        opened_at=now,
+    )  # fmt: skip
+    put("check", "ck", **event, status="fails", name=HTML, checked_at=now)
+    commit = {**event, "branch": HTML, "committed_at": now, "sha": "a" * 40}
+    world.commits.append({"type": "commit", "external_id": "c", **commit})
+
+
+class Danger(HTMLParser):
+    """What in a page would run, or lead astray; and what it loads later."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.later: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        shown = self.get_starttag_text()
+        if tag in {"iframe", "object", "embed", "base", "style"} or (tag == "meta" and "http-equiv" in given):
+            self.found.append(f"{shown}")
+        if (
+            tag == "script"
+            and not (given.get("src") or "").startswith("/static/")
+            and given.get("type") != "application/json"
+        ):
+            self.found.append(f"{shown}")
+        for name, value in attrs:
+            address = "".join((value or "").split()).lower()
+            if name.startswith("on") or name == "style":
+                self.found.append(f"{shown}")
+            if name in {
+                "href",
+                "src",
+                "action",
+                "formaction",
+                "xlink:href",
+                "poster",
+                "data",
+            } and address.startswith(("javascript:", "data:text", "vbscript:", "//")):
+                self.found.append(f"{shown}")
+            if name == "hx-get" and value:
+                self.later.append(value)
+
+
+@pytest.fixture
+def connected(portal: Portal, upstream: Upstream, settings: Any) -> Upstream:
+    settings.PORTICO_OUTBOUND_ALLOW = [f"127.0.0.1:{upstream.port}"]
+    return upstream
+
+
+def test_no_page_runs_what_a_tool_says(portal: Portal, connected: Upstream, admin_client: Client) -> None:
+    fill(connected.world)
+    connection = portal.connect("paged", "paged", base_url=connected.url)
+    run = portal.sync_well(connection)
+    assert StoredRecord.objects.count() == 16
+    pages = [
+        "/", "/catalog", "/activity", "/problems", "/connections", "/connections/paged", "/connections/paged/runs",
+        "/connections/paged/records", "/connections/paged/rules", "/connections/paged/settings", "/settings/audit",
+        f"/connections/paged/runs/{run.pk}", "/search/suggest?q=script", f"/catalog?q={quote(HTML)}",
+        f"/activity?q={quote(HTML)}", f"/sign-in?next={quote(LINK)}",
+    ]  # fmt: skip
+    tabs = ("relations", "runs", "versions", "changes", "readme", "raw", "history", "provenance")
+    for entity in Entity.objects.filter(deleted_at=None):
+        address = f"/catalog/{entity.namespace}/{entity.kind}/{entity.name}"
+        pages += [address, f"{address}/edit", f"{address}/tie", *(f"{address}?tab={tab}" for tab in tabs)]
+    pages += [f"/connections/paged/records/{record.pk}" for record in StoredRecord.objects.all()]
+    pages += [f"/ties/{tie.pk}" for tie in Tie.objects.all()]
+    seen: set[str] = set()
+    shown = 0
+    while pages:
+        address = pages.pop()
+        if address in seen:
+            continue
+        seen.add(address)
+        answer = admin_client.get(address)
+        assert answer.status_code < 500, address
+        danger = Danger(answer.content.decode())
+        assert danger.found == [], address
+        shown += answer.content.count(b"&lt;script&gt;alert(1)")
+        pages += [later for later in danger.later if later.startswith("/")]
+    assert shown > 50, "the hostile words must have been on the pages"
+
+
+# Addresses with a hole for what somebody may put there.
+HOLES = [
+    "/?q={}", "/catalog?q={}", "/catalog?page={}", "/catalog?sort={}", "/catalog?kind={}", "/catalog?columns={}",
+    "/activity?q={}", "/activity?type={}", "/activity?page={}", "/activity?before={}", "/problems?q={}",
+    "/problems?type={}", "/search/suggest?q={}", "/search/terms?q={}", "/catalog/{}/component/x",
+    "/catalog/default/{}/x", "/catalog/default/component/{}", "/catalog/default/component/comp-svc001?tab={}",
+    "/catalog/default/component/comp-svc001/edit?path={}", "/connections/{}", "/connections/new/{}",
+    "/connections/paged/records?q={}", "/connections/paged/records?outcome={}", "/connections/paged/runs?page={}",
+    "/settings/audit?actor={}", "/settings/audit?action={}", "/settings/audit?page={}", "/sign-in?next={}",
+    "/sign-in/{}", "/widgets/home/{}", "/widgets/{}/x", "/api/v1/entities/?q={}", "/api/v1/entities/?order={}",
+    "/api/v1/entities/?fields={}", "/api/v1/entities/?limit={}", "/api/v1/entities/?cursor={}",
+    "/api/v1/entities/default/component/{}/", "/api/v1/entities/{}/component/x/", "/api/v1/entities/{}/",
+    "/api/v1/ties/?state={}", "/api/v1/ties/?cursor={}", "/api/v1/activity/?type={}", "/api/v1/activity/?entity={}",
+    "/api/v1/activity/?cursor={}", "/api/v1/feed?since={}", "/api/v1/feed?cursor={}", "/api/v1/feed?limit={}",
+    "/api/v1/problems/?type={}", "/api/v1/problems/?cursor={}", "/api/v1/sync-runs/?connection={}",
+    "/api/v1/connections/{}/", "/api/v1/{}",
+]  # fmt: skip
+WORST = [
+    "\0",
+    HTML,
+    "9" * 40,
+    "-1",
+    "a:" * 300,
+    "(" * 5_000,
+    '"',
+    "/(a+)+$/",
+    "0001-01-01",
+    "name with spaces",
+    "é" * 999,
+]
+MORE = [
+    *NASTY, "kind:component " * 200, "-" * 2_000, "owner:[x TO y]", "changed:>9999-99-99", "changed:>now-99999999999d",
+    "a OR " * 500, "~/.*", "*" * 200, "eyJhIjoxfQ==", "WzFd", "null,null",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [WORST, pytest.param(MORE, marks=pytest.mark.full)], ids=["worst", "more"])
+def test_no_address_makes_a_failure_of_ours(
+    portal: Portal, connected: Upstream, admin_client: Client, values: list[str]
+) -> None:
+    portal.sync_well(portal.connect("paged", "paged", base_url=connected.url))
+    admin_client.raise_request_exception = False
+    failed = []
+    for hole in HOLES:
+        for value in values:
+            address = hole.format(quote(value.encode("utf-8", "surrogatepass"), safe=""))
+            answer = admin_client.get(address)
+            if answer.status_code >= 500:
+                failed.append((hole, value[:60], answer.status_code))
+    assert failed == []
+
+
+FORMS = [
+    ("/connections/import", {"address": "{}", "action": "import"}),
+    ("/connections/import", {"address": "/{}", "action": "preview"}),
+    ("/connections/import", {"address": "https://{}/x.yaml", "action": "import"}),
+    ("/connections/new/records", {"location": "{}", "label": "{}", "slug": "{}", "namespace": "{}"}),
+    ("/connections/paged/settings", {"base_url": "{}", "label": "{}", "interval": "{}"}),
+    ("/connections/paged/rules", {"only_if": "{}", "ignored": "{}", "active_within_months": "{}"}),
+    ("/catalog/default/component/comp-svc001/edit", {"path": "{}", "value": "{}", "reason": "{}"}),
+    ("/catalog/default/component/comp-svc001/edit", {"path": "spec.{}", "value": "{}"}),
+    (
+        "/catalog/default/component/comp-svc001/tie",
+        {"type": "{}", "target": "{}", "state": "{}", "reason": "{}"},
+    ),
+    ("/catalog/default/component/comp-svc001/run", {"operation": "{}", "record": "{}", "word": "{}"}),
+    ("/problems/snooze", {"problem": "{}", "until": "{}", "days": "{}", "cause": "{}", "type": "{}"}),
+    ("/settings/tokens", {"name": "{}", "role": "{}", "expires_in": "{}"}),
+    ("/settings/access/groups", {"name": "{}", "label": "{}"}),
+    ("/settings/access", {"username": "{}", "name": "{}", "email": "{}", "role": "{}", "scope": "{}"}),
+    ("/settings/you", {"name": "{}", "email": "{}"}),
+    ("/settings/look", {"theme": "{}", "density": "{}"}),
+]
+
+
+@pytest.mark.parametrize("values", [WORST, pytest.param(MORE, marks=pytest.mark.full)], ids=["worst", "more"])
+def test_no_form_makes_a_failure_of_ours(
+    portal: Portal,
+    connected: Upstream,
+    admin_client: Client,
+    contacted: set[tuple[str, int]],
+    values: list[str],
+) -> None:
+    portal.sync_well(portal.connect("paged", "paged", base_url=connected.url))
+    admin_client.raise_request_exception = False
+    failed = []
+    for address, fields in FORMS:
+        for value in values:
+            sent = value.encode("utf-8", "replace").decode()
+            answer = admin_client.post(address, {name: form.format(sent) for name, form in fields.items()})
+            if answer.status_code >= 500:
+                failed.append((address, value[:60], answer.status_code))
+    assert failed == []
+    assert {port for _address, port in contacted} <= {connected.port}
