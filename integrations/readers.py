@@ -147,6 +147,8 @@ class CatalogReader:
         :raises Misconfigured: if it is outside the allowed folders, or neither path nor address.
         """
         text = text.strip()
+        if not text:
+            raise Misconfigured(_("The address is empty. Name a file, a folder, a Git repository or a URL."))
         for type_ in ("file", "url"):
             if text.startswith(f"{type_}:") and not text.startswith("file://"):
                 text = text.removeprefix(f"{type_}:")

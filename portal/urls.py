@@ -62,6 +62,8 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", health.metrics),
     path("api/v1/", include(api)),
+    # One door, with its throttle and its audit: Django's own sign-in page has neither.
+    path("admin/login/", accounts.admin_sign_in),
     path("admin/", admin.site.urls),
     path("", include(portal)),
 ]

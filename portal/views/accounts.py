@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -14,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from access.actors import client_address
 from access.services import find_sign_in_link, redeem_sign_in_link
 from access.services import sign_in as check_sign_in
-from base.errors import DomainError, InvalidInput
+from base.errors import DomainError, Forbidden, InvalidInput
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -50,6 +53,13 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         login(request, user, backend=BACKEND)
         return HttpResponseRedirect(values["next"])
     return render(request, "accounts/sign_in.html", values)
+
+
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """Lead those who want into Django's admin to the portal's own sign-in; who is signed in lacks the right."""
+    if request.user.is_authenticated:
+        raise Forbidden(_("Django's admin is for administrators. Ask one of them for access."))
+    return redirect(f"{reverse('portal:sign-in')}?{urlencode({'next': _next(request)})}")
 
 
 @never_cache

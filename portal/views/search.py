@@ -1,23 +1,29 @@
-"""What the search box suggests."""
+"""What the search boxes suggest: entities and pages, terms of a query, refs."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from catalog import queries
 from catalog.query import QueryError
 from catalog.query import suggest as suggest_terms
-from portal import links
+from portal import links, shell
 
 SHOWN = 8
 
 
 @login_required
 def suggest(request: HttpRequest) -> HttpResponse:
-    """Entities for a few letters: names that begin so first, then whatever the query finds."""
+    """Entities and pages for a few letters: names that begin so first, then whatever the query finds.
+
+    Without a letter, all pages.
+    """
     text = request.GET.get("q", "").strip()[:200]
     items = []
     if text:
@@ -34,7 +40,16 @@ def suggest(request: HttpRequest) -> HttpResponse:
             {"chip": links.chip(entity.ref, entity), "text": entity.kind, "url": links.entity_url(entity)}
             for entity in first[:SHOWN]
         ]
-    return render(request, "search/suggest.html", {"items": items, "text": text})
+    groups = [{"label": _("Entities"), "items": items}, {"label": _("Pages"), "items": _pages(request, text)}]
+    values = {"groups": [group for group in groups if group["items"]], "text": text}
+    return render(request, "search/suggest.html", values)
+
+
+def _pages(request: HttpRequest, text: str) -> list[dict[str, Any]]:
+    """The pages of the navigation, and what can be made, whose name holds the letters."""
+    around = shell.context(request)["shell"]
+    pages = [*(item for group in around["nav"] for item in group["items"]), *around.get("create", [])]
+    return [page for page in pages if text.casefold() in str(page["label"]).casefold()]
 
 
 @login_required

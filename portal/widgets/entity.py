@@ -14,7 +14,7 @@ from pydantic import Field
 
 from access.permissions import can
 from catalog import queries
-from catalog.models import Claim, Entity
+from catalog.models import Claim, Entity, Rank
 from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
@@ -61,6 +61,8 @@ def source_of(context: PageContext, path: str) -> dict[str, Any] | None:
     entity = entity_of(context)
     place = found.claim.place
     where = place.get("file") or place.get("repository") or found.claim.external_id
+    if found.claim.rank == Rank.PERSON:
+        where = place.get("reasons", {}).get(path, "")  # what a person gave instead of a place
     if place.get("line"):
         where = f"{where}:{place['line']}"
     badge: dict[str, Any] = dict(badge_of_source(found.claim.source, connections_of(context.request)))
@@ -119,7 +121,7 @@ _REFS = {
     "subcomponentOf": "partOf",
 }
 FEW_TAGS = 10
-_TIMES = {"lastActivityAt", "latestAt"}
+_TIMES = {"latestAt"}  # the last commit is known by the day only
 
 
 @register

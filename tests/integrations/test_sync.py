@@ -131,11 +131,11 @@ class TestSweep:
         connection = connect()
         tool.things = [thing(n) for n in range(4)]
         synced(connection)
-        before = dict(Entity.objects.values_list("name", "uid"))
+        before = dict(Entity.objects.values_list("ref", "uid"))
         tool.things = [thing(0)]
         run = synced(connection)
         assert restore_removed(resource=things_of(run), by="ana") == 3
-        assert dict(Entity.objects.filter(deleted_at=None).values_list("name", "uid")) == before
+        assert dict(Entity.objects.filter(deleted_at=None).values_list("ref", "uid")) == before
         assert removed_by(things_of(run)).count() == 0
 
     def test_a_listing_that_shows_it_again_brings_back_the_same_entity(

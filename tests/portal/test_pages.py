@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -471,7 +472,8 @@ def company(count: int) -> None:
                         status=("passed", "failed")[i % 2],
                         number=str(i),
                         about=(f"pipeline:ci.example/{n}",),
-                        **facts,
+                        at=now - timedelta(minutes=3 - i),
+                        as_of=now,
                     )
                 )
             items.append(
@@ -496,6 +498,8 @@ def company(count: int) -> None:
                 )
             )
         apply_activity(connection_slug="ci", connector="buildbot", items=items)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")  # as the server does by itself, but never within a transaction
     render_dirty(at=now)
 
 

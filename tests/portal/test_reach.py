@@ -43,6 +43,7 @@ QUERIES = {
     "activity": ["", "?type=run", "?status=failed"],
     "problems": ["", "?type=missing-target", "?type=ambiguous-key", "?type=conflict"],
     "search/suggest": ["?q=h", "?q=velvet", "?q=t", "?q=kind:repository"],
+    "search/refs": ["?q=h", "?q=velvet", "?q=repository:h", "?q=component:t"],
     "search/terms": [
         "?q=owner:", "?q=tag:", "?q=label.", "?q=system:", "?q=source:", "?q=kind:", "?q=name:h",
         "?q=dependsOn:", "?q=",
@@ -74,7 +75,7 @@ def reading(world: dict[str, Any]) -> Iterator[tuple[Route, str]]:
         for page in (
             page_for("home"),
             page_for("list"),
-            page_for("entity"),
+            *(page_for("entity", kind=kind) for kind in ("", "component", "group", "system", "api")),
             page_for("activity"),
             page_for("problems"),
         )
@@ -93,7 +94,8 @@ def reading(world: dict[str, Any]) -> Iterator[tuple[Route, str]]:
 # Addresses that must tell a viewer of everything what they must not tell cleo: else this test shows nothing.
 TELLING = {
     "", "catalog", "catalog/<str:namespace>/<str:kind>/<str:name>", "activity", "problems", "search/suggest",
-    "search/terms", "widgets/<str:page>/<str:widget>", "ties/<int:tie_id>", "connections", "connections/<str:slug>",
+    "search/refs", "search/terms", "widgets/<str:page>/<str:widget>", "ties/<int:tie_id>",
+    "connections", "connections/<str:slug>",
     "connections/<str:slug>/records", "connections/<str:slug>/records/<int:record_id>",
     "connections/<str:slug>/runs/<int:run_id>", "connections/import",
     "api/v1/entities/", "api/v1/entities/<uuid:uid>/", "api/v1/entities/<str:namespace>/<str:kind>/<str:name>/",
