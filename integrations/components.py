@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import JSONField, Q
+from django.db.models import JSONField, Max, Q
 from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from base.errors import DomainError
@@ -22,12 +23,15 @@ from base.expressions import Context, Expression, ExpressionError, compile_expre
 from catalog import identity
 from catalog.models import Claim, EntityKey, Rank, Severity, Source, SourceType
 from catalog.services import problems
-from catalog.services.ingest import Applied, ClaimIn, apply_claims, drop_claims
+from catalog.services.ingest import ClaimIn, apply_claims, drop_claims
+from integrations.contract import INFERRED
 from integrations.mapping import owner_ref
-from integrations.models import Connection, StoredRecord
+from integrations.models import Connection, ResourceRun, ResourceState, StoredRecord
 
 PAGE = 500
-RESOURCE = "components"
+# A rule that by itself would let go of more than this share, and at least so many, stops and asks.
+GUARD_SHARE = 0.2
+GUARD_COUNT = 10
 
 
 class ComponentRule(BaseModel):
@@ -70,13 +74,19 @@ class ComponentRule(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the rule says of one repository, and why."""
+    """What the rule says of one repository, and why.
+
+    :ivar is_declared: a catalog file speaks for it, so an inferred component is replaced and not lost.
+    :ivar is_undecided: the rule's expression fails on it.
+    """
 
     external_id: str
     path: str
     is_component: bool
     reason: str
     claim: ClaimIn | None = None
+    is_declared: bool = False
+    is_undecided: bool = False
 
 
 def rule_of(connection: Connection) -> ComponentRule:
@@ -84,8 +94,13 @@ def rule_of(connection: Connection) -> ComponentRule:
     return ComponentRule.model_validate(connection.rules.get("components", {}))
 
 
-def decide(*, connection: Connection, rule: ComponentRule, now: datetime) -> list[Decision]:
-    """What the rule makes of every repository that the connection has brought. Writes nothing."""
+def decide(
+    *, connection: Connection, rule: ComponentRule, now: datetime, without: str = ""
+) -> list[Decision]:
+    """What the rule makes of every repository that the connection has brought. Writes nothing.
+
+    :param without: slug of a connection whose word does not count: what would be decided were it gone.
+    """
     rows = list(
         StoredRecord.objects.filter(connection=connection, type="repository", deleted_at=None)
         .order_by("external_id")
@@ -100,75 +115,148 @@ def decide(*, connection: Connection, rule: ComponentRule, now: datetime) -> lis
         for external_id, data, _as_of in rows
     }
     wanted = {key for key in repo_keys.values() if key}
-    declared = _declared(wanted)
-    evidence = _evidence(wanted)
+    declared = _declared(wanted, without)
+    evidence = _evidence(wanted, without)
     condition = compile_expression(rule.only_if, variables=["repository"]) if rule.only_if else None
+    read_at = min(now, _read_at(connection) or now)
     decisions = []
     for external_id, data, as_of in rows:
         key = repo_keys[external_id]
         path = data.get("path") or data["name"]
-        reason = _refusal(
-            rule, data, key=key, declared=declared, evidence=evidence, condition=condition, path=path, now=now
-        )
-        claim = None
+        is_undecided = False
+        try:
+            reason = _refusal(
+                rule,
+                data,
+                key=key,
+                declared=declared,
+                evidence=evidence,
+                condition=condition,
+                path=path,
+                now=read_at,
+            )
+        except ExpressionError as error:  # such as one about a field that this repository lacks
+            reason, is_undecided = error.message, True
         if reason is None and key is not None:
             claim = _claim(connection, external_id, data, as_of, key)
             reason = _built_by(data, evidence.get(key, set()))
             decisions.append(Decision(external_id, path, True, reason, claim))
         else:
-            decisions.append(Decision(external_id, path, False, reason or ""))
+            decisions.append(
+                Decision(
+                    external_id,
+                    path,
+                    False,
+                    reason or "",
+                    is_declared=key in declared,
+                    is_undecided=is_undecided,
+                )
+            )
     return decisions
 
 
-def apply_rule(*, connection: Connection, now: datetime, by: str) -> Applied | None:
-    """Make the components that the connection's rule asks for, and let go of those that it no longer does."""
-    decisions = decide(connection=connection, rule=rule_of(connection), now=now)
-    key = f"connection:{connection.slug}/{RESOURCE}"
-    claims = [decision.claim for decision in decisions if decision.claim is not None]
-    source = Source.objects.filter(key=key).first()
-    if source is None:
-        if not claims:
-            return None
-        source, _created = Source.objects.get_or_create(
-            key=key,
-            defaults={
-                "type": SourceType.CONNECTION,
-                "name": connection.slug,
-                "label": connection.label,
-                "connector": connection.connector,
-            },
+def _read_at(connection: Connection) -> datetime | None:
+    """When the repositories were last read to the end: one that nobody reads does not fall asleep."""
+    lists = StoredRecord.objects.filter(connection=connection, type="repository").values("resource")
+    whole = ResourceRun.objects.filter(
+        run__connection=connection,
+        name__in=lists,
+        state__in=[ResourceState.COMPLETE, ResourceState.HELD],
+    )
+    return whole.aggregate(at=Max("started_at"))["at"]
+
+
+def inferred(connection: Connection) -> set[str]:
+    """Ids of the repositories of which the connection's rule has made components."""
+    return set(
+        Claim.objects.filter(source__key=f"connection:{connection.slug}/{INFERRED}").values_list(
+            "external_id", flat=True
         )
-    have = set(Claim.objects.filter(source=source).values_list("external_id", flat=True))
+    )
+
+
+def apply_rule(*, connection: Connection, now: datetime, by: str, guarded: bool = False) -> list[Decision]:
+    """Make the components that the connection's rule asks for, and let go of those that it no longer does.
+
+    :param guarded: nobody has asked for it and seen what goes: what the rule fails on stays, and so does all
+        that would go of what is still listed if that is much.
+    :returns: the decisions that the guard holds.
+    """
+    decisions = decide(connection=connection, rule=rule_of(connection), now=now)
+    claims = [decision.claim for decision in decisions if decision.claim is not None]
+    have = inferred(connection)
     gone = have - {claim.external_id for claim in claims}
-    outcomes: list[Any] = []
-    written: set[int] = set()
+    held: list[Decision] = []
+    if guarded:
+        gone -= {d.external_id for d in decisions if d.is_undecided}
+        lost = [d for d in decisions if d.external_id in gone and not d.is_declared]
+        if len(lost) >= GUARD_COUNT and len(lost) > GUARD_SHARE * len(have):
+            held = lost
+            gone -= {d.external_id for d in lost}
+    if not claims and not gone:
+        return held
+    source, _created = Source.objects.get_or_create(
+        key=f"connection:{connection.slug}/{INFERRED}",
+        defaults={
+            "type": SourceType.CONNECTION,
+            "name": connection.slug,
+            "label": connection.label,
+            "connector": connection.connector,
+        },
+    )
     for start in range(0, len(claims), PAGE):
-        applied = apply_claims(source=source, claims=claims[start : start + PAGE], at=now, by=by)
-        outcomes += applied.outcomes
-        written |= applied.written
+        apply_claims(source=source, claims=claims[start : start + PAGE], at=now, by=by)
     if gone:
-        written |= drop_claims(source=source, external_ids=gone, at=now, by=by)
-    return Applied(outcomes, written, [])
+        drop_claims(source=source, external_ids=gone, at=now, by=by)
+    return held
 
 
-def apply_rules(*, now: datetime) -> None:
+def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None = None) -> None:
     """Decide anew for every connection that brings repositories, or did: another may have brought the evidence.
 
     A rule that cannot be decided leaves what is there, and is a problem of its own connection alone.
+
+    :param guarded: as in `apply_rule`.
+    :param only: just this connection, after a run that changed nothing: then only time can have changed anything.
     """
-    for connection in Connection.objects.filter(
+    connections = Connection.objects.filter(
         pk__in=StoredRecord.objects.filter(type="repository").values("connection")
-    ):
+    ).order_by("pk")
+    for connection in connections.filter(pk=only.pk) if only else connections:
         seen = []
         try:
             with transaction.atomic():
-                apply_rule(connection=connection, now=now, by=connection.label)
+                held = apply_rule(connection=connection, now=now, by=connection.label, guarded=guarded)
+            if held:
+                seen.append(_held(connection, held))
         except (DomainError, ValidationError) as error:
-            subject = problems.Subject(
-                type="connection", label=connection.label, uid=connection.uid, namespace=connection.namespace
-            )
-            seen.append((subject, _undecided(connection, error)))
-        problems.sync(raised_by=f"rule:{connection.slug}", seen=seen, within=Q(type="rule"), at=now)
+            seen.append(_undecided(connection, error))
+        subject = problems.Subject(
+            type="connection", label=connection.label, uid=connection.uid, namespace=connection.namespace
+        )
+        problems.sync(
+            raised_by=f"rule:{connection.slug}",
+            seen=[(subject, item) for item in seen],
+            within=Q(type="rule"),
+            at=now,
+        )
+
+
+def _held(connection: Connection, held: list[Decision]) -> problems.Seen:
+    return problems.Seen(
+        type="rule",
+        severity=Severity.WARN,
+        cause=_("The rule for components of %(connection)s would let go of many")
+        % {"connection": connection.label},
+        message=ngettext(
+            "%(count)d component no longer fits the rule, more than usual. Nothing was removed. The first: %(reason)s",
+            "%(count)d components no longer fit the rule, more than usual. Nothing was removed. The first: %(reason)s",
+            len(held),
+        )
+        % {"count": len(held), "reason": held[0].reason},
+        remedy=_("See on the connection's page of rules which they are; saving the rule there lets them go."),
+        detail={"connection": connection.slug, "count": len(held)},
+    )
 
 
 def _undecided(connection: Connection, error: Exception) -> problems.Seen:
@@ -182,7 +270,7 @@ def _undecided(connection: Connection, error: Exception) -> problems.Seen:
     )
 
 
-def _declared(repo_keys: set[str]) -> set[str]:
+def _declared(repo_keys: set[str], without: str) -> set[str]:
     """Repositories for which a declaration speaks: a component that is not inferred and lies in them."""
     return set(
         EntityKey.objects.filter(
@@ -192,17 +280,23 @@ def _declared(repo_keys: set[str]) -> set[str]:
             claim__is_shadowed=False,
             entity__deleted_at=None,
         )
+        .exclude(_said_by(without))
         .exclude(claim__rank=Rank.INFERRED)
         .values_list("key", flat=True)
     )
 
 
-def _evidence(repo_keys: set[str]) -> dict[str, set[str]]:
+def _said_by(slug: str) -> Q:
+    """The condition on keys that a connection has brought; without one, on none."""
+    return Q(claim__source__key__startswith=f"connection:{slug}/") if slug else Q(pk__in=())
+
+
+def _evidence(repo_keys: set[str], without: str) -> dict[str, set[str]]:
     """Kinds of what is built from each repository."""
     found: dict[str, set[str]] = defaultdict(set)
     rows = EntityKey.objects.filter(
-        Q(kind__in=["pipeline", "artifact"]), key__in=repo_keys, is_identity=False, entity__deleted_at=None
-    )
+        kind__in=["pipeline", "artifact"], key__in=repo_keys, is_identity=False, entity__deleted_at=None
+    ).exclude(_said_by(without))
     for key, kind in rows.values_list("key", "kind").distinct():
         found[key].add(kind)
     return found
@@ -219,7 +313,10 @@ def _refusal(
     path: str,
     now: datetime,
 ) -> str | None:
-    """Why a repository does not become a component; None when it does."""
+    """Why a repository does not become a component; None when it does.
+
+    :raises ExpressionError: where the expression fails on it.
+    """
     if not rule.is_on:
         return _("The rule is switched off.")
     if key is None:
@@ -240,10 +337,7 @@ def _refusal(
         return _("Nothing shows that it is built: no build file, pipeline, image or package.")
     if condition is None:
         return None
-    try:
-        return None if condition.test(Context(repository=data)) else _("The expression does not hold.")
-    except ExpressionError as error:  # such as one about a field that this repository lacks
-        return error.message
+    return None if condition.test(Context(repository=data)) else _("The expression does not hold.")
 
 
 def _built_by(data: dict[str, Any], kinds: set[str]) -> str:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from base.text import printable
@@ -69,6 +69,7 @@ __all__ = [
     "Tools",
     "WebhookRequest",
     "gettext",
+    "ngettext",
     "has_glob",
     "matches",
     "operation",
@@ -166,6 +167,9 @@ class Refused:
 
 Yielded = Record | Expect | Mark | Refused
 
+INFERRED = "components"
+"""The list under which the core keeps the components that it infers: no connector may have one of this name."""
+
 R = TypeVar("R", bound=Record)
 
 
@@ -204,10 +208,16 @@ def resource(
     :param incremental: the method takes `since: dict | None` and yields `Mark`s; it lists what is new, so its
         records are never swept. A resource that is not incremental is a complete list: what a complete pass
         no longer shows is swept, unless the guard holds it.
+    :raises TypeError: for a name that is the core's own.
     """
 
     def decorate(method: Callable[..., AsyncIterator[Yielded]]) -> Callable[..., AsyncIterator[Yielded]]:
         name = method.__name__
+        if name.replace("_", "-") == INFERRED:
+            raise TypeError(
+                f"A connector cannot have a list named {INFERRED!r}: Portico keeps the components that it infers "
+                f"under this name. Rename the method {method.__qualname__}."
+            )
         method.__portico_resource__ = ResourceSpec(  # type: ignore[attr-defined]
             name=name.replace("_", "-"),
             of=of if isinstance(of, tuple) else (of,),

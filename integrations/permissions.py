@@ -1,21 +1,65 @@
-"""What a grant's scope means for connections: it reaches those that write into its namespace."""
+"""What a grant's scope means for connections, for their runs, and for what they brought.
+
+A connection and its runs are for those who see its namespace. What it brought may lie in others too: a record is
+for those who also see the entity that it became or tells of, or the namespace that its document names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, TextField, Value
+from django.db.models.functions import Concat
 
 from access.models import ScopeType
 from access.permissions import Scopes, nowhere, register_scope
+from catalog.models import Activity, Claim, Entity
+from catalog.permissions import entities_within
 from integrations.models import CatalogLocation, Connection, OperationRun, ResourceRun, StoredRecord, SyncRun
+
+# The end of a document's id: the ref of what it declares.
+_DECLARED = re.compile(r"#[^#:/]+:([^#:/]+)/[^#/]+\Z")
+
+
+def _namespaces(scopes: Scopes) -> list[str]:
+    return [scope.text.lower() for scope in scopes if scope.type == ScopeType.NAMESPACE]
 
 
 def _within(field: str) -> Callable[[Scopes], Q]:
-    def condition(scopes: Scopes) -> Q:
-        return Q(**{f"{field}__in": [s.text.lower() for s in scopes if s.type == ScopeType.NAMESPACE]})
+    return lambda scopes: Q(**{f"{field}__in": _namespaces(scopes)})
 
-    return condition
+
+def _records_within(scopes: Scopes) -> Q:
+    namespaces = _namespaces(scopes)
+    entities = Entity.objects.filter(entities_within(scopes))
+    slug, id_ = OuterRef("connection__slug"), OuterRef("external_id")
+    source = Concat(Value("connection:"), slug, Value("/"), OuterRef("resource"), output_field=TextField())
+    became = Claim.objects.filter(source__key=source, external_id=id_).exclude(
+        entity__in=entities.values("pk")
+    )
+    tells_of = (
+        Activity.objects.filter(connection=slug, type=OuterRef("type"), external_id=id_)
+        .exclude(subject_uid=None)
+        .exclude(Q(namespace__in=namespaces) | Q(subject_uid__in=entities.values("uid")))
+    )
+    here = "|".join(re.escape(name) for name in namespaces)
+    declares = ~Q(type="document") | Q(external_id__iregex=rf"#[^#:/]+:({here})/[^#/]+$")
+    return Q(connection__namespace__in=namespaces) & declares & ~Exists(became) & ~Exists(tells_of)
+
+
+def declared_namespace(external_id: str) -> str:
+    """The namespace of what a document declares, told from the record's id; empty for other records."""
+    found = _DECLARED.search(external_id)
+    return found[1].lower() if found else ""
+
+
+def namespaces_of(connection: Connection, resource: str, external_ids: Iterable[str]) -> dict[str, str]:
+    """Where records belong: where their entity lies, else where their document says, else where the connection is."""
+    ids = list(external_ids)
+    claims = Claim.objects.filter(source__key=f"connection:{connection.slug}/{resource}", external_id__in=ids)
+    known = dict(claims.values_list("external_id", "entity__namespace"))
+    return {id_: known.get(id_) or declared_namespace(id_) or connection.namespace for id_ in ids}
 
 
 def register() -> None:
@@ -23,6 +67,6 @@ def register() -> None:
     register_scope(Connection, _within("namespace"), verb="connection.read")
     register_scope(SyncRun, _within("connection__namespace"), verb="connection.read")
     register_scope(ResourceRun, _within("run__connection__namespace"), verb="connection.read")
-    register_scope(StoredRecord, _within("connection__namespace"), verb="raw.read")
+    register_scope(StoredRecord, _records_within, verb="raw.read")
     register_scope(OperationRun, _within("connection__namespace"), verb="connection.read")
     register_scope(CatalogLocation, nowhere, verb="connection.read")

@@ -26,8 +26,8 @@ def execute_run(*, run_id: int, **_from_newer_release: Any) -> None:
         sync.execute_run(run_id=run_id, now=timezone.now())
     except sync.RunNotLeasable:
         logger.info("Sync run %s is over, not due or held by another worker.", run_id)
-        return
-    runs.report_runs(now=timezone.now())
+    finally:  # a run that ended by a fault of ours is a problem most of all
+        runs.report_run(run_id=run_id, now=timezone.now())
 
 
 @shared_task(name="integrations.execute_operation")

@@ -168,3 +168,11 @@ class SeenPage(models.Model):
 
     def __str__(self) -> str:
         return f"page {self.number} of {self.resource_id}"
+
+    def refusals(self) -> list[tuple[str, dict[str, str]]]:
+        """Ids of the refused ones, each with its reason and place."""
+        return [
+            (external_id, self.errors.get(external_id, {"reason": "", "place": ""}))
+            for external_id, outcome in zip(self.ids, self.outcomes, strict=True)
+            if outcome == RecordOutcome.REFUSED
+        ]

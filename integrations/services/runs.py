@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -17,12 +18,14 @@ from catalog.services import problems
 from catalog.services.render import render_dirty
 from integrations.components import apply_rules
 from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
+from integrations.permissions import namespaces_of
 from integrations.records import RECORD_TYPES
 from integrations.sync import RecordWriter, remove_unseen
 
 logger = logging.getLogger(__name__)
 
 KEEP_RUNS = 200
+REPORTED = 100  # refused records of a page that become problems of their own; the run lists all
 # A queued run that nobody took for so long may have lost its message.
 LOST_AFTER = timedelta(seconds=10)
 
@@ -88,7 +91,7 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
             raise Conflict(_("A later run has read this anew; decide on that one."))
         row.removed = remove_unseen(row, now=now, by=by) if remove else 0
         if row.removed:
-            apply_rules(now=now)
+            apply_rules(now=now, guarded=False)
         row.finished_at = now  # what it removed bears this time, so that it can be brought back
         row.state = ResourceState.COMPLETE
         row.decision = (_("Removed by %(who)s") if remove else _("Kept by %(who)s")) % {"who": by}
@@ -113,7 +116,7 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
         StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
-        apply_rules(now=now)
+        apply_rules(now=now, guarded=False)
         record_audit(
             "connection.restore",
             connection,
@@ -179,60 +182,83 @@ def lost_runs(*, now: datetime) -> list[int]:
     return list(stale.values_list("pk", flat=True)[:100])
 
 
-def report_runs(*, now: datetime) -> None:
-    """Failed and held connections, and refused records, as problems; mended ones are resolved."""
-    for connection in Connection.objects.all():
+def report_runs(*, now: datetime, only: Connection | None = None) -> None:
+    """Failed and held connections, and refused records, as problems; mended ones are resolved.
+
+    A list that was not read to its end resolves none of its own problems: nobody has looked whether they are mended.
+
+    :param only: of this connection alone.
+    """
+    for connection in [only] if only else Connection.objects.all():
         run = connection.runs.exclude(
             state__in=[RunState.QUEUED, RunState.RUNNING, RunState.CANCELLED]
         ).first()
-        if run is None:
-            continue
-        subject = problems.Subject(
-            type="connection", label=connection.label, uid=connection.uid, namespace=connection.namespace
+        if run is not None:
+            _report(connection, run, now)
+
+
+def report_run(*, run_id: int, now: datetime) -> None:
+    """Bring the problems of a run's connection up to date, however the run ended."""
+    connection = Connection.objects.filter(runs=run_id).first()
+    if connection is not None:
+        report_runs(now=now, only=connection)
+
+
+def _report(connection: Connection, run: SyncRun, now: datetime) -> None:
+    subject = problems.Subject(
+        type="connection", label=connection.label, uid=connection.uid, namespace=connection.namespace
+    )
+    seen = []
+    if run.state in (RunState.FAILED, RunState.PARTIAL):
+        seen.append(
+            (
+                subject,
+                problems.Seen(
+                    type="sync",
+                    severity=Severity.FAIL if run.state == RunState.FAILED else Severity.WARN,
+                    cause=_("%(connection)s cannot be read wholly") % {"connection": connection.label},
+                    message=run.message,
+                    remedy=_("Open the connection to see what each resource says."),
+                    detail={"connection": connection.slug, "run": run.pk, "code": run.error_code},
+                ),
+            )
         )
-        seen = []
-        if run.state in (RunState.FAILED, RunState.PARTIAL):
-            seen.append(
+    resources = list(run.resources.all())
+    for resource in resources:
+        if not resource.refused:
+            continue
+        for page in resource.pages.exclude(errors={}):
+            refusals = page.refusals()[:REPORTED]
+            namespaces = namespaces_of(
+                connection, resource.name, [external_id for external_id, _error in refusals]
+            )
+            seen += [
                 (
-                    subject,
+                    replace(subject, namespace=namespaces[external_id]),
                     problems.Seen(
-                        type="sync",
-                        severity=Severity.FAIL if run.state == RunState.FAILED else Severity.WARN,
-                        cause=_("%(connection)s cannot be read wholly") % {"connection": connection.label},
-                        message=run.message,
-                        remedy=_("Open the connection to see what each resource says."),
-                        detail={"connection": connection.slug, "run": run.pk, "code": run.error_code},
+                        type="refused-record",
+                        severity=Severity.WARN,
+                        cause=_("%(connection)s: records were refused") % {"connection": connection.label},
+                        message=error["reason"],
+                        remedy=_("Mend it where it stands; the next sync takes it in."),
+                        discriminator=f"{resource.name}/{external_id}",
+                        detail={
+                            "connection": connection.slug,
+                            "resource": resource.name,
+                            "record": external_id,
+                            "place": error.get("place", ""),
+                        },
                     ),
                 )
-            )
-        for resource in run.resources.filter(refused__gt=0):
-            for page in resource.pages.exclude(errors={}):
-                for external_id, error in list(page.errors.items())[:100]:
-                    seen.append(
-                        (
-                            subject,
-                            problems.Seen(
-                                type="refused-record",
-                                severity=Severity.WARN,
-                                cause=_("%(connection)s: records were refused")
-                                % {"connection": connection.label},
-                                message=error["reason"],
-                                remedy=_("Mend it where it stands; the next sync takes it in."),
-                                discriminator=f"{resource.name}/{external_id}",
-                                detail={
-                                    "connection": connection.slug,
-                                    "record": external_id,
-                                    "place": error.get("place", ""),
-                                },
-                            ),
-                        )
-                    )
-        problems.sync(
-            raised_by=f"connection:{connection.slug}",
-            seen=seen,
-            within=Q(type__in=["sync", "refused-record"]),
-            at=now,
-        )
+                for external_id, error in refusals
+            ]
+    whole = [row.name for row in resources if row.state in (ResourceState.COMPLETE, ResourceState.HELD)]
+    problems.sync(
+        raised_by=f"connection:{connection.slug}",
+        seen=seen,
+        within=Q(type="sync") | Q(type="refused-record", detail__resource__in=whole),
+        at=now,
+    )
 
 
 def forget_old_runs() -> int:
@@ -242,6 +268,9 @@ def forget_old_runs() -> int:
     """
     count = 0
     for connection in Connection.objects.all():
-        old = list(connection.runs.order_by("-id").values_list("pk", flat=True)[KEEP_RUNS:])
+        runs = connection.runs.order_by("-id")
+        # The last good one stays however old it is: it says since when nothing was confirmed.
+        good = runs.filter(state=RunState.SYNCED).values("pk")[:1]
+        old = list(runs.exclude(pk__in=good).values_list("pk", flat=True)[KEEP_RUNS:])
         count += SyncRun.objects.filter(pk__in=old).exclude(resources__state=ResourceState.HELD).delete()[0]
     return count

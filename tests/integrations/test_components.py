@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +10,17 @@ import pytest
 from django.utils import timezone
 
 from access.models import AuditEvent
-from catalog.models import Entity
+from catalog.models import Entity, Problem
 from catalog.services.render import render_dirty
-from integrations.components import ComponentRule, apply_rules, decide, rule_of
+from integrations.components import GUARD_COUNT, ComponentRule, apply_rules, decide, rule_of
+from integrations.contract import resource
+from integrations.errors import SourceUnavailable
 from integrations.models import Connection, RuleRevision
-from integrations.records import Pipeline
+from integrations.records import Pipeline, Repository
 from integrations.services.connections import change_rule, undo_rule
+from integrations.services.runs import decide_guard
 from tests.catalog.saying import counted_rows, relations
-from tests.integrations.tool import NOW, Tool, document, synced, thing
+from tests.integrations.tool import NOW, Tool, document, synced, thing, things_of
 
 Connect = Callable[..., Connection]
 
@@ -129,6 +132,94 @@ class TestRule:
         before = counted_rows()
         apply_rules(now=timezone.now())
         assert counted_rows() == before
+
+
+class TestNothingGoesUnasked:
+    """What a run, and no person, brings the rule to think better of."""
+
+    def many(self, tool: Tool, connect: Connect) -> Connection:
+        tool.things = [thing(n, description="x") for n in range(GUARD_COUNT + 5)]
+        connection = connect()
+        synced(connection)
+        assert len(components()) == GUARD_COUNT + 5
+        return connection
+
+    def problem(self) -> Problem:
+        return Problem.objects.get(type="rule", resolved_at=None)
+
+    def test_an_expression_that_begins_to_fail_removes_nothing(self, tool: Tool, connect: Connect) -> None:
+        tool.things = [thing(1, description="x"), thing(2, description="y")]
+        connection = connect()
+        synced(connection)
+        change_rule(
+            connection=connection, rule=ComponentRule(only_if="repository.description != ''"), by="ana"
+        )
+        before = components()
+        tool.things = [thing(1), thing(2)]  # the tool no longer tells what the expression asks for
+        synced(connection)
+        assert components() == before
+        connection.refresh_from_db()
+        assert not any(preview(connection).values())  # what a person would see, and decide by saving
+        change_rule(connection=connection, rule=rule_of(connection), by="ana")
+        assert components() == {}
+
+    def test_nor_does_a_rule_that_cannot_be_read(self, tool: Tool, connect: Connect) -> None:
+        connection = self.many(tool, connect)
+        Connection.objects.filter(pk=connection.pk).update(rules={"components": {"only_if": "repository."}})
+        connection.refresh_from_db()
+        synced(connection)
+        assert len(components()) == GUARD_COUNT + 5
+        assert "fails" in self.problem().cause
+
+    def test_many_at_once_wait_for_a_person(self, tool: Tool, connect: Connect) -> None:
+        connection = self.many(tool, connect)
+        tool.things = [thing(n, build_files=[]) for n in range(GUARD_COUNT)] + tool.things[GUARD_COUNT:]
+        synced(connection)
+        assert len(components()) == GUARD_COUNT + 5
+        assert "Nothing shows that it is built" in self.problem().message
+        change_rule(connection=connection, rule=rule_of(connection), by="ana")
+        assert len(components()) == 5
+        synced(connection)
+        assert not Problem.objects.filter(type="rule", resolved_at=None).exists()
+
+    def test_fewer_go(self, tool: Tool, connect: Connect) -> None:
+        connection = self.many(tool, connect)
+        tool.things = [thing(n, build_files=[]) for n in range(GUARD_COUNT - 1)] + tool.things[
+            GUARD_COUNT - 1 :
+        ]
+        synced(connection)
+        assert len(components()) == 6
+
+    def test_what_a_listing_no_longer_shows_is_held_with_its_records(
+        self, tool: Tool, connect: Connect
+    ) -> None:
+        connection = self.many(tool, connect)
+        tool.things = tool.things[:2]
+        run = synced(connection)
+        assert run.error_code == "guard"
+        assert len(components()) == GUARD_COUNT + 5
+        decide_guard(resource=things_of(run), remove=True, by="ana")
+        assert len(components()) == 2
+
+    def test_what_nobody_reads_does_not_fall_asleep(self, tool: Tool, connect: Connect) -> None:
+        connection = self.many(tool, connect)
+        tool.things = [SourceUnavailable("Gone.")]
+        later = NOW + timedelta(days=500)
+        synced(connection, now=later)
+        apply_rules(now=later)
+        assert len(components()) == GUARD_COUNT + 5
+        assert all(
+            decision.is_component
+            for decision in decide(connection=connection, rule=rule_of(connection), now=later)
+        )
+
+
+def test_a_connectors_list_cannot_take_the_name_of_what_is_inferred() -> None:
+    async def components() -> AsyncIterator[Any]:
+        yield thing(1)
+
+    with pytest.raises(TypeError, match="cannot have a list named 'components'"):
+        resource(of=Repository)(components)
 
 
 class TestEvidence:

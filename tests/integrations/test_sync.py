@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connections as databases
@@ -15,7 +16,7 @@ from django.utils import timezone
 from base.errors import Conflict
 from catalog.models import Activity, Claim, Entity, Problem, Source
 from catalog.services.digest import catalog_facts
-from integrations import queries, sync
+from integrations import queries, sync, tasks
 from integrations.contract import Refused
 from integrations.errors import AuthFailed, SourceUnavailable
 from integrations.models import Connection, ResourceState, RunState, SeenPage, StoredRecord, SyncRun
@@ -23,8 +24,10 @@ from integrations.services.runs import (
     SyncAlreadyActive,
     cancel_run,
     decide_guard,
+    forget_old_runs,
     lost_runs,
     removed_by,
+    report_run,
     report_runs,
     request_sync,
     restore_removed,
@@ -108,6 +111,63 @@ class TestNumbers:
         report_runs(now=timezone.now())
         problem.refresh_from_db()
         assert problem.resolved_at is not None
+
+    @pytest.mark.parametrize(
+        "failure",
+        [AuthFailed("No."), SourceUnavailable("Gone."), RuntimeError("a bug")],
+        ids=lambda e: type(e).__name__,
+    )
+    def test_a_list_that_was_not_read_to_its_end_resolves_none_of_its_problems(
+        self, tool: Tool, connect: Connect, failure: Exception
+    ) -> None:
+        connection = connect()
+        tool.things = [thing(1), document("bad", dependsOn="x")]
+        synced(connection)
+        report_runs(now=timezone.now())
+        for things in ([failure], [thing(n) for n in range(6)] + [failure]):
+            tool.things = things
+            synced(connection)
+            report_runs(now=timezone.now())
+            assert Problem.objects.get(type="refused-record").resolved_at is None
+            assert Problem.objects.get(type="sync").resolved_at is None
+        tool.things = [thing(1)]
+        synced(connection)
+        report_runs(now=timezone.now())
+        assert not Problem.objects.filter(type__in=["sync", "refused-record"], resolved_at=None).exists()
+
+    def test_a_report_concerns_the_connection_of_the_run_alone(self, tool: Tool, connect: Connect) -> None:
+        tool.things = [SourceUnavailable("Gone.")]
+        first, second = synced(connect("a")), synced(connect("b"))
+        report_run(run_id=first.pk, now=timezone.now())
+        assert {p.subject_label for p in Problem.objects.filter(type="sync")} == {"A"}
+        report_run(run_id=second.pk, now=timezone.now())
+        assert {p.subject_label for p in Problem.objects.filter(type="sync")} == {"A", "B"}
+
+    def test_a_fault_of_ours_leaves_a_problem(
+        self, tool: Tool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(**_given: Any) -> None:
+            raise ZeroDivisionError
+
+        connection = connect()
+        tool.things = [thing(1)]
+        monkeypatch.setattr("integrations.components.apply_rules", broken)
+        run = request_sync(connection=connection)
+        with pytest.raises(ZeroDivisionError):
+            tasks.execute_run(run_id=run.pk)
+        problem = Problem.objects.get(type="sync", resolved_at=None)
+        assert (problem.severity, problem.detail["code"]) == ("fail", "internal")
+
+    def test_old_runs_go_and_the_last_good_one_stays(
+        self, tool: Tool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("integrations.services.runs.KEEP_RUNS", 2)
+        connection = connect()
+        good = [synced(connection).pk for _number in range(2)][-1]
+        tool.things = [SourceUnavailable("Gone.")]
+        bad = [synced(connection).pk for _number in range(4)]
+        forget_old_runs()
+        assert set(connection.runs.values_list("pk", flat=True)) == {good, *bad[-2:]}
 
     def test_what_a_tool_lists_twice_is_one(self, tool: Tool, connect: Connect) -> None:
         tool.things = [thing(1), thing(2), thing(1), thing(3), thing(4), thing(1)]

@@ -37,7 +37,8 @@ class Command(BaseCommand):
             raise CommandError(_("Another worker took the run; see its progress in the portal.")) from error
         except DomainError as error:
             raise CommandError(error.message) from error
-        report_runs(now=timezone.now())
+        finally:
+            report_runs(now=timezone.now(), only=connection)
         run = SyncRun.objects.get(pk=run.pk)
         for resource in run.resources.all():
             self.stdout.write(
