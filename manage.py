@@ -13,4 +13,5 @@ if __name__ == "__main__":
     try:
         execute_from_command_line(sys.argv)
     except BadSetting as error:
-        sys.exit(f"{error}")
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)

@@ -19,7 +19,14 @@ from _parent import dying_with_parent
 
 
 class Refusal(Exception):
-    """Something that a person must put right; the message says what happened and what to do."""
+    """Something that a person must put right; the message says what happened and what to do.
+
+    :ivar code: how the command ends.
+    """
+
+    def __init__(self, message: str, *, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Console:
@@ -136,12 +143,12 @@ def leave_on_signal(number: int, _frame: object) -> NoReturn:
 
 
 def main(program: Callable[[], int]) -> NoReturn:
-    """Run a command; turn what a person can put right into a sentence and an exit code of 1."""
+    """Run a command; turn what a person can put right into a sentence and an exit code."""
     signal.signal(signal.SIGTERM, leave_on_signal)
     try:
         code = program()
     except Refusal as refusal:
-        code = _fail(str(refusal))
+        code = _fail(str(refusal), refusal.code)
     except OSError as error:
         if error.errno is None or os.environ.get("PORTICO_DEBUG"):
             raise

@@ -12,11 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from _console import Console, Refusal, main
 from _home import Home, Lock
 from _parent import dying_with_parent
-from _processes import Preparation, application_environment, runs_own_servers
+from _processes import (
+    PATHS,
+    Preparation,
+    absolute_paths,
+    application_environment,
+    check_environment,
+    runs_own_servers,
+)
 from _servers import Servers
 from _setup import PYTHON, ROOT, ensure
 
@@ -44,12 +52,14 @@ _REPLACING = {"flush", "migrate", "restore"}
 def manage() -> int:
     """Run one command; gives its exit code."""
     console = Console(sys.stderr)
-    ensure(console)
     home = Home()
+    _share_environment(home, console)
+    ensure(console)
     environment = application_environment(home, address=home.read_note().get("address", ""))
+    command = next(iter(sys.argv[1:]), "help")
+    check_environment(environment, servers=command not in _UNPREPARED)
     with _servers(home) as addresses:
         environment |= addresses
-        command = next(iter(sys.argv[1:]), "help")
         if command not in _UNPREPARED:
             _prepare(home, console, environment)
         try:
@@ -71,6 +81,51 @@ def _run(environment: dict[str, str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     code = process.wait()
     return 128 - code if code < 0 else code
+
+
+# -- The environment --------------------------------------------------------------------------------------
+
+# What decides on which data a command works: a running bin/up's own holds, whatever this shell has set.
+_DATA = ("DATABASE_URL", "REDIS_URL", "PORTICO_SECRET_KEY", "PORTICO_ENCRYPTION_KEYS", "PORTICO_PACKS")
+# What decides how: this shell's holds, else that of the running bin/up.
+_MANNER = ("PORTICO_URL", "PORTICO_OUTBOUND_ALLOW", "PORTICO_FILES_ALLOW")
+
+
+def _share_environment(home: Home, console: Console) -> None:
+    """Take over from a running bin/up what this shell would have otherwise, and say what that is."""
+    lock = home.lock("servers")
+    holder = lock.holder()
+    if holder.get("command") != "bin/up" or lock.is_free():
+        packs = home.read_note().get("packs", "")
+        if packs and "PORTICO_PACKS" not in os.environ:
+            os.environ["PORTICO_PACKS"] = packs
+            console.say(f"  With PORTICO_PACKS={packs}, as at the last start of Portico.")
+        return
+    running = _environment_of(holder["pid"])
+    if running is None:
+        return
+    taken = []
+    for name in (*_DATA, *_MANNER):
+        theirs, own = running.get(name, ""), os.environ.get(name, "")
+        if name in PATHS:
+            own = absolute_paths(own, Path.cwd())
+        if theirs != own and (name in _DATA or not own):
+            os.environ[name] = theirs
+            taken.append(name)
+    if taken:
+        console.say(f"  With {', '.join(taken)} as the running Portico has it (process {holder['pid']}).")
+
+
+def _environment_of(process: int) -> dict[str, str] | None:
+    """Read the variables with which a process was started; None where the system does not tell."""
+    folder = Path(f"/proc/{process}")
+    try:
+        entries = os.fsdecode((folder / "environ").read_bytes()).split("\0")
+        start = (folder / "cwd").readlink()
+    except OSError:
+        return None
+    found = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    return found | {name: absolute_paths(found.get(name, ""), start) for name in PATHS}
 
 
 # -- The servers ------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from _console import Console
+from _console import Console, Refusal
 from _home import Home, held
 from _servers import Servers
 from _setup import PYTHON, ROOT, VENV
@@ -28,9 +29,33 @@ def application_environment(home: Home, *, address: str) -> dict[str, str]:
     environment["DJANGO_SETTINGS_MODULE"] = "portal.settings"
     environment["PORTICO_HOME"] = str(home.path)
     environment["PYTHONUNBUFFERED"] = "1"
-    if address:
-        environment.setdefault("PORTICO_URL", address)
+    if address and not environment.get("PORTICO_URL"):
+        environment["PORTICO_URL"] = address
+    for name in PATHS:
+        if value := environment.get(name):
+            environment[name] = absolute_paths(value, Path.cwd())
     return environment
+
+
+PATHS = ("PORTICO_PACKS", "PORTICO_FILES_ALLOW")  # relative ones start where the command was called
+
+
+def absolute_paths(value: str, folder: Path) -> str:
+    """Make the paths in a variable absolute, those that begin with `~` excepted."""
+    entries = [entry.strip() for entry in value.split(os.pathsep) if entry.strip()]
+    return os.pathsep.join(entry if entry.startswith("~") else str(folder / entry) for entry in entries)
+
+
+def check_environment(environment: dict[str, str], *, servers: bool) -> None:
+    """Have the variables read once before anything runs on them.
+
+    :param servers: also sign in to the PostgreSQL and the Redis that they name.
+    :raises Refusal: for one that makes no sense; says which, what came and what was expected.
+    """
+    command = [str(PYTHON), "-m", "portal.startup", *(["--servers"] if servers else [])]
+    done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise Refusal(done.stdout.strip() or "The settings could not be read.", code=done.returncode)
 
 
 def runs_own_servers() -> bool:

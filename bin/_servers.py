@@ -25,6 +25,13 @@ from _supervise import Service, Supervisor
 _OLDEST = 15
 _LONGEST_SOCKET = 103  # bytes, on macOS; Linux has 107
 _PORT = 5432  # only part of the socket's name: nothing listens on a network
+# What is said at every start and end, and of background saves, of which there are none.
+_NOISE = re.compile(
+    r"Memory overcommit must be enabled|Received SIGTERM scheduling shutdown|ready to exit, bye bye"
+    r"|LOG:  (starting PostgreSQL|listening on|database system was shut down at|database system is ready"
+    r"|received fast shutdown request|aborting any active transactions|shutting down|database system is shut"
+    r"|background worker \"logical replication launcher\" .* exited with exit code 1)"
+)
 _UNSAFE = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
 
 
@@ -125,6 +132,7 @@ class Servers:
             stage=0,
             user=self._user,
             folder=Path("/"),
+            noise=_NOISE,
             before=lambda: _clear_left_over(cluster, binaries),
         )
 
@@ -236,6 +244,7 @@ class Servers:
             stage=0,
             user=self._user,
             folder=Path("/"),
+            noise=_NOISE,
         )
 
     def _redis_binary(self) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging.handlers
 import os
+import re
 import selectors
 import signal
 import socket
@@ -39,6 +40,7 @@ class Service:
 
     :ivar stage: the higher ones are ended first.
     :ivar before: called before each start, to clear what a killed predecessor left.
+    :ivar noise: what a line holds that tells nothing; it is not shown.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Service:
     user: tuple[int, int] | None = None
     folder: Path = ROOT
     before: Callable[[], None] | None = None
+    noise: re.Pattern[str] | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started_at: float = field(default=0.0, init=False)
     start_at: float = field(default=0.0, init=False)
@@ -260,7 +263,7 @@ class Supervisor:
             reader.service.tail.append(line)
             if reader.relay:
                 reader.relay(line)
-            elif line:
+            elif line and not (reader.service.noise and reader.service.noise.search(line)):
                 self._emit(reader.service.name, line)
         return bool(data)
 

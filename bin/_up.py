@@ -16,6 +16,7 @@ from _processes import (
     WILDCARDS,
     Preparation,
     application_environment,
+    check_environment,
     runs_own_servers,
     start_servers,
     web_server,
@@ -36,10 +37,12 @@ def up() -> int:
     ensure(console)
     host = socket.gethostname() if options.bind in WILDCARDS else options.bind
     address = os.environ.get("PORTICO_URL") or f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
+    environment = application_environment(home, address=address)
+    check_environment(environment, servers=True)
     lock.sign(pid=os.getpid(), command="bin/up", address=address)
     supervisor = Supervisor(console, home)
     try:
-        _start(home, supervisor, console, options, address)
+        _start(home, supervisor, console, options, environment)
         console.say(f"\nPortico is ready at {address}\n")
         while not supervisor.stops_asked:
             supervisor.turn(1.0)
@@ -67,7 +70,7 @@ def _become_the_one(home: Home, console: Console) -> Lock:
     :raises Refusal: if another bin/up has them.
     """
     lock = home.lock("servers")
-    while not lock.take():
+    while not lock.wait(0.5):  # a bin/manage looks at it now and then
         holder = lock.holder()
         if holder.get("command") == "bin/up":
             where = holder.get("address", "")
@@ -111,10 +114,13 @@ def _check_port(options: argparse.Namespace) -> None:
 
 
 def _start(
-    home: Home, supervisor: Supervisor, console: Console, options: argparse.Namespace, address: str
+    home: Home,
+    supervisor: Supervisor,
+    console: Console,
+    options: argparse.Namespace,
+    environment: dict[str, str],
 ) -> None:
-    environment = application_environment(home, address=address)
-    home.note(address=address)
+    home.note(address=environment["PORTICO_URL"], packs=environment.get("PORTICO_PACKS", ""))
     if runs_own_servers():
         console.say("  PostgreSQL and Redis ...")
         environment |= start_servers(home, supervisor)

@@ -69,7 +69,7 @@ def choice(name: str, choices: Sequence[str], *, default: str) -> str:
 
 def path(name: str, *, default: Path) -> Path:
     """Read a file's or folder's path; a relative one starts at the current folder."""
-    return Path(_read(name) or default).expanduser().absolute()
+    return _absolute(name, _read(name) or str(default))
 
 
 def paths(name: str, *, default: Sequence[Path]) -> list[Path]:
@@ -77,7 +77,14 @@ def paths(name: str, *, default: Sequence[Path]) -> list[Path]:
     value = _read(name)
     if not value:
         return [entry.absolute() for entry in default]
-    return [Path(entry).expanduser().absolute() for entry in value.split(os.pathsep) if entry.strip()]
+    return [_absolute(name, entry) for entry in value.split(os.pathsep) if entry.strip()]
+
+
+def _absolute(name: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:  # ~somebody who is not there
+        raise _refuse(name, value, "a path; this machine knows no such user") from None
 
 
 def words(name: str, *, default: Sequence[str] = ()) -> list[str]:
@@ -95,7 +102,7 @@ def url(name: str, *, default: str) -> str:
         return ""
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and _is_host(parts.hostname or "")
     except ValueError:
         usable = False
     if not usable or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
@@ -113,11 +120,15 @@ def hosts(name: str, *, url: str) -> list[str]:
         host = word if word.endswith("]") or _is_address(word) else re.sub(r":\d+$", "", word)
         if _is_address(host.strip("[]")):
             host = f"[{host.strip('[]')}]" if ":" in host else host
-        elif host != "*" and not _HOST.fullmatch(host):
+        elif host != "*" and not _is_host(host):
             raise _refuse(name, word, "host names such as portal.example, separated by commas")
         if host not in found:
             found.append(host)
     return found
+
+
+def _is_host(text: str) -> bool:
+    return _is_address(text) or bool(_HOST.fullmatch(text))
 
 
 def _is_address(text: str) -> bool:

@@ -134,6 +134,7 @@ def test_a_day_with_portico(up: Callable[..., Up], wait: Wait, running: Callable
     first = up()
     first.become_ready(wait)
     assert len(LINK.findall(first.said())) == 1, first.said()
+    assert not re.search(r"^(postgres|redis) +\|", first.said(), re.MULTILINE), "a good start is quiet"
     assert first.answers()
     assert first.get("/") in (200, 302)
 
@@ -188,18 +189,68 @@ def test_a_taken_port_is_told_before_anything_starts(up: Callable[..., Up], free
     assert "PostgreSQL" not in refused.said()
 
 
-def test_a_setting_that_makes_no_sense_is_told_in_a_sentence(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "name", "value", "said"),
+    [
+        ("manage", "PORTICO_LOG_LEVEL", "LOUD", "PORTICO_LOG_LEVEL is 'LOUD'; expected: one of"),
+        ("up", "PORTICO_URL", "portal.example", "PORTICO_URL is 'portal.example'; expected: an address"),
+        ("up", "DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x", "DATABASE_URL names a database that"),
+        ("up", "REDIS_URL", "redis://:hidden@127.0.0.1:1/0", "REDIS_URL is redis://127.0.0.1:1/0, which"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_ends_the_start_before_anything_runs(
+    home: Path, free_port: int, command: str, name: str, value: str, said: str
+) -> None:
+    arguments = ["check"] if command == "manage" else ["--port", str(free_port)]
     found = subprocess.run(
-        [str(ROOT / "bin" / "manage"), "check"],
+        [str(ROOT / "bin" / command), *arguments],
         capture_output=True,
         text=True,
-        env=environment() | {"PORTICO_LOG_LEVEL": "LOUD"},
+        env=environment() | {name: value},
         timeout=120,
         check=False,
     )
-    assert found.returncode == 1
-    assert "PORTICO_LOG_LEVEL is 'LOUD'; expected: one of" in found.stderr
+    assert found.returncode == 2, found
+    assert said in found.stderr
+    assert "hidden" not in found.stderr + found.stdout
     assert "Traceback" not in found.stderr
+    assert not list(home.glob("postgres-*")), "nothing was started"
+
+
+def test_manage_works_on_what_the_running_portal_has(
+    home: Path, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, free_port: int, wait: Wait
+) -> None:
+    """Its packs and keys, though the shell has others; and it says so."""
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    keys = "k" * 40
+    portal = start(
+        ROOT / "bin" / "up",
+        "--port",
+        str(free_port),
+        env=environment() | {"PORTICO_PACKS": "pack", "PORTICO_ENCRYPTION_KEYS": keys},
+        cwd=tmp_path,
+    )
+    lock = home / "locks" / "servers"
+    wait(lambda: lock.exists() and "http" in lock.read_text(), 60, "it has begun")
+    found = subprocess.run(
+        [
+            str(ROOT / "bin" / "manage"),
+            "shell",
+            "--no-imports",
+            "-c",
+            "from django.conf import settings as s; print(s.PORTICO_PACKS, s.PORTICO_ENCRYPTION_KEYS)",
+        ],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=environment() | {"PORTICO_ENCRYPTION_KEYS": "o" * 40},
+        timeout=120,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (0, f"[PosixPath('{pack}')] ['{keys}']\n"), found
+    said = "PORTICO_ENCRYPTION_KEYS, PORTICO_PACKS as the running Portico has it"
+    assert f"{said} (process {portal.pid})" in found.stderr
 
 
 @pytest.mark.full
