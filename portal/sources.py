@@ -45,7 +45,8 @@ def badge_of_source(source: Source, known: Mapping[str, Connection]) -> dict[str
     if source.type == SourceType.YAML:
         return {"label": source.label, "letters": "Ym", "category": "files"}
     if source.type == SourceType.PERSON:
-        return {"label": source.label, "letters": "Me", "category": "people"}
+        # Their own initials: a fixed pair would stand for whoever looks as well.
+        return {"label": source.label, "letters": "", "category": "people"}
     if source.type == SourceType.API:
         return {"label": source.label, "letters": "Ap", "category": "files"}
     return badge(source.label, source.connector)
@@ -92,7 +93,7 @@ def badges(context: PageContext, names: list[str]) -> list[dict[str, Any]]:
         if name in known:
             found.append(badge_of_connection(known[name]))
         elif name == "person":
-            found.append({"label": _("A person"), "letters": "Me", "category": "people"})
+            found.append({"label": _("A person"), "letters": "Pe", "category": "people"})
         elif name == "api":
             found.append({"label": _("The API"), "letters": "Ap", "category": "files"})
         else:

@@ -27,9 +27,11 @@ from portal.icons import icon_names
 from portal.templatetags import charts, foreign
 from portal.templatetags.foreign import safe_url
 from portal.templatetags.statuses import TONE_ICONS, Status, status_of
+from portal.values import in_words
 
 register = template.Library()
 register.filter("safe_url", safe_url)
+register.filter("in_words", in_words)
 
 # Icon and colour of the kinds that ship; a kind that a pack adds brings its own.
 KINDS = {
@@ -564,12 +566,17 @@ def _dressed(cells: Sequence[Any], classes: Sequence[str]) -> list[tuple[Any, st
 @register.inclusion_tag("components/diff.html")
 def diff(rows: Iterable[Any]) -> dict[str, Any]:
     """What changed, field by field. A row has path, old, new; None for old means added, for new removed."""
-    return {
-        "rows": [
-            {"path": _get(row, "path"), "old": _get(row, "old"), "new": _get(row, "new")}
-            for row in rows or ()
-        ]
-    }
+    shown = []
+    for row in rows or ():
+        old, new = _get(row, "old"), _get(row, "new")
+        shown.append(
+            {
+                "path": _get(row, "path"),
+                "old": None if old is None else in_words(old),
+                "new": None if new is None else in_words(new),
+            }
+        )
+    return {"rows": shown}
 
 
 @register.inclusion_tag("components/pagination.html")

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from access.permissions import can, require, visible
@@ -21,7 +22,7 @@ from base.errors import DomainError, NotFound
 from base.safe_yaml import parse_documents
 from catalog import queries
 from catalog.kinds import current_kinds
-from catalog.models import Entity, Problem, TieState
+from catalog.models import Entity, Problem, Rank, TieState
 from catalog.services import edit as service
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
@@ -67,6 +68,8 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     path = (request.POST.get("field") or request.GET.get("field") or COMMON_FIELDS[0]).strip()[:300]
     value, error = request.POST.get("value", ""), ""
     if request.method == "POST":
+        said = queries.provenance_of(claims_of(entity)).get(path)
+        present = said.value if said else ""
         try:
             if request.POST.get("action") == "drop":
                 service.drop_override(user=request.user, entity=entity, path=path)
@@ -78,7 +81,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
                     user=request.user,
                     entity=entity,
                     path=path,
-                    value=_value(value),
+                    value=_value(value, present),
                     reason=request.POST.get("reason", "")[:1_000],
                     expected=request.POST.get("etag", ""),
                 )
@@ -94,25 +97,10 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     )
     found = sources.get(path)
     if request.method == "GET" and found is not None:
-        value = (
-            found.value
-            if isinstance(found.value, str)
-            else yaml.safe_dump(found.value, allow_unicode=True).strip()
-        )
-    known_connections = connections_of(request)
-    voices = []
-    if found is not None:
-        voices.append(
-            {
-                "badge": badge_of_source(found.claim.source, known_connections),
-                "value": found.value,
-                "wins": True,
-            }
-        )
-        voices += [
-            {"badge": badge_of_source(v["source"], known_connections), "value": v["value"], "wins": False}
-            for v in found.losing
-        ]
+        value = _typed(found.value)
+    voices = _voices(request, path, found)
+    kinds = current_kinds()
+    unions = kinds.by_name(entity.kind).unions if entity.kind in kinds else frozenset()
     return render(
         request,
         "edit/edit.html",
@@ -120,11 +108,14 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             "title": _("Override a field of %(name)s") % {"name": entity.title},
             "entity": entity,
             "etag": service.etag_of(entity),
-            "fields": [p for p in known if p not in service.FIXED],
+            "fields": [p for p in dict.fromkeys([*known, path]) if p not in service.FIXED],
             "field": path,
             "value": value,
+            "is_long": not isinstance(found.value if found else "", str) or len(value) > 80 or "\n" in value,
+            "suggest": _SUGGESTED.get(path, ""),
+            "is_union": tuple(path.split(".")) in unions,
             "voices": voices,
-            "is_overridden": found is not None and found.claim.rank == 0,
+            "overrides": [voice for voice in voices if voice["is_person"]],
             "error": error,
             "back_url": links.entity_url(entity),
             "breadcrumbs": _crumbs(entity, _("Edit")),
@@ -133,15 +124,66 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     )
 
 
-def _value(text: str) -> Any:
-    """What a person typed, as a YAML scalar or list would be read."""
+_OWNERS = "/search/refs?kinds=group,user"
+_SUGGESTED = {
+    "spec.owner": _OWNERS,
+    "spec.system": "/search/refs?kinds=system",
+    "spec.domain": "/search/refs?kinds=domain",
+    "spec.parent": "/search/refs?kinds=group",
+    "spec.subcomponentOf": "/search/refs?kinds=component",
+}
+
+
+def _voices(request: HttpRequest, path: str, found: queries.FieldSource | None) -> list[dict[str, Any]]:
+    """Who says what of a field, the one that counts first."""
+    if found is None:
+        return []
+    connections = connections_of(request)
+    said = [(found.claim, found.value), *((voice["claim"], voice["value"]) for voice in found.losing)]
+    return [
+        {
+            "badge": badge_of_source(claim.source, connections),
+            "value": value,
+            "wins": claim is found.claim,
+            "is_person": claim.rank == Rank.PERSON,
+            "is_mine": claim.source.key == f"person:{request.user.pk}",
+            "at": claim.as_of,
+            "reason": claim.place.get("reasons", {}).get(path, ""),
+        }
+        for claim, value in said
+    ]
+
+
+def _typed(value: Any) -> str:
+    """A value as a person would type it: what `_value` reads back as the same."""
+    if isinstance(value, str) and _value(value, value) == value:
+        return value
+    text = yaml.safe_dump(value, allow_unicode=True, width=1_000).strip()
+    return text.removesuffix("\n...")
+
+
+def _value(text: str, present: Any = "") -> Any:
+    """What a person typed, as a YAML scalar or list would be read.
+
+    :param present: what the field holds now. A word stays a word: `1.10` is a version, not 1.1.
+    """
     text = text.strip()
     if not text:
         return ""
     documents = parse_documents(text, name=_("the value"))
-    if len(documents) == 1 and documents[0].error is None and not isinstance(documents[0].data, dict):
-        return documents[0].data
-    return text
+    if len(documents) != 1 or documents[0].error is not None or isinstance(documents[0].data, dict):
+        return text
+    value = documents[0].data
+    if isinstance(value, str):
+        return value if text[0] in "\"'" else text
+    if isinstance(value, list):
+        return value
+    is_word = isinstance(present, str) and present != ""
+    return text if is_word or _scalar(value) != text else value
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value).removesuffix("...\n").strip()
 
 
 @login_required
@@ -214,6 +256,9 @@ def tie_evidence(request: HttpRequest, tie_id: int) -> HttpResponse:
             "auto": _("The evidence decides again."),
         }
         messages.success(request, words[request.POST["state"]])
+        back = request.POST.get("back")
+        if back in {"source", "target"}:
+            return redirect(links.entity_url(getattr(tie_, back), "relations"))
         return (
             redirect("portal:tie", tie_id=tie_id)
             if queries.list_ties(request.user, tie_id)
@@ -324,5 +369,8 @@ def snooze(request: HttpRequest) -> HttpResponse:
             Subject("problem", "", cause),
             changes={"until": until.isoformat(), "count": count},
         )
-        messages.success(request, _("Put off for %(days)d days.") % {"days": days})
+        messages.success(
+            request,
+            ngettext("Put off for %(days)d day.", "Put off for %(days)d days.", days) % {"days": days},
+        )
     return redirect("portal:problems")

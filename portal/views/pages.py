@@ -23,6 +23,7 @@ from catalog.models import Entity
 from integrations.services.targets import operations_on
 from portal import links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
+from portal.templatetags.foreign import safe_url
 from portal.widgets import Filled, PageContext, delivered, widget_types
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
@@ -279,7 +280,9 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
     if entity.last_run:
         header["status"] = {"domain": "run", "state": entity.last_run}
     found = [
-        link for link in document["metadata"].get("links") or [] if isinstance(link, dict) and link.get("url")
+        link
+        for link in document["metadata"].get("links") or []
+        if isinstance(link, dict) and safe_url(str(link.get("url") or ""))
     ]
     if found:
         header["actions"].append(

@@ -54,9 +54,11 @@ def _pages(request: HttpRequest, text: str) -> list[dict[str, Any]]:
 
 @login_required
 def refs(request: HttpRequest) -> HttpResponse:
-    """Entities for a field that wants a ref: those whose name or ref holds the letters."""
+    """Entities for a field that wants a ref: those whose name or ref holds the letters; `kinds` narrows them."""
     text = request.GET.get("q", "").strip().lower()[:200]
     rows = queries.list_entities(request.user)
+    if kinds := request.GET.get("kinds", "")[:200]:
+        rows = rows.filter(kind__in=kinds.split(","))
     begins = rows.filter(name__startswith=text.rpartition("/")[2].rpartition(":")[2])
     kind, colon, _rest = text.partition(":")
     if colon:

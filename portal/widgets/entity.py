@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import timedelta
 from typing import Any
 
 import orjson
 import yaml
+from django.db.models import Q
+from django.utils.dateparse import parse_date
+from django.utils.formats import date_format
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
-from access.permissions import can
+from access.models import AuditEvent
+from access.permissions import can, visible
 from catalog import queries
-from catalog.models import Claim, Entity, Rank
+from catalog.kinds import current_kinds
+from catalog.models import Claim, Entity, Rank, Revision, Tie, TieState
 from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from portal import links
 from portal.sources import badge_of_source, connections_of, tied_badges
+from portal.values import in_words
 from portal.widgets.activity import RowsConfig, entity_of
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
@@ -69,17 +76,13 @@ def source_of(context: PageContext, path: str) -> dict[str, Any] | None:
     badge |= {
         "path": where,
         "at": found.claim.as_of,
-        "losing": [{"label": item["source"].label, "value": _shown(item["value"])} for item in found.losing],
+        "losing": [
+            {"label": item["source"].label, "value": in_words(item["value"])[:200]} for item in found.losing
+        ],
     }
     if can(context.viewer, "entity.write", entity):
         badge["override_url"] = f"{links.entity_url(entity)}/edit?field={path}"
     return badge
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        return orjson.dumps(value).decode()[:200]
-    return str(value)
 
 
 class AboutConfig(WidgetConfig):
@@ -121,7 +124,8 @@ _REFS = {
     "subcomponentOf": "partOf",
 }
 FEW_TAGS = 10
-_TIMES = {"latestAt"}  # the last commit is known by the day only
+_TIMES = {"latestAt"}
+_DAYS = {"lastActivityAt"}  # known by the day only
 
 
 @register
@@ -136,6 +140,43 @@ class About(Widget[AboutConfig]):
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
         document = document_of(context)
+        chosen = self._chosen if self.config.fields else self._of_its_kind
+        facts = chosen(context, entity, document)
+        ties = [n for n in neighbours_of(context) if n.tie is not None]
+        claims = claims_on(context)
+        known = connections_of(context.request)
+        named = {claim.source.name: badge_of_source(claim.source, known) for claim in claims}
+        tied = [name for name in entity.signals.get("tied_sources", ()) if name not in named]
+        shown = [*named.values(), *tied_badges(context, tied)]
+        return {
+            "facts": facts,
+            "sources": shown,
+            "ties_url": links.entity_url(entity, "relations"),
+            "ties": len(ties),
+        }
+
+    def _chosen(
+        self, context: PageContext, _entity: Entity, document: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        facts = []
+        for path in self.config.fields:
+            value: Any = document
+            for part in path.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value in (None, "", [], {}):
+                continue
+            head, _dot, name = path.partition(".")
+            if head == "spec" and name in _FACTS:
+                facts.append(self._fact(context, name, _FACTS[name], value))
+            else:
+                label = capfirst(path.rpartition(".")[2])
+                source = source_of(context, path)
+                facts.append({"label": label, "value": in_words(value), "source": source})
+        return facts
+
+    def _of_its_kind(
+        self, context: PageContext, entity: Entity, document: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         spec, metadata = document.get("spec") or {}, document["metadata"]
         facts = []
         for name, label in _FACTS.items():
@@ -160,18 +201,7 @@ class About(Widget[AboutConfig]):
             if neighbour.type == "hasSource" and neighbour.entity is not None:
                 facts.append({"label": _("Repository"), "chip": links.chip(neighbour.ref, neighbour.entity)})
         facts.append({"label": _("Namespace"), "value": entity.namespace})
-        ties = [n for n in neighbours_of(context) if n.tie is not None]
-        claims = claims_on(context)
-        known = connections_of(context.request)
-        named = {claim.source.name: badge_of_source(claim.source, known) for claim in claims}
-        tied = [name for name in entity.signals.get("tied_sources", ()) if name not in named]
-        shown = [*named.values(), *tied_badges(context, tied)]
-        return {
-            "facts": facts,
-            "sources": shown,
-            "ties_url": links.entity_url(entity, "relations"),
-            "ties": len(ties),
-        }
+        return facts
 
     def _owner(self, context: PageContext, entity: Entity, label: Any) -> dict[str, Any]:
         fact = self._fact(context, "owner", label, entity.owner) if entity.owner else {"label": label}
@@ -195,14 +225,14 @@ class About(Widget[AboutConfig]):
                 return fact | {"chip": links.chip(found.ref, found.entity)}
         if name in _TIMES:
             return fact | {"time": value}
+        if name in _DAYS and (day := parse_date(str(value)[:10])):
+            return fact | {"value": date_format(day, "j M Y")}
         if name == "languages" and isinstance(value, dict):
             return fact | {"value": _languages(value)}
-        if isinstance(value, bool):
-            return fact | {"value": _("Yes") if value else _("No")}
         if isinstance(value, list):
             # Addresses are for programs: people are known by their names.
-            return fact | {"value": ", ".join(str(item).partition(" <")[0] for item in value)}
-        return fact | {"value": value}
+            value = [item.partition(" <")[0] if isinstance(item, str) else item for item in value]
+        return fact | {"value": capfirst(in_words(value)) if isinstance(value, bool) else in_words(value)}
 
 
 def _languages(counts: dict[str, Any]) -> str:
@@ -231,11 +261,15 @@ class RelationGraph(Widget[RowsConfig]):
         sides: dict[str, dict[str, dict[str, Any]]] = {"incoming": {}, "outgoing": {}}
         for neighbour in rows:
             side = "outgoing" if neighbour.is_outgoing else "incoming"
+            # A label is read along its arrow: what points here says what this is to it.
+            label = neighbour.label if neighbour.is_outgoing else _other_way(neighbour.type)
             node = sides[side].setdefault(neighbour.ref, _node(neighbour))
-            if neighbour.label not in node["sub"]:
-                node["sub"] += f", {neighbour.label}"
+            node["labels"].setdefault(label)
         limit = self.config.rows
-        incoming, outgoing = list(sides["incoming"].values()), list(sides["outgoing"].values())
+        incoming, outgoing = (
+            [node | {"sub": ", ".join(node["labels"])} for node in sides[side].values()]
+            for side in ("incoming", "outgoing")
+        )
         return {
             "graph": {
                 "centre": {
@@ -253,11 +287,16 @@ class RelationGraph(Widget[RowsConfig]):
         }
 
 
+def _other_way(type_: str) -> str:
+    kinds = current_kinds()
+    return kinds.label(kinds.inverse(type_))
+
+
 def _node(neighbour: Neighbour) -> dict[str, Any]:
     other = neighbour.entity
     return {
         "title": other.title if other else neighbour.ref.rpartition("/")[2],
-        "sub": neighbour.label,
+        "labels": {},
         "kind": links.icon_kind(other) if other else neighbour.ref.partition(":")[0],
         "url": links.entity_url(other) if other else "",
         "missing": other is None,
@@ -286,12 +325,38 @@ class RelationList(Widget[WidgetConfig]):
                     "tie": neighbour.tie,
                 }
             )
-        if not groups:
+        forbidden = self._forbidden(context)
+        if not groups and not forbidden:
             raise NothingToShow(_("Nothing is related to it yet."), icon="sitemap")
         return {
             "groups": [{"label": capfirst(label), "items": items} for label, items in groups.items()],
+            "forbidden": forbidden,
             "can_tie": can(context.viewer, "tie.write", entity_of(context)),
         }
+
+    def _forbidden(self, context: PageContext) -> list[dict[str, Any]]:
+        """The ties that a person forbade: shown, so that they can be taken back."""
+        entity = entity_of(context)
+        ties = visible(
+            context.viewer,
+            Tie.objects.filter(Q(source=entity) | Q(target=entity), state=TieState.FORBIDDEN),
+        ).select_related("source", "target")
+        kinds = current_kinds()
+        may = can(context.viewer, "tie.write", entity)
+        found = []
+        for tie in ties.order_by("-decided_at"):
+            is_outgoing = tie.source_id == entity.pk
+            other = tie.target if is_outgoing else tie.source
+            found.append(
+                {
+                    "tie": tie,
+                    "label": kinds.label(tie.type if is_outgoing else kinds.inverse(tie.type)),
+                    "chip": links.chip(other.ref, other),
+                    "side": "source" if is_outgoing else "target",
+                    "can_undo": may and can(context.viewer, "tie.write", other),
+                }
+            )
+        return found
 
 
 class RelatedConfig(RowsConfig):
@@ -421,8 +486,43 @@ class History(Widget[RowsConfig]):
     template = "widgets/history.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        rows = list(queries.revisions(context.viewer, entity_of(context))[: max(self.config.rows, 20)])
-        return {"revisions": rows}
+        entity = entity_of(context)
+        rows = list(queries.revisions(context.viewer, entity)[: max(self.config.rows, 20)])
+        if not rows:
+            raise NothingToShow(_("Nothing has changed yet."), icon="history")
+        return {"revisions": [{"row": row, "reasons": why} for row, why in _with_reasons(entity, rows)]}
+
+
+# An override and the revision that it makes are written in one transaction, one just after the other.
+_AT_ONCE = timedelta(seconds=10)
+
+
+def _with_reasons(entity: Entity, rows: list[Revision]) -> list[tuple[Revision, list[str]]]:
+    """The revisions, each with the reasons that a person gave for it."""
+    if not any(row.by_key.startswith("person:") for row in rows):
+        return [(row, []) for row in rows]
+    events = list(
+        AuditEvent.objects.filter(
+            subject_type="entity", subject_uid=str(entity.uid), verb="entity.override"
+        ).order_by("at")
+    )
+    found = []
+    for row in rows:
+        paths = {change["path"] for change in row.diff}
+        said = [
+            event.changes["reason"]
+            for event in events
+            if event.changes.get("reason")
+            and row.by_key.startswith("person:")
+            and timedelta() <= event.at - row.at < _AT_ONCE
+            and any(_is_within(path, str(event.changes.get("path"))) for path in paths)
+        ]
+        found.append((row, list(dict.fromkeys(said))))
+    return found
+
+
+def _is_within(path: str, other: str) -> bool:
+    return path == other or path.startswith((f"{other}.", f"{other}["))
 
 
 @register
@@ -455,6 +555,7 @@ class Source(Widget[WidgetConfig]):
                     "as_of": claim.as_of,
                     "is_shadowed": claim.is_shadowed,
                     "stale": claim.stale_reason,
+                    "reasons": claim.place.get("reasons", {}) if claim.rank == Rank.PERSON else {},
                     "yaml": _yaml(claim.document),
                 }
                 for claim in claims

@@ -1,0 +1,185 @@
+"""What people decided about an entity can be seen where it counts, and taken back there."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from access.models import User
+from catalog.models import Claim, Rank, Tie
+from catalog.services.edit import decide_tie, override_field
+from portal.values import in_words
+from portal.views.edit import _typed, _value
+from tests.cast import PASSWORD
+from tests.catalog.saying import claim, component, document, entity, say
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
+
+PAY = "component:default/pay"
+PAGE = "/catalog/default/component/pay"
+
+
+@pytest.fixture
+def as_(db: Any) -> Callable[[User], Client]:
+    """A browser in which somebody is signed in."""
+
+    def sign_in(user: User) -> Client:
+        client = Client()
+        assert client.login(username=user.username, password=PASSWORD)
+        return client
+
+    return sign_in
+
+
+def text(client: Client, url: str) -> str:
+    """What one reads on a page, its tags left out."""
+    answer = client.get(url)
+    assert answer.status_code == 200, answer.status_code
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())).split())
+
+
+class TestForbiddenTies:
+    @pytest.fixture
+    def tie(self, ben: User) -> Tie:
+        repo = "repo:h.example/pay"
+        say("connection:g/r", claim("repository:pay", rank=Rank.CONNECTION, keys=(repo,)))
+        say("yaml:a", claim("component:pay", {"type": "x"}, about=(repo,)))
+        made = decide_tie(
+            user=ben,
+            source=entity(PAY),
+            type="hasSource",
+            target=entity("repository:default/pay"),
+            state="forbidden",
+            reason="Another product",
+        )
+        assert made is not None
+        return made
+
+    @pytest.mark.parametrize("page", [PAGE, "/catalog/default/repository/pay"])
+    def test_they_are_listed_at_both_ends_with_who_and_why(
+        self, tie: Tie, as_: Callable[[User], Client], vic: User, page: str
+    ) -> None:
+        said = text(as_(vic), f"{page}?tab=relations")
+        assert "Forbidden ties 1" in said
+        assert "forbidden by Ben Okafor" in said
+        assert "Another product" in said
+        assert "Undo" not in said  # vic may not
+
+    def test_one_click_takes_them_back(self, tie: Tie, as_: Callable[[User], Client], ben: User) -> None:
+        client = as_(ben)
+        url = "/catalog/default/repository/pay?tab=relations"
+        assert "Undo" in text(client, url)
+        answer = client.post(f"/ties/{tie.pk}", {"state": "auto", "back": "target"})
+        assert (answer.status_code, answer["Location"]) == (302, url)
+        said = text(client, url)
+        assert "Forbidden ties" not in said
+        assert "Source of 1 pay" in said
+
+
+class TestOverrides:
+    @pytest.fixture(autouse=True)
+    def pay(self, core_pack: None) -> None:
+        say("yaml:a", component("pay", owner="payments", tags=["go"]))
+
+    def test_the_reason_is_told_at_the_field_in_the_history_and_in_the_source(
+        self, as_: Callable[[User], Client], ben: User, vic: User
+    ) -> None:
+        override_field(user=ben, entity=entity(PAY), path="spec.lifecycle", value="deprecated", reason="Sold")
+        override_field(user=ben, entity=entity(PAY), path="spec.owner", value="team", reason="They took it")
+        viewer = as_(vic)
+        for tab in ("overview", "history", "source"):
+            said = text(viewer, f"{PAGE}?tab={tab}")
+            assert "Sold" in said, tab
+            assert "They took it" in said, tab
+        history = text(viewer, f"{PAGE}?tab=history")
+        # Each at its own change.
+        assert re.search(r"Reason: They took it .*spec\.owner.* Reason: Sold .*spec\.lifecycle", history)
+
+    def test_the_form_says_who_overrides_it_and_takes_it_back(
+        self, as_: Callable[[User], Client], ana: User, ben: User
+    ) -> None:
+        override_field(user=ben, entity=entity(PAY), path="spec.owner", value="team", reason="They took it")
+        client = as_(ana)
+        said = text(client, f"{PAGE}/edit?field=spec.owner")
+        assert "Ben Okafor overrides this field. They took it" in said
+        assert "Take the override back" in said
+        client.post(f"{PAGE}/edit", {"field": "spec.owner", "action": "drop"})
+        assert document(PAY)["spec"]["owner"] == "payments"
+
+    def test_lists_that_are_put_together_say_so(self, as_: Callable[[User], Client], ben: User) -> None:
+        client = as_(ben)
+        assert "nothing of theirs can be taken away" in text(client, f"{PAGE}/edit?field=metadata.tags")
+        assert "nothing of theirs can be taken away" not in text(client, f"{PAGE}/edit?field=spec.owner")
+
+    @pytest.mark.parametrize(
+        ("typed", "present", "kept"),
+        [
+            ("1.10", "1.9", "1.10"),
+            ("1.10", "", "1.10"),
+            ("010", "", "010"),
+            ("1e3", "", "1e3"),
+            ("yes", "", "yes"),
+            ("2026-11-24", "", "2026-11-24"),
+            ("3", "", 3),
+            ("3", "2", "3"),
+            ('"3"', 2, "3"),
+            ("true", False, True),
+            ("[a, b]", "", ["a", "b"]),
+            ("a: b", "", "a: b"),
+            ("- a\n- b", ["a"], ["a", "b"]),
+            ("", "x", ""),
+        ],
+    )
+    def test_what_is_typed_is_what_is_said(self, typed: str, present: Any, kept: Any) -> None:
+        found = _value(typed, present)
+        assert (found, type(found)) == (kept, type(kept))
+
+    @pytest.mark.parametrize(
+        "value", ["a", "1.10", "[a]", "'quoted'", "", 3, 1.5, True, ["a", "1.10", 2], [], "two\nlines"]
+    )
+    def test_what_is_shown_is_read_back_as_the_same(self, value: Any) -> None:
+        assert _value(_typed(value), value) == value
+
+    def test_a_version_stays_a_word_through_the_form(self, as_: Callable[[User], Client], ben: User) -> None:
+        as_(ben).post(f"{PAGE}/edit", {"field": "metadata.annotations.acme.example/version", "value": "1.10"})
+        assert document(PAY)["metadata"]["annotations"]["acme.example/version"] == "1.10"
+        assert Claim.objects.filter(rank=Rank.PERSON).count() == 1
+
+
+def test_the_graph_reads_along_its_arrows(as_: Callable[[User], Client], vic: User) -> None:
+    say("yaml:a", component("pay", dependsOn=["component:ledger"]), component("ledger"))
+    assert re.search(r"pay service .*ledger depends on", text(as_(vic), f"{PAGE}?tab=relations"))
+    said = text(as_(vic), "/catalog/default/component/ledger?tab=relations")
+    graph, _title, listed = said.rpartition("All relations")
+    # What points here says what this is to it; the list below reads from here.
+    assert "pay depends on" in graph
+    assert "Needed by 1 pay" in listed
+
+
+def test_a_link_that_no_page_may_follow_is_not_offered(as_: Callable[[User], Client], vic: User) -> None:
+    bad, good = "javascript:alert(1)", "https://runbook.acme.example/"
+    say("yaml:a", claim("component:pay", metadata={"links": [{"url": bad}, {"url": good}]}))
+    shown = as_(vic).get(PAGE).content.decode()
+    assert f'href="{good}"' in shown
+    assert bad not in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "nothing"),
+        (True, "yes"),
+        (["go", 2, None], "go, 2, nothing"),
+        ({"url": "https://a.example", "title": "Board"}, "Board (https://a.example)"),
+        ({"go": 1, "sql": [1, 2]}, "go: 1, sql: 1, 2"),
+        ([{"email": "a@b.example"}, {"email": "c@d.example"}], "email: a@b.example; email: c@d.example"),
+        ([], "an empty list"),
+    ],
+)
+def test_values_are_told_in_words(value: Any, words: str) -> None:
+    assert in_words(value) == words
