@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -30,8 +31,19 @@ def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was found below a folder.
+
+    :ivar unreadable: the folders that could not be listed, and why; what stands in them is not known.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    unreadable: dict[Path, SourceError] = field(default_factory=dict)
+
+
 class FileReader:
-    """Reads local files below the allowed folders; of the portal's own folder, only what is allowed by itself.
+    """Reads local files below the allowed folders; of the portal's own folder, the sample company alone.
 
     A symbolic link counts as what it leads to, so a link out of the folders is refused like any path out
     of them. Devices, sockets and pipes are refused.
@@ -44,6 +56,7 @@ class FileReader:
         self._roots = [os.path.realpath(Path(root).expanduser()) for root in given]
         # The keys and the database lie in the portal's own folder, which by default lies in the checkout.
         self._home = os.path.realpath(settings.PORTICO_HOME)
+        self._sample = os.path.join(self._home, "sample")
 
     def confine(self, path: Path | str) -> Path:
         """The true place of a path.
@@ -70,16 +83,24 @@ class FileReader:
             raise self._outside(path)
         return true
 
+    def is_private(self, true: str) -> bool:
+        """Whether a true path is of the portal's own folder, of which no setting opens more than the sample."""
+        return _is_below(true, self._home) and not _is_below(true, self._sample)
+
     def _is_inside(self, true: str) -> bool:
-        is_ours = _is_below(true, self._home)
-        return any(
-            _is_below(true, root) and (not is_ours or _is_below(root, self._home)) for root in self._roots
-        )
+        return not self.is_private(true) and any(_is_below(true, root) for root in self._roots)
 
     def _outside(self, path: Path | str) -> Misconfigured:
+        if self.is_private(os.path.realpath(path)):
+            return Misconfigured(
+                _("%(path)s lies in the portal's own folder, which holds its keys and its database. Nothing of it "
+                  "is ever read.") % {"path": path}
+            )  # fmt: skip
+        allowed = [root for root in self._roots if not _is_below(root, self._home)]
         return Misconfigured(
-            _("%(path)s is outside the folders that may be read: %(roots)s. Add its folder to "
-              "PORTICO_FILES_ALLOW.") % {"path": path, "roots": ", ".join(self._roots) or "-"}
+            _("%(path)s lies outside the folders that may be read: %(roots)s. Move it below one of them, or name it, "
+              "or a folder above it, in the variable PORTICO_FILES_ALLOW too, and start Portico again.")
+            % {"path": path, "roots": ", ".join(allowed) or _("none")}
         )  # fmt: skip
 
     @staticmethod
@@ -169,21 +190,40 @@ class FileReader:
         Folders that are links are not entered, so a loop ends; `.git` and the portal's own folder are left out.
 
         :param patterns: globs with `*`, `**`, `?`, `[...]` and `{a,b}`.
-        :raises Misconfigured: if it is no folder or has too many entries. Else as `confine`.
+        :raises Misconfigured: if it is no folder or has too many entries. Else as `confine`, also of a folder below.
         """
-        for path in await asyncio.to_thread(self._walk, folder, tuple(patterns)):
+        found = await self.find(folder, patterns)
+        # A folder that cannot be listed would look like one that has become empty.
+        for error in found.unreadable.values():
+            raise error
+        for path in found.paths:
             yield path
 
-    def _walk(self, folder: Path | str, patterns: tuple[str, ...]) -> list[Path]:
+    async def find(self, folder: Path | str, patterns: Iterable[str] = ("**",)) -> Listing:
+        """What `walk` gives, in spite of folders that cannot be listed, which are told of.
+
+        :raises Misconfigured: as `walk`.
+        """
+        return await asyncio.to_thread(self._find, folder, tuple(patterns))
+
+    def _find(self, folder: Path | str, patterns: tuple[str, ...]) -> Listing:
         top = self._true_place(str(folder))
         if not os.path.isdir(top):
             raise Misconfigured(_("%(path)s is not a folder.") % {"path": folder})
         found: list[list[str]] = []
+        unreadable: dict[Path, SourceError] = {}
         entries = 0
         waiting: list[list[str]] = [[]]
         while waiting:
             place = waiting.pop()
-            for entry in self._entries(os.path.join(top, *place)):
+            try:
+                listed = self.entries(os.path.join(top, *place))
+            except SourceError as error:
+                if not place:
+                    raise
+                unreadable[Path(top, *place)] = error
+                continue
+            for entry in listed:
                 entries += 1
                 if entries > MAX_ENTRIES:
                     raise Misconfigured(
@@ -196,10 +236,13 @@ class FileReader:
                         waiting.append(parts)
                 elif matches("/".join(parts), patterns) and self._is_plain(entry):
                     found.append(parts)
-        return [Path(top, *parts) for parts in sorted(found)]
+        return Listing([Path(top, *parts) for parts in sorted(found)], unreadable)
 
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        # A folder that cannot be listed would look like one that has become empty.
+    def entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """What is in a folder whose place is known to be allowed.
+
+        :raises SourceError: if it cannot be listed.
+        """
         try:
             with os.scandir(folder) as entries:
                 return list(entries)

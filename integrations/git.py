@@ -41,7 +41,7 @@ from integrations.errors import (
     SourceError,
     SourceUnavailable,
 )
-from integrations.files import FileReader
+from integrations.files import FileReader, Listing
 from integrations.outbound import NameNotFound, OutboundPolicy, ca_bundle, mask_url, proxy_for
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ class GitClient:
         :param url_or_path: `https://`, `ssh://` or `git@host:path`, also with `git+` before it, or a local
             path.
         :param depth: how much history a first fetch brings; all by default.
-        :param credentials: user and password or token, for HTTP.
+        :param credentials: user and password or token, for https. They go to the address's own host, whatever it
+            redirects to.
         :raises AuthFailed: if it may not be read.
         :raises Misconfigured: if there is no such repository or the guard refuses the address.
         :raises SourceUnavailable: if the host does not answer as it should.
@@ -190,13 +191,32 @@ class GitClient:
         _head, refs = await self._list_remote(address, await self._online(address, credentials))
         return refs
 
-    async def repositories(self, folder: str, *, depth: int = 3) -> list[str]:
-        """The paths of the repositories below a local folder, bare ones too; none is sought inside another.
+    async def repositories(self, folder: str, *, depth: int = 3) -> Listing:
+        """The repositories below a local folder, bare ones too; none is sought inside another.
 
         :raises Misconfigured: if the folder may not be read.
         """
         top = self._files.confine(folder)
-        return await asyncio.to_thread(lambda: sorted(_find_repositories(top, depth)))
+        found = Listing()
+        await asyncio.to_thread(self._find_repositories, top, depth, found)
+        found.paths.sort()
+        return found
+
+    def _find_repositories(self, folder: Path, depth: int, found: Listing) -> None:
+        if self._files.is_private(str(folder)):
+            return
+        try:
+            inside = self._files.entries(str(folder))
+        except SourceError as error:
+            found.unreadable[folder] = error
+            return
+        names = {entry.name for entry in inside}
+        if ".git" in names or names >= {"HEAD", "objects", "refs"}:
+            found.paths.append(folder)
+        elif depth > 0:
+            for entry in inside:
+                if entry.is_dir(follow_symlinks=False):
+                    self._find_repositories(Path(entry.path), depth - 1, found)
 
     async def prune(self, *, unused_for: timedelta) -> int:
         """Remove the mirrors that nobody has asked for in this time; returns how many."""
@@ -348,6 +368,11 @@ class GitClient:
         options = {"http.followRedirects": "false", "http.lowSpeedLimit": "500", "http.lowSpeedTime": "60"}
         if pinned and ":" not in target.host:
             options["http.curloptResolve"] = f"{target.host}:{target.port}:{','.join(pinned)}"
+        if credentials and target.scheme == "http":
+            raise Misconfigured(
+                _("%(url)s is reached over http, where everybody on the way can read a password or token. None "
+                  "is sent; use its https address.") % {"url": address.shown}
+            )  # fmt: skip
         if credentials:
             token = b64encode(":".join(credentials).encode()).decode()
             parsed = httpx.URL(address.url)
@@ -836,21 +861,3 @@ def _borrowed(common: Path) -> list[Path]:
     except OSError:
         return []
     return [common / "objects" / line for line in lines if line and not line.startswith("#")]
-
-
-def _is_repository(folder: Path) -> bool:
-    if (folder / ".git").exists():
-        return True
-    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
-
-
-def _find_repositories(folder: Path, depth: int) -> list[str]:
-    if _is_repository(folder):
-        return [str(folder)]
-    if depth <= 0:
-        return []
-    try:
-        inside = [entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
-    except PermissionError:
-        return []
-    return [found for path in inside for found in _find_repositories(Path(path), depth - 1)]

@@ -158,8 +158,8 @@ SPECTACULAR_SETTINGS = {
 
 # Hosts and networks, loopback included, that outbound calls may reach besides public ones.
 PORTICO_OUTBOUND_ALLOW = env.words("PORTICO_OUTBOUND_ALLOW")
-# Folders below which a connector or an import may read local files; the sample company's own is always one.
-PORTICO_FILES_ALLOW = [*env.paths("PORTICO_FILES_ALLOW", default=[BASE_DIR]), PORTICO_HOME / "sample"]
+# Folders below which a connector or an import may read local files; the checkout's and the sample company's always.
+PORTICO_FILES_ALLOW = [BASE_DIR, PORTICO_HOME / "sample", *env.paths("PORTICO_FILES_ALLOW", default=[])]
 # Packs to load besides packs/core; a later one's definitions replace an earlier one's of the same name.
 PORTICO_PACKS = env.paths("PORTICO_PACKS", default=[])
 

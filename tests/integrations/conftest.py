@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import inspect
 import json as json_module
 import os
@@ -11,13 +12,18 @@ import subprocess
 import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 
 @dataclass(frozen=True)
@@ -233,17 +239,94 @@ class GitServer:
     password: str = ""
     redirect: str = ""
     status: int = 0
+    scheme: str = "http"
     requests: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def heeding_modes() -> Iterator[None]:
+    """Without root's right to read what no mode allows."""
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this thread
+    held = (ctypes.c_uint32 * 6)()
+    libc.capget(header, held)
+    lowered = (ctypes.c_uint32 * 6)(*held)
+    lowered[0] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    libc.capset(header, lowered)
+    try:
+        yield
+    finally:
+        libc.capset(header, held)
+
+
+@pytest.fixture
+def locked() -> Callable[[Path], AbstractContextManager[None]]:
+    """Make a folder that this thread may not list, and neither those it starts, until the end of the block."""
+
+    @contextmanager
+    def lock(folder: Path) -> Iterator[None]:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0)
+        try:
+            with heeding_modes():
+                yield
+        finally:
+            folder.chmod(0o700)
+
+    return lock
 
 
 @pytest.fixture
 def git_server(tmp_path: Path) -> Iterator[GitServer]:
     """Serve the repositories of the test's folder over HTTP."""
-    served = GitServer(tmp_path)
+    with serve_git(GitServer(tmp_path)) as served:
+        yield served
+
+
+@pytest.fixture
+def secure_git_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[GitServer]]:
+    """Two hosts that serve the repositories of the test's folder over https, with a certificate that is trusted."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make_certificate("127.0.0.1", key, certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with (
+        serve_git(GitServer(tmp_path, scheme="https"), context) as one,
+        serve_git(GitServer(tmp_path, scheme="https"), context) as other,
+    ):
+        yield [one, other]
+
+
+def make_certificate(name: str, key_file: Path, certificate_file: Path) -> None:
+    """Write a key and a certificate that it signed itself, for a host's name or address."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    try:
+        names: list[x509.GeneralName] = [x509.IPAddress(ip_address(name))]
+    except ValueError:
+        names = [x509.DNSName(name)]
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    certificate_file.write_bytes(certificate.public_bytes(pem))
+    private = serialization.PrivateFormat.PKCS8
+    key_file.write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+
+
+@contextmanager
+def serve_git(served: GitServer, tls: ssl.SSLContext | None = None) -> Iterator[GitServer]:
+    """Run the server until the end of the block."""
     backend = Path(subprocess.check_output(["git", "--exec-path"], text=True).strip(), "git-http-backend")
 
     class Handler(BaseHTTPRequestHandler):
@@ -296,6 +379,8 @@ def git_server(tmp_path: Path) -> Iterator[GitServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         served.port = server.server_address[1]
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield served

@@ -226,7 +226,42 @@ async def test_a_folder_that_holds_the_portals_own_does_not_open_it(tmp_path: Pa
     settings.PORTICO_HOME = home
     reader = FileReader([tmp_path, home / "sample"])
     for path in (home / "secret-key", tmp_path / "link", home, tmp_path / "x" / ".." / "var" / "secret-key"):
-        with pytest.raises(Misconfigured):
+        with pytest.raises(Misconfigured, match="the portal's own folder"):
             reader.confine(path)
     assert await reader.read(home / "sample" / "a.jsonl") == b"{}"
     assert [path async for path in reader.walk(tmp_path, ["**/secret-key"])] == []
+
+
+async def test_no_setting_opens_the_portals_own_folder(tmp_path: Path, settings: Any) -> None:
+    home = tmp_path / "home"
+    (home / "git").mkdir(parents=True)
+    (home / "secret-key").write_text("hush")
+    (home / "git" / "x.yaml").write_text("a: 1")
+    settings.PORTICO_HOME = home
+    for root in (home, home / "git", home / "secret-key", "/"):
+        reader = FileReader([root])
+        for path in (home / "secret-key", home / "git" / "x.yaml"):
+            with pytest.raises(Misconfigured, match="holds its keys and its database"):
+                await reader.read(path)
+
+
+async def test_a_refusal_names_the_place_what_is_allowed_and_the_way(tmp_path: Path, settings: Any) -> None:
+    settings.PORTICO_HOME = tmp_path / "home"
+    (tmp_path / "a.yaml").write_text("a: 1")
+    allowed, sample = tmp_path / "open", tmp_path / "home" / "sample"
+    with pytest.raises(Misconfigured) as caught:
+        FileReader([allowed, sample]).confine(tmp_path / "a.yaml")
+    assert caught.value.message == (
+        f"{tmp_path}/a.yaml lies outside the folders that may be read: {allowed}. Move it below one of them, or name "
+        "it, or a folder above it, in the variable PORTICO_FILES_ALLOW too, and start Portico again."
+    )
+
+
+async def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_is_found(root: Path, locked: Any) -> None:
+    with locked(root / "a" / "private"):
+        files = FileReader([root])
+        found = await files.find(root, ["**/*.yaml"])
+        with pytest.raises(Misconfigured, match="private cannot be read: Permission denied"):
+            await collect(files.walk(root, ["**/*.yaml"]))
+    assert [path.name for path in found.paths] == ["b.yaml", "z.yaml"]
+    assert list(found.unreadable) == [root / "a" / "private"]

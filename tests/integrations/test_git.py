@@ -199,11 +199,24 @@ async def test_repositories_are_found_below_a_folder(git: GitClient, make_work: 
     (tmp_path / "team/docs").mkdir()
     make_work("a/b/c/too-deep")
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert await git.repositories(str(tmp_path)) == [
-        str(tmp_path / name) for name in ("bare.git", "team/pay", "web")
-    ]
+    found = await git.repositories(str(tmp_path))
+    assert found.paths == [tmp_path / name for name in ("bare.git", "team/pay", "web")]
+    assert not found.unreadable
     with pytest.raises(Misconfigured, match="outside"):
         await git.repositories("/etc")
+
+
+async def test_a_folder_that_cannot_be_listed_is_told_and_the_portals_own_is_no_place(
+    git: GitClient, make_work: Any, tmp_path: Path, settings: Any, locked: Any
+) -> None:
+    make_work("pay")
+    make_work("portal/git/mirror")
+    settings.PORTICO_HOME = tmp_path / "portal"
+    with locked(tmp_path / "private"):
+        found = await GitClient(files=FileReader([tmp_path])).repositories(str(tmp_path))
+    assert found.paths == [tmp_path / "pay"]
+    assert list(found.unreadable) == [tmp_path / "private"]
+    assert "Permission denied" in found.unreadable[tmp_path / "private"].message
 
 
 # Confinement
@@ -448,9 +461,10 @@ async def test_depth_limits_a_first_fetch_and_can_be_lifted(
 
 
 async def test_credentials_are_sent_and_never_shown(
-    git: GitClient, make_work: Any, git_server: Any, tmp_path: Path
+    git: GitClient, make_work: Any, secure_git_servers: Any, tmp_path: Path
 ) -> None:
     make_work("pay").commit({"a": "1"})
+    git_server, _other = secure_git_servers
     git_server.password = "hunter2"
     url = f"{git_server.url}/pay/.git"
     for credentials in (None, ("ana", "wr0ng-secret")):
@@ -467,9 +481,10 @@ async def test_credentials_are_sent_and_never_shown(
 
 
 async def test_credentials_are_not_in_the_list_of_processes(
-    git: GitClient, make_work: Any, git_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    git: GitClient, make_work: Any, secure_git_servers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_work("pay").commit({"a": "1"})
+    git_server, _other = secure_git_servers
     seen: list[str] = []
     start = asyncio.create_subprocess_exec
 
@@ -481,6 +496,22 @@ async def test_credentials_are_not_in_the_list_of_processes(
     await git.mirror(f"{git_server.url}/pay/.git", credentials=("ana", "hunter2"))
     assert "fetch" in seen
     assert not any("hunter2" in word or "YW5hOm" in word for word in seen)
+
+
+async def test_credentials_go_neither_over_http_nor_to_where_a_host_redirects(
+    git: GitClient, make_work: Any, git_server: Any, secure_git_servers: Any
+) -> None:
+    make_work("pay").commit({"a": "1"})
+    with pytest.raises(Misconfigured, match="over http, where everybody"):
+        await git.mirror(f"{git_server.url}/pay/.git", credentials=("ana", "hunter2"))
+    assert git_server.requests == []
+    one, other = secure_git_servers
+    for there in (other, git_server):
+        one.redirect = there.url
+        with pytest.raises(Misconfigured, match="has moved"):
+            await git.mirror(f"{one.url}/pay/.git", credentials=("ana", "hunter2"))
+        assert there.requests == []
+    assert any(authorization for _method, _path, authorization in one.requests)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,6 @@ from uuid import uuid4
 
 import httpx2 as httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
@@ -35,6 +32,7 @@ from integrations.errors import (
 from integrations.exchange import user_agent
 from integrations.http import Answer, HttpClient, HttpLimits
 from integrations.outbound import OutboundPolicy
+from tests.integrations.conftest import make_certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -462,23 +460,6 @@ async def test_certificates_are_checked_against_the_name(
                 await tool.json("/")
     async with ask("tool.corp") as tool:
         assert await tool.json("/") == "proven"
-
-
-def make_certificate(name: str, key_file: Path, certificate_file: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    certificate_file.write_bytes(certificate.public_bytes(pem))
-    private = serialization.PrivateFormat.PKCS8
-    key_file.write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
 
 
 # Budgets and stored answers, shared by all workers

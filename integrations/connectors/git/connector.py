@@ -30,6 +30,7 @@ from integrations.contract import (
     SourceError,
     SourceUnavailable,
     matches,
+    ngettext,
     record_or_refusal,
     resource,
 )
@@ -72,6 +73,13 @@ class Config(ConnectionConfig):
         None,
         title="Token or password",
         description="For https; reading is enough. Empty for public repositories.",
+    )
+    token_hosts: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        title="Hosts of the token",
+        description="Where the token may be sent, such as git.acme.example or git.acme.example:8443. "
+        "Empty for the host of the first https address.",
     )
     include: list[str] = Field(
         default_factory=list,
@@ -117,6 +125,16 @@ class Config(ConnectionConfig):
         title="Depth",
         description="Commits that the first fetch of a remote brings, for very large ones. Empty for all.",
     )
+
+    @field_validator("token_hosts")
+    @classmethod
+    def _hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not re.fullmatch(r"[\w.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", host):
+                raise ValueError(
+                    _("%(host)s is no host; expected a name such as git.acme.example.") % {"host": host}
+                )
+        return [_host_of(f"https://{host}") for host in hosts]
 
     @field_validator("repositories")
     @classmethod
@@ -183,6 +201,12 @@ class Git(Connector[Config]):
         self._slots = asyncio.Semaphore(_AT_ONCE)
         token = self.config.token.get_secret_value() if self.config.token else ""
         self._credentials = (self.config.user or "git", token) if token else None
+        hosts = (
+            self.config.token_hosts
+            or [host for place in self.config.repositories if (host := _host_of(place))][:1]
+        )
+        self._token_hosts = frozenset(hosts)
+        self._unlisted: dict[str, SourceError] = {}
 
     async def check(self) -> Health:
         """List the folders, and ask the first remotes for their branches; nothing is fetched."""
@@ -190,11 +214,15 @@ class Git(Connector[Config]):
             places = await self._places()
         except SourceError as error:
             label = _("The repositories can be listed")
-            return Health([Check(label=label, ok=False, detail=error.message, remedy=_remedy(error))])
+            return Health(
+                [Check(label=label, ok=False, detail=error.message, remedy=self._remedy("", error))]
+            )
         tried = places[:_TRIED]
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def ask(place: str) -> SourceError | None:
+            if place in self._unlisted:
+                return self._unlisted[place]
             async with slots:
                 try:
                     await self.git.remote_refs(place, self._credentials_for(place))
@@ -207,7 +235,7 @@ class Git(Connector[Config]):
                 label=_("Can read %(place)s") % {"place": place},
                 ok=False,
                 detail=error.message,
-                remedy=_remedy(error),
+                remedy=self._remedy(place, error),
             )
             for place, error in zip(tried, await asyncio.gather(*map(ask, tried)), strict=True)
             if error
@@ -430,7 +458,7 @@ class Git(Connector[Config]):
             raise _incomplete(unread)
 
     async def _places(self) -> list[str]:
-        """The addresses and paths of all repositories.
+        """The addresses and paths of all repositories, and of folders below that cannot be listed.
 
         :raises SourceError: when a folder cannot be listed, or holds none: then it may not be the right one.
         """
@@ -441,13 +469,19 @@ class Git(Connector[Config]):
                 found[given] = None
                 continue
             inside = await self.git.repositories(path)
-            if not inside:
+            unlisted = {str(folder): error for folder, error in inside.unreadable.items()}
+            if not inside.paths:
+                for error in unlisted.values():
+                    raise error
                 raise Misconfigured(_("There is no Git repository in %(folder)s.") % {"folder": path})
-            found |= dict.fromkeys(inside)
+            self._unlisted |= unlisted
+            found |= dict.fromkeys([*map(str, inside.paths), *unlisted])
         return list(found)
 
     async def _open(self, place: str) -> _Opened | _Failed | None:
         """The repository at a place; None if the patterns leave it out."""
+        if place in self._unlisted:
+            return _Failed(place, repository_id(place), self._unlisted[place])
         try:
             async with self._slots:
                 if not place.startswith("/") and not self._is_wanted(_path_of(place)):
@@ -480,7 +514,24 @@ class Git(Connector[Config]):
         return _plain(PurePath(place).name)
 
     def _credentials_for(self, place: str) -> tuple[str, str] | None:
-        return self._credentials if place.removeprefix("git+").startswith("http") else None
+        """The token, for the hosts that it is meant for, and over https alone."""
+        return self._credentials if _host_of(place) in self._token_hosts else None
+
+    def _remedy(self, place: str, error: SourceError) -> str:
+        """What to do about a repository that cannot be read."""
+        if isinstance(error, AuthFailed) and self._credentials and not self._credentials_for(place):
+            if place.removeprefix("git+").startswith("http:"):
+                return _("The token is sent over https only: give the https address.")
+            return _(
+                "The token is sent to %(hosts)s only. If it is meant for this host too, name it under "
+                "“Hosts of the token”; else connect this host by itself."
+            ) % {"hosts": ", ".join(sorted(self._token_hosts)) or _("no host")}
+        match error:
+            case AuthFailed():
+                return _("Give a user and a token that may read the repository.")
+            case Misconfigured():
+                return _("Correct the address, or take it out of the list.")
+        return _("Try again later, or see whether the host is up.")
 
 
 async def _default_branch(clone: Clone) -> tuple[str, str]:
@@ -491,6 +542,12 @@ async def _default_branch(clone: Clone) -> tuple[str, str]:
             return branch.removeprefix("HEAD"), head
     branches = await clone.branches()
     return (branches[0], await clone.head(branches[0]) or "") if len(branches) == 1 else (named, "")
+
+
+def _host_of(address: str) -> str:
+    """`host` or `host:port` of an https address; empty for any other."""
+    found = re.match(r"(?:git\+)?https://([^/?#]+)", address)
+    return found[1].lower().removesuffix(":443") if found else ""
 
 
 def _path_of(address: str) -> str:
@@ -506,18 +563,12 @@ def _plain(path: str) -> str:
 
 def _incomplete(names: list[str]) -> SourceUnavailable:
     """The end of a list that is not whole: only a whole one may be compared with what there was."""
-    shown = ", ".join(names[:5]) + ("…" if len(names) > 5 else "")
+    names = list(dict.fromkeys(names))
     return SourceUnavailable(
-        _("%(count)d repositories could not be read, and what they held stays: %(names)s")
-        % {"count": len(names), "names": shown}
+        ngettext(
+            "%(count)d repository could not be read, and what it held stays: %(names)s",
+            "%(count)d repositories could not be read, and what they held stays: %(names)s",
+            len(names),
+        )
+        % {"count": len(names), "names": ", ".join(names[:5]) + ("…" if len(names) > 5 else "")}
     )
-
-
-def _remedy(error: SourceError) -> str:
-    """What to do about a repository that cannot be read."""
-    match error:
-        case AuthFailed():
-            return _("Give a user and a token that may read the repository.")
-        case Misconfigured():
-            return _("Correct the address, or take it out of the list.")
-    return _("Try again later, or see whether the host is up.")

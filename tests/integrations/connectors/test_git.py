@@ -253,7 +253,8 @@ def test_an_address_with_a_password_is_not_accepted() -> None:
 # --- over HTTP ----------------------------------------------------------------------------------------------
 
 
-def test_a_remote_is_read_with_user_and_token_and_fetched_once(work: Any, git_server: Any) -> None:
+def test_a_remote_is_read_with_user_and_token_and_fetched_once(work: Any, secure_git_servers: Any) -> None:
+    git_server, _other = secure_git_servers
     head = work.commit({"README.md": "# Pay"}, at=datetime.now(UTC).isoformat())
     bare(work, "acme/pay.git")
     git_server.password = "s3cret"
@@ -266,7 +267,7 @@ def test_a_remote_is_read_with_user_and_token_and_fetched_once(work: Any, git_se
     (repository,) = found["repositories"].records
     assert (repository.path, repository.head) == ("acme/pay", head)
     assert repository.url == f"{git_server.url}/acme/pay"
-    assert normalise(repository.keys[0]) == f"repo:{git_server.url.removeprefix('http://')}/acme/pay"
+    assert normalise(repository.keys[0]) == f"repo:{git_server.url.removeprefix('https://')}/acme/pay"
     assert found["commits"].records[0].sha == head
     fetches = [
         path for method, path, authorization in git_server.requests if method == "POST" and authorization
@@ -291,7 +292,61 @@ def test_the_check_names_what_fails_and_what_to_do(work: Any, git_server: Any) -
     assert [check.ok for check in health.checks] == [False, False]
     assert "a token" in health.checks[1].remedy
     health = use(Git, of(f"{git_server.url}/pay.git", user="ana", token="s3cret"), lambda git: git.check())
-    assert health.ok
+    assert "over https only" in health.checks[1].remedy
+    assert not any(authorization for _method, _path, authorization in git_server.requests)
+
+
+def test_a_token_goes_to_its_own_host_only(work: Any, secure_git_servers: Any) -> None:
+    work.commit({"a": "1"}, at=datetime.now(UTC).isoformat())
+    bare(work, "pay.git")
+    bare(work, "web.git")
+    one, other = secure_git_servers
+    one.password = other.password = "s3cret"
+    both = of(f"git+{one.url}/pay.git", f"{other.url}/web.git", user="ana", token="s3cret")
+
+    health = use(Git, both, lambda git: git.check())
+    assert [check.ok for check in health.checks] == [True, False]
+    assert "Hosts of the token" in health.checks[1].remedy
+    assert one.url.removeprefix("https://") in health.checks[1].remedy
+    assert read(Git, both, "repositories").refused
+    assert not any(authorization for _method, _path, authorization in other.requests)
+
+    hosts = [server.url.removeprefix("https://").upper() for server in (one, other)]
+    assert use(Git, {**both, "token_hosts": hosts}, lambda git: git.check()).ok
+    health = use(Git, {**both, "token_hosts": ["git.acme.example"]}, lambda git: git.check())
+    assert [check.ok for check in health.checks] == [False, False, False]
+
+
+@pytest.mark.parametrize("host", ["https://git.acme.example", "git.acme.example/x", "ana@git", "", "a b"])
+def test_a_tokens_host_is_a_host(host: str) -> None:
+    with pytest.raises(ValueError, match="is no host"):
+        Git.Config.model_validate(of("https://git.acme.example/pay", token_hosts=[host]))
+
+
+def test_a_folder_below_that_cannot_be_listed_leaves_lists_incomplete(
+    work: Any, tmp_path: Path, locked: Any
+) -> None:
+    work.commit({"a": "1"}, at=datetime.now(UTC).isoformat())
+
+    async def take(items: Any, found: list[Any]) -> None:
+        async for item in items:
+            found.append(item)
+
+    async def read_all(connector: Git) -> tuple[Any, list[Any], list[Any]]:
+        listed: list[Any] = []
+        commits: list[Any] = []
+        for items, found in ((connector.repositories(), listed), (connector.commits(None), commits)):
+            with pytest.raises(SourceUnavailable, match=r"^1 repository could not be read, and what it held"):
+                await take(items, found)
+        return await connector.check(), listed, commits
+
+    with locked(tmp_path / "org" / "private"):
+        health, listed, commits = use(Git, of(tmp_path / "org"), read_all)
+    assert [check.ok for check in health.checks] == [True, False]
+    assert "Permission denied" in health.checks[1].detail
+    assert [type(item).__name__ for item in listed] == ["Expect", "Repository", "Refused"]
+    assert listed[2].place == str(tmp_path / "org" / "private")
+    assert [type(item).__name__ for item in commits] == ["Commit", "Mark"]
 
 
 def test_the_check_of_a_forbidden_folder_fails(settings: Any, work: Any, tmp_path: Path) -> None:
