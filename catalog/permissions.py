@@ -15,12 +15,12 @@ from access.services import register_scope_type
 from base.errors import InvalidInput
 from catalog.models import (
     Activity,
-    Alias,
     Claim,
     Entity,
     FeedItem,
     Kind,
     Problem,
+    Redirect,
     Relation,
     RelationType,
     Revision,
@@ -50,9 +50,9 @@ class Planned:
 
 
 def _is_within(planned: Planned, scopes: Scopes) -> bool:
-    # An old name leads to an entity that may lie elsewhere by now.
-    if (alias := Alias.objects.filter(ref=planned.ref).first()) is not None:
-        return Entity.objects.filter(entities_within(scopes), pk=alias.entity_id).exists()
+    # What is said of an entity that was merged into another is said of the other, which may lie elsewhere.
+    if (redirect := Redirect.objects.filter(ref=planned.ref).first()) is not None:
+        return Entity.objects.filter(entities_within(scopes), pk=redirect.winner_id).exists()
     namespace = planned.ref.partition(":")[2].partition("/")[0]
     if any(s.type == ScopeType.NAMESPACE and s.text.lower() == namespace for s in scopes):
         return True

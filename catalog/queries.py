@@ -26,6 +26,7 @@ from catalog.models import (
     Entity,
     FeedItem,
     Problem,
+    Redirect,
     Relation,
     Revision,
     Served,
@@ -51,14 +52,17 @@ def search_entities(viewer: Any, text: str, *, now: datetime | None = None) -> Q
 
 
 def get_entity(viewer: Any, *, namespace: str = "", kind: str = "", name: str = "", uid: str = "") -> Entity:
-    """One entity by its names or its uid; an old name leads to it too.
+    """One entity by its names or its uid; an old name leads to it too, and what was merged into it.
 
     :raises NotFound: if there is none that the viewer may see.
     """
     rows = visible(viewer, Entity.objects.filter(deleted_at=None))
     if uid:
         try:
-            found = rows.filter(uid=uuid.UUID(uid)).first()
+            key = uuid.UUID(uid)
+            # What a person merged into another is found there.
+            winner = Redirect.objects.filter(loser__uid=key).values("winner_id")
+            found = rows.filter(Q(uid=key) | Q(pk__in=winner)).first()
         except ValueError:
             found = None
         label = uid

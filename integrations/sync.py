@@ -79,9 +79,13 @@ class RunCancelled(Exception):
 
 @dataclass
 class _Page:
-    """What the reading thread hands over: some of one resource's records, or its end."""
+    """What the reading thread hands over: some of one resource's records, or its end.
+
+    :ivar read_at: before what it holds was asked for; what others tell meanwhile is newer.
+    """
 
     resource: ResourceSpec
+    read_at: datetime
     records: list[Record] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     expected: int | None = None
@@ -195,7 +199,7 @@ class _Execution:
         self._renew()
         components.apply_rules(now=timezone.now())
         self._renew()
-        render_dirty(at=timezone.now())
+        render_dirty(at=timezone.now(), after_page=self._renew)
         self._close(list(rows.values()))
 
     def _prepare(self, specs: list[ResourceSpec]) -> dict[str, ResourceRun]:
@@ -289,8 +293,10 @@ class _Execution:
         if SyncRun.objects.filter(pk=self.run.pk, is_cancel_requested=True).exists():
             raise RunCancelled
 
-    def _writer(self, resource: str, now: datetime) -> RecordWriter:
-        return RecordWriter(connection=self.connection, resource=resource, by=self.connection.label, now=now)
+    def _writer(self, resource: str, now: datetime, read_at: datetime | None = None) -> RecordWriter:
+        return RecordWriter(
+            connection=self.connection, resource=resource, by=self.connection.label, now=now, read_at=read_at
+        )
 
     def _write_page(self, page: _Page, row: ResourceRun, now: datetime) -> None:
         outcomes: dict[str, RecordOutcome] = {}
@@ -298,7 +304,7 @@ class _Execution:
         for refusal in page.refused:
             outcomes[refusal.external_id] = RecordOutcome.REFUSED
             errors[refusal.external_id] = {"reason": refusal.reason, "place": refusal.place}
-        writer = self._writer(row.name, now)
+        writer = self._writer(row.name, now, page.read_at)
         written = writer.write(page.records)
         outcomes.update(written.outcomes)
         errors.update(written.errors)
@@ -387,12 +393,16 @@ class Written:
 
 @dataclass(kw_only=True)
 class RecordWriter:
-    """Writes records of one resource: stored, mapped, taken in by the catalog. The caller holds the transaction."""
+    """Writes records of one resource: stored, mapped, taken in by the catalog. The caller holds the transaction.
+
+    :ivar read_at: when the records were asked for, if that was not just now: as of then they are true, at least.
+    """
 
     connection: Connection
     resource: str
     by: str
     now: datetime
+    read_at: datetime | None = None
 
     def context(self, read_at: datetime) -> Context:
         return Context(self.connection.slug, self.connection.connector, self.connection.namespace, read_at)
@@ -436,14 +446,17 @@ class RecordWriter:
             row.external_id: row
             for row in StoredRecord.objects.filter(
                 connection=self.connection, resource=self.resource, external_id__in=list(unique)
-            ).only("id", "external_id", "digest", "as_of", "deleted_at")
+            )
+            .order_by("id")
+            .select_for_update()
+            .only("id", "external_id", "digest", "as_of", "deleted_at")
         }
         stored: list[StoredRecord] = []
         fresh: list[Record] = []
         for external_id, record in unique.items():
             digest = digest_of(record)
             # A clock that goes fast must not make a fact that nothing overwrites.
-            as_of = min(record.as_of or self.now, self.now)
+            as_of = min(record.as_of or self.read_at or self.now, self.now)
             record.as_of = record.as_of and as_of
             old = known.get(external_id)
             if (
@@ -495,7 +508,7 @@ class RecordWriter:
         activities = []
         refused: list[Refused] = []
         for record in records:
-            context = self.context(record.as_of or self.now)
+            context = self.context(record.as_of or self.read_at or self.now)
             try:
                 if isinstance(record, ActivityRecord):
                     activities.append(map_activity(record, context))
@@ -653,7 +666,7 @@ def _read(
                 error = await read_one(spec)
                 if isinstance(error, (AuthFailed, Misconfigured)):
                     for rest in specs[specs.index(spec) + 1 :]:
-                        await asyncio.to_thread(put, _Page(rest, error=error))
+                        await asyncio.to_thread(put, _Page(rest, timezone.now(), error=error))
                     break
         finally:
             await close_connector(connector)
@@ -661,7 +674,8 @@ def _read(
     async def read_one(spec: ResourceSpec) -> Exception | None:
         method = getattr(connector, spec.method)
         stream = method(cursors[spec.name]) if spec.incremental else method()
-        page = _Page(spec)
+        read_at = timezone.now()
+        page = _Page(spec, read_at)
         try:
             async for item in stream:
                 _add(page, item)
@@ -671,7 +685,7 @@ def _read(
                     or page.expected is not None
                 ):
                     await asyncio.to_thread(put, page)
-                    page = _Page(spec)
+                    page = _Page(spec, read_at)
             page.is_last = True
             await asyncio.to_thread(put, page)
         except RunCancelled:
@@ -679,7 +693,7 @@ def _read(
         except Exception as error:  # noqa: BLE001 - handed to the thread that knows what to do with it
             if page.records or page.refused:
                 await asyncio.to_thread(put, page)
-            await asyncio.to_thread(put, _Page(spec, error=error))
+            await asyncio.to_thread(put, _Page(spec, read_at, error=error))
             return error
         finally:
             await stream.aclose()

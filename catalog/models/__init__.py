@@ -1,8 +1,17 @@
 """State and invariants of the catalog: what exists, what was said of it, and what happened."""
 
 from catalog.models.activity import Activity, Transition
-from catalog.models.claims import Claim, ClaimMode, EntityKey, FormerKey, Rank, Source, SourceType
-from catalog.models.entities import Alias, DirtyEntity, Entity, Relation, Served, Tie, TieState
+from catalog.models.claims import (
+    Claim,
+    ClaimMode,
+    EntityKey,
+    FormerKey,
+    Rank,
+    RedirectedClaim,
+    Source,
+    SourceType,
+)
+from catalog.models.entities import Alias, DirtyEntity, Entity, Redirect, Relation, Served, Tie, TieState
 from catalog.models.history import FeedItem, Revision
 from catalog.models.kinds import Kind, RelationType
 from catalog.models.problems import Problem, Severity
@@ -20,6 +29,8 @@ __all__ = [
     "Kind",
     "Problem",
     "Rank",
+    "Redirect",
+    "RedirectedClaim",
     "Relation",
     "RelationType",
     "Revision",

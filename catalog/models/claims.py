@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from catalog.models.entities import Entity
+from catalog.models.entities import Entity, Redirect
 
 
 class SourceType(models.TextChoices):
@@ -74,6 +74,16 @@ class Claim(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.external_id}"
+
+
+class RedirectedClaim(models.Model):
+    """A claim that counts for another entity than its own because a person merged the two."""
+
+    claim = models.OneToOneField(Claim, on_delete=models.CASCADE, primary_key=True, related_name="redirected")
+    redirect = models.ForeignKey(Redirect, on_delete=models.CASCADE, related_name="claims")
+
+    def __str__(self) -> str:
+        return f"{self.claim_id} by {self.redirect_id}"
 
 
 class EntityKey(models.Model):

@@ -119,6 +119,23 @@ class Alias(models.Model):
         return self.ref
 
 
+class Redirect(models.Model):
+    """A person's word that one entity is another: what is said of it counts for the other until that is taken back.
+
+    :ivar ref: the name that the entity had and regains.
+    """
+
+    loser = models.OneToOneField(Entity, on_delete=models.CASCADE, primary_key=True, related_name="redirect")
+    winner = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="redirected")
+    ref = models.TextField(unique=True)
+    decided_by = models.TextField()
+    decided_at = models.DateTimeField()
+    reason = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.loser_id} is {self.winner_id}"
+
+
 class Relation(models.Model):
     """What a document says of another entity. Only one direction is stored; the inverse is rendered.
 
@@ -173,7 +190,10 @@ class Tie(models.Model):
                 condition=models.Q(state=TieState.AUTO) | ~models.Q(decided_by=""),
             ),
         ]
-        indexes = [models.Index(fields=["target", "type"], name="tie_target")]
+        indexes = [
+            models.Index(fields=["target", "type"], name="tie_target"),
+            models.Index(fields=["key"], name="tie_key"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.type} {self.target_id} ({self.state})"

@@ -55,6 +55,7 @@ class ActivityIn:
         return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
+_ACTIVITY_LOCK = 0x706F7276
 _DIGESTED = (
     "type", "external_id", "event", "at", "status", "title", "url", "actor", "number", "branch", "is_default_branch",
     "is_change", "commit", "version", "environment", "started_at", "finished_at", "about", "data",
@@ -78,6 +79,11 @@ def apply_activity(*, connection_slug: str, connector: str, items: Sequence[Acti
     :returns: what became of each, in order.
     """
     with transaction.atomic():
+        with connection.cursor() as cursor:
+            # What is new has no row to lock: so two who tell of one connection take turns.
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_ACTIVITY_LOCK, connection_slug]
+            )
         known = {
             (row.type, row.external_id): row
             for row in Activity.objects.filter(

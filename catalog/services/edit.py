@@ -8,16 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 
 from access.permissions import require
 from access.services.audit import record_audit
-from base.errors import BadRequest, FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
+from base.errors import (
+    BadRequest,
+    Conflict,
+    FieldError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+)
 from base.paths import format_path
 from catalog.documents.envelope import DocumentInvalid, validate_document
-from catalog.kinds import current_kinds
+from catalog.kinds import TIE_TYPES, current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Source, SourceType, Tie, TieState
 from catalog.permissions import Planned
 from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims, mark_dirty
@@ -32,6 +41,12 @@ class StaleEntity(PreconditionFailed):
     """Somebody changed the entity since it was read."""
 
     code = "stale-entity"
+
+
+class OverriddenAlready(Conflict):
+    """Somebody else's word on the field counts already."""
+
+    code = "overridden-already"
 
 
 def source_of_person(user: Any) -> Source:
@@ -85,7 +100,7 @@ def change_overrides(
     reason: str = "",
     expected: str = "",
 ) -> None:
-    """Override some fields and take overrides of others back, all or nothing.
+    """Take overrides of some fields back, then override some, all or nothing.
 
     :param values: by dotted path; null removes the field.
     :param dropped: paths that nobody overrides any more.
@@ -94,20 +109,22 @@ def change_overrides(
     :raises StaleEntity: if the entity has changed since.
     :raises InvalidInput: if a field cannot be overridden, or a value does not fit its kind.
     :raises NotFound: if nobody overrides a field whose override should be dropped.
+    :raises OverriddenAlready: if somebody else overrides a field, and their word is not dropped with this.
     """
     require(user, "entity.write", entity)
     with transaction.atomic():
         locked = _locked(entity, expected)
-        for path, value in (values or {}).items():
-            _override(user, locked, path, value, reason)
         for path in dropped:
             _drop(user, locked, path)
+        for path, value in (values or {}).items():
+            _override(user, locked, path, value, reason)
     render_dirty(at=timezone.now())
 
 
 def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> None:
     parts = _parts(path)
     _check_override(entity, parts, value)
+    _check_nobody_did(user, entity, parts)
     claim = _own_claim(user, entity)
     document = _with_value(claim.document if claim else {}, parts, value)
     reasons = {**(claim.place.get("reasons", {}) if claim else {}), path: reason}
@@ -115,11 +132,24 @@ def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> 
     record_audit("entity.override", entity, changes={"path": path, "value": value, "reason": reason})
 
 
+def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
+    """Of two people's words on one field the older counts, so who comes second is told before it is in vain."""
+    for claim in _amendments(entity).exclude(source__key=f"person:{user.pk}"):
+        document: Any = claim.document
+        for depth, part in enumerate(parts, 1):
+            if not isinstance(document, dict) or part not in document:
+                break
+            document = document[part]
+            if depth == len(parts) or not isinstance(document, dict):
+                raise OverriddenAlready(
+                    _("%(who)s overrides %(path)s already. Drop that override first, or in the same step.")
+                    % {"who": claim.source.label, "path": ".".join(parts[:depth])}
+                )
+
+
 def _drop(user: Any, entity: Entity, path: str) -> None:
     found = False
-    for claim in Claim.objects.filter(entity=entity, mode=ClaimMode.AMEND, rank=Rank.PERSON).select_related(
-        "source"
-    ):
+    for claim in _amendments(entity):
         document, removed = _without(claim.document, _parts(path))
         if not removed:
             continue
@@ -134,6 +164,12 @@ def _drop(user: Any, entity: Entity, path: str) -> None:
     if not found:
         raise NotFound(_("Nobody overrides %(path)s.") % {"path": path})
     record_audit("entity.override-drop", entity, changes={"path": path})
+
+
+def _amendments(entity: Entity) -> QuerySet[Claim]:
+    """What people say of an entity."""
+    rows = Claim.objects.filter(entity=entity, mode=ClaimMode.AMEND, rank=Rank.PERSON)
+    return rows.select_related("source").order_by("id")
 
 
 def _parts(path: str) -> list[str]:
@@ -368,6 +404,22 @@ def decide_tie(
         raise InvalidInput(
             _("There is no tie of type %(type)s; there are: %(types)s.")
             % {"type": type, "types": ", ".join(sorted(kinds.tie_types))}
+        )
+    fitting = TIE_TYPES.get((source.kind, target.kind)) or TIE_TYPES.get((target.kind, source.kind))
+    if fitting != (source.kind, type):
+        raise InvalidInput(
+            _("A tie %(type)s does not go from a %(source)s to a %(target)s; %(expected)s")
+            % {
+                "type": type,
+                "source": source.kind,
+                "target": target.kind,
+                "expected": (
+                    _("expected is %(type)s from the %(source)s.")
+                    % {"type": fitting[1], "source": fitting[0]}
+                    if fitting
+                    else _("these two are not tied by anything.")
+                ),
+            }
         )
     if state not in TieState.values:
         raise InvalidInput(_("A tie is confirmed, forbidden or auto, not %(state)s.") % {"state": state})

@@ -17,13 +17,14 @@ from typing import Any
 
 import orjson
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from base.text import derive_name, replace_nul
 from catalog import identity
 from catalog.bulk import among, insert, reserve_ids, upsert
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
+    Activity,
     Alias,
     Claim,
     ClaimMode,
@@ -32,6 +33,8 @@ from catalog.models import (
     FeedItem,
     FormerKey,
     Rank,
+    Redirect,
+    RedirectedClaim,
     Relation,
     Revision,
     Served,
@@ -46,6 +49,11 @@ from catalog.services.merge import Said, conflicts, diff, merge
 # Serialises the creation of entities (not their change), so that two writers that meet the same new thing at the
 # same time make one entity of it.
 _CREATION_LOCK = 0x706F7274
+ATTEMPTS = 5
+
+
+class _Overtaken(Exception):
+    """Another writer changed claims after this one had looked at them."""
 
 
 class Outcome(StrEnum):
@@ -129,13 +137,13 @@ def apply_claims(*, source: Source, claims: Sequence[ClaimIn], at: datetime, by:
     :param at: now; the time of the revisions.
     :param by: who brought it, as people read it in the history.
     """
-    for attempt in range(3):
+    for attempt in range(ATTEMPTS):
         try:
             with transaction.atomic():
                 return _Page(source=source, at=at, by=by).apply(claims)
-        except IntegrityError:
-            # Another writer made the same thing between our look and our write; now we see it.
-            if attempt == 2:
+        except (IntegrityError, _Overtaken):
+            # Another writer made or changed the same thing between our look and our lock; now we see it.
+            if attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
@@ -145,17 +153,19 @@ def drop_claims(*, source: Source, external_ids: Iterable[str], at: datetime, by
 
     :returns: ids of the entities that changed.
     """
+    rows = (
+        Claim.objects.filter(source=source, external_id__in=among(external_ids, "text"))
+        .select_related("entity")
+        .only("id", "external_id", "entity__kind")
+    )
     with transaction.atomic():
-        gone = list(
-            Claim.objects.filter(source=source, external_id__in=among(external_ids, "text"))
-            .select_related("entity")
-            .only("id", "external_id", "entity__kind")
-        )
+        page = _Page(source=source, at=at, by=by)
+        affected: set[int] = set()
+        while (gone := list(rows.all())) and not {claim.entity_id for claim in gone} <= affected:
+            affected = {claim.entity_id for claim in gone}  # until no other writer moves one meanwhile
+            page.lock(affected)
         if not gone:
             return set()
-        page = _Page(source=source, at=at, by=by)
-        affected = {claim.entity_id for claim in gone}
-        page.lock(affected)
         claim_ids = [claim.id for claim in gone]
         mark_dirty(sharers_of(claim_ids))
         _remember(source, gone)
@@ -165,6 +175,8 @@ def drop_claims(*, source: Source, external_ids: Iterable[str], at: datetime, by
 
 def _remember(source: Source, claims: Sequence[Claim]) -> None:
     """Keep what these claims' entities were known by."""
+    if not claims:
+        return
     keys = EntityKey.objects.filter(claim_id__in=among(c.id for c in claims), is_identity=True)
     former = {(kind, key): entity_id for kind, key, entity_id in keys.values_list("kind", "key", "entity_id")}
     former |= {(c.entity.kind, _claim_key(source, c.external_id)): c.entity_id for c in claims}
@@ -172,6 +184,20 @@ def _remember(source: Source, claims: Sequence[Claim]) -> None:
         [FormerKey(kind=kind, key=key, entity_id=entity_id) for (kind, key), entity_id in former.items()],
         unique=["key", "kind"],
         update=["entity"],
+    )
+
+
+def join(other: Entity, home: Entity) -> None:
+    """Let all that was said of one entity, and happened to it, count for another.
+
+    The caller holds both, and merges both: the one that nobody speaks of any more becomes a tombstone.
+    """
+    other.claims.update(entity=home)
+    for model in (EntityKey, FormerKey, Alias):
+        model.objects.filter(entity=other).update(entity=home)
+    Alias.objects.update_or_create(ref=other.ref, defaults={"entity": home})
+    Activity.objects.filter(subject_uid=other.uid).update(
+        subject_uid=home.uid, subject_ref=home.ref, namespace=home.namespace
     )
 
 
@@ -209,6 +235,15 @@ def remerge(*, entity_ids: Iterable[int], source: Source | None = None, at: date
         return page.merge_entities(ids)
 
 
+def lock_entities(entity_ids: set[int]) -> QuerySet[Entity]:
+    """Entities, locked in the order that all writers keep, so that two never wait for each other.
+
+    Others may refer to them meanwhile: their keys stay.
+    """
+    rows = Entity.objects.filter(id__in=among(entity_ids))
+    return rows.order_by("uid").select_for_update(no_key=True)
+
+
 class _Page:
     """One transaction over a page of claims."""
 
@@ -217,6 +252,8 @@ class _Page:
         self.at = at
         self.by = by
         self.kinds = current_kinds()
+        # New claims, by their ids, that a person's merge leads elsewhere.
+        self.redirected: dict[str, Redirect] = {}
 
     # --- claims -------------------------------------------------------------------------------------------
 
@@ -262,6 +299,7 @@ class _Page:
         )
         affected = {entity.id for entity in homes} | moved
         self.lock(affected - set(fresh))
+        self._look_again([old for _, _, old in todo if old is not None])
 
         new_ids = iter(reserve_ids(Claim, sum(old is None for _, _, old in todo)))
         rows = []
@@ -288,6 +326,13 @@ class _Page:
             unique=["id"],
             update=["entity", "rank", "mode", "digest", "document", "place", "as_of", "stale_reason"],
         )
+        insert(
+            [
+                RedirectedClaim(claim=row, redirect=self.redirected[row.external_id])
+                for row in rows
+                if row.external_id in self.redirected
+            ]
+        )
         self._write_keys(todo, rows, normalised)
         # Of a new entity these are all the claims there are.
         own: dict[int, list[Claim]] = defaultdict(list)
@@ -295,6 +340,16 @@ class _Page:
             if row.entity_id in fresh:
                 own[row.entity_id].append(row)
         return self.merge_entities(affected, fresh=fresh, claims=own)
+
+    @staticmethod
+    def _look_again(olds: list[Claim]) -> None:
+        """Older never overwrites newer: what was compared before the lock must still stand under it."""
+        seen = {old.pk: (old.entity_id, old.as_of, bytes(old.digest)) for old in olds}
+        if not seen:
+            return
+        rows = Claim.objects.filter(id__in=among(seen)).values_list("id", "entity_id", "as_of", "digest")
+        if {pk: (entity_id, as_of, bytes(digest)) for pk, entity_id, as_of, digest in rows} != seen:
+            raise _Overtaken
 
     def _write_keys(
         self,
@@ -339,6 +394,7 @@ class _Page:
 
         :returns: the entities, the new ones by id, and the ids of entities that lost claims to another.
         """
+        assert self.source is not None
         refs = {ref for claim in claims if (ref := claim.declared_ref())}
         by_ref = self._entities_by_ref(refs)
         # A key that a claim of this page has had until now belongs to whoever carries it from now on.
@@ -349,10 +405,21 @@ class _Page:
         had_ids = {old.entity_id for old in olds if old is not None}
         had = {entity.id: entity for entity in Entity.objects.filter(id__in=among(had_ids)).defer("tokens")}
 
-        homes: list[Entity | None] = [had[old.entity_id] if old is not None else None for old in olds]
-        moved: set[int] = set()
+        homes: list[Entity | None] = []
+        left: list[Claim] = []
+        for claim, old in zip(claims, olds, strict=True):
+            home = had[old.entity_id] if old is not None else None
+            if old is not None and home is not None and home.kind != claim.kind:
+                # What is of another kind now is another thing; the entity that it was loses the claim.
+                old.entity, home = home, None
+                left.append(old)
+            homes.append(home)
+        _remember(self.source, left)
+        moved: set[int] = {old.entity_id for old in left}
         new: dict[str, Entity] = {}
         unnamed: list[int] = []
+        redirects = Redirect.objects.filter(ref__in=among(refs, "text")).select_related("winner")
+        merged = {redirect.ref: redirect for redirect in redirects}
 
         def settle(index: int, home: Entity) -> None:
             homes[index] = home
@@ -370,21 +437,24 @@ class _Page:
                 continue
             ref = claim.declared_ref()
             sharing = self._sharing(by_key, claim.kind, normalised[index][0])
-            if ref is not None and ref in by_ref:
+            if ref is not None and ref in merged:
+                self.redirected[claim.external_id] = merged[ref]
+                settle(index, merged[ref].winner)
+            elif ref is not None and ref in by_ref:
                 settle(index, by_ref[ref])
                 moved |= self._take_over(sharing, by_ref[ref])
             elif ref is not None and ref in new:
                 settle(index, new[ref])
             elif sharing:
                 settle(index, sharing[0])
+            elif index in returning and returning[index] not in homes:
+                settle(index, returning[index])
             elif ref is not None:
                 metadata = claim.document["metadata"]
                 new[ref] = self._new_entity(
                     claim.kind, str(metadata.get("namespace") or "default"), str(metadata["name"])
                 )
                 settle(index, new[ref])
-            elif index in returning and returning[index] not in homes:
-                settle(index, returning[index])
             else:
                 unnamed.append(index)
         if unnamed:
@@ -454,7 +524,10 @@ class _Page:
     def _returning(
         self, claims: list[ClaimIn], normalised: list[tuple[list[str], list[str]]], homeless: list[int]
     ) -> dict[int, Entity]:
-        """Tombstones of what these claims speak of, by the claim's index: what returns regains its uid."""
+        """What these claims spoke of before they went, by the claim's index: what returns regains its uid.
+
+        Through a key that is a tombstone; through the claim itself also what another source kept alive meanwhile.
+        """
         assert self.source is not None
         wanted = {
             index: [*normalised[index][0], _claim_key(self.source, claims[index].external_id)]
@@ -462,7 +535,7 @@ class _Page:
         }
         rows = (
             FormerKey.objects.filter(key__in=among((k for keys in wanted.values() for k in keys), "text"))
-            .exclude(entity__deleted_at=None)
+            .exclude(~Q(key__startswith="claim:"), entity__deleted_at=None)
             .select_related("entity")
             .defer("entity__tokens")
         )
@@ -481,23 +554,18 @@ class _Page:
         for other in sharing:
             if other.pk is None or other.pk == home.pk:
                 continue
-            if other.claims.exclude(rank=Rank.INFERRED).exists():
+            if other.claims.exclude(rank=Rank.INFERRED).exclude(mode=ClaimMode.AMEND).exists():
                 continue
-            other.claims.update(entity=home)
-            EntityKey.objects.filter(entity=other).update(entity=home)
+            join(other, home)
             moved.add(other.pk)
         return moved
 
     def _entities_by_ref(self, refs: set[str]) -> dict[str, Entity]:
         if not refs:
             return {}
+        # Not by alias: who declares a name that another thing gave up means a thing of its own.
         rows = Entity.objects.filter(ref__in=among(refs, "text")).defer("tokens")
-        found = {entity.ref: entity for entity in rows}
-        missing = refs - set(found)
-        if missing:
-            for alias in Alias.objects.filter(ref__in=among(missing, "text")).select_related("entity"):
-                found[alias.ref] = alias.entity
-        return found
+        return {entity.ref: entity for entity in rows}
 
     def _targets(self, refs: set[str]) -> dict[str, int]:
         """Ids of the living entities behind some refs, old refs included."""
@@ -546,17 +614,8 @@ class _Page:
     # --- entities -----------------------------------------------------------------------------------------
 
     def lock(self, entity_ids: set[int]) -> None:
-        """Lock entities in the order that all writers keep, so that two never wait for each other.
-
-        Others may refer to them meanwhile: their keys stay.
-        """
         if entity_ids:
-            list(
-                Entity.objects.filter(id__in=among(entity_ids))
-                .order_by("uid")
-                .select_for_update(no_key=True)
-                .values_list("id", flat=True)
-            )
+            list(lock_entities(entity_ids).values_list("id", flat=True))
 
     def merge_entities(
         self,
@@ -588,6 +647,11 @@ class _Page:
         ):
             claims[claim.entity_id].append(claim)
 
+        guests = set(
+            RedirectedClaim.objects.filter(claim__entity_id__in=among(stored_ids)).values_list(
+                "claim_id", flat=True
+            )
+        )
         merged_of: dict[int, dict[str, Any] | None] = {}
         conflicts_of: dict[int, list[Any]] = {}
         shadow_changes: list[Claim] = []
@@ -597,14 +661,17 @@ class _Page:
                 merged_of[entity.id] = None
                 conflicts_of[entity.id] = []
                 continue
-            said = [Said(c.id, c.rank, c.source_id, c.document) for c in effective]
+            said = [
+                Said(c.id, c.rank, c.source_id, _nameless(c.document) if c.id in guests else c.document)
+                for c in effective
+            ]
             kind = self.kinds.by_name(entity.kind)
             merged_of[entity.id] = merge(said, unions=kind.unions)
             conflicts_of[entity.id] = conflicts(said, unions=kind.unions)
         if shadow_changes:
             Claim.objects.bulk_update(shadow_changes, ["is_shadowed"])
 
-        renames = self._rename(entities, merged_of)
+        renames, refused = self._rename(entities, merged_of)
         written: list[Entity] = []
         revisions: list[Revision] = []
         feed: list[FeedItem] = []
@@ -636,7 +703,12 @@ class _Page:
             sources = sorted({claim.source.name for claim in own_claims})
             disagreeing = conflicts_of[entity.id]
             reported.append(
-                problems.Finding(entity, problems.of_entity(entity, document, kind, own_claims, disagreeing))
+                problems.Finding(
+                    entity,
+                    problems.of_entity(
+                        entity, document, kind, own_claims, disagreeing, wanted=refused.get(entity.id, "")
+                    ),
+                )
             )
             tokens = tokens_of(
                 document,
@@ -662,6 +734,9 @@ class _Page:
                 if not was_alive or entity.id in renames:
                     born.append(entity.id)
                 entity.deleted_at = None
+                if not renames.get(entity.id, entity.ref).startswith(f"{entity.kind}:{entity.namespace}/"):
+                    # Who may see the old namespace only is told that it left.
+                    feed.append(self._feed_item(entity, Action.DELETED, ref=renames[entity.id]))
                 self._note(entity, action, changes, revisions, feed)
             written.append(entity)
             served.append(Served(entity=entity, document=_served_text(document, entity)))
@@ -674,11 +749,12 @@ class _Page:
 
     def _rename(
         self, entities: dict[int, Entity], merged_of: dict[int, dict[str, Any] | None]
-    ) -> dict[int, str]:
+    ) -> tuple[dict[int, str], dict[int, str]]:
         """Entities whose strongest declaration gives another name take it; the old ref becomes an alias.
 
-        :returns: old refs by entity id.
+        :returns: old refs by entity id; and the refs that others have already, by the id of who wanted them.
         """
+        refused: dict[int, str] = {}
         wishes: dict[str, Entity] = {}
         for entity in entities.values():
             document = merged_of[entity.id]
@@ -687,16 +763,23 @@ class _Page:
                 continue
             namespace = str(metadata.get("namespace") or "default").lower()
             ref = f"{entity.kind}:{namespace}/{str(metadata['name']).lower()}"
-            if ref != entity.ref:
+            if ref == entity.ref:
+                continue
+            if ref in wishes:
+                refused[entity.id] = ref
+            else:
                 wishes[ref] = entity
         if not wishes:
-            return {}
-        taken = set(Entity.objects.filter(ref__in=wishes).values_list("ref", flat=True))
+            return {}, {}
         renamed: dict[int, str] = {}
         aliases = []
+        for holder in Entity.objects.filter(ref__in=among(wishes, "text")).defer("tokens"):
+            here = entities.get(holder.id, holder)
+            if merged_of.get(here.id) or (here.is_alive and here is holder):
+                refused[wishes.pop(here.ref).id] = here.ref
+            else:
+                _vacate(here)  # the dead give their name up to the living
         for ref, entity in wishes.items():
-            if ref in taken:
-                continue
             renamed[entity.id] = entity.ref
             aliases.append(Alias(ref=entity.ref, entity=entity))
             entity.ref = ref
@@ -704,7 +787,7 @@ class _Page:
             entity.namespace = head.partition(":")[2]
         Alias.objects.filter(ref__in=[e.ref for e in wishes.values()]).delete()
         Alias.objects.bulk_create(aliases, ignore_conflicts=True)
-        return renamed
+        return renamed, refused
 
     def _relabel(self, renamed: list[Entity]) -> None:
         """Let what names these entities without a key follow them: its label, and its namespace, which permits."""
@@ -749,16 +832,17 @@ class _Page:
                 diff=changes,
             )
         )
-        feed.append(
-            FeedItem(
-                at=self.at,
-                action=action,
-                entity_uid=entity.uid,
-                entity_ref=entity.ref,
-                kind=entity.kind,
-                namespace=entity.namespace,
-                revision=entity.revision,
-            )
+        feed.append(self._feed_item(entity, action, ref=entity.ref))
+
+    def _feed_item(self, entity: Entity, action: Action, *, ref: str) -> FeedItem:
+        return FeedItem(
+            at=self.at,
+            action=action,
+            entity_uid=entity.uid,
+            entity_ref=ref,
+            kind=entity.kind,
+            namespace=ref.partition(":")[2].partition("/")[0],
+            revision=entity.revision,
         )
 
     def _save(
@@ -824,15 +908,27 @@ class _Page:
         if ends:
             ties = Tie.objects.filter(Q(source_id__in=among(ends)) | Q(target_id__in=among(ends)))
             dirty |= {end for pair in ties.values_list("source_id", "target_id") for end in pair}
-        if born:
-            dirty |= resolve_relations(born)
+        resolving = list(born)
         if dead:
             waiting = Relation.objects.filter(target_id__in=among(dead))
             dirty |= set(waiting.values_list("source_id", flat=True))
             waiting.update(target=None)
+            heirs = Alias.objects.filter(ref__in=among((entities[pk].ref for pk in dead), "text"))
+            resolving += heirs.values_list("entity_id", flat=True)
+        if born:
+            dirty |= _take_names({entities[entity_id].ref for entity_id in born})
+        if resolving:
+            dirty |= resolve_relations(resolving)
         if renamed:
             dirty |= _partners(renamed)
         mark_dirty(dirty)
+
+
+def _vacate(tombstone: Entity) -> None:
+    """Give what is dead another name, for the living want its own."""
+    tombstone.name = f"{tombstone.name}~{tombstone.uid.hex[:8]}"
+    tombstone.ref = f"{tombstone.kind}:{tombstone.namespace}/{tombstone.name}"
+    Entity.objects.filter(pk=tombstone.pk).update(ref=tombstone.ref, name=tombstone.name)
 
 
 def _partners(entity_ids: set[int]) -> set[int]:
@@ -846,10 +942,26 @@ def _partners(entity_ids: set[int]) -> set[int]:
     return found
 
 
+def _take_names(refs: set[str]) -> set[int]:
+    """Names that led to other entities until now are those of living ones: the old way ends.
+
+    :returns: ids of the entities whose relations this changes.
+    """
+    aliases = Alias.objects.filter(ref__in=among(refs, "text"))
+    former = dict(aliases.values_list("ref", "entity_id"))
+    if not former:
+        return set()
+    aliases.delete()
+    led = Relation.objects.filter(target_ref__in=among(former, "text"), target_id__in=among(former.values()))
+    dirty = set(former.values()) | set(led.values_list("source_id", flat=True))
+    led.update(target=None)
+    return dirty
+
+
 def resolve_relations(entity_ids: Sequence[int]) -> set[int]:
     """Fill the target of relations that waited for these entities.
 
-    :returns: ids of the entities that have such a relation.
+    :returns: ids of the entities at both ends.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -861,11 +973,11 @@ def resolve_relations(entity_ids: Sequence[int]) -> set[int]:
                 SELECT entity_id, ref FROM catalog_alias WHERE entity_id = ANY(%(ids)s)
             ) e
             WHERE r.target_ref = e.ref AND r.target_id IS NULL
-            RETURNING r.source_id
+            RETURNING r.source_id, r.target_id
             """,
             {"ids": list(entity_ids)},
         )
-        return {row[0] for row in cursor.fetchall()}
+        return {end for row in cursor.fetchall() for end in row}
 
 
 def sharers_of(claim_ids: Iterable[int]) -> set[int]:
@@ -921,6 +1033,12 @@ def _with_identity(document: dict[str, Any], entity: Entity, kind: KindView) -> 
         "metadata": {"namespace": space, "name": display, **metadata},
         **body,
     }
+
+
+def _nameless(document: dict[str, Any]) -> dict[str, Any]:
+    """A document that was said of another entity names that one, not this."""
+    metadata = {k: v for k, v in document.get("metadata", {}).items() if k not in {"name", "namespace"}}
+    return {**document, "metadata": metadata}
 
 
 def _served_text(document: dict[str, Any], entity: Entity) -> str:

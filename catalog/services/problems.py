@@ -62,7 +62,7 @@ class Subject:
 
 
 # Types that the merge of an entity decides; others (missing-target, ambiguous-key) have their own occasion.
-MERGE_TYPES = ("incomplete", "conflict", "shadowed", "stale")
+MERGE_TYPES = ("incomplete", "conflict", "shadowed", "stale", "name-taken")
 
 
 def of_entity(
@@ -71,9 +71,26 @@ def of_entity(
     kind: KindView,
     claims: Sequence[Claim],
     disagreeing: Sequence[Conflict],
+    *,
+    wanted: str = "",
 ) -> list[Seen]:
-    """What is wrong with a merged entity: gaps, disagreement of equals, shadowed and stale claims."""
+    """What is wrong with a merged entity: gaps, disagreement of equals, shadowed and stale claims, a taken name.
+
+    :param wanted: the ref that its declaration gives it and another entity has.
+    """
     seen = []
+    if wanted:
+        seen.append(
+            Seen(
+                type="name-taken",
+                severity=Severity.WARN,
+                cause=_("The declared name belongs to another entity"),
+                message=_("%(ref)s is declared as %(wanted)s, which another entity is already.")
+                % {"ref": entity.ref, "wanted": wanted},
+                remedy=_("Give one of them another name, or merge the two if they are one thing."),
+                detail={"wanted": wanted},
+            )
+        )
     for error in kind.gaps(document):
         seen.append(
             Seen(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -34,11 +34,14 @@ MAX_TURNS = 50
 _RENDER_LOCK = 0x706F7275
 
 
-def render_dirty(*, at: datetime, limit: int | None = None) -> int:
+def render_dirty(
+    *, at: datetime, limit: int | None = None, after_page: Callable[[], object] = lambda: None
+) -> int:
     """Work off the queue.
 
     :param at: now.
     :param limit: stop after about so many entities.
+    :param after_page: called between pages, for who must give signs of life.
     :returns: how many entities were rendered.
     """
     done = 0
@@ -56,6 +59,7 @@ def render_dirty(*, at: datetime, limit: int | None = None) -> int:
             if max(turns.values()) > MAX_TURNS:
                 logger.error("Rendering does not come to rest: %s", turns.most_common(5))
                 break
+        after_page()
     return done
 
 
@@ -85,9 +89,26 @@ def _render(ids: set[int], *, at: datetime) -> None:
         EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True)
     )
     mark_subjects_dirty(resolve_subjects(keys))
+    follow_renames(ids)
     write_relations(ids)
     write_signals(ids)
     _report_missing(ids, at=at)
+
+
+def follow_renames(entity_ids: Iterable[int]) -> None:
+    """Let the columns that lists filter by name owners and systems by their present refs."""
+    with connection.cursor() as cursor:
+        for column, type_ in (("owner", "ownedBy"), ("system", "partOf")):
+            cursor.execute(
+                f"""
+                UPDATE catalog_entity e SET {column} = t.ref
+                FROM catalog_relation r JOIN catalog_entity t ON t.id = r.target_id
+                WHERE e.id = ANY(%s) AND r.source_id = e.id AND r.type = %s AND e.{column} NOT IN ('', t.ref)
+                  AND (r.target_ref = e.{column}
+                       OR EXISTS (SELECT FROM catalog_alias a WHERE a.ref = e.{column} AND a.entity_id = t.id))
+                """,  # noqa: S608 - the names are ours
+                [list(entity_ids), type_],
+            )
 
 
 def write_relations(entity_ids: Iterable[int]) -> None:

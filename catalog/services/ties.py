@@ -121,6 +121,14 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
     by_commit, contradicted = _evidence_of_commits(speak)
     for entity_id, repo in by_commit.items():
         speak[repo].append(_Voice(entity_id, "artifact", ""))
+    # Who is not of a repository, as a person said, gets nothing that comes through it.
+    foreign = set(
+        Tie.objects.filter(
+            state=TieState.FORBIDDEN,
+            type="hasSource",
+            target_id__in=among(v.entity_id for key in are for v in are[key] if v.kind == "repository"),
+        ).values_list("target_id", "source_id")
+    )
     wanted: dict[tuple[int, str, int], Candidate] = {}
     ambiguous: dict[str, set[int]] = {}
     for key, owners in are.items():
@@ -130,7 +138,13 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
                 ambiguous[key] = ambiguous.get(key, set()) | same
                 continue
             owner_id = next(iter(same))
-            voices = [v for v in speak[key] if v.kind != kind and v.entity_id not in contradicted]
+            voices = [
+                v
+                for v in speak[key]
+                if v.kind != kind
+                and v.entity_id not in contradicted
+                and (owner_id, v.entity_id) not in foreign
+            ]
             if len({v.entity_id for v in voices if v.kind == "artifact"}) > CROWD:
                 voices = [v for v in voices if v.kind != "artifact"]
             for candidate in _around(key, kind, owner_id, voices):
@@ -248,6 +262,12 @@ def _evidence_of_commits(speak: dict[str, list[_Voice]]) -> tuple[dict[int, str]
 
 
 def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) -> None:
+    """What speaks of several repositories, as problems, unless a person has said whose it is."""
+    decided = set(
+        Tie.objects.filter(target_id__in=among(contradicted), state=TieState.CONFIRMED).values_list(
+            "target_id", flat=True
+        )
+    )
     asked = set(contradicted) | ids
     entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(asked))}
     problems.sync(
@@ -269,7 +289,7 @@ def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) 
                 ),
             )
             for entity_id, keys in contradicted.items()
-            if entity_id in entities
+            if entity_id in entities and entity_id not in decided
         ],
         within=Q(type="ambiguous-tie", subject_uid__in=among((e.uid for e in entities.values()), "uuid")),
         at=at,

@@ -9,10 +9,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from pydantic import Field
 
-from access.permissions import can
+from access.permissions import visible
 from catalog import queries
-from catalog.models import Problem
+from catalog.models import Entity, Problem
 from portal import links
+from portal.sources import visible_connections
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
 
@@ -32,19 +33,29 @@ class ProblemList(Widget[ProblemListConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         groups = queries.problems_by_cause(context.viewer, now=context.now)
-        wanted = context.params.get("type", "")
         types: dict[str, int] = {}
         for group in groups:
             types[group["type"]] = types.get(group["type"], 0) + len(group["problems"])
+        wanted = context.params.get("type", "")
+        if wanted and wanted not in TYPE_LABELS:
+            sentence = _("There are no problems of type “%(name)s”; there are: %(names)s.")
+            names = ", ".join(TYPE_LABELS)
+            context.refuse("type", sentence % {"name": wanted[:60], "names": names})
+            wanted = ""
         if wanted:
             groups = [group for group in groups if group["type"] == wanted]
         if not groups:
             raise NothingToShow(
-                _("No open problems. What needs a person appears here."), icon="circle-check-filled"
+                _("No open problems of this type.")
+                if wanted
+                else _("No open problems. What needs a person appears here."),
+                icon="circle-check-filled",
+                action={"label": _("See all"), "url": context.url(type=None)} if wanted else None,
             )
-        can_snooze = can(context.viewer, "problem.write")
+        groups = groups[: self.config.rows]
+        may = _Permitted(context, [problem for group in groups for problem in group["problems"][:SHOWN]])
         return {
-            "groups": [self._shown(group, can_snooze) for group in groups[: self.config.rows]],
+            "groups": [self._shown(group, may) for group in groups],
             "types": [
                 {"label": _("All"), "url": context.url(type=None), "is_active": not wanted},
                 *(
@@ -59,43 +70,74 @@ class ProblemList(Widget[ProblemListConfig]):
             ],
         }
 
-    def _shown(self, group: dict[str, Any], can_snooze: bool) -> dict[str, Any]:
+    def _shown(self, group: dict[str, Any], may: _Permitted) -> dict[str, Any]:
         problems: list[Problem] = group["problems"]
         first = problems[0]
+        # What all say is said once, above; else each says its own.
+        messages = {problem.message for problem in problems}
+        common = first.message if len(messages) == 1 else ""
+        subjects = [_subject(problem, may, common) for problem in problems[:SHOWN]]
         shown: dict[str, Any] = {
             "tone": group["severity"],
             "title": group["cause"],
-            "text": first.message if len(problems) == 1 else group["remedy"],
-            "count": len(problems) if first.subject_type == "entity" else 0,
-            "since": group["since"],
-            "where": _place(first) if len(problems) == 1 else "",
-            "subjects": [_subject(problem) for problem in problems[:20]],
-            "more": max(len(problems) - 20, 0),
+            "text": common,
             "remedy": group["remedy"],
-            "fix": _fix(first) if len(problems) == 1 else None,
+            "since": group["since"],
+            "subjects": subjects[:FEW],
+            "others": subjects[FEW:],
+            "more": max(len(problems) - SHOWN, 0),
+            "fix": _fix(first, may) if len(problems) == 1 else None,
         }
-        if can_snooze:
+        if any(may.snooze(problem) for problem in problems[:SHOWN]):
             shown["snooze"] = {"type": first.type, "cause": first.cause}
         return shown
 
 
-def _subject(problem: Problem) -> dict[str, str]:
+FEW, SHOWN = 3, 20
+
+
+class _Permitted:
+    """What the viewer may do about some problems, found in one statement each."""
+
+    def __init__(self, context: PageContext, problems: list[Problem]) -> None:
+        rows = Problem.objects.filter(pk__in=[problem.pk for problem in problems])
+        self._snoozed = set(visible(context.viewer, rows, "problem.write").values_list("pk", flat=True))
+        subjects = {p.subject_uid for p in problems if p.subject_uid and p.subject_type == "entity"}
+        entities = visible(context.viewer, Entity.objects.filter(uid__in=subjects), "entity.write")
+        self._edited = set(entities.values_list("uid", flat=True))
+        self._connections = {row.slug for row in visible_connections(context.request)}
+
+    def snooze(self, problem: Problem) -> bool:
+        return problem.pk in self._snoozed
+
+    def edit(self, problem: Problem) -> bool:
+        return problem.subject_uid in self._edited
+
+    def see(self, slug: str | None) -> bool:
+        return slug in self._connections
+
+
+def _subject(problem: Problem, may: _Permitted, common: str) -> dict[str, str]:
+    slug = problem.detail.get("connection")
     if problem.subject_type == "entity":
         url = links.ref_url(problem.subject_label)
-    elif slug := problem.detail.get("connection"):
+    elif slug and may.see(slug):
         url = f"/connections/{slug}"
     else:
         url = ""
-    return {"label": problem.subject_label, "url": url, "message": problem.message, "place": _place(problem)}
+    message = problem.message if problem.message != common else ""
+    return {"label": problem.subject_label, "url": url, "message": message, "place": _place(problem)}
 
 
-def _fix(problem: Problem) -> dict[str, str] | None:
-    """Where a problem of one thing can be mended here."""
+def _fix(problem: Problem, may: _Permitted) -> dict[str, str] | None:
+    """Where a problem of one thing can be mended here, by who looks."""
     if problem.subject_type != "entity":
         slug = problem.detail.get("connection")
-        return {"label": _("See the connection"), "url": f"/connections/{slug}"} if slug else None
+        if not may.see(slug):
+            return None
+        return {"label": _("See the connection"), "url": f"/connections/{slug}"}
     path = problem.detail.get("path") or ("spec.owner" if problem.detail.get("type") == "ownedBy" else "")
-    if not path:
+    if not path or not may.edit(problem):
         return None
     url = f"{links.ref_url(problem.subject_label)}/edit?{urlencode({'field': path})}"
     return {"label": _("Set %(path)s...") % {"path": path}, "url": url}
@@ -119,6 +161,7 @@ TYPE_LABELS: dict[str, Any] = {
     "conflict": gettext_lazy("Disagreements"),
     "incomplete": gettext_lazy("Gaps"),
     "missing-target": gettext_lazy("Missing targets"),
+    "name-taken": gettext_lazy("Names taken"),
     "refused-document": gettext_lazy("Refused documents"),
     "refused-record": gettext_lazy("Refused records"),
     "shadowed": gettext_lazy("Declared twice"),
@@ -141,6 +184,7 @@ class EntityProblems(Widget[ProblemListConfig]):
         rows = problems_of(context)
         if not rows:
             raise NothingToShow(_("No open problems."), icon="circle-check-filled")
+        may = _Permitted(context, rows)
         return {
             "problems": [
                 {
@@ -150,6 +194,7 @@ class EntityProblems(Widget[ProblemListConfig]):
                     "where": _place(problem),
                     "since": problem.first_seen_at,
                     "remedy": problem.remedy,
+                    "actions": [fix | {"small": True}] if (fix := _fix(problem, may)) else [],
                 }
                 for problem in rows
             ],

@@ -9,9 +9,10 @@ import pytest
 from access.models import AuditEvent, User
 from access.services import grant
 from base.errors import BadRequest, Forbidden, InvalidInput, NotFound
-from catalog.models import Alias, Claim, Entity, Problem, Rank, Tie
+from catalog.models import Alias, Claim, Entity, Rank, Tie
 from catalog.services.edit import (
     MAX_BULK,
+    OverriddenAlready,
     StaleEntity,
     change_overrides,
     decide_tie,
@@ -154,12 +155,14 @@ class TestOverrides:
         ):
             override_field(user=ben, entity=pay, path="spec.owner", value="a", expected=fine)
 
-    def test_two_people_who_disagree_are_told(self, ana: User, ben: User, pay: Entity) -> None:
+    def test_who_comes_second_is_told_and_may_replace(self, ana: User, ben: User, pay: Entity) -> None:
         override_field(user=ana, entity=pay, path="spec.owner", value="first")
-        override_field(user=ben, entity=pay, path="spec.owner", value="second")
+        for path, value in (("spec.owner", "second"), ("spec.owner.deeper", "x")):
+            with pytest.raises((OverriddenAlready, InvalidInput), match=r"Ana|does not fit"):
+                override_field(user=ben, entity=pay, path=path, value=value)
         assert owner() == "first"
-        problem = Problem.objects.get(type="conflict", resolved_at=None)
-        assert [v["value"] for v in problem.detail["values"]] == ["first", "second", "file"]
+        change_overrides(user=ben, entity=pay, dropped=["spec.owner"], values={"spec.owner": "second"})
+        assert owner() == "second"
         drop_override(user=ana, entity=pay, path="spec.owner")
         assert owner() == "file"
 
@@ -245,8 +248,10 @@ class TestUpsert:
         grant(role="editor", user=cleo, scope_type="namespace", scope="elsewhere")
         Alias.objects.create(ref="component:elsewhere/old", entity=pay)
         there = {**self.data(owner="taken"), "metadata": {"name": "old", "namespace": "elsewhere"}}
-        assert self.outcomes(cleo, there) == ["refused"]
-        assert Claim.objects.count() == 1
+        assert self.outcomes(cleo, there) == ["new"]
+        assert owner() == "file"
+        assert entity("component:elsewhere/old").uid != pay.uid
+        assert not Alias.objects.exists()
 
     def test_what_only_the_catalog_says_is_left_out(self, ben: User) -> None:
         data = self.data()
