@@ -22,7 +22,7 @@ from _processes import (
     web_server,
     workers,
 )
-from _setup import ROOT, ensure
+from _setup import PYTHON, ROOT, ensure
 from _supervise import Service, Supervisor
 
 
@@ -140,6 +140,12 @@ def _start(
     supervisor.until(ready, seconds=120, what="The web server did not become ready")
     for service in workers(home, environment):
         supervisor.start(service)
+    if options.sample or not welcomed:
+        # The first page shall be full when it is first seen, or say that it is being filled.
+        command = [str(PYTHON), "manage.py", "await_first_syncs", "--seconds", "60"]
+        supervisor.run_once(
+            Service("reading", command, environment), relay=lambda line: console.say(f"  {line}")
+        )
 
 
 class _Readiness:

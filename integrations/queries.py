@@ -28,6 +28,7 @@ from integrations.models import (
 from integrations.sync import unseen
 
 STALE_AFTER = 3  # intervals
+ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 
 
 def list_connections(viewer: Any) -> QuerySet[Any]:
@@ -38,7 +39,7 @@ def list_connections(viewer: Any) -> QuerySet[Any]:
 def with_states(connections: QuerySet[Connection]) -> QuerySet[Any]:
     """Connections with the state of their last run, as annotations."""
     last = SyncRun.objects.filter(connection=OuterRef("pk")).order_by("-id")
-    over = last.exclude(state__in=[RunState.QUEUED, RunState.RUNNING])
+    over = last.exclude(state__in=ACTIVE)
     reading = ResourceRun.objects.filter(
         run__connection=OuterRef("pk"), run__state=RunState.RUNNING, state=ResourceState.READING
     )
@@ -52,6 +53,16 @@ def with_states(connections: QuerySet[Connection]) -> QuerySet[Any]:
         done=Subquery(reading.values("listed")[:1]),
         expected=Subquery(reading.values("expected")[:1]),
     )
+
+
+def first_syncs() -> QuerySet[Any]:
+    """Connections that are being read, or wait for it, and never were before."""
+    return with_states(Connection.objects.all()).filter(last_state__in=ACTIVE, over_state=None)
+
+
+def is_first_sync(connection: Any) -> bool:
+    """Say of a connection with its states what `first_syncs` asks of all."""
+    return connection.last_state in ACTIVE and connection.over_state is None
 
 
 def get_connection(viewer: Any, slug: str) -> Connection:

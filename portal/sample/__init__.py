@@ -28,6 +28,7 @@ from catalog.services.render import render_dirty
 from integrations.models import Connection, SyncRun
 from integrations.services.connections import OWNER, Removal, create_connection
 from integrations.services.runs import request_sync
+from integrations.tasks import execute_run
 from portal.sample.company import NAMESPACE, Company
 from portal.sample.history import History
 
@@ -71,7 +72,8 @@ def load_sample(*, now: datetime | None = None) -> None:
                 interval=WEEK,
                 is_sample=True,
             )
-            request_sync(connection=connection, by=_("The sample company"))
+            run = request_sync(connection=connection, by=_("The sample company"))
+            execute_run.delay_on_commit(run_id=run.pk)
 
 
 @transaction.atomic

@@ -23,8 +23,7 @@ from access.permissions import require
 from access.queries import list_audit
 from base.pagination import BadCursor, paginate
 from catalog.models import Entity
-from integrations.models import Connection, RunState, SyncRun
-from integrations.tasks import execute_run
+from integrations.models import Connection
 from portal.packs import installed_packs, restore_definition
 from portal.people import person
 from portal.sample import load_sample, remove_sample
@@ -123,13 +122,10 @@ def change_sample(request: HttpRequest) -> HttpResponse:
             gone.entities,
         )
         messages.success(request, said % {"n": gone.entities})
-        return redirect("portal:settings-sample")
+        return redirect("portal:home")
     load_sample()
-    queued = SyncRun.objects.filter(connection__is_sample=True, state=RunState.QUEUED)
-    for run_id in queued.values_list("pk", flat=True):
-        execute_run.delay_on_commit(run_id=run_id)
     messages.success(request, _("The sample company is being loaded; its tools sync now."))
-    return redirect("portal:connections")
+    return redirect("portal:home")
 
 
 # --- the audit log --------------------------------------------------------------------------------------

@@ -45,6 +45,38 @@ class GetStarted(Widget[WidgetConfig]):
         }
 
 
+@register
+class FirstSyncs(Widget[WidgetConfig]):
+    """What is being read for the first time; asks for the page again until it is."""
+
+    slug = "first-syncs"
+    label = gettext_lazy("Being read")
+    description = gettext_lazy("What is being read for the first time; the page fills by itself")
+    template = "widgets/first_syncs.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        reading = [c.label for c in visible_connections(context.request) if connections.is_first_sync(c)]
+        if not reading:
+            raise Absent
+        return {"names": ", ".join(reading)}
+
+
+@register
+class SampleCompany(Widget[WidgetConfig]):
+    """Says that what is shown is made up, and takes it away."""
+
+    slug = "sample-company"
+    label = gettext_lazy("Sample company")
+    description = gettext_lazy("Says that a sample company is here, and removes it by one click")
+    template = "widgets/sample_company.html"
+    slots = frozenset({"home"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        if not any(connection.is_sample for connection in visible_connections(context.request)):
+            raise Absent
+        return {"can_remove": can(context.viewer, "connection.write")}
+
+
 class CountsConfig(WidgetConfig):
     """Which kinds are counted."""
 

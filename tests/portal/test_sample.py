@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from access.models import AuditEvent, User
@@ -218,10 +221,10 @@ def test_loading_twice_and_syncing_again_change_nothing(loaded: None) -> None:
     before = rows_by_table()
     sample.load_sample(now=NOW + timedelta(hours=3))
     assert rows_by_table() == before
-    for connection in Connection.objects.all():
-        request_sync(connection=connection)
+    for tool in Connection.objects.all():
+        request_sync(connection=tool)
     run_queued()
-    last = [connection.runs.first() for connection in Connection.objects.all()]
+    last = [tool.runs.first() for tool in Connection.objects.all()]
     resources = [resource for run in last for resource in run.resources.all()]
     assert {(row.new, row.changed, row.removed) for row in resources} == {(0, 0, 0)}
     assert (
@@ -232,13 +235,19 @@ def test_loading_twice_and_syncing_again_change_nothing(loaded: None) -> None:
 # --- and that nothing stays -----------------------------------------------------------------------------------
 
 
+KEEPS = {"access_auditevent"}  # the log of who did what, which says that it was loaded and removed
+
+
 def rows_by_table() -> dict[str, int]:
-    """How many rows each table holds, but for the log of who did what."""
-    return {
-        model._meta.label: model._base_manager.count()
-        for model in apps.get_models()
-        if model is not AuditEvent
-    }
+    """How many rows each table of the database holds, whichever model or library made it."""
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor))
+        assert tables > {model._meta.db_table for model in apps.get_models()} - KEEPS
+        counts = {}
+        for table in sorted(tables - KEEPS):
+            cursor.execute(f"SELECT count(*) FROM {connection.ops.quote_name(table)}")
+            counts[table] = cursor.fetchone()[0]
+        return counts
 
 
 @pytest.mark.django_db
@@ -254,14 +263,14 @@ def test_removing_it_leaves_no_row(
     # A person has a say in it, has found themself in it, and a sweep has left a tombstone.
     said(SourceType.PERSON, "component", "ledger", {"title": "The books"})
     User.objects.create(username="marta", entity_uid=entity("user:sample/marta.lindqvist").uid)
-    before["access.User"] += 1
+    before["access_user"] += 1
     Entity.objects.filter(name="consent", kind="component").update(deleted_at=timezone.now())
     with django_capture_on_commit_callbacks(execute=True):
         removal = sample.remove_sample(by="Ana")
     assert removal.entities > 200
     assert removal.activities > 500
     assert removal.runs == 5
-    before["catalog.Source"] += 1  # the person
+    before["catalog_source"] += 1  # the person
     assert rows_by_table() == before
     assert User.objects.get(username="marta").entity_uid is None
     assert not (tmp_path / "sample").exists()
@@ -325,3 +334,90 @@ def test_a_running_sync_finds_no_lease_after_the_removal(
 def test_removing_what_is_not_there_is_no_error() -> None:
     removal = sample.remove_sample()
     assert (removal.claims, removal.entities, removal.activities, removal.runs) == (0, 0, 0, 0)
+
+
+# --- and the first page meanwhile -----------------------------------------------------------------------------
+
+
+def home_of(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.get("/").content.decode()
+
+
+REMOVE = 'name="action" value="remove"'
+POLL = 'id="w-first-syncs-poll"'
+
+
+@pytest.mark.django_db
+def test_the_first_page_fills_by_itself_and_offers_to_remove_it_all(
+    core_pack: None, monkeypatch: pytest.MonkeyPatch, ana: User, vic: User
+) -> None:
+    monkeypatch.setattr(history, "DAYS", 3)
+    page = home_of(ana)
+    assert "Your portal is empty, so far" in page
+    assert 'action="/sample"' in page
+    assert REMOVE not in page
+
+    sample.load_sample(now=NOW)
+    page = home_of(ana)
+    assert "Reading Acme Alerts, Acme CI, Acme Deploy, Acme Git, Acme Registry for the first time" in page
+    assert POLL in page
+    assert REMOVE in page
+    assert "data-confirm=" in page
+
+    run_queued()
+    page = home_of(ana)
+    assert POLL not in page
+    assert "A sample company is loaded." in page
+    assert page.count(REMOVE) == 1
+    # Whoever may not remove it is told what it is all the same.
+    page = home_of(vic)
+    assert "A sample company is loaded." in page
+    assert REMOVE not in page
+    client = Client()
+    client.force_login(vic)
+    assert client.post("/sample", {"action": "remove"}).status_code == 403
+    assert Connection.objects.filter(is_sample=True).count() == 5
+    assert Client().post("/sample", {"action": "remove"})["Location"].startswith("/sign-in")
+
+    client.force_login(ana)
+    assert client.get("/sample").status_code == 405
+    assert client.post("/sample", {"action": "remove"})["Location"] == "/"
+    assert AuditEvent.objects.get(verb="sample.remove").actor_label == "ana"
+    page = home_of(ana)
+    assert "Your portal is empty, so far" in page
+    assert "A sample company is loaded." not in page
+
+
+@pytest.mark.django_db
+def test_a_start_waits_for_the_first_syncs_and_not_for_ever(
+    core_pack: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(history, "DAYS", 3)
+    call_command("await_first_syncs")
+    assert capsys.readouterr().out == "The catalog has 0 entities.\n"
+    sample.load_sample(now=NOW)
+    call_command("await_first_syncs", seconds=0)
+    assert capsys.readouterr().out.endswith("Acme Git, Acme Registry; the pages fill by themselves.\n")
+    run_queued()
+    call_command("await_first_syncs")
+    assert re.fullmatch(r"The catalog has [23]\d\d entities\.\n", capsys.readouterr().out)
+    # A later sync is nobody's first.
+    request_sync(connection=Connection.objects.get(slug="sample-git"))
+    call_command("await_first_syncs", seconds=0)
+    assert capsys.readouterr().out.startswith("The catalog has")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_its_syncs_are_handed_to_the_workers_at_once(
+    core_pack: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "DAYS", 3)
+    sent: list[int] = []
+    monkeypatch.setattr(
+        "integrations.tasks.execute_run.apply_async", lambda args, kwargs, **_: sent.append(kwargs["run_id"])
+    )
+    sample.load_sample(now=NOW)
+    assert sent == list(SyncRun.objects.order_by("id").values_list("id", flat=True))
+    assert len(sent) == 5

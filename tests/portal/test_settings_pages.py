@@ -338,7 +338,7 @@ class TestSample:
         answer = admin.get("/settings/sample")
         assert "Remove every row of it" in text_of(answer)
         assert "data-confirm=" in answer.content.decode()
-        assert admin.post("/sample", {"action": "remove"})["Location"] == "/settings/sample"
+        assert admin.post("/sample", {"action": "remove"})["Location"] == "/"
         assert not Connection.objects.exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from access.actors import acting_as, system
@@ -16,6 +17,8 @@ from access.services import ensure_first_account, make_sign_in_link
 from base.errors import DomainError
 from integrations.models import Connection
 from integrations.services.connections import create_connection
+from integrations.services.runs import request_sync
+from integrations.tasks import execute_run
 from portal.packs import apply_packs, installed_packs
 from portal.sample import load_sample
 from portal.staticfiles import collect
@@ -61,10 +64,13 @@ class Command(BaseCommand):
         """The first page shows something true: the portal's own repository, where there is one."""
         if not (settings.BASE_DIR / ".git").exists() or Connection.objects.exists():
             return
-        create_connection(
-            slug="portico",
-            label="Portico",
-            connector="git",
-            config={"repositories": [str(settings.BASE_DIR)]},
-            interval=600,
-        )
+        with transaction.atomic():
+            connection = create_connection(
+                slug="portico",
+                label="Portico",
+                connector="git",
+                config={"repositories": [str(settings.BASE_DIR)]},
+                interval=600,
+            )
+            run = request_sync(connection=connection, by=_("Start"))
+            execute_run.delay_on_commit(run_id=run.pk)
