@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext_lazy
 
 from catalog.models import Activity, Entity
 from integrations.models import Connection
@@ -79,6 +80,36 @@ def word_of(activity: Activity) -> tuple[str, str]:
     )
 
 
+# How what happened goes with what it happened to: "#937 Speed up tokens merged into payment-gateway".
+JOINS = {
+    "run": pgettext_lazy("passed ... a pipeline", "in"),
+    "commit": pgettext_lazy("committed ... a repository", "to"),
+    "change": pgettext_lazy("opened ... a repository", "in"),
+    "change merged": pgettext_lazy("merged ... a repository", "into"),
+    "version": pgettext_lazy("published ... a package", "of"),
+    "deployment": pgettext_lazy("1.2 to production deployed ... a component", "for"),
+    "alert": pgettext_lazy("firing ... a component", "on"),
+    "incident": pgettext_lazy("resolved ... a component", "on"),
+    "check": pgettext_lazy("passes ... a component", "on"),
+    "issue": pgettext_lazy("opened ... a repository", "in"),
+}
+
+
+def join_of(activity: Activity) -> str:
+    """The word between what became of an activity and what it happened to."""
+    found = JOINS.get(f"{activity.type} {activity.status}") or JOINS.get(activity.type)
+    return str(found or "")
+
+
+def _subject(activity: Activity, entity: Entity | None) -> dict[str, str] | None:
+    """What it happened to: the entity, else its name, else the key under which it waits for one."""
+    if entity is not None:
+        return {"title": entity.title, "url": links.entity_url(entity), "join": join_of(activity)}
+    key = activity.keys[0].partition(":")[2] if activity.keys else ""
+    name = activity.subject_ref.rpartition("/")[2].rpartition(":")[2] or key
+    return {"title": name, "url": "", "join": join_of(activity)} if name else None
+
+
 def icon_of(activity: Activity) -> str:
     """What stands before an activity: the icon of its status where it has one, else of its type."""
     if activity.type in DOMAINS:
@@ -117,8 +148,8 @@ def days_of(
             else badge(activity.connection, activity.connector),
             "fold": (activity.type, activity.status, title_of(activity), activity.subject_uid),
         }
-        if with_subject and subject is not None:
-            item["subject"] = {"title": subject.title, "url": links.entity_url(subject)}
+        if with_subject:
+            item["subject"] = _subject(activity, subject)
         if items and items[-1]["fold"] == item["fold"]:
             items[-1]["more"] = items[-1].get("more", 0) + 1
         else:

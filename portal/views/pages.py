@@ -24,7 +24,7 @@ from integrations.services.targets import operations_on
 from portal import links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.templatetags.foreign import safe_url
-from portal.widgets import Filled, PageContext, delivered, widget_types
+from portal.widgets import Filled, PageContext, delivered
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
 from portal.widgets.problems import problems_of
@@ -60,6 +60,8 @@ def render_page(
         raise Http404
     wanted = request.GET.get("tab", "")
     tab = next((tab for tab in tabs if tab.name == wanted), tabs[0])
+    if wanted and tab.name != wanted:
+        context.refuse("tab", _("There is no tab “%(name)s” on this page.") % {"name": wanted[:60]})
     main: list[Filled] = []
     aside: list[Filled] = []
     for spec in tab.widgets:
@@ -93,7 +95,7 @@ def render_page(
             "tabs": shown_tabs if len(shown_tabs) > 1 else [],
             "main": [one.render(width) for one, width in zip(main, widths, strict=True)],
             "aside": [one.render(pages.COLUMNS) for one in aside],
-            "notice": served.notice,
+            "notices": [notice for notice in (served.notice, *context.notices) if notice],
             "banner": context.cache.get("banner"),
             "title": header["title"],
         },
@@ -108,8 +110,8 @@ def _shows(tab: TabSpec, context: PageContext, available: set[str]) -> bool:
 
 def _may_stand(spec: WidgetSpec, context: PageContext, available: set[str]) -> bool:
     """Whether a widget has a place: its data exist somewhere, and its condition holds."""
-    kind = widget_types().get(spec.type)
-    if kind is not None and not delivered(kind.needs, available):
+    made = pages.placed(spec).widget
+    if made is not None and not delivered(made.needed(), available):
         return False
     return not spec.only_if or _holds(spec.only_if, context)
 
@@ -335,8 +337,10 @@ def widget(request: HttpRequest, page: str, widget: str) -> HttpResponse:
         served = pages.page_named(page)
     except NotFound as error:
         raise Http404(error.message) from error
-    spec = next((w for tab in served.spec.tabs for w in tab.widgets if w.id == widget), None)
-    if spec is None:
+    tab, spec = next(
+        ((tab, w) for tab in served.spec.tabs for w in tab.widgets if w.id == widget), (None, None)
+    )
+    if tab is None or spec is None:
         raise Http404
     found = None
     if ref := request.GET.get("of", ""):
@@ -347,6 +351,9 @@ def widget(request: HttpRequest, page: str, widget: str) -> HttpResponse:
         except NotFound as error:
             raise Http404(error.message) from error
     context = make_context(request, entity=found, query=request.GET.get("q", ""))
+    available = context.cache.setdefault("delivered", queries.delivered_types())
+    if not _shows(tab, context, available) or not _may_stand(spec, context, available):
+        raise Http404
     filled = pages.placed(spec).fill(context, hide_empty=spec.hide_empty)
     width = request.GET.get("width", "")
     room = int(width) if width in map(str, range(1, pages.COLUMNS + 1)) else spec.width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, timedelta
 from statistics import median
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
 from base.pagination import paginate
@@ -203,7 +204,10 @@ class Deployments(Widget[RowsConfig]):
                 }
                 for name, a in list(newest.items())[: self.config.rows]
             ],
-            "card": {"footer": _("%(count)d environments") % {"count": len(newest)}},
+            "card": {
+                "footer": ngettext("%(count)d environment", "%(count)d environments", len(newest))
+                % {"count": len(newest)}
+            },
         }
 
 
@@ -301,7 +305,8 @@ class RunsPerDay(Widget[PerDayConfig]):
     def data(self, context: PageContext) -> dict[str, Any]:
         days = runs_per_day(context, self.config.days)
         if not any(good or bad for _day, good, bad in days):
-            raise NothingToShow(_("No runs in %(days)d days.") % {"days": self.config.days}, icon="chart-bar")
+            said = ngettext("No runs in %(days)d day.", "No runs in %(days)d days.", self.config.days)
+            raise NothingToShow(said % {"days": self.config.days}, icon="chart-bar")
         return {
             "chart": {
                 "title": _("Runs per day"),
@@ -321,6 +326,9 @@ class NumberConfig(WidgetConfig):
     days: int = Field(30, ge=1, le=365, description="Over how many days.")
 
 
+_FIGURES = {"pass-rate": "run", "run-time": "run", "versions": "version", "commits": "commit"}
+
+
 @register
 class Number(Widget[NumberConfig]):
     """One figure about the entity, with what it was before."""
@@ -329,6 +337,9 @@ class Number(Widget[NumberConfig]):
     label = gettext_lazy("Number")
     description = gettext_lazy("One value and its trend")
     template = "widgets/number.html"
+
+    def needed(self) -> Collection[str]:
+        return {_FIGURES[self.config.figure]}
 
     def data(self, context: PageContext) -> dict[str, Any]:
         entity_of(context)
@@ -350,11 +361,13 @@ class Number(Widget[NumberConfig]):
         rate, earlier = _rate(now), _rate(before)
         if rate is None:
             raise Absent
+        done = sum(a.status in _DONE for a in now)
         number = {
-            "label": _("Pass rate, %(days)d days") % {"days": self.config.days},
+            "label": ngettext("Pass rate, %(days)d day", "Pass rate, %(days)d days", self.config.days)
+            % {"days": self.config.days},
             "value": f"{rate:.1f}".rstrip("0").rstrip(".") + " %",
             "values": _per_day(now, context, self.config.days, good_only=True),
-            "note": _("of %(count)d runs") % {"count": sum(a.status in _DONE for a in now)},
+            "note": ngettext("of %(count)d run", "of %(count)d runs", done) % {"count": done},
         }
         if earlier is not None and abs(rate - earlier) >= 0.05:
             number |= {
@@ -378,10 +391,20 @@ class Number(Widget[NumberConfig]):
         }
 
     def _versions(self, context: PageContext) -> dict[str, Any]:
-        return self._count(context, "version", _("Versions, %(days)d days") % {"days": self.config.days})
+        return self._count(
+            context,
+            "version",
+            ngettext("Versions, %(days)d day", "Versions, %(days)d days", self.config.days)
+            % {"days": self.config.days},
+        )
 
     def _commits(self, context: PageContext) -> dict[str, Any]:
-        return self._count(context, "commit", _("Commits, %(days)d days") % {"days": self.config.days})
+        return self._count(
+            context,
+            "commit",
+            ngettext("Commits, %(days)d day", "Commits, %(days)d days", self.config.days)
+            % {"days": self.config.days},
+        )
 
     def _count(self, context: PageContext, kind: str, label: str) -> dict[str, Any]:
         now, before = self._halves(context, kind)
@@ -488,12 +511,12 @@ class Timeline(Widget[TimelineConfig]):
                 _("Nothing has happened yet. Connect a tool, and its runs and changes appear here."),
                 icon="activity",
             )
-        subjects = (
-            {}
-            if context.entity is not None and context.entity.kind not in _WIDE and len(reach(context)) == 1
-            else queries.titles_by_uid(context.viewer, {a.subject_uid for a in page.rows})
+        # Where all of it happened to the page's own entity, its name needs not be said.
+        is_own = context.entity is not None and context.entity.kind not in _WIDE and len(reach(context)) == 1
+        subjects = {} if is_own else queries.titles_by_uid(context.viewer, {a.subject_uid for a in page.rows})
+        days = events.days_of(
+            page.rows, subjects, connections=connections_of(context.request), with_subject=not is_own
         )
-        days = events.days_of(page.rows, subjects, connections=connections_of(context.request))
         if days and days[0]["date"] == context.params.get("after"):
             days[0]["is_continued"] = bool(context.request.headers.get("HX-Request"))
         older = context.url(cursor=page.next, after=days[-1]["date"]) if page.next and days else ""
@@ -505,7 +528,12 @@ class Timeline(Widget[TimelineConfig]):
         }
 
     def _wanted(self, context: PageContext, available: set[str]) -> list[str]:
-        given = [name for name in context.params.get("type", "").split(",") if name in TYPE_LABELS]
+        asked = [name for name in context.params.get("type", "").split(",") if name]
+        given = [name for name in asked if name in TYPE_LABELS]
+        if asked and not given:
+            sentence = _("There is no activity of type “%(name)s”; there are: %(names)s.")
+            names = ", ".join(TYPE_LABELS)
+            context.refuse("type", sentence % {"name": ", ".join(asked)[:60], "names": names})
         allowed: list[str] = list(self.config.types) or sorted(available)
         return [name for name in given if name in allowed] or list(self.config.types)
 

@@ -7,7 +7,7 @@ prints, and one that fails shows its error in its own frame.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -43,6 +43,7 @@ class PageContext:
     :ivar params: the request's other parameters.
     :ivar now: one time for the whole page.
     :ivar cache: what one widget found and another needs too.
+    :ivar notices: what of the address could not be understood, told above the page.
     """
 
     request: HttpRequest
@@ -52,10 +53,20 @@ class PageContext:
     query: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    _refused: set[str] = field(default_factory=set)
+
+    def refuse(self, parameter: str, sentence: str) -> None:
+        """Go on as if a parameter of the address were not there, and say so above the page."""
+        self._refused.add(parameter)
+        if sentence:
+            self.notices.append(sentence)
 
     def url(self, **changes: str | None) -> str:
         """The page's address with some parameters changed; None takes one away."""
-        params: dict[str, str | None] = {name: str(value) for name, value in self.request.GET.items()}
+        params: dict[str, str | None] = {
+            name: str(value) for name, value in self.request.GET.items() if name not in self._refused
+        }
         if "q" in params:
             params["q"] = self.query  # it may have come in several parts
         params |= changes
@@ -111,6 +122,10 @@ class Widget(Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
+
+    def needed(self) -> Collection[str]:
+        """The record types without which it is absent, with its settings."""
+        return self.needs
 
     def data(self, context: PageContext) -> dict[str, Any]:
         """What the template prints.
@@ -195,7 +210,7 @@ class Placed:
             }
             return filled
         except DomainError as error:
-            card |= {"state": "error", "error": {"what": error.message}}
+            card |= {"state": "error", "message": error.message}
             return filled
         except Exception:
             logger.exception("Widget %s (%s) failed.", self.id, self.type)
@@ -238,7 +253,7 @@ class Filled:
         self.template, self.data = "components/card.html", {}
         self.card |= {
             "state": "error",
-            "error": {"what": _("This card could not be made. The log has the details.")},
+            "message": _("This card could not be shown. The log has the details."),
         }
 
 

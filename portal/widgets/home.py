@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from django.db.models import Case, When
@@ -11,10 +13,11 @@ from pydantic import Field
 
 from access.permissions import can
 from catalog import queries
+from catalog.query import terms_of
 from integrations import queries as connections
 from integrations.models import CatalogLocation
 from portal import links
-from portal.sources import badge_of_connection, visible_connections
+from portal.sources import badge_of_connection, connections_of, visible_connections
 from portal.widgets.activity import RowsConfig
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
@@ -22,8 +25,7 @@ from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, Widg
 def is_empty(context: PageContext) -> bool:
     """Whether nothing but the portal's own checkout has been connected."""
     if "is_empty" not in context.cache:
-        rows = visible_connections(context.request)
-        own_only = all(row.slug == "portico" for row in rows)
+        own_only = all(slug == "portico" for slug in connections_of(context.request))
         context.cache["is_empty"] = own_only and not CatalogLocation.objects.exists()
     return context.cache["is_empty"]
 
@@ -40,9 +42,7 @@ class GetStarted(Widget[WidgetConfig]):
     def data(self, context: PageContext) -> dict[str, Any]:
         if not is_empty(context):
             raise Absent
-        return {
-            "can_connect": can(context.viewer, "connection.write"),
-        }
+        return {"can_connect": can(context.viewer, "connection.write")}
 
 
 @register
@@ -121,6 +121,18 @@ class QueryConfig(RowsConfig):
     failing_first: bool = Field(False, description="Those whose last run failed before all others.")
 
 
+# Fields that are empty until a connection has delivered records of some type.
+FIELDS_OF_RECORDS = {"run": "run", "ran": "run", "version": "version"}
+
+
+@lru_cache(maxsize=256)
+def records_of_query(text: str) -> frozenset[str]:
+    """The record types without which a query finds nothing worth a card."""
+    return frozenset(
+        FIELDS_OF_RECORDS[term.field] for term in terms_of(text) if term.field in FIELDS_OF_RECORDS
+    )
+
+
 @register
 class Entities(Widget[QueryConfig]):
     """What a query finds, as a short list."""
@@ -129,6 +141,9 @@ class Entities(Widget[QueryConfig]):
     label = gettext_lazy("Entities")
     description = gettext_lazy("A query as a list")
     template = "widgets/entities.html"
+
+    def needed(self) -> Collection[str]:
+        return records_of_query(self.config.query)
 
     def data(self, context: PageContext) -> dict[str, Any]:
         found = queries.search_entities(context.viewer, self.config.query, now=context.now)
@@ -164,6 +179,9 @@ class EntityCount(Widget[QueryConfig]):
     label = gettext_lazy("Number of entities")
     description = gettext_lazy("One number from a query")
     template = "widgets/count.html"
+
+    def needed(self) -> Collection[str]:
+        return records_of_query(self.config.query)
 
     def data(self, context: PageContext) -> dict[str, Any]:
         found = queries.search_entities(context.viewer, self.config.query, now=context.now)
@@ -211,6 +229,8 @@ class ConnectionHealth(Widget[RowsConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         rows = visible_connections(context.request)
+        if not rows and connections_of(context.request):
+            raise Absent  # there are some, and none that the viewer may look into
         if not rows:
             raise NothingToShow(
                 _("No tool is connected yet."),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from django.db.models import QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from pydantic import Field
 
-from base.pagination import paginate, read_limit
+from access.permissions import can
+from base.errors import BadRequest
+from base.pagination import BadCursor, Page, paginate, read_limit
 from catalog import queries
 from catalog.models import Entity
-from catalog.query import FACETS, Facet, QueryError, facets, order_by, terms_of, toggle_term
+from catalog.query import FACETS, Facet, QueryError, facets, order_by, suggest, terms_of, toggle_term
 from portal import links
 from portal.sources import badges, tied_badges
 from portal.widgets.base import PageContext, Widget, WidgetConfig, register
+from portal.widgets.home import FIELDS_OF_RECORDS
 
 Column = Literal[
     "owner",
@@ -64,38 +68,46 @@ class EntityList(Widget[EntityListConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         text = context.query
-        order_text = context.params.get("order", "")
-        kept = {name: context.params.get(name, "") for name in ("order", "columns", "limit")}
+        ordering, order_text = self._order(context)
+        limit = self._limit(context)
+        shown = self._columns(context)
+        kept = {
+            "order": order_text,
+            "columns": context.params.get("columns", ""),
+            "limit": context.params.get("limit", ""),
+        }
         keep = [(name, value) for name, value in kept.items() if value]
         query: dict[str, Any] = {"action": "/catalog", "keep": keep}
-        query["tokens"], query["rest"] = _tokens(context, text)
         query["clear_url"] = context.url(q=None, cursor=None, at=None) if text else ""
         try:
             found = queries.search_entities(context.viewer, self._whole(text), now=context.now)
         except QueryError as error:
-            query["error"] = error.message
-            return {"query": query, "error": error, "table": None, "facets": []}
+            # As it was typed, for it is to be mended.
+            query |= {"tokens": [], "rest": text, "error": error.sentence}
+            return {"query": query, "wrong": _wrong(context, text, error), "table": None, "facets": []}
+        query["tokens"], query["rest"] = _tokens(context, text)
         rows = found.select_related(None).defer("tokens", "description", "digest")
-        limit = read_limit(context.params.get("limit") or str(self.config.page_size))
-        ordering = order_by(order_text or "name")
-        page = paginate(rows, order=ordering, limit=limit, cursor=context.params.get("cursor") or None)
+        page = self._page(context, rows, ordering, limit)
         total = found.order_by().count()
         at = int(context.params["at"]) if context.params.get("at", "").isdigit() else 0
         counted = self._counted(context, text)
         named = {v.value for f in counted if f.field in {"owner", "system"} for v in f.values}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
         owners = queries.titles_of(context.viewer, named)
-        shown = self._columns(context)
         return {
             "columns": {
                 "action": "/catalog",
                 "keep": [("q", text), *((name, value) for name, value in keep if name != "columns")],
-                "choices": [{"name": n, "label": _LABELS[n], "is_on": n in shown} for n in _CHOICES],
+                "choices": [
+                    {"name": n, "label": _LABELS[n], "is_on": n in shown}
+                    for n in _CHOICES
+                    if self._exists(context, n)
+                ],
                 "reset_url": context.url(columns=None) if kept["columns"] else "",
             },
             "display": _display(context, order_text, limit),
             "query": query,
-            "table": self._table(context, page.rows, owners, order_text),
+            "table": self._table(context, page.rows, owners, order_text, shown),
             "facets": self._facets(context, text, counted, owners),
             "total": total,
             "pages": {
@@ -109,20 +121,64 @@ class EntityList(Widget[EntityListConfig]):
             },
             "is_filtered": bool(text),
             "clear_url": query["clear_url"],
+            "can_connect": can(context.viewer, "connection.write"),
         }
 
+    def _order(self, context: PageContext) -> tuple[tuple[str, ...], str]:
+        """The fields to order by, and how the address says it; what it says wrongly does not count."""
+        text = context.params.get("order", "")
+        try:
+            return order_by(text or "name"), text
+        except QueryError as error:
+            context.refuse("order", error.sentence)
+            return order_by("name"), ""
+
+    def _limit(self, context: PageContext) -> int:
+        try:
+            return read_limit(context.params.get("limit") or str(self.config.page_size))
+        except BadRequest as error:
+            context.refuse("limit", error.message)
+            return self.config.page_size
+
+    def _page(
+        self, context: PageContext, rows: QuerySet[Entity], ordering: tuple[str, ...], limit: int
+    ) -> Page[Entity]:
+        try:
+            return paginate(rows, order=ordering, limit=limit, cursor=context.params.get("cursor") or None)
+        except BadCursor as error:
+            context.refuse("cursor", error.message)
+            context.refuse("at", "")
+            return paginate(rows, order=ordering, limit=limit)
+
     def _columns(self, context: PageContext) -> list[str]:
-        """The columns besides the name: those of the address, else the page's."""
-        wanted = [name for name in context.params.get("columns", "").split(",") if name in _LABELS]
-        return list(dict.fromkeys(wanted)) or list(self.config.columns)
+        """The columns besides the name: those of the address, else the page's; as far as anything is in them."""
+        asked = [name for name in context.params.get("columns", "").split(",") if name]
+        unknown = [name for name in asked if name not in _LABELS]
+        if unknown:
+            sentence = _("There is no column “%(name)s”; there are: %(names)s.")
+            names = ", ".join(_LABELS)
+            context.notices.append(sentence % {"name": ", ".join(unknown)[:60], "names": names})
+        wanted = [name for name in asked if name in _LABELS]
+        chosen = list(dict.fromkeys(wanted)) or list(self.config.columns)
+        return [name for name in chosen if self._exists(context, name)]
+
+    def _exists(self, context: PageContext, name: str) -> bool:
+        """Whether a column or facet can hold anything: its records have been delivered."""
+        record = FIELDS_OF_RECORDS.get(name)
+        available = context.cache.setdefault("delivered", queries.delivered_types())
+        return record is None or record in available
 
     def _whole(self, text: str) -> str:
         return f"({self.config.query}) ({text})" if self.config.query and text else self.config.query or text
 
     def _table(
-        self, context: PageContext, rows: list[Entity], owners: dict[str, Entity], order: str
+        self,
+        context: PageContext,
+        rows: list[Entity],
+        owners: dict[str, Entity],
+        order: str,
+        names: list[str],
     ) -> dict[str, Any]:
-        names = self._columns(context)
         columns = [_column(context, "name", _("Name"), order)]
         columns += [_column(context, name, _LABELS[name], order, css=_CSS.get(name, "")) for name in names]
         return {
@@ -183,7 +239,7 @@ class EntityList(Widget[EntityListConfig]):
         return facets(
             lambda query: queries.search_entities(context.viewer, self._whole(query), now=context.now),
             text,
-            [name for name in self.config.facets if name in FACETS],
+            [name for name in self.config.facets if name in FACETS and self._exists(context, name)],
             limit=MOST_VALUES,
         )
 
@@ -225,6 +281,7 @@ _CSS = {"changed": "po-num"}
 _CHOICES: list[str] = list(get_args(Column))
 _ORDERS: dict[str, Any] = {
     "name": gettext_lazy("Name"),
+    "title": gettext_lazy("Title"),
     "-changed": gettext_lazy("Changed lately"),
     "owner": gettext_lazy("Owner"),
     "lifecycle": gettext_lazy("Lifecycle"),
@@ -271,6 +328,36 @@ def _column(context: PageContext, name: str, label: Any, order: str, *, css: str
         )
         column["sort_url"] = context.url(order=turned, cursor=None, at=None)
     return column
+
+
+WAYS = 6
+
+
+def _wrong(context: PageContext, text: str, error: QueryError) -> dict[str, Any]:
+    """Where a query is wrong, what was expected there, and what was probably meant."""
+    start, end = error.position, error.position + error.length
+    pieces = [text[:start] + suggestion + text[end:] for suggestion in error.suggestions]
+    if not pieces:
+
+        def found(query: str) -> QuerySet[Entity]:
+            return queries.search_entities(context.viewer, query, now=context.now)
+
+        pieces = [text[: s.start] + s.text + text[s.end :] for s in suggest(text, end, found)]
+    ways = []
+    for piece in dict.fromkeys(pieces):
+        try:
+            queries.search_entities(context.viewer, piece, now=context.now)
+        except QueryError:
+            continue
+        ways.append({"text": piece, "url": context.url(q=piece, cursor=None, at=None)})
+    return {
+        "number": start + 1,
+        "before": text[:start],
+        "mark": text[start:end],
+        "after": text[end:],
+        "expected": error.expected,
+        "ways": ways[:WAYS],
+    }
 
 
 def _tokens(context: PageContext, text: str) -> tuple[list[dict[str, Any]], str]:

@@ -1,0 +1,322 @@
+"""Lists of entities, problems and events: what a wrong address gets, who is offered what, and how it reads."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.test import Client
+from django.utils import timezone
+
+from access.models import User
+from access.services import grant
+from catalog.models import Rank
+from catalog.queries import forget_delivered_types
+from catalog.services.activity import ActivityIn, apply_activity
+from integrations.models import CatalogLocation, Connection
+from portal.packs import apply_pack
+from tests.cast import PASSWORD
+from tests.catalog.saying import claim, component, entity, say
+from tests.catalog_data import forget_definitions
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
+
+
+@pytest.fixture(autouse=True)
+def _delivered() -> Any:
+    forget_delivered_types()
+    yield
+    forget_delivered_types()
+
+
+@pytest.fixture
+def as_(db: Any) -> Callable[[User], Client]:
+    """A browser in which somebody is signed in."""
+
+    def sign_in(user: User) -> Client:
+        client = Client()
+        assert client.login(username=user.username, password=PASSWORD)
+        return client
+
+    return sign_in
+
+
+def plain(shown: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", shown)).split())
+
+
+def text(client: Client, url: str) -> str:
+    """What one reads on a page, its tags left out."""
+    answer = client.get(url)
+    assert answer.status_code == 200, answer.status_code
+    return plain(answer.content.decode())
+
+
+def happen(
+    type_: str, *, status: str = "", keys: tuple[str, ...] = ("repo:h.example/pay",), **more: Any
+) -> None:
+    now = timezone.now() - timedelta(minutes=1)
+    item = ActivityIn(
+        type=type_, external_id=f"{type_}-1", event="x.finished", at=now, as_of=now, about=keys, status=status, **more
+    )  # fmt: skip
+    apply_activity(connection_slug="g", connector="records", items=[item])
+    forget_delivered_types()
+
+
+def repository() -> None:
+    keys = ("repo:h.example/pay",)
+    say("connection:g/r", claim("repository:pay", rank=Rank.CONNECTION, keys=keys))
+
+
+class TestAWrongQuery:
+    @pytest.mark.parametrize(
+        ("query", "marked", "expected", "way"),
+        [
+            ("ownr:payments", "ownr", "a field", "owner:payments"),
+            ("kind:component is:mien", "mien", "mine, stale or inferred", "kind:component is:mine"),
+            ("lifecycle:", "", "a value", "lifecycle:production"),
+        ],
+    )
+    def test_says_where_and_offers_what_was_meant(
+        self, as_: Callable[[User], Client], vic: User, query: str, marked: str, expected: str, way: str
+    ) -> None:
+        say("yaml:a", component("pay"))
+        shown = as_(vic).get("/catalog", {"q": query}).content.decode()
+        assert re.findall(r"<mark>(.*?)</mark>", shown) == [marked]
+        at = query.index(marked) if marked else len(query)
+        assert f"At character {at + 1} is expected: {expected}" in plain(shown)
+        assert f'name="q" value="{query}"' in shown  # still in the box
+        ways = dict(re.findall(r'<a class="po-tag po-mono" href="([^"]+)">([^<]+)<', shown))
+        assert way in ways.values()
+        for url in ways:
+            assert "cannot be read" not in text(as_(vic), html.unescape(url))
+
+    def test_markup_in_it_is_shown_as_text(self, as_: Callable[[User], Client], vic: User) -> None:
+        shown = as_(vic).get("/catalog", {"q": "owner:(<script>alert(1)</script>"}).content.decode()
+        assert "<script>alert" not in shown
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("url", "sentence"),
+        [
+            ("/catalog?order=nope", "Nothing can be ordered by “nope”; expected is name, title,"),
+            ("/catalog?limit=0", "`limit` must be a whole number from 1 to 1000, but “0” came."),
+            ("/catalog?limit=many", "`limit` must be"),
+            ("/catalog?cursor=nope", "cursor"),
+            ("/catalog?columns=owner,colour", "There is no column “colour”; there are: owner, kind,"),
+            ("/activity?type=party", "There is no activity of type “party”; there are: run,"),
+            ("/problems?type=bad-luck", "There are no problems of type “bad-luck”"),
+            ("/catalog/default/component/pay?tab=nope", "There is no tab “nope” on this page."),
+        ],
+    )
+    def test_what_cannot_be_understood_is_told_and_the_rest_is_shown(
+        self, as_: Callable[[User], Client], vic: User, url: str, sentence: str
+    ) -> None:
+        repository()
+        say("yaml:a", component("pay", owner="nobody"))
+        happen("run", status="passed", title="build")
+        answer = as_(vic).get(url)
+        said = plain(answer.content.decode())
+        assert answer.status_code == 200
+        assert sentence in said
+        assert "could not be shown" not in said
+        assert "pay" in said
+        wrong = url.partition("?")[2]
+        if "columns" not in wrong:  # of which the good ones stay
+            assert not [a for a in re.findall(r'href="([^"]+)"', answer.content.decode()) if wrong in a]
+
+    def test_a_page_with_nothing_wrong_says_nothing(self, as_: Callable[[User], Client], vic: User) -> None:
+        say("yaml:a", component("pay"))
+        shown = as_(vic).get("/catalog?order=-title&limit=10&columns=owner,type").content.decode()
+        assert 'class="po-banner' not in shown
+
+    def test_title_is_an_order_of_its_own(self, as_: Callable[[User], Client], vic: User) -> None:
+        say("yaml:a", claim("component:zeta", metadata={"title": "Accounts"}), component("beta"))
+        by_name, by_title = (
+            as_(vic).get(f"/catalog?order={order}").content.decode() for order in ("name", "title")
+        )
+        rows = [
+            re.findall(r'<td class="po-name.*?<span>([^<]+)</span></a>', one) for one in (by_name, by_title)
+        ]
+        assert rows == [["beta", "Accounts"], ["Accounts", "beta"]]
+
+
+class TestDelivered:
+    """What no connection has delivered has no place."""
+
+    def test_columns_and_facets(self, as_: Callable[[User], Client], vic: User) -> None:
+        repository()
+        say("yaml:a", component("pay", about=("repo:h.example/pay",)))
+        client = as_(vic)
+        heads = r'<th scope="col".*?>([^<]+)<'
+        before = client.get("/catalog?q=kind:component").content.decode()
+        assert "Last run" not in before
+        assert "Version" not in re.findall(heads, before)
+        happen("run", status="passed", title="build")
+        after = client.get("/catalog?q=kind:component").content.decode()
+        assert "Last run" in after
+        assert "Version" not in re.findall(heads, after)
+
+    def test_cards_by_what_their_settings_ask_for(self, as_: Callable[[User], Client], vic: User) -> None:
+        repository()
+        say("yaml:a", component("pay"))
+        client = as_(vic)
+        assert "Failing now" not in text(client, "/")
+        happen("run", status="passed", title="build")
+        assert "Failing now" in text(client, "/")
+
+    def test_sync_health_is_not_told_as_nothing_to_those_who_may_not_look(
+        self, as_: Callable[[User], Client], vic: User, no_access: User
+    ) -> None:
+        Connection.objects.create(slug="git", label="Git main", connector="git")
+        say("yaml:a", component("pay"))
+        assert "Git main" in text(as_(vic), "/")
+        said = text(as_(no_access), "/")
+        assert "No tool is connected" not in said
+        assert "Git main" not in said
+
+
+class TestGetStarted:
+    def test_each_is_offered_what_they_may(self, as_: Callable[[User], Client], ana: User, vic: User) -> None:
+        assert "Load the sample company" in text(as_(ana), "/")
+        said = text(as_(vic), "/")
+        assert "Your portal is empty" in said
+        assert not {"Connect a tool", "Load the sample company", "Import catalog files"} & set(
+            re.split(r"  ", said)
+        )
+        assert "Load the sample company" not in said
+
+    def test_who_sees_no_connection_is_not_told_that_there_is_none(
+        self, as_: Callable[[User], Client], cleo: User
+    ) -> None:
+        Connection.objects.create(slug="git", label="Git main", connector="git")
+        assert "Your portal is empty" not in text(as_(cleo), "/")
+
+    def test_an_empty_list_offers_connecting_to_those_who_may(
+        self, as_: Callable[[User], Client], ana: User, vic: User
+    ) -> None:
+        assert not CatalogLocation.objects.exists()
+        nothing = "/catalog"
+        assert "/connections/new" in as_(ana).get(nothing).content.decode()
+        assert "/connections/new" not in as_(vic).get(nothing).content.decode()
+
+
+class TestProblems:
+    def test_each_reason_of_a_group_is_told(self, as_: Callable[[User], Client], vic: User) -> None:
+        for n in range(5):
+            say("yaml:a", component(f"c{n}", owner="group:ghosts"))
+        said = text(as_(vic), "/problems")
+        assert said.count("which no source declares") == 5
+        assert "Show 2 more" in said
+        assert "0 places" not in said
+
+    def test_what_all_say_is_said_once(self, as_: Callable[[User], Client], vic: User) -> None:
+        for n in range(5):
+            say("yaml:a", claim(f"component:c{n}", {"type": "service", "lifecycle": "production"}))
+        assert text(as_(vic), "/problems").count("This is required, but missing") == 1
+
+    def test_nobody_is_offered_what_they_may_not(
+        self, as_: Callable[[User], Client], ben: User, vic: User, cleo: User
+    ) -> None:
+        say("yaml:a", claim("component:elsewhere/pay", {"type": "service", "lifecycle": "production"}))
+        for page in ("/problems", "/catalog/elsewhere/component/pay?tab=problems"):
+            assert "Set spec.owner" in text(as_(ben), page)
+            assert "Set spec.owner" not in text(as_(vic), page)
+        assert "Snooze" in text(as_(ben), "/problems")
+        assert "Snooze" not in text(as_(vic), "/problems")
+        assert "Snooze" not in text(as_(cleo), "/problems")
+        grant(role="editor", user=cleo, scope_type="namespace", scope="elsewhere")
+        assert "Snooze" in text(as_(cleo), "/problems")
+
+    def test_who_edits_elsewhere_is_not_offered_it_here(
+        self, as_: Callable[[User], Client], vic: User
+    ) -> None:
+        grant(role="editor", user=vic, scope_type="namespace", scope="elsewhere")
+        say("yaml:a", claim("component:pay", {"type": "service", "lifecycle": "production"}))
+        said = text(as_(vic), "/problems")
+        assert "No owner" in said
+        assert "Snooze" not in said
+        assert "Set spec.owner" not in said
+
+
+class TestTimeline:
+    @pytest.mark.parametrize(
+        ("type_", "status", "more", "sentence"),
+        [
+            ("run", "passed", {"title": "build"}, "build passed in pay"),
+            ("commit", "", {"title": "Speed up"}, "Speed up committed to pay"),
+            ("change", "merged", {"title": "Speed up", "number": "7"}, "#7 Speed up merged into pay"),
+            ("change", "open", {"title": "Speed up", "number": "7"}, "#7 Speed up opened in pay"),
+            ("version", "", {"version": "1.2"}, "1.2 published of pay"),
+            (
+                "deployment",
+                "deployed",
+                {"version": "1.2", "environment": "live"},
+                "1.2 to live deployed for pay",
+            ),
+            ("alert", "firing", {"title": "Lag"}, "Lag firing on pay"),
+        ],
+    )
+    def test_it_reads_as_a_sentence(
+        self,
+        as_: Callable[[User], Client],
+        vic: User,
+        type_: str,
+        status: str,
+        more: dict[str, Any],
+        sentence: str,
+    ) -> None:
+        repository()
+        happen(type_, status=status, **more)
+        assert sentence in text(as_(vic), "/activity")
+
+    def test_what_happened_to_nothing_known_says_to_what(
+        self, as_: Callable[[User], Client], ana: User
+    ) -> None:
+        happen("commit", title="Speed up", keys=("repo:h.example/unknown",))
+        assert "Speed up committed to h.example/unknown" in text(as_(ana), "/activity")
+
+
+def test_a_card_comes_alone_only_where_it_stands(
+    as_: Callable[[User], Client], vic: User, tmp_path: Path
+) -> None:
+    widgets = [
+        {"id": "services", "type": "about", "deferred": True, "onlyIf": "entity.spec.type == 'service'"},
+        {"id": "always", "type": "source"},
+    ]
+    spec = {"slot": "entity", "kinds": ["component"], "tabs": [{"widgets": widgets}]}
+    page = {"apiVersion": "portico/v1", "kind": "Page", "metadata": {"name": "component"}, "spec": spec}
+    folder = tmp_path / "acme"
+    folder.mkdir()
+    (folder / "pages.yaml").write_text(yaml.safe_dump(page))
+    apply_pack(folder, by="tests")
+    forget_definitions()
+    say("yaml:a", component("pay", type="service"), component("lib", type="library"))
+    client = as_(vic)
+    for name, status in (("pay", 200), ("lib", 404)):
+        ref = entity(f"component:default/{name}").ref
+        assert client.get("/widgets/component/services", {"of": ref}).status_code == status
+        assert client.get("/widgets/component/always", {"of": ref}).status_code == 200
+
+
+def test_mine_is_suggested_for_owners(as_: Callable[[User], Client], vic: User) -> None:
+    client = as_(vic)
+    for typed in ("owner:", "kind:component owner:@", "-owner:@m"):
+        said = text(client, f"/search/terms?q={typed}")
+        assert "@me you and your groups" in said, typed
+    assert "@me" not in text(client, "/search/terms?q=owner:pay")
+    assert "@me" not in text(client, "/search/terms?q=kind:")
+
+
+def test_refs_may_be_of_some_kinds_only(as_: Callable[[User], Client], vic: User) -> None:
+    say("yaml:a", component("pay"), claim("group:payments", {"type": "team", "children": []}))
+    client = as_(vic)
+    assert "component:default/pay" in text(client, "/search/refs?q=pay")
+    assert text(client, "/search/refs?q=pay&kinds=group,user") == "group:default/payments"
