@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from access.definitions import (
+    D,
+    DefinitionChange,
     DefinitionType,
     definitions_stamp,
     forget_stamps,
     register_document_type,
 )
-from base.errors import FieldError, InvalidInput
+from base.errors import Conflict, FieldError, InvalidInput
 from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
-from catalog.models import Kind, RelationType
+from catalog.models import Entity, Kind, RelationType
 from catalog.services.merge import COMMON_UNIONS, Path
 
 # (kind that is the key, kind that speaks about it) -> (source kind, type). The stored direction is the one that
@@ -144,7 +149,52 @@ def _check_relation(name: str, spec: Any) -> Any:
     return spec
 
 
+@dataclass(frozen=True)
+class _Shaping(DefinitionType[D]):
+    """Definitions that stored entities are shaped by: when one changes, those are queued to be made anew."""
+
+    def apply(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
+        with self.changing():
+            return self._queue(super().apply(name, *args, **options))
+
+    def edit(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
+        with self.changing():
+            return self._queue(super().edit(name, *args, **options))
+
+    def delete(self, name: str) -> DefinitionChange | None:
+        spec = self.current(name)
+        kind = spec["kind"].lower() if self.model is Kind and spec else ""
+        if count := Entity.objects.filter(kind=kind, deleted_at=None).count():
+            raise Conflict(
+                ngettext(
+                    "%(count)d entity is a %(kind)s; remove it where it is declared before the kind goes.",
+                    "%(count)d entities are a %(kind)s; remove them where they are declared before the kind goes.",
+                    count,
+                )
+                % {"count": count, "kind": spec["kind"]}
+            )
+        with self.changing():
+            return self._queue(super().delete(name))
+
+    def _queue(self, change: DefinitionChange | None) -> DefinitionChange | None:
+        """A kind shapes its entities' documents, a relation type how all are told of."""
+        if change is not None:
+            entities = Entity.objects.filter(deleted_at=None)
+            if self.model is Kind:
+                entities = entities.filter(kind=change.row.spec["kind"].lower())
+            with connection.cursor() as cursor:
+                sql, params = entities.order_by().values("id").query.sql_with_params()
+                cursor.execute(
+                    f"""
+                    INSERT INTO catalog_dirtyentity (entity_id, since, is_to_merge)
+                    SELECT id, now(), %s FROM ({sql}) AS entity
+                    """,  # noqa: S608 - the query is ours
+                    [self.model is Kind, *params],
+                )
+        return change
+
+
 def register_kinds() -> None:
     """Make kinds and relation types known as pack documents."""
-    register_document_type(DefinitionType(kind="RelationType", model=RelationType, check=_check_relation))
-    register_document_type(DefinitionType(kind="KindDefinition", model=Kind, check=check_kind_definition))
+    register_document_type(_Shaping(kind="RelationType", model=RelationType, check=_check_relation))
+    register_document_type(_Shaping(kind="KindDefinition", model=Kind, check=check_kind_definition))

@@ -207,6 +207,7 @@ class DirtyEntity(models.Model):
 
     entity = models.ForeignKey(Entity, on_delete=models.CASCADE, db_constraint=False, related_name="+")
     since = models.DateTimeField(auto_now_add=True)
+    is_to_merge = models.BooleanField(db_default=False, help_text="The document too: its kind has changed.")
 
     class Meta:
         verbose_name_plural = "dirty entities"

@@ -226,13 +226,18 @@ def mark_stale(*, source: Source, reasons: dict[str, str], at: datetime, by: str
         return affected
 
 
-def remerge(*, entity_ids: Iterable[int], source: Source | None = None, at: datetime, by: str) -> set[int]:
-    """Merge entities anew from the claims that stand, after the claims or the kinds changed by other means."""
+def remerge(
+    *, entity_ids: Iterable[int], source: Source | None = None, reshaped: bool = False, at: datetime, by: str
+) -> set[int]:
+    """Merge entities anew from the claims that stand, after the claims or the kinds changed by other means.
+
+    :param reshaped: whether the kinds changed, so that an equal document may have other relations and columns.
+    """
     with transaction.atomic():
         page = _Page(source=source, at=at, by=by)
         ids = set(entity_ids)
         page.lock(ids)
-        return page.merge_entities(ids)
+        return page.merge_entities(ids, reshaped=reshaped)
 
 
 def lock_entities(entity_ids: set[int]) -> QuerySet[Entity]:
@@ -623,6 +628,7 @@ class _Page:
         *,
         fresh: dict[int, Entity] | None = None,
         claims: dict[int, list[Claim]] | None = None,
+        reshaped: bool = False,
     ) -> set[int]:
         """Merge, compare, and write what changed: columns, document, revision, feed, relations.
 
@@ -716,7 +722,7 @@ class _Page:
                 conflicts=[name for c in disagreeing for name in (".".join(c.path), c.path[-1])],
             )
             is_same = was_alive and bytes(entity.digest) == digest and entity.id not in renames
-            if is_same and entity.sources == sources and entity.tokens == tokens:
+            if is_same and not reshaped and entity.sources == sources and entity.tokens == tokens:
                 continue
             found = kind.relations_of(document, entity.namespace)
             relations[entity.id] = set(found)

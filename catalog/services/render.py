@@ -18,11 +18,11 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from catalog.bulk import among
-from catalog.kinds import current_kinds
+from catalog.kinds import current_kinds, forget_kinds
 from catalog.models import Entity, EntityKey, Relation, Severity, Tie, TieState
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty, resolve_subjects
-from catalog.services.ingest import mark_dirty
+from catalog.services.ingest import mark_dirty, remerge
 from catalog.services.ties import tie_entities
 
 logger = logging.getLogger(__name__)
@@ -50,9 +50,12 @@ def render_dirty(
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_RENDER_LOCK])
-            ids = _take_marks()
+            ids, reshaped = _take_marks()
             if not ids:
                 break
+            if reshaped:
+                forget_kinds()  # whoever changed them may have been another process, a moment ago
+                remerge(entity_ids=reshaped, reshaped=True, at=at, by=_("Kinds"))
             _render(ids, at=at)
             done += len(ids)
             turns.update(ids)
@@ -63,10 +66,12 @@ def render_dirty(
     return done
 
 
-def _take_marks() -> set[int]:
+def _take_marks() -> tuple[set[int], set[int]]:
     """Lock marked entities and take up their marks.
 
     Those that a writer holds are left for later: whoever renders waits for nobody, so no two can wait for each other.
+
+    :returns: their ids, and those of them whose kind has changed.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -78,8 +83,13 @@ def _take_marks() -> set[int]:
         )
         ids = [row[0] for row in cursor.fetchall()]
         if ids:  # what is marked after this statement is rendered again
-            cursor.execute("DELETE FROM catalog_dirtyentity WHERE entity_id = ANY(%s)", [ids])
-    return set(ids)
+            cursor.execute(
+                "DELETE FROM catalog_dirtyentity WHERE entity_id = ANY(%s) RETURNING entity_id, is_to_merge",
+                [ids],
+            )
+            reshaped = {entity_id for entity_id, is_to_merge in cursor.fetchall() if is_to_merge}
+            return set(ids), reshaped
+    return set(), set()
 
 
 def _render(ids: set[int], *, at: datetime) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any
 
 import pytest
 from django.db import connections
 
+from access.definitions import document_types
 from access.models import AuditEvent, User
 from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from catalog import queries
@@ -17,6 +19,7 @@ from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.edit import decide_tie, override_field
 from catalog.services.ingest import Outcome
 from catalog.services.joining import merge_into, part
+from catalog.services.render import render_dirty
 from tests.catalog.saying import claim, component, document, entity, later, relations, say, unsay
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -117,6 +120,36 @@ class TestKinds:
         say("connection:t/x", repository("acme/x", id="1"), minute=2)
         assert entity("repository:default/acme-x").uid == first
         assert Claim.objects.count() == 1
+
+
+class TestDefinitions:
+    """Kinds change on a portal that runs."""
+
+    @pytest.fixture
+    def kind(self) -> Any:
+        return document_types()["KindDefinition"]
+
+    def test_stored_entities_follow_a_kind_that_changed(self, vic: User, kind: Any) -> None:
+        say(
+            "yaml:a", component("pay", type="service"), component("shop"), claim("api:a", {"type": "openapi"})
+        )
+        spec = copy.deepcopy(kind.current("component"))
+        spec["relations"] = [r for r in spec["relations"] if r["type"] != "ownedBy"]
+        before = entity("api:default/a").changed_at
+        kind.edit("component", spec, by="ana")
+        render_dirty(at=later(5))
+        assert relations("component:default/pay") == []
+        assert entity("component:default/shop").owner == ""
+        assert entity("api:default/a").changed_at == before
+        kind.edit("component", kind.model.objects.get(name="component").pristine, by="ana")
+        render_dirty(at=later(6))
+        assert relations("component:default/pay") == [("ownedBy", "group:default/team")]
+
+    def test_a_kind_that_is_in_use_stays(self, kind: Any) -> None:
+        say("yaml:a", component("pay"))
+        with pytest.raises(Conflict, match="1 entity is a Component"):
+            kind.delete("component")
+        assert kind.delete("template") is not None
 
 
 class TestReturns:
