@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from base.errors import BadRequest
-from portal.views.errors import domain_error
+from portal.views.errors import domain_error, unknown_host
 
 # Nothing but what is named: no inline script, no inline style, no other host. Images may stand in the page
 # itself (`data:`), since a stylesheet draws some.
@@ -56,6 +57,20 @@ class SecurityHeadersMiddleware:
             "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
         )
         return response
+
+
+class RefuseHostMiddleware:
+    """Answers a request for a host that the portal is not with a sentence that says what to set."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            request.get_host()
+        except DisallowedHost:
+            return unknown_host(request)
+        return self.get_response(request)
 
 
 class RefuseNulMiddleware:

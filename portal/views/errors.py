@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from base.api import PROBLEM_JSON, problem_response, request_id, unexpected_problem
-from base.errors import DomainError, Forbidden, NotFound
+from base.errors import BadRequest, DomainError, Forbidden, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +54,41 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if request.path.startswith("/api/"):
         problem = unexpected_problem(request_id(request))
         return JsonResponse(problem, status=500, content_type=PROBLEM_JSON)
-    # Without the request, for what gathers the shell around a page may be what broke.
+    return _bare_page(
+        request,
+        title=_("Something broke"),
+        message=_("It has been logged. Give this number to whoever looks after the portal."),
+        status=500,
+    )
+
+
+def unknown_host(request: HttpRequest) -> HttpResponse:
+    """400 for a request that names a host which this portal is not."""
+    host = request.headers.get("Host", "")[:100]
+    logger.warning("A request for the host %r was refused; see PORTICO_ALLOWED_HOSTS.", host)
+    error = BadRequest(
+        _("This portal does not answer to the host “%(host)s”. Whoever runs it can add that name to "
+          "PORTICO_ALLOWED_HOSTS, or set PORTICO_URL to the address that people use.") % {"host": host}
+    )  # fmt: skip
+    if request.path.startswith("/api/"):
+        return problem_response(error)
+    return _bare_page(request, title=_("Not here"), message=error.message, status=error.status)
+
+
+def _bare_page(request: HttpRequest, *, title: str, message: str, status: int) -> HttpResponse:
+    """A page made without the request, for what gathers the shell around a page may be what fails."""
     page = render_to_string(
         "pages/error_plain.html",
         {
-            "title": _("Something broke"),
-            "message": _("It has been logged. Give this number to whoever looks after the portal."),
+            "title": title,
+            "message": message,
             "icon": "alert-triangle",
             "request_id": request_id(request),
-            "status": 500,
+            "status": status,
             "shell": {"title": "Portico", "nav": []},
         },
     )
-    return HttpResponse(page, status=500)
+    return HttpResponse(page, status=status)
 
 
 class DomainErrorMiddleware:
