@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from access.permissions import can
 from catalog import queries
@@ -84,11 +85,12 @@ def _sync(health: SyncHealth) -> dict[str, Any]:
         if health.expected:
             label += _(" · %(done)d of %(expected)d") % {"done": health.done, "expected": health.expected}
     elif health.failing:
-        label = _("%(failing)d of %(total)d connections need you") % {
-            "failing": health.failing,
-            "total": health.total,
-        }
+        label = ngettext(
+            "%(failing)d of %(total)d connections needs you",
+            "%(failing)d of %(total)d connections need you",
+            health.failing,
+        ) % {"failing": health.failing, "total": health.total}
     else:
-        label = _("All connections synced")
+        label = ngettext("The connection is synced", "All connections synced", health.total)
     tone = "run" if health.running else health.level
     return {"tone": tone, "level": health.level, "label": label, "url": "/connections"}

@@ -34,6 +34,7 @@ portal: tuple[list[Any], str] = (
         path("problems", pages.problems, name="problems"),
         path("problems/snooze", edit.snooze, name="problems-snooze"),
         path("widgets/<str:page>/<str:widget>", pages.widget, name="widget"),
+        path("shell/sync", pages.sync_state, name="shell-sync"),
         path("search/suggest", search.suggest, name="search-suggest"),
         path("search/terms", search.terms, name="search-terms"),
         path("search/refs", search.refs, name="search-refs"),

@@ -22,6 +22,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from portal.icons import icon_names
 from portal.templatetags import charts, foreign
@@ -316,8 +317,8 @@ def age_text(age: timedelta) -> str:
     if days < 90:
         return _("%(n)d d") % {"n": days}
     if days < 730:
-        return _("%(n)d months") % {"n": days // 30}
-    return _("%(n)d years") % {"n": days // 365}
+        return ngettext("%(n)d month", "%(n)d months", days // 30) % {"n": days // 30}
+    return ngettext("%(n)d year", "%(n)d years", days // 365) % {"n": days // 365}
 
 
 def exact_time(value: datetime) -> str:

@@ -299,7 +299,8 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
         )
     acts = []
     if can(context.viewer, "entity.write", entity):
-        acts.append({"label": _("Edit"), "url": f"{links.entity_url(entity)}/edit", "icon": "pencil"})
+        url = f"{links.entity_url(entity)}/edit"
+        acts.append({"label": _("Edit"), "url": url, "icon": "pencil", "key": "e"})
     if can(context.viewer, "tie.write", entity):
         acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
     for operation in operations_on(context.viewer, entity, reach(context)):
@@ -328,6 +329,12 @@ def problems(request: HttpRequest) -> HttpResponse:
     return render_page(
         request, served, make_context(request), header={"title": served.spec.title or _("Problems")}
     )
+
+
+@login_required
+def sync_state(request: HttpRequest) -> HttpResponse:
+    """How syncing is, for the line below the navigation, which asks again while something runs."""
+    return render(request, "shell/sync.html")
 
 
 @login_required

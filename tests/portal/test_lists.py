@@ -19,7 +19,7 @@ from access.services import grant
 from catalog.models import Rank
 from catalog.queries import forget_delivered_types
 from catalog.services.activity import ActivityIn, apply_activity
-from integrations.models import CatalogLocation, Connection
+from integrations.models import CatalogLocation, Connection, RunState, SyncRun
 from portal.packs import apply_pack
 from tests.cast import PASSWORD
 from tests.catalog.saying import claim, component, entity, say
@@ -320,3 +320,28 @@ def test_refs_may_be_of_some_kinds_only(as_: Callable[[User], Client], vic: User
     client = as_(vic)
     assert "component:default/pay" in text(client, "/search/refs?q=pay")
     assert text(client, "/search/refs?q=pay&kinds=group,user") == "group:default/payments"
+
+
+class TestSyncLine:
+    def test_it_asks_again_only_while_something_runs(self, as_: Callable[[User], Client], vic: User) -> None:
+        now = timezone.now()
+        connection = Connection.objects.create(slug="git", label="Git main", connector="git")
+        run = SyncRun.objects.create(connection=connection, queued_at=now, state=RunState.RUNNING)
+        client = as_(vic)
+        for url in ("/", "/shell/sync"):
+            shown = client.get(url).content.decode()
+            assert "Syncing Git main" in plain(shown), url
+            assert 'hx-get="/shell/sync"' in shown, url
+        run.state, run.finished_at = RunState.SYNCED, now
+        run.save()
+        for url in ("/", "/shell/sync"):
+            shown = client.get(url).content.decode()
+            assert "The connection is synced" in plain(shown), url
+            assert "/shell/sync" not in shown, url
+
+    def test_nothing_is_told_of_what_one_may_not_look_into(
+        self, as_: Callable[[User], Client], no_access: User
+    ) -> None:
+        Connection.objects.create(slug="git", label="Git main", connector="git")
+        assert as_(no_access).get("/shell/sync").content.strip() == b""
+        assert "/sign-in" in Client().get("/shell/sync").headers["Location"]

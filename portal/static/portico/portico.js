@@ -43,7 +43,8 @@
   };
   on("click", "[data-drawer-toggle]", (event) => { event.preventDefault(); drawer(!root.hasAttribute("data-drawer")); });
   on("click", "[data-drawer-close]", (event) => { event.preventDefault(); drawer(false); });
-  on("keydown", "[role=button]:not(summary, button)", (event, button) => {
+  // What looks like a button or a box to tick is pressed as one.
+  on("keydown", "[role=button]:not(summary, button), a.po-facet-item", (event, button) => {
     if (event.key === " ") { event.preventDefault(); button.click(); }
   });
 
@@ -451,6 +452,10 @@
     k: () => move(-1),
     x: () => $(".is-current .po-col-check input")?.click(),
   };
+  const press = (button) => {
+    if (!button.closest(".po-menu:not([open])") || button.matches("summary")) button.focus();
+    button.click();
+  };
   document.addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) {
       const search = $("#po-search");
@@ -460,7 +465,14 @@
       search.focus();
       return search.select();
     }
-    if (event.key === "Escape") { drawer(false); hideTip(); hideCard(); }
+    if (event.key === "Escape") {
+      drawer(false);
+      hideTip();
+      hideCard();
+      // A menu that was opened by a letter, or that the focus has left, closes too.
+      const menu = $("details.po-menu[open]");
+      if (menu) { menu.open = false; $("summary", menu).focus(); }
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (typing(event.target) || root.dataset.keys === "off" || $("dialog[open]")) return;
     if (event.target.closest("svg[data-roving]")) return;
@@ -470,7 +482,7 @@
       return;
     }
     going = 0;
-    const act = letters[event.key] ?? (/^[cef]$/.test(event.key) && $(`[data-key="${event.key}"]`) && (() => $(`[data-key="${event.key}"]`).click()));
+    const act = letters[event.key] ?? (/^[cef]$/.test(event.key) && $(`[data-key="${event.key}"]`) && (() => press($(`[data-key="${event.key}"]`))));
     if (!act) return;
     event.preventDefault();
     act();
