@@ -24,6 +24,7 @@ from catalog.models import (
     Alias,
     Claim,
     Entity,
+    EntityKey,
     FeedItem,
     Problem,
     Redirect,
@@ -273,6 +274,33 @@ def activity_of(viewer: Any, entity: Entity, *, types: Iterable[str] = ()) -> Qu
     rows = list_activity(viewer).filter(subject_uid__in=[uid for uid, _shared in reach(entity)])
     wanted = list(types)
     return rows.filter(type__in=wanted) if wanted else rows
+
+
+def alike(viewer: Any, entity: Entity) -> list[Entity]:
+    """Others of its kind that are a key which it is too: perhaps they are one thing."""
+    keys = EntityKey.objects.filter(entity=entity, is_identity=True).values("key")
+    sharing = EntityKey.objects.filter(key__in=keys, is_identity=True, kind=entity.kind).values("entity_id")
+    return list(list_entities(viewer).filter(pk__in=sharing).exclude(pk=entity.pk).order_by("ref")[:20])
+
+
+def redirects_to(viewer: Any, entity: Entity) -> list[Redirect]:
+    """What was merged into an entity, newest first."""
+    losers = visible(viewer, Entity.objects.filter(redirect__winner=entity))
+    rows = Redirect.objects.filter(loser__in=losers).select_related("loser", "winner")
+    return list(rows.order_by("-decided_at"))
+
+
+def redirect_of(viewer: Any, *, namespace: str, kind: str, name: str) -> Redirect:
+    """The merge by which an entity of this name became another.
+
+    :raises NotFound: if there is none that the viewer may see.
+    """
+    ref = f"{kind}:{namespace}/{name}".lower()
+    losers = visible(viewer, Entity.objects.exclude(redirect=None))
+    found = Redirect.objects.filter(ref=ref, loser__in=losers).select_related("winner").first()
+    if found is None:
+        raise NotFound(_("%(ref)s was not merged into anything.") % {"ref": ref})
+    return found
 
 
 def reach(entity: Entity) -> list[tuple[uuid.UUID, bool]]:

@@ -78,6 +78,13 @@ class TieIn(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
 
 
+class MergeIn(serializers.Serializer[Any]):
+    """Which entity it is in truth."""
+
+    into = serializers.CharField(max_length=400, help_text="Ref of the entity that stays.")
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
 def _list_of(name: str, item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """The shape of all lists around one kind of item."""
     return type(

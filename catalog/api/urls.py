@@ -12,6 +12,7 @@ urlpatterns = [
     path(f"entities/{NAMES}", views.EntityDetail.as_view(), name="entity"),
     path(f"entities/{NAMES}history/", views.EntityHistory.as_view(), name="entity-history"),
     path(f"entities/{NAMES}provenance/", views.EntityProvenance.as_view(), name="entity-provenance"),
+    path(f"entities/{NAMES}merge/", views.EntityMerge.as_view(), name="entity-merge"),
     path("kinds/", views.KindList.as_view(), name="kinds"),
     path("relations/", views.RelationTypeList.as_view(), name="relations"),
     path("ties/", views.TieList.as_view(), name="ties"),

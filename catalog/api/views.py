@@ -32,7 +32,7 @@ from catalog import queries
 from catalog.api import serializers as shapes
 from catalog.models import Activity, Entity, Kind, RelationType, Tie
 from catalog.query import order_by
-from catalog.services import edit
+from catalog.services import edit, joining
 from catalog.services.ingest import claims_of
 from catalog.services.render import splice
 
@@ -290,6 +290,42 @@ class EntityHistory(View):
     def get(self, request: Request, **names: str) -> Response:
         entity = queries.get_entity(request.user, **names)
         return _rows(request, queries.revisions(request.user, entity), ("-number", "-id"), shapes.revision)
+
+
+class EntityMerge(View):
+    """That an entity is another, by a person's word."""
+
+    verbs = {"POST": "entity.write", "DELETE": "entity.write"}
+
+    @extend_schema(
+        request=shapes.MergeIn,
+        responses=shapes.EntityOut,
+        operation_id="entities_merge",
+        description="Say that this entity is another, which stays; its names and its uid lead there. "
+        "Answers with the entity that stays.",
+    )
+    def post(self, request: Request, **names: str) -> HttpResponse:
+        data = shapes.MergeIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        winner = _by_ref(request, data.validated_data["into"], "into")
+        joining.merge_into(
+            user=request.user,
+            loser=queries.get_entity(request.user, **names),
+            winner=winner,
+            reason=data.validated_data.get("reason", ""),
+        )
+        document = queries.documents(request.user, [winner])[winner.pk]
+        return json_answer(request, dump_json(document))
+
+    @extend_schema(
+        request=None,
+        responses={204: None},
+        operation_id="entities_part",
+        description="Take a merge back, by the name that the merged entity had.",
+    )
+    def delete(self, request: Request, **names: str) -> Response:
+        joining.part(user=request.user, redirect=queries.redirect_of(request.user, **names))
+        return Response(status=204)
 
 
 class EntityProvenance(View):

@@ -303,6 +303,8 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
         acts.append({"label": _("Edit"), "url": url, "icon": "pencil", "key": "e"})
     if can(context.viewer, "tie.write", entity):
         acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
+    if can(context.viewer, "entity.write", entity):
+        acts.append({"label": _("Merge..."), "url": f"{links.entity_url(entity)}/merge", "icon": "git-merge"})
     for operation in operations_on(context.viewer, entity, reach(context)):
         acts.append(
             {"label": operation.label, "url": operation.url(links.entity_url(entity)), "icon": "player-play"}

@@ -136,6 +136,8 @@ def _fix(problem: Problem, may: _Permitted) -> dict[str, str] | None:
         if not may.see(slug):
             return None
         return {"label": _("See the connection"), "url": f"/connections/{slug}"}
+    if problem.type in {"ambiguous-key", "name-taken"} and may.edit(problem):
+        return {"label": _("Merge..."), "url": f"{links.ref_url(problem.subject_label)}/merge"}
     path = problem.detail.get("path") or ("spec.owner" if problem.detail.get("type") == "ownedBy" else "")
     if not path or not may.edit(problem):
         return None
