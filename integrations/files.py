@@ -232,7 +232,7 @@ class FileReader:
                     )
                 parts = [*place, entry.name]
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name != ".git" and entry.path != self._home:
+                    if entry.name != ".git" and entry.path != self._home and _may_hold(parts, patterns):
                         waiting.append(parts)
                 elif matches("/".join(parts), patterns) and self._is_plain(entry):
                     found.append(parts)
@@ -340,7 +340,21 @@ def _alternatives(pattern: str) -> list[str]:
     return done
 
 
+def _may_hold(folder: list[str], patterns: Iterable[str]) -> bool:
+    """Whether something below a folder may match one of the globs."""
+    return any(
+        min(_passed(folder, glob), default=len(glob)) < len(glob)
+        for pattern in patterns
+        for glob in _compile(pattern)
+    )
+
+
 def _fits(parts: list[str], glob: list[_Segment]) -> bool:
+    return len(glob) in _passed(parts, glob)
+
+
+def _passed(parts: list[str], glob: list[_Segment]) -> set[int]:
+    """The positions in a glob that may be reached by some parts of a path; none if they do not fit."""
     at = _reach(glob, {0})
     for part in parts:
         passed = set()
@@ -351,9 +365,9 @@ def _fits(parts: list[str], glob: list[_Segment]) -> bool:
             elif segment == part or (isinstance(segment, re.Pattern) and segment.match(part)):
                 passed.add(index + 1)
         if not passed:
-            return False
+            return passed
         at = _reach(glob, passed)
-    return len(glob) in at
+    return at
 
 
 def _reach(glob: list[_Segment], at: set[int]) -> set[int]:

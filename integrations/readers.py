@@ -127,6 +127,7 @@ class CatalogReader:
         self._clones: dict[str, asyncio.Task[Clone]] = {}
         self._names: dict[str, list[str]] = {}
         self._prefetched: dict[str, bytes] = {}
+        self._unlisted: dict[str, SourceError] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -225,6 +226,8 @@ class CatalogReader:
     async def _read(self, location: Location) -> bytes:
         target = location.target
         self._check_type(location)
+        if (error := self._unlisted.get(target)) is not None:
+            raise error
         if (kept := self._prefetched.pop(target, None)) is not None:
             return kept
         place = GitPlace.parse(target)
@@ -263,14 +266,19 @@ class CatalogReader:
 
     async def _clone(self, place: GitPlace) -> tuple[Clone, GitPlace]:
         if place.repository not in self._clones:
-            fetching = self._git.mirror(place.repository, depth=1)
-            self._clones[place.repository] = asyncio.ensure_future(fetching)
+            self._clones[place.repository] = asyncio.ensure_future(self._mirror(place.repository))
         clone = await self._clones[place.repository]
         if place.repository not in self._names:
             refs = await clone.refs()
             self._names[place.repository] = [re.sub("^refs/(heads|tags)/", "", name) for name in refs]
         place = place.settle(self._names[place.repository])
         return clone, place if place.ref else replace(place, ref=await clone.default_branch())
+
+    async def _mirror(self, repository: str) -> Clone:
+        try:
+            return await self._git.mirror(repository, depth=1)
+        except NotThere as error:  # of a repository that is not there, no file is known to be gone
+            raise Misconfigured(error.message) from error
 
     async def _read_committed(self, place: GitPlace) -> bytes:
         clone, settled = await self._clone(place)
@@ -291,7 +299,9 @@ class CatalogReader:
     async def glob(self, pattern: Location) -> Sequence[Location]:
         """The files that a pattern stands for, in the order of their paths.
 
-        :raises SourceError: if they cannot be listed; nothing that could be listed is left out.
+        After them come the folders below that cannot be listed: to read one raises why.
+
+        :raises SourceError: if nothing can be listed.
         """
         self._check_type(pattern)
         place = GitPlace.parse(pattern.target)
@@ -307,14 +317,16 @@ class CatalogReader:
             top = self._files.confine(folder)
             if not inside:
                 return [pattern]
-            paths = [path async for path in self._files.walk(folder, [inside])]
+            found = await self._files.find(folder, [inside])
         except NotThere:
             return []
         # As the pattern writes them, though its folder may be a link.
-        targets = {str(path): str(folder / path.relative_to(top)) for path in paths}
+        targets = {str(path): str(folder / path.relative_to(top)) for path in found.paths}
         contents = await self._files.read_many(targets, limit=MAX_FILE_BYTES, total=_PREFETCH_BYTES)
         self._prefetched |= {targets[path]: content for path, content in contents.items()}
-        return [Location("file", target) for target in targets.values()]
+        unlisted = {str(folder / path.relative_to(top)): error for path, error in found.unreadable.items()}
+        self._unlisted |= unlisted
+        return [Location("file", target) for target in [*targets.values(), *unlisted]]
 
     async def _glob_committed(self, type_: str, place: GitPlace) -> list[Location]:
         clone, settled = await self._clone(place)

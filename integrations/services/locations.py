@@ -1,30 +1,40 @@
 """Catalog files: imported by name, kept as locations, read again when they change.
 
-Each location is a source of its own. A document that cannot be read is reported with its place and keeps its last
-good claim; what a complete reading no longer shows is dropped.
+Each location is a source of its own. It is read first, to its end, and then written in short transactions, a page
+each: no lock is held while a disk or the network lets us wait. One process at a time reads a location. A document that
+cannot be read is reported with its place and keeps its last good claim; what a complete reading no longer shows is
+dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import posixpath
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from itertools import takewhile
+from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import transaction
+from django.db import Error, OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from access.services.audit import record_audit
-from base.errors import DomainError, FieldError, InvalidInput
+from base.errors import Conflict, DomainError, FieldError, InvalidInput
+from base.limits import readable_size
 from catalog import identity
 from catalog.bulk import lies_in_the_data, why_not_stored
 from catalog.documents import (
@@ -37,20 +47,37 @@ from catalog.documents import (
     validate_document,
 )
 from catalog.kinds import current_kinds
-from catalog.models import Claim, Problem, Rank, Severity, Source, SourceType
+from catalog.models import Claim, Entity, Problem, Rank, Severity, Source, SourceType
 from catalog.services import problems
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
 from catalog.services.render import render_dirty
 from integrations.files import FileReader, has_glob
 from integrations.models import CatalogLocation
-from integrations.readers import CatalogReader, GitPlace
+from integrations.outbound import mask_url
+from integrations.readers import ALL_YAML, CatalogReader, GitPlace
 from integrations.sync import GUARD_COUNT, GUARD_SHARE
 
 logger = logging.getLogger(__name__)
 
-PAGE = 2_000
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Told, now and then, how many documents were read and how many of them were written."""
+
+PAGE = 500
 MAX_ADDRESS = 2_000  # bytes; what is looked up by an index can be little longer
+MAX_BYTES = 512 * 1024 * 1024  # of documents in one location
+MAX_SECONDS = 1_800  # for reading one location
 DUE_AT_ONCE = 20
+WAIT = 900  # seconds, for another reading of the same location
+ATTEMPTS = 6
+# What is read waits here to be written; beyond this much, on the disk.
+_IN_MEMORY = 32 * 1024 * 1024
+
+
+class LocationBusy(Conflict):
+    """Another process is reading these catalog files."""
+
+    code = "location-busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +97,10 @@ class DocumentProblem:
 
 @dataclass
 class ImportSummary:
-    """What an import did; `documents` = `accepted` + `refused`; `written` and `unchanged` count entities."""
+    """What an import did; `documents` = `accepted` + `refused`; `written` and `unchanged` count entities.
+
+    :ivar unread: places that could not be read, so that nothing was removed.
+    """
 
     files: int = 0
     documents: int = 0
@@ -79,6 +109,7 @@ class ImportSummary:
     written: int = 0
     unchanged: int = 0
     removed: int = 0
+    unread: int = 0
     problems: list[DocumentProblem] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -87,50 +118,55 @@ class ImportSummary:
 
     def add(self, other: ImportSummary) -> None:
         """Put another location's numbers to these."""
-        for name in ("files", "documents", "accepted", "refused", "written", "unchanged", "removed"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.problems += other.problems
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 def import_paths(
-    *, addresses: Sequence[str], by: str, dry_run: bool = False, from_shell: bool = False
+    *,
+    addresses: Sequence[str],
+    by: str,
+    dry_run: bool = False,
+    from_shell: bool = False,
+    progress: Progress | None = None,
 ) -> ImportSummary:
     """Import catalog files, and register each address as a location that is read again.
+
+    An address that cannot be read is a problem of the summary, and is not registered; the others go in.
 
     :param addresses: files, folders (all their `*.yaml` and `*.yml`), Git repositories, URLs.
     :param dry_run: say what would happen and write nothing.
     :param from_shell: local addresses may lie anywhere, for whoever has the shell may read them anyway.
-    :raises SourceError: if an address cannot be read at all.
-    :raises InvalidInput: if an address is too long.
     """
     summary = ImportSummary()
     for address in addresses:
-        now = timezone.now()
         roots = [_root_of(address)] if from_shell and _is_local(address) else []
-        with _Loop(roots) as loop:
-            start = loop.run(loop.reader.locate(address))
-            if len(start.text.encode("utf-8", "replace")) > MAX_ADDRESS:
-                raise InvalidInput(_("This address is longer than %(limit)d bytes.") % {"limit": MAX_ADDRESS})
-            with transaction.atomic():
-                result = _Reading(loop, start, by=by, now=now, is_guarded=False, dry_run=dry_run).read()
-                if dry_run:
-                    transaction.set_rollback(True)
-                else:
-                    location, is_new = CatalogLocation.objects.get_or_create(
-                        address=start.text, defaults={"created_by": by}
-                    )
-                    location.roots = roots
-                    _note(location, result, now=now)
-                    if is_new or result.written or result.removed:
-                        record_audit(
-                            "catalog.import",
-                            location,
-                            changes={k: v for k, v in result.as_dict().items() if k != "problems"},
-                        )
+        try:
+            result = _import(address, roots=roots, by=by, dry_run=dry_run, progress=progress)
+        except DomainError as error:
+            result = ImportSummary(
+                unread=1, problems=[DocumentProblem(mask_url(address), 0, 0, "", error.message)]
+            )
         summary.add(result)
     if not dry_run:
         render_dirty(at=timezone.now())
     return summary
+
+
+def _import(
+    address: str, *, roots: list[str], by: str, dry_run: bool, progress: Progress | None
+) -> ImportSummary:
+    with _Loop(roots) as loop:
+        start = loop.run(loop.reader.locate(address))
+        if len(start.text.encode("utf-8", "replace")) > MAX_ADDRESS:
+            raise InvalidInput(_("This address is longer than %(limit)d bytes.") % {"limit": MAX_ADDRESS})
+        with (
+            _alone(start.text, seconds=WAIT),
+            closing(_Reading(start, by=by, roots=roots, dry_run=dry_run, progress=progress)) as reading,
+        ):
+            reading.read(loop)
+            reading.write()
+    return reading.summary
 
 
 def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True) -> ImportSummary | None:
@@ -138,27 +174,26 @@ def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True
 
     :param is_guarded: keep what is gone if that is much; without it a person has seen to it.
     """
-    with transaction.atomic():
-        location = CatalogLocation.objects.select_for_update(skip_locked=True).filter(pk=location_id).first()
-        if location is None:
-            return None
-        try:
-            with _Loop(location.roots) as loop:
-                result = _Reading(
-                    loop,
-                    Location.of(location.address),
-                    by=label_of(location.address),
-                    now=now,
-                    is_guarded=is_guarded,
-                ).read()
-        except DomainError as error:
-            location.message = error.message
-            location.due_at = now + timedelta(seconds=location.interval)
-            location.save(update_fields=["message", "due_at"])
-            return None
-        _note(location, result, now=now)
+    location = CatalogLocation.objects.filter(pk=location_id).first()
+    if location is None:
+        return None
+    try:
+        start, by = Location.of(location.address), label_of(location.address)
+        with (
+            _alone(location.address, seconds=0),
+            _Loop(location.roots) as loop,
+            closing(_Reading(start, by=by, is_guarded=is_guarded, only_known=True)) as reading,
+        ):
+            reading.read(loop)
+            reading.write()
+    except LocationBusy:
+        return None
+    except DomainError as error:
+        due_at = now + timedelta(seconds=location.interval)
+        CatalogLocation.objects.filter(pk=location_id).update(message=error.message, due_at=due_at)
+        return None
     render_dirty(at=timezone.now())
-    return result
+    return reading.summary if reading.was_read else None
 
 
 def due_locations(*, now: datetime) -> list[int]:
@@ -178,22 +213,24 @@ def remove_location(*, location: CatalogLocation, by: str) -> int:
     """Forget a location and all that it declared.
 
     :returns: how many entities changed or went.
+    :raises LocationBusy: while it is being read.
     """
-    with transaction.atomic():
+    with _alone(location.address, seconds=5):
         source = Source.objects.filter(key=f"yaml:{location.address}").first()
         changed: set[int] = set()
         if source is not None:
             ids = list(Claim.objects.filter(source=source).values_list("external_id", flat=True))
-            for start in range(0, len(ids), PAGE):
-                changed |= drop_claims(
-                    source=source, external_ids=ids[start : start + PAGE], at=timezone.now(), by=by
-                )
-            source.delete()
-        Problem.objects.filter(raised_by=f"yaml:{location.address}"[:500], resolved_at=None).update(
-            resolved_at=timezone.now()
-        )
-        record_audit("catalog.location-remove", location, changes={"entities": len(changed)})
-        location.delete()
+            for part in _parts(sorted(ids)):
+                drop = partial(drop_claims, source=source, external_ids=part, at=timezone.now(), by=by)
+                changed |= _apart(drop)
+        with transaction.atomic():
+            if source is not None:
+                source.delete()
+            Problem.objects.filter(raised_by=f"yaml:{location.address}"[:500], resolved_at=None).update(
+                resolved_at=timezone.now()
+            )
+            record_audit("catalog.location-remove", location, changes={"entities": len(changed)})
+            location.delete()
     render_dirty(at=timezone.now())
     return len(changed)
 
@@ -203,14 +240,6 @@ def label_of(address: str) -> str:
     target = address.partition(":")[2]
     parts = [part for part in target.split("/") if part and "*" not in part]
     return "/".join(parts[-2:]) or target
-
-
-def _note(location: CatalogLocation, result: ImportSummary, *, now: datetime) -> None:
-    location.read_at = now
-    location.due_at = now + timedelta(seconds=location.interval)
-    location.message = ""
-    location.summary = {**result.as_dict(), "problems": len(result.problems)}
-    location.save()
 
 
 def _is_local(address: str) -> bool:
@@ -228,6 +257,66 @@ def _root_of(address: str) -> str:
     return str(fixed if fixed.is_dir() else fixed.parent)
 
 
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + PAGE] for start in range(0, len(items), PAGE))
+
+
+# --- alone, and apart -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _alone(address: str, *, seconds: float) -> Iterator[None]:
+    """Be the only one who reads a location, in whatever process; nobody else waits for that.
+
+    The lock is the database session's, not a transaction's: it lasts while we read, and ends with the process.
+
+    :param seconds: how long to wait for another.
+    :raises LocationBusy: if that is not enough.
+    """
+    key = int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), signed=True)
+    until = time.monotonic() + seconds
+    while not _ask("SELECT pg_try_advisory_lock(%s)", key):
+        if time.monotonic() >= until:
+            raise LocationBusy(
+                _("%(location)s is being read right now; try again when that is over.")
+                % {"location": label_of(address)}
+            )
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        with suppress(Error):  # a session that broke has let go
+            _ask("SELECT pg_advisory_unlock(%s)", key)
+
+
+def _ask(statement: str, key: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [key])
+        row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _apart(do: Callable[[], T], *, take_back: bool = False) -> T:
+    """Do something in a short transaction of its own; again, when it met another writer in a circle.
+
+    :param take_back: roll back what was done.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with transaction.atomic():
+                result = do()
+                if take_back:
+                    transaction.set_rollback(True)
+                return result
+        except OperationalError as error:
+            # A deadlock, or a serialization failure: the other one goes on, and then it is our turn.
+            sqlstate = getattr(error.__cause__, "sqlstate", None)
+            if sqlstate not in ("40P01", "40001") or attempt == ATTEMPTS:
+                raise
+            time.sleep(0.1 * attempt)
+    raise AssertionError("unreachable")
+
+
 class _Loop:
     """An event loop for the reader, run step by step from the thread that uses the database."""
 
@@ -243,6 +332,7 @@ class _Loop:
         try:
             self._loop.run_until_complete(self.reader.aclose())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
         finally:
             self._loop.close()
 
@@ -258,72 +348,146 @@ class _Loop:
                 return
 
 
+class _Shelf:
+    """What was read and waits to be written: any number of claims in little memory."""
+
+    def __init__(self, *, as_of: datetime) -> None:
+        self._as_of = as_of
+        self._lines = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115 - see `close`
+
+    def put(self, claim: ClaimIn) -> None:
+        row = [claim.external_id, claim.kind, claim.document, claim.about, claim.place]
+        self._lines.write(json.dumps(row) + "\n")
+
+    def pages(self) -> Iterator[list[ClaimIn]]:
+        """All claims, a page at a time."""
+        self._lines.seek(0)
+        while page := [self._claim(line) for line in islice(self._lines, PAGE)]:
+            yield page
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def _claim(self, line: str) -> ClaimIn:
+        external_id, kind, document, about, place = json.loads(line)
+        return ClaimIn(
+            external_id=external_id,
+            kind=kind,
+            document=document,
+            rank=Rank.YAML,
+            as_of=self._as_of,
+            about=tuple(about),
+            place=place,
+        )
+
+
 class _Reading:
-    """One reading of one location."""
+    """One reading of one location: `read` to its end, then `write`.
+
+    :param roots: kept with the location when it is imported.
+    :param only_known: write nothing when the location is gone meanwhile.
+    """
 
     def __init__(
-        self, loop: _Loop, start: Location, *, by: str, now: datetime, is_guarded: bool, dry_run: bool = False
+        self,
+        start: Location,
+        *,
+        by: str,
+        is_guarded: bool = False,
+        roots: list[str] | None = None,
+        only_known: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
     ) -> None:
-        self.loop, self.start, self.by, self.now, self.is_guarded = loop, start, by, now, is_guarded
-        self.dry_run = dry_run
+        self.start, self.by, self.is_guarded, self.dry_run = start, by, is_guarded, dry_run
+        self.roots, self.only_known = roots, only_known
+        self.tell: Progress = progress or (lambda _read, _written: None)
+        self.now = timezone.now()
         self.kinds = current_kinds()
         self.summary = ImportSummary()
+        self.shelf = _Shelf(as_of=self.now)
         self.files: set[str] = set()
         self.refs: Counter[tuple[str, str]] = Counter()
         self.seen: set[str] = set()
-        self.written: set[int] = set()
-        self.told: set[int] = set()
+        self.written: set[Any] = set()
+        self.told: set[Any] = set()
         self.stale: dict[str, str] = {}
         self.broken_files: dict[str, str] = {}
-        self.may_sweep = True
-        self.source = self._source()
+        self.causes: dict[str, list[Unreadable]] = {}
 
-    def _source(self) -> Source:
-        key = f"yaml:{self.start.text}"
-        source, _created = Source.objects.get_or_create(
-            key=key,
-            defaults={"type": SourceType.YAML, "name": "yaml", "label": label_of(self.start.text)},
-        )
-        return source
+    @property
+    def was_read(self) -> bool:
+        """Whether anything of it could be read."""
+        return bool(self.files) or not self.summary.unread
 
-    def read(self) -> ImportSummary:
-        """Read, take in by the page, and let go of what is no longer there."""
-        page: list[ClaimIn] = []
-        for item in self.loop.documents(self.start):
+    def close(self) -> None:
+        """Let go of what was read."""
+        self.shelf.close()
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def read(self, loop: _Loop) -> None:
+        """Read everything, and keep what is to be written."""
+        until, size = time.monotonic() + MAX_SECONDS, 0
+        for item in loop.documents(self.start):
             if isinstance(item, Unreadable):
                 self._unreadable(item)
                 continue
+            size += len(item.parsed.raw)
+            if size > MAX_BYTES or time.monotonic() > until:
+                self._cut(size)
+                break
             claim = self._claim(item)
             if claim is not None:
-                page.append(claim)
-                if len(page) >= PAGE:
-                    self._take(page)
-                    page = []
-        if page:
-            self._take(page)
+                self.shelf.put(claim)
+            if self.summary.documents % PAGE == 0:
+                self.tell(self.summary.documents, 0)
         self.summary.files = len(self.files)
-        self.summary.written = len(self.written)
-        self.summary.unchanged = len(self.told - self.written)
-        self._keep_last_good()
-        if self.may_sweep:
-            self._sweep()
-        self._report()
-        return self.summary
+        for found in self.causes.values():
+            self._report_unreadable(found)
+
+    def _cut(self, size: int) -> None:
+        self.summary.unread += 1
+        why = (
+            _("It holds more than %(limit)s.") % {"limit": readable_size(MAX_BYTES)}
+            if size > MAX_BYTES
+            else _("Reading it takes more than %(limit)d minutes.") % {"limit": MAX_SECONDS // 60}
+        )
+        message = _("%(why)s What was read until then is taken in; import it in parts.") % {"why": why}
+        self.summary.problems.append(DocumentProblem(_shown(self.start.target), 0, 0, "", message))
 
     def _unreadable(self, item: Unreadable) -> None:
-        where = item.declared_by
+        if item.declared_by is None or item.location.is_pattern or not isinstance(item.error, Missing):
+            # What cannot be read is not known to be gone.
+            self.summary.unread += 1
+        place = GitPlace.parse(item.location.target)
+        is_of_repository = place is not None and place.path not in item.error.message
+        self.causes.setdefault(
+            item.error.message if is_of_repository else f"{item.location}: {item.error.message}", []
+        ).append(item)
+
+    def _report_unreadable(self, found: list[Unreadable]) -> None:
+        """One line for one cause, at the first of the places that it keeps from being read."""
+        item, others = found[0], len(found) - 1
+        where, shown = item.declared_by, _shown(item.location.target)
+        message = item.error.message
+        if where and shown not in message:
+            message = f"{shown}: {message}"
+        if others:
+            message += ngettext(
+                " (And %(count)d more that cannot be read for this reason.)",
+                " (And %(count)d more that cannot be read for this reason.)",
+                others,
+            ) % {"count": others}
         self.summary.problems.append(
             DocumentProblem(
-                file=where.location.target if where else item.location.target,
+                file=where.location.target if where else shown,
                 document=where.parsed.number if where else 0,
                 line=where.parsed.line if where else 0,
                 path="spec.targets" if where else "",
-                message=f"{item.location.target}: {item.error.message}",
+                message=message,
             )
         )
-        if item.declared_by is None or item.location.is_pattern or not isinstance(item.error, Missing):
-            # What cannot be read is not known to be gone.
-            self.may_sweep = False
 
     def _claim(self, document: SourceDocument) -> ClaimIn | None:
         self.summary.documents += 1
@@ -381,11 +545,65 @@ class _Reading:
         else:
             self.broken_files[file] = error.message
 
+    # --- writing ------------------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Take in what was read, by the page, and let go of what a complete reading did not show.
+
+        Whoever is killed meanwhile leaves a location that is read again at once.
+        """
+        is_new = self._register()
+        if is_new is None:
+            return
+        done = 0
+        for page in self.shelf.pages():
+            self._take(page)
+            done += len(page)
+            self.tell(self.summary.documents, done)
+        self.summary.written = len(self.written)
+        self.summary.unchanged = len(self.told - self.written)
+        if self.was_read:
+            self._keep_last_good()
+            if not self.summary.unread:
+                self._sweep()
+        if not self.dry_run:
+            _apart(lambda: self._close(is_new))
+
+    def _register(self) -> bool | None:
+        """Have a location and its source; None if there is nothing to write.
+
+        :returns: whether it is new.
+        """
+        if self.dry_run:
+            return True
+
+        def do() -> bool | None:
+            known = CatalogLocation.objects.filter(address=self.start.text).first()
+            if known is None and (self.only_known or not self.was_read):
+                return None
+            is_new = known is None
+            if is_new:
+                CatalogLocation.objects.create(
+                    address=self.start.text, created_by=self.by, roots=self.roots or []
+                )
+            elif self.roots is not None and known is not None and known.roots != self.roots:
+                CatalogLocation.objects.filter(pk=known.pk).update(roots=self.roots)
+            self._source()
+            return is_new
+
+        return _apart(do)
+
+    def _source(self) -> Source:
+        source, _created = Source.objects.get_or_create(
+            key=f"yaml:{self.start.text}",
+            defaults={"type": SourceType.YAML, "name": "yaml", "label": label_of(self.start.text)},
+        )
+        return source
+
     def _take(self, claims: list[ClaimIn]) -> None:
         """Take in a page; what cannot be written whole, in halves, down to the document that is to blame."""
         try:
-            with transaction.atomic():
-                applied = apply_claims(source=self.source, claims=claims, at=self.now, by=self.by)
+            written, told = _apart(lambda: self._apply(claims), take_back=self.dry_run)
         except Exception as error:
             if not lies_in_the_data(error):
                 raise
@@ -394,12 +612,21 @@ class _Reading:
                 self._take_back(claims[0], why_not_stored(error))
                 return
         else:
-            self.written |= applied.written
-            self.told |= set(applied.entity_ids)
+            self.written |= written
+            self.told |= told
             return
         middle = len(claims) // 2
         self._take(claims[:middle])
         self._take(claims[middle:])
+
+    def _apply(self, claims: list[ClaimIn]) -> tuple[set[Any], set[Any]]:
+        applied = apply_claims(source=self._source(), claims=claims, at=self.now, by=self.by)
+        if not self.dry_run:
+            return applied.written, set(applied.entity_ids)
+        # What is new in one page is new again in the next, under another id: the refs stay the same.
+        ids = {*applied.written, *applied.entity_ids}
+        refs = dict(Entity.objects.filter(pk__in=ids).values_list("pk", "ref"))
+        return {refs[pk] for pk in applied.written}, {refs[pk] for pk in applied.entity_ids}
 
     def _take_back(self, claim: ClaimIn, message: str) -> None:
         """Refuse what was accepted."""
@@ -414,22 +641,27 @@ class _Reading:
             )
         )
 
+    def _claimed(self) -> list[str]:
+        """The ids of what the location's source says until now."""
+        rows = Claim.objects.filter(source__key=f"yaml:{self.start.text}")
+        return list(rows.values_list("external_id", flat=True))
+
     def _keep_last_good(self) -> None:
         """A document that no longer parses keeps its last good claim, marked stale."""
         if self.broken_files:
-            condition = Q(pk__in=())
-            for file in self.broken_files:
-                condition |= Q(external_id__startswith=f"{file}#")
-            for external_id in Claim.objects.filter(condition, source=self.source).values_list(
-                "external_id", flat=True
-            ):
-                if external_id not in self.seen:
-                    self.stale.setdefault(external_id, self.broken_files[external_id.partition("#")[0]])
-        if self.stale:
-            mark_stale(source=self.source, reasons=self.stale, at=self.now, by=self.by)
+            for external_id in self._claimed():
+                file = external_id.rpartition("#")[0]
+                if file in self.broken_files and external_id not in self.seen:
+                    self.stale.setdefault(external_id, self.broken_files[file])
+        for part in _parts(sorted(self.stale)):
+            _apart(partial(self._mark_stale, part), take_back=self.dry_run)
+
+    def _mark_stale(self, external_ids: Sequence[str]) -> None:
+        reasons = {external_id: self.stale[external_id] for external_id in external_ids}
+        mark_stale(source=self._source(), reasons=reasons, at=self.now, by=self.by)
 
     def _sweep(self) -> None:
-        have = set(Claim.objects.filter(source=self.source).values_list("external_id", flat=True))
+        have = set(self._claimed())
         gone = have - self.seen - set(self.stale)
         if not gone:
             return
@@ -438,7 +670,7 @@ class _Reading:
         ):
             self.summary.problems.append(
                 DocumentProblem(
-                    file=self.start.target,
+                    file=_shown(self.start.target),
                     document=0,
                     line=0,
                     path="",
@@ -450,16 +682,34 @@ class _Reading:
                 )
             )
             return
-        ids = sorted(gone)
-        for start in range(0, len(ids), PAGE):
-            self.summary.removed += len(
-                drop_claims(
-                    source=self.source, external_ids=ids[start : start + PAGE], at=self.now, by=self.by
-                )
-            )
+        for part in _parts(sorted(gone)):
+            self.summary.removed += len(_apart(partial(self._drop, part), take_back=self.dry_run))
+
+    def _drop(self, external_ids: Sequence[str]) -> set[int]:
+        return drop_claims(source=self._source(), external_ids=external_ids, at=self.now, by=self.by)
+
+    def _close(self, is_new: bool) -> None:
+        """Note what came of it: on the location, as problems, in the audit log."""
+        self._report()
+        location = CatalogLocation.objects.filter(address=self.start.text).first()
+        if location is None:
+            return
+        location.due_at = self.now + timedelta(seconds=location.interval)
+        location.message = self.summary.problems[0].message if self.summary.unread else ""
+        if self.was_read:
+            location.read_at = self.now
+            location.summary = {**self.summary.as_dict(), "problems": len(self.summary.problems)}
+        location.save()
+        if is_new or (not self.only_known and (self.summary.written or self.summary.removed)):
+            numbers = {k: v for k, v in self.summary.as_dict().items() if k != "problems"}
+            record_audit("catalog.import", location, changes=numbers)
 
     def _report(self) -> None:
         subject = problems.Subject(type="location", label=self.start.target)
+        within = Q(type="refused-document")
+        if self.summary.unread:
+            # Of files that were not read, nothing new is known.
+            within &= Q(severity=Severity.FAIL) | Q(detail__place__file__in=sorted(self.files))
         problems.sync(
             raised_by=f"yaml:{self.start.text}"[:500],
             seen=[
@@ -468,7 +718,11 @@ class _Reading:
                     problems.Seen(
                         type="refused-document",
                         severity=Severity.WARN if problem.document else Severity.FAIL,
-                        cause=_("Documents of %(file)s are refused")
+                        cause=(
+                            _("Documents of %(file)s are refused")
+                            if problem.document
+                            else _("Catalog files in %(file)s cannot be read")
+                        )
                         % {"file": problem.file.rpartition("/")[2]},
                         message=f"{problem.path}: {problem.message}" if problem.path else problem.message,
                         remedy=_("Mend the file; it is read again by itself."),
@@ -485,9 +739,14 @@ class _Reading:
                 )
                 for problem in self.summary.problems[:1_000]
             ],
-            within=Q(type="refused-document"),
+            within=within,
             at=self.now,
         )
+
+
+def _shown(target: str) -> str:
+    """A target for people: without a password, and a folder or repository without the pattern that we put to it."""
+    return mask_url(target).removeprefix("git+").removesuffix(ALL_YAML).rstrip("/") or target
 
 
 def _about_file(location: Location) -> list[str]:

@@ -42,6 +42,8 @@ def catalog_files(request: HttpRequest) -> HttpResponse:
                 result = locations.import_paths(
                     addresses=[address], by=person(request).label, dry_run=not is_import
                 )
+                if result.unread and not result.files:
+                    error, result = result.problems[0].message, None
         except DomainError as failure:
             error = failure.message
         if result is not None and is_import:

@@ -34,6 +34,14 @@ def component(name: str, **spec: Any) -> str:
     return "\n".join([*head, *lines, ""])
 
 
+def location(name: str, *targets: str) -> str:
+    """A Location's document as text."""
+    return (
+        f"apiVersion: backstage.io/v1alpha1\nkind: Location\nmetadata: {{name: {name}}}\n"
+        f"spec: {{targets: {json.dumps(targets)}}}\n"
+    )
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Write a file of some documents below the folder `catalog`."""
@@ -56,6 +64,21 @@ def run(*addresses: Path | str, **options: Any) -> dict[str, Any]:
     """What `import_catalog --json` prints on its last line."""
     out = io.StringIO()
     call_command("import_catalog", *map(str, addresses), json=True, stdout=out, **options)
+    return outcome(out)
+
+
+def run_partly(*addresses: Path | str, **options: Any) -> dict[str, Any]:
+    """The same where something cannot be read, which the exit code tells."""
+    out = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("import_catalog", *map(str, addresses), json=True, stdout=out, **options)
+    found = outcome(out)
+    assert caught.value.returncode == 1
+    assert str(caught.value).startswith(f"{found['unread']} place")
+    return found
+
+
+def outcome(out: io.StringIO) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(out.getvalue().splitlines()[-1])
     assert found["documents"] == found["accepted"] + found["refused"]
     return found
@@ -149,11 +172,7 @@ class TestImport:
     def test_a_location_document_leads_to_its_targets_and_says_which_is_missing(
         self, write: Write, folder: Path
     ) -> None:
-        location = "\n".join(
-            ["apiVersion: backstage.io/v1alpha1", "kind: Location", "metadata:", "  name: all", "spec:"]
-            + ["  targets: [./parts/*.yaml, ./gone.yaml]", ""]
-        )
-        top = write("all.yaml", location)
+        top = write("all.yaml", location("all", "./parts/*.yaml", "./gone.yaml"))
         write("parts/a.yaml", component("a"))
         write("parts/b.yaml", component("b"))
         found = run(top)
@@ -163,10 +182,62 @@ class TestImport:
         assert "gone.yaml" in problem["message"]
         assert (problem["file"], problem["document"]) == (str(top), 1)
 
-    def test_what_cannot_be_read_at_all_is_an_error(self, folder: Path) -> None:
-        with pytest.raises(CommandError):
-            run(folder / "nothing.yaml")
-        assert not CatalogLocation.objects.exists()
+    def test_of_several_addresses_those_that_can_be_read_go_in(self, write: Write, folder: Path) -> None:
+        write("good/a.yaml", component("a"))
+        write("empty/notes.txt", "no catalog file")
+        gone, empty, good = folder / "gone.yaml", folder / "empty", folder / "good"
+        found = run_partly(gone, "https://", empty, good, "/etc/passwd\0")
+        assert numbers(found) == (1, 1, 1, 0, 1, 0)
+        assert found["unread"] == 4
+        assert [problem["file"].partition("\0")[0] for problem in found["problems"]] == [
+            str(gone),
+            "https://",
+            str(empty),
+            "/etc/passwd",
+        ]
+        assert all(problem["message"] and not problem["document"] for problem in found["problems"])
+        assert names() == {"a"}
+        assert [location.address for location in CatalogLocation.objects.all()] == [
+            f"file:{good}/**/*.{{yaml,yml}}"
+        ]
+        assert Source.objects.count() == 1
+        run_partly(gone, dry_run=True)
+
+    def test_a_known_location_that_cannot_be_read_keeps_its_numbers_and_says_why(
+        self, write: Write, folder: Path
+    ) -> None:
+        path = write("a.yaml", component("a"), component("b", owner=5))
+        run(folder)
+        before = CatalogLocation.objects.get()
+        path.unlink()
+        assert run_partly(folder)["problems"][0]["file"] == str(folder)
+        assert read_again() is None
+        location = CatalogLocation.objects.get()
+        assert location.message == "No file matches this pattern."
+        assert (location.summary, location.read_at) == (before.summary, before.read_at)
+        assert names() == {"a"}
+        open_now = Problem.objects.filter(type="refused-document", resolved_at=None)
+        assert sorted(open_now.values_list("severity", flat=True)) == ["fail", "warn"]
+        write("a.yaml", component("a"), component("b"))
+        run(folder)
+        assert CatalogLocation.objects.get().message == ""
+        assert not open_now.exists()
+
+    def test_relative_paths_start_where_the_command_is_called(
+        self, write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("Käse und Brot/a b.yaml", component("a"))
+        write("Käse und Brot/ö.yaml", component("b"))
+        monkeypatch.chdir(folder / "Käse und Brot")
+        assert numbers(run("a b.yaml")) == (1, 1, 1, 0, 1, 0)
+        assert numbers(run("../Käse und Brot/ö*")) == (1, 1, 1, 0, 1, 0)
+        assert numbers(run("."))[:3] == (2, 2, 2)
+        assert set(CatalogLocation.objects.values_list("address", flat=True)) == {
+            f"file:{folder}/Käse und Brot/{name}" for name in ("a b.yaml", "ö*", "**/*.{yaml,yml}")
+        }
+        monkeypatch.chdir(folder.parent)
+        for location in CatalogLocation.objects.all():
+            assert refresh_location(location_id=location.pk, now=timezone.now())
 
     def test_without_json_it_speaks_to_people(self, write: Write, folder: Path) -> None:
         write("a.yaml", component("a"), component("b", owner=5))
@@ -175,6 +246,71 @@ class TestImport:
         text = out.getvalue()
         assert "a.yaml, document 2, line 17: spec.owner" in text
         assert "1 accepted, 1 refused" in text
+
+
+class TestUnreadable:
+    def test_a_folder_below_that_cannot_be_listed_is_told_and_keeps_what_it_declared(
+        self, write: Write, folder: Path, locked: Any
+    ) -> None:
+        write("a.yaml", component("a"), component("gone"))
+        write("private/b.yaml", component("b"), component("c", owner=5))
+        run(folder)
+        write("a.yaml", component("a"), component("new"))
+        with locked(folder / "private"):
+            for found in (run_partly(folder, dry_run=True), run_partly(folder)):
+                assert numbers(found) == (1, 2, 2, 0, 1, 1)
+                assert (found["unread"], found["removed"]) == (1, 0)
+                (problem,) = found["problems"]
+                assert problem["file"] == str(folder / "private")
+                assert problem["message"] == f"{folder}/private cannot be read: Permission denied."
+            assert read_again().unread == 1
+        assert names() == {"a", "b", "gone", "new"}
+        open_now = Problem.objects.filter(type="refused-document", resolved_at=None)
+        assert sorted(open_now.values_list("detail__place__file", flat=True)) == [
+            str(folder / "private"),
+            str(folder / "private/b.yaml"),
+        ]
+        run(folder)
+        assert names() == {"a", "b", "new"}
+
+    def test_a_folder_that_no_pattern_leads_into_does_not_matter(
+        self, write: Write, folder: Path, locked: Any
+    ) -> None:
+        write("teams/a.yaml", component("a"))
+        with locked(folder / "private"):
+            assert numbers(run(folder / "teams" / "*.yaml")) == (1, 1, 1, 0, 1, 0)
+            assert numbers(run(folder / "t*" / "**" / "*.yaml"))[:3] == (1, 1, 1)
+
+    def test_a_broken_repository_is_one_line_however_much_is_wanted_of_it(
+        self, write: Write, folder: Path
+    ) -> None:
+        targets = [f"git+file://{folder}/gone.git//{name}.yaml" for name in ("a", "b", "c")]
+        top = write("all.yaml", location("all", *targets, "./gone.yaml", "./lost.yaml"), component("x"))
+        found = run_partly(top)
+        assert (found["accepted"], found["unread"]) == (2, 3)
+        messages = [problem["message"] for problem in found["problems"]]
+        assert len(messages) == 3
+        assert messages[0].endswith("(And 2 more that cannot be read for this reason.)")
+        assert {(problem["file"], problem["document"]) for problem in found["problems"]} == {(str(top), 1)}
+        assert [message for message in messages if "gone.yaml" in message or "lost.yaml" in message] == (
+            messages[1:]
+        )
+
+    def test_too_much_is_taken_in_as_far_as_it_goes_and_removes_nothing(
+        self, write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("a.yaml", component("old"))
+        write("z.yaml", component("z"))
+        run(folder)
+        write("a.yaml", component("a"), component("b"))
+        for name, value, says in (("MAX_BYTES", 300, "more than 300 bytes"), ("MAX_SECONDS", -60, "minutes")):
+            with monkeypatch.context() as patched:
+                patched.setattr(locations, name, value)
+                found = run_partly(folder)
+            assert says in found["problems"][-1]["message"]
+            assert found["removed"] == 0
+        assert names() == {"old", "a", "b", "z"}
+        assert run(folder)["removed"] == 1
 
 
 class TestLater:

@@ -10,14 +10,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from access.actors import acting_as, system
-from base.errors import DomainError
-from integrations.services.locations import DocumentProblem, import_paths
+from integrations.services.locations import DocumentProblem, ImportSummary, import_paths
 
 SHOWN = 50
 
 
 class Command(BaseCommand):
-    help = "Import Backstage catalog files from files, folders, Git repositories or URLs, and read them again later."
+    help = (
+        "Import Backstage catalog files from files, folders, Git repositories or URLs, and read them again later. "
+        "Exit code 1: something could not be read; the rest was imported."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("addresses", nargs="+", metavar="PATH_OR_URL")
@@ -27,37 +29,52 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            with acting_as(system("import_catalog")):
-                summary = import_paths(
-                    addresses=options["addresses"],
-                    by="import_catalog",
-                    dry_run=options["dry_run"],
-                    from_shell=True,
-                )
-        except DomainError as error:
-            raise CommandError(error.message) from error
+        with acting_as(system("import_catalog")):
+            summary = import_paths(
+                addresses=options["addresses"],
+                by="import_catalog",
+                dry_run=options["dry_run"],
+                from_shell=True,
+            )
         if options["json"]:
             self.stdout.write(json.dumps(summary.as_dict(), ensure_ascii=False))
-            return
+        else:
+            self._say(summary, is_dry=options["dry_run"])
+        if summary.unread:
+            raise CommandError(
+                ngettext(
+                    "%(count)d place could not be read; nothing was removed of what it may hold.",
+                    "%(count)d places could not be read; nothing was removed of what they may hold.",
+                    summary.unread,
+                )
+                % {"count": summary.unread}
+            )
+
+    def _say(self, summary: ImportSummary, *, is_dry: bool) -> None:
         for problem in summary.problems[:SHOWN]:
             self.stdout.write(_line(problem))
         if len(summary.problems) > SHOWN:
-            self.stdout.write(_("... and %(count)d more") % {"count": len(summary.problems) - SHOWN})
+            more = len(summary.problems) - SHOWN
+            said = ngettext("... and %(count)d more problem", "... and %(count)d more problems", more)
+            self.stdout.write(said % {"count": more})
         self.stdout.write(
             ngettext("%(count)d file, ", "%(count)d files, ", summary.files) % {"count": summary.files}
+            + ngettext("%(count)d document: ", "%(count)d documents: ", summary.documents)
+            % {"count": summary.documents}
             + _(
-                "%(documents)d documents: %(accepted)d accepted, %(refused)d refused; entities: %(written)d written, "
-                "%(unchanged)d unchanged, %(removed)d removed."
+                "%(accepted)d accepted, %(refused)d refused; entities: %(written)d written, %(unchanged)d unchanged, "
+                "%(removed)d removed."
             )
             % summary.as_dict()
         )
-        if options["dry_run"]:
+        if is_dry:
             self.stdout.write(_("Nothing was written."))
 
 
 def _line(problem: DocumentProblem) -> str:
     where = problem.file
+    if not problem.document and where in problem.message:
+        return problem.message
     if problem.document:
         where += _(", document %(number)d, line %(line)d") % {
             "number": problem.document,
