@@ -9,6 +9,8 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import Client
 
+from access.models import User
+from access.services import grant
 from base.errors import DomainError
 from catalog.models import Claim, Served
 from integrations.models import CatalogLocation, Connection, RunState, StoredRecord
@@ -164,3 +166,18 @@ def test_a_secret_of_the_portal_is_not_read_by_a_wider_permission(
     for from_shell in (False, True):
         summary = import_paths(addresses=[str(home / "secret-key")], by="tests", from_shell=from_shell)
         assert "lies in the portal's own folder" in summary.problems[0].message
+
+
+def test_who_administers_one_namespace_imports_nothing_for_it_may_declare_any(
+    allowed: Path, client: Client, roles: Any, cleo: User
+) -> None:
+    grant(role="administrator", user=cleo, scope_type="namespace", scope="elsewhere")
+    client.force_login(cleo)
+    (allowed / "a.yaml").write_text(
+        "apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata: {name: a, namespace: default}\n"
+        "spec: {type: service, lifecycle: production, owner: team}\n"
+    )
+    for action in ("preview", "import"):
+        asked = {"address": str(allowed / "a.yaml"), "action": action}
+        assert client.post("/connections/import", asked).status_code == 403
+    assert Claim.objects.count() == 0
