@@ -204,9 +204,7 @@ def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
         raise NotFound(_("There is no such tie."))
     sides = []
     for end in (tie.source, tie.target):
-        claims = Claim.objects.filter(entity=end).select_related("source")
-        if tie.key:
-            claims = claims.filter(keys__key=tie.key).distinct()
+        claims, commit = _claims_on(end, tie.key)
         for claim in claims.order_by("rank", "id")[:5]:
             sides.append(
                 {
@@ -217,9 +215,26 @@ def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
                     "as_of": claim.as_of,
                     "document": claim.document,
                     "is_key": claim.keys.filter(key=tie.key, is_identity=True).exists() if tie.key else False,
+                    "commit": commit,
                 }
             )
     return TieEvidence(tie, tie.key, sides)
+
+
+def _claims_on(end: Entity, key: str) -> tuple[QuerySet[Claim], str]:
+    """What is said of an entity with a key; what names no repository may name a commit that is of it."""
+    claims = Claim.objects.filter(entity=end).select_related("source")
+    if not key or (named := claims.filter(keys__key=key)).exists():
+        return (named.distinct() if key else claims), ""
+    commits = [
+        own.removeprefix("commit:")
+        for own in EntityKey.objects.filter(entity=end, key__startswith="commit:").values_list(
+            "key", flat=True
+        )
+    ]
+    seen = Activity.objects.filter(type="commit", commit__in=commits, keys__contains=[key])
+    commit = seen.values_list("commit", flat=True).first() or ""
+    return claims.filter(keys__key=f"commit:{commit}").distinct(), commit
 
 
 # --- provenance -------------------------------------------------------------------------------------------

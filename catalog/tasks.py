@@ -7,9 +7,8 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
+from catalog.services.render import A_WHILE
 from catalog.services.render import render_dirty as render
-
-A_WHILE = 4_000
 
 
 @shared_task(name="catalog.render_dirty")

@@ -128,6 +128,7 @@ class TieSideOut(serializers.Serializer[Any]):
     record = serializers.CharField()
     place = serializers.DictField()
     is_key = serializers.BooleanField(help_text="Whether this record is the key, or only speaks of it.")
+    commit = serializers.CharField(help_text="What it was made from, where it names no key itself.")
 
 
 class TieEvidenceOut(TieOut):

@@ -434,6 +434,7 @@ class TieDetail(View):
                         "record": side["external_id"],
                         "place": side["place"],
                         "is_key": side["is_key"],
+                        "commit": side["commit"],
                     }
                     for side in found.sides
                 ],

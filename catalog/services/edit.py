@@ -30,7 +30,7 @@ from catalog.kinds import TIE_TYPES, current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Source, SourceType, Tie, TieState
 from catalog.permissions import Planned
 from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims, mark_dirty
-from catalog.services.render import render_dirty
+from catalog.services.render import A_WHILE, render_dirty
 
 MAX_BULK = 1_000
 # Fields that belong to the entity's identity and are changed by renaming, not by an override.
@@ -118,7 +118,7 @@ def change_overrides(
             _drop(user, locked, path)
         for path, value in (values or {}).items():
             _override(user, locked, path, value, reason)
-    render_dirty(at=timezone.now())
+    render_dirty(at=timezone.now(), limit=A_WHILE)
 
 
 def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> None:
@@ -353,7 +353,7 @@ def upsert_documents(
                     "entity.upsert",
                     changes={"refs": [claim.external_id for claim in claims][:100], "count": len(claims)},
                 )
-        render_dirty(at=timezone.now())
+        render_dirty(at=timezone.now(), limit=A_WHILE)
         entities = Entity.objects.in_bulk(applied.entity_ids)
         for index, claim, outcome, entity_id in zip(
             places, claims, applied.outcomes, applied.entity_ids, strict=True
@@ -380,7 +380,7 @@ def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
             )
         drop_claims(source=source, external_ids=mine, at=timezone.now(), by=user.label)
         record_audit("entity.withdraw", locked)
-    render_dirty(at=timezone.now())
+    render_dirty(at=timezone.now(), limit=A_WHILE)
     return not Entity.objects.filter(pk=locked.pk, deleted_at=None).exists()
 
 
@@ -438,5 +438,5 @@ def decide_tie(
             changes={"type": type, "target": target.ref, "state": [before, state], "reason": reason},
         )
         pk = tie.pk
-    render_dirty(at=timezone.now())
+    render_dirty(at=timezone.now(), limit=A_WHILE)
     return Tie.objects.filter(pk=pk).first()

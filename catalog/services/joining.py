@@ -18,7 +18,7 @@ from base.errors import Conflict, InvalidInput, NotFound
 from catalog.bulk import among, insert
 from catalog.models import Activity, Alias, Claim, Entity, EntityKey, Redirect, RedirectedClaim, Tie, TieState
 from catalog.services.ingest import join, lock_entities, mark_dirty, remerge, sharers_of
-from catalog.services.render import render_dirty
+from catalog.services.render import A_WHILE, render_dirty
 
 
 def merge_into(*, user: Any, loser: Entity, winner: Entity, reason: str = "") -> Redirect:
@@ -56,7 +56,7 @@ def merge_into(*, user: Any, loser: Entity, winner: Entity, reason: str = "") ->
         join(loser, winner)
         remerge(entity_ids={loser.pk, winner.pk}, at=now, by=user.label)
         record_audit("entity.merge", winner, changes={"loser": redirect.ref, "reason": reason})
-    render_dirty(at=now)
+    render_dirty(at=now, limit=A_WHILE)
     return redirect
 
 
@@ -110,6 +110,6 @@ def part(*, user: Any, redirect: Redirect) -> Entity:
         Alias.objects.filter(ref=redirect.ref, entity=winner).delete()
         remerge(entity_ids=ids, at=now, by=user.label)
         record_audit("entity.part", winner, changes={"loser": redirect.ref})
-    render_dirty(at=now)
+    render_dirty(at=now, limit=A_WHILE)
     loser.refresh_from_db()
     return loser

@@ -28,6 +28,8 @@ from catalog.services.ties import tie_entities
 logger = logging.getLogger(__name__)
 
 PAGE = 2_000
+# What somebody who waits for an answer renders at most; the beat does the rest.
+A_WHILE = 2 * PAGE
 RUNS_ON_A_CARD = 12
 # What marks itself again and again would else be rendered for ever.
 MAX_TURNS = 50

@@ -271,6 +271,20 @@ class TestTies:
         with pytest.raises(InvalidInput, match="does not go from"):
             decide_tie(user=ana, source=ends[0], type=type_, target=ends[1], state="confirmed")
 
+    def test_a_tie_by_a_commit_shows_it(self, ana: User) -> None:
+        say("connection:git/r", claim("repository:r", {}, keys=("repo:h.example/r",)))
+        sha = "a" * 40
+        commit = ActivityIn(
+            type="commit", external_id=sha, event="e", at=later(0), as_of=later(0), commit=sha,
+            about=("repo:h.example/r",),
+        )  # fmt: skip
+        apply_activity(connection_slug="git", connector="git", items=[commit])
+        say("connection:oci/i", claim("artifact:i", {}, about=(f"commit:{sha}",)))
+        found = queries.evidence_of(ana, Tie.objects.get().pk)
+        assert [(s["entity"].name, s["is_key"], s["commit"]) for s in found.sides] == [
+            ("r", True, ""), ("i", False, sha),
+        ]  # fmt: skip
+
     def test_what_a_person_tied_is_no_longer_unclear(self, ana: User) -> None:
         say(
             "connection:git/r",
