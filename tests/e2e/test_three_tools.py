@@ -170,6 +170,8 @@ def test_what_a_person_unties_stays_untied(tab: Tab, empty_portal: Portal, compa
         expect(card(tab, "Runs")).to_contain_text("build-payments")
         expect(card(tab, "Versions and images")).not_to_contain_text("latest")
         tab.goto(f"{COMPONENT}?tab=relations")
-        expect(tab.get_by_role("listitem").filter(has_text="till")).to_have_count(0)
+        # It stands among the forbidden ties alone, from where it can be taken back.
+        expect(tab.get_by_role("listitem").filter(has_text="till")).to_have_count(1)
+        expect(tab.get_by_role("listitem").filter(has_text="till")).to_contain_text("forbidden by")
         sync(tab, empty_portal, "acme-images")
         sync(tab, empty_portal, "acme-git")
