@@ -175,11 +175,13 @@ def inferred(connection: Connection) -> set[str]:
     )
 
 
-def apply_rule(*, connection: Connection, now: datetime, by: str, guarded: bool = False) -> list[Decision]:
+def apply_rule(
+    *, connection: Connection, now: datetime, by: str, asked: bool = True, guarded: bool = False
+) -> list[Decision]:
     """Make the components that the connection's rule asks for, and let go of those that it no longer does.
 
-    :param guarded: nobody has asked for it and seen what goes: what the rule fails on stays, and so does all
-        that would go of what is still listed if that is much.
+    :param asked: a person has said so of this very rule; else what its expression fails on stays as it is.
+    :param guarded: nobody has seen what goes, so all that would go of what is still listed stays if it is much.
     :returns: the decisions that the guard holds.
     """
     decisions = decide(connection=connection, rule=rule_of(connection), now=now)
@@ -187,8 +189,9 @@ def apply_rule(*, connection: Connection, now: datetime, by: str, guarded: bool 
     have = inferred(connection)
     gone = have - {claim.external_id for claim in claims}
     held: list[Decision] = []
-    if guarded:
+    if not asked:
         gone -= {d.external_id for d in decisions if d.is_undecided}
+    if guarded:
         lost = [d for d in decisions if d.external_id in gone and not d.is_declared]
         if len(lost) >= GUARD_COUNT and len(lost) > GUARD_SHARE * len(have):
             held = lost
@@ -226,7 +229,9 @@ def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None 
         seen = []
         try:
             with transaction.atomic():
-                held = apply_rule(connection=connection, now=now, by=connection.label, guarded=guarded)
+                held = apply_rule(
+                    connection=connection, now=now, by=connection.label, asked=False, guarded=guarded
+                )
             if held:
                 seen.append(_held(connection, held))
         except (DomainError, ValidationError) as error:
@@ -240,6 +245,24 @@ def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None 
             within=Q(type="rule"),
             at=now,
         )
+
+
+def lost_without(connection: Connection, *, now: datetime) -> int:
+    """How many inferred components of other connections would go with a connection: what showed that they are built."""
+    count = 0
+    repositories = StoredRecord.objects.filter(type="repository", deleted_at=None)
+    for other in Connection.objects.exclude(pk=connection.pk).filter(
+        pk__in=repositories.values("connection")
+    ):
+        try:
+            decisions = decide(connection=other, rule=rule_of(other), now=now, without=connection.slug)
+        except (DomainError, ValidationError):  # then its components stay as they are
+            continue
+        no_longer = {
+            d.external_id for d in decisions if not (d.is_component or d.is_declared or d.is_undecided)
+        }
+        count += len(no_longer & inferred(other))
+    return count
 
 
 def _held(connection: Connection, held: list[Decision]) -> problems.Seen:

@@ -1,19 +1,26 @@
-"""Everything that reads connections and runs, for a viewer."""
+"""Everything that reads connections and runs, for a viewer.
+
+Who sees a connection's namespace sees it and its runs. What it brought may lie in other namespaces too; what lies
+where the viewer does not see is neither shown nor counted, and where there is any, what a run said of the whole is
+not told, for it may name it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from access.permissions import visible
+from access.models import ScopeType
+from access.permissions import Scope, can, covers, visible
 from base.errors import NotFound
 from catalog.models import Claim, SourceType
+from catalog.permissions import Planned
 from integrations.models import (
     CatalogLocation,
     Connection,
@@ -25,6 +32,7 @@ from integrations.models import (
     StoredRecord,
     SyncRun,
 )
+from integrations.permissions import declared_namespace
 from integrations.sync import unseen
 
 STALE_AFTER = 3  # intervals
@@ -32,7 +40,7 @@ ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 
 
 def list_connections(viewer: Any) -> QuerySet[Any]:
-    """Connections that the viewer may see, with the state of their last run."""
+    """Connections that the viewer may see, with the state of their last run; see `words_as_seen`."""
     return with_states(visible(viewer, Connection.objects.all()))
 
 
@@ -76,22 +84,134 @@ def get_connection(viewer: Any, slug: str) -> Connection:
     return found
 
 
-def entity_counts() -> dict[str, int]:
-    """How many entities each connection speaks of, by its slug."""
-    rows = Claim.objects.filter(source__type=SourceType.CONNECTION, entity__deleted_at=None)
+def entity_counts(viewer: Any) -> dict[str, int]:
+    """How many entities each connection speaks of, of those that the viewer may see, by its slug."""
+    rows = visible(viewer, Claim.objects.filter(source__type=SourceType.CONNECTION, entity__deleted_at=None))
     counted = rows.values("source__name").annotate(n=Count("entity", distinct=True))
     return dict(counted.values_list("source__name", "n"))
+
+
+# --- what lies beyond what one may see ------------------------------------------------------------------------
+
+
+def sees_all(viewer: Any) -> bool:
+    """Whether nothing that a connection brought can lie beyond what this person may see."""
+    return covers(viewer, ["connection.read"], Scope(ScopeType.ALL))
+
+
+def seen_records(viewer: Any, records: QuerySet[StoredRecord]) -> QuerySet[StoredRecord]:
+    """Those records of which the viewer may know, if not read them word by word."""
+    return visible(viewer, records, "connection.read")
+
+
+def wholly_seen(viewer: Any, connections: Iterable[Connection]) -> set[int]:
+    """Keys of those connections of which the viewer may see all that they brought."""
+    found = {connection.pk for connection in connections}
+    if sees_all(viewer) or not found:
+        return found
+    records = StoredRecord.objects.filter(connection__in=found)
+    hidden = records.exclude(pk__in=seen_records(viewer, records).values("pk"))
+    return found - set(hidden.values_list("connection", flat=True).distinct())
+
+
+def beyond() -> str:
+    """What stands in place of what a run said, for those who may not see all that it speaks of."""
+    return _("Some of what it brings lies beyond what you may see, so what it said of it is not shown.")
+
+
+def words_as_seen(viewer: Any, connections: Iterable[Any]) -> list[Any]:
+    """Connections with the state of their last run, as the viewer may see them: not to be saved."""
+    rows = list(connections)
+    whole = wholly_seen(viewer, rows)
+    for row in rows:
+        if row.pk not in whole:
+            row.last_message = beyond() if row.last_message else row.last_message
+            row.done = row.expected = None
+    return rows
+
+
+class _Sight:
+    """Which of a connection's records a viewer may know of, removed and refused ones included."""
+
+    def __init__(self, viewer: Any, connection: Connection) -> None:
+        self.viewer = viewer
+        self.is_limited = not sees_all(viewer)
+        self.hidden: dict[tuple[str, str], datetime | None] = {}
+        self._namespaces: dict[str, bool] = {"": True}
+        if self.is_limited:
+            records = StoredRecord.objects.filter(connection=connection)
+            rows = records.exclude(pk__in=seen_records(viewer, records).values("pk"))
+            self.hidden = {
+                (resource, external_id): deleted_at
+                for resource, external_id, deleted_at in rows.values_list(
+                    "resource", "external_id", "deleted_at"
+                )
+            }
+
+    def hides(self, resource: str, external_id: str) -> bool:
+        if not self.is_limited:
+            return False
+        if (resource, external_id) in self.hidden:
+            return True
+        namespace = declared_namespace(external_id)
+        if namespace not in self._namespaces:
+            # Of what was refused there is only its name: may the person see something of that namespace?
+            self._namespaces[namespace] = can(
+                self.viewer, "connection.read", Planned(f"component:{namespace}/")
+            )
+        return not self._namespaces[namespace]
+
+
+def as_seen(viewer: Any, runs: Iterable[SyncRun]) -> list[SyncRun]:
+    """Runs as the viewer may see them; where that is not all, they are not to be saved."""
+    runs = list(runs)
+    if sees_all(viewer):
+        return runs
+    sights = {run.connection_id: _Sight(viewer, run.connection) for run in runs}
+    for run in runs:
+        sight = sights[run.connection_id]
+        resources = {row.pk: row for row in run.resources.all()}
+        is_whole = not sight.hidden
+        for page in SeenPage.objects.filter(resource__in=list(resources)).iterator():
+            row = resources[page.resource_id]
+            for external_id, outcome in zip(page.ids, page.outcomes, strict=True):
+                if sight.hides(row.name, external_id):
+                    is_whole = False
+                    name = RecordOutcome(outcome).name.lower()
+                    row.listed -= 1
+                    setattr(row, name, getattr(row, name) - 1)
+        for row in resources.values():
+            if is_whole:
+                continue
+            row.expected, row.message = None, ""
+            row.removed -= sum(
+                resource == row.name and at is not None and at == row.finished_at
+                for (resource, _id), at in sight.hidden.items()
+            )
+            if row.would_remove:
+                row.would_remove = held_records(viewer, row).count()
+        if not is_whole and run.message:
+            run.message = beyond()
+    return runs
+
+
+# --- runs -----------------------------------------------------------------------------------------------------
 
 
 NUMBERS = ("listed", "new", "changed", "unchanged", "skipped", "refused", "removed")
 
 
 def list_runs(viewer: Any, connection: Connection | None = None) -> QuerySet[SyncRun]:
-    """Runs, newest first, with the sums of their resources' numbers."""
-    rows = visible(viewer, SyncRun.objects.select_related("connection"))
+    """Runs, newest first, with their resources. Hand those that are shown to `as_seen`."""
+    rows = visible(viewer, SyncRun.objects.select_related("connection").prefetch_related("resources"))
     if connection is not None:
         rows = rows.filter(connection=connection)
-    return rows.annotate(**{name: Sum(f"resources__{name}", default=0) for name in NUMBERS}).order_by("-id")
+    return rows.order_by("-id")
+
+
+def totals_of(run: SyncRun) -> dict[str, int]:
+    """A run's numbers: the sums of its resources'."""
+    return {name: sum(getattr(row, name) for row in run.resources.all()) for name in NUMBERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +224,14 @@ class Progress:
     per_second: float
 
 
-def progress_of(run_ids: Iterable[int]) -> dict[int, Progress]:
-    """How far runs are, by id; one that reads nothing yet is not among them."""
+def progress_of(viewer: Any, run_ids: Iterable[int]) -> dict[int, Progress]:
+    """How far runs are, by id; one that reads nothing yet is not among them.
+
+    It counts all that is read, so it is for those who may see all of it.
+    """
     found: dict[int, Progress] = {}
+    if not sees_all(viewer):
+        return found
     for row in ResourceRun.objects.filter(run_id__in=list(run_ids), state=ResourceState.READING):
         seconds = (timezone.now() - row.started_at).total_seconds() if row.started_at else 0
         found[row.run_id] = Progress(row.name, row.listed, row.expected, row.listed / max(seconds, 1))
@@ -176,24 +301,21 @@ def sync_health(rows: Iterable[Any]) -> SyncHealth | None:
 
 
 def get_run(viewer: Any, run_id: int) -> SyncRun:
-    """One run with its connection and resources.
+    """One run with its connection and resources, as the viewer may see it.
 
     :raises NotFound: if the viewer may see none of this number.
     """
-    found = (
-        visible(viewer, SyncRun.objects.select_related("connection").prefetch_related("resources"))
-        .filter(pk=run_id)
-        .first()
-    )
-    if found is None:
+    found = as_seen(viewer, list_runs(viewer).filter(pk=run_id))
+    if not found:
         raise NotFound(_("There is no run %(id)d here.") % {"id": run_id})
-    return found
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)
 class SeenRecord:
     """One record of a run's list."""
 
+    resource: str
     external_id: str
     outcome: str
     reason: str
@@ -202,60 +324,96 @@ class SeenRecord:
 
 
 def records_of(
-    resource: ResourceRun, *, outcome: str = "", offset: int = 0, limit: int = 100
+    viewer: Any, resources: Sequence[ResourceRun], *, outcome: str = "", offset: int = 0, limit: int = 100
 ) -> tuple[list[SeenRecord], int]:
-    """The records behind one of a resource's numbers, and how many there are.
+    """The records behind one of the numbers of a run's resources, and how many there are.
 
-    :param outcome: new, changed, unchanged, skipped or refused; empty for all that was listed.
+    :param resources: one of them, or all for a run's totals.
+    :param outcome: new, changed, unchanged, skipped, refused or removed; empty for all that was listed.
     """
+    if not resources:
+        return [], 0
+    connection = resources[0].run.connection
+    if outcome == "removed":
+        return _removed(viewer, resources, offset=offset, limit=limit)
     wanted = RecordOutcome[outcome.upper()] if outcome else None
-    found: list[tuple[str, int, dict[str, str]]] = []
+    sight = _Sight(viewer, connection)
+    names = {row.pk: row.name for row in resources}
+    found: list[tuple[str, str, int, dict[str, str]]] = []
     total = 0
-    for page in SeenPage.objects.filter(resource=resource).order_by("number").iterator():
+    pages = SeenPage.objects.filter(resource__in=list(names)).order_by("resource__position", "number")
+    for page in pages.iterator():
+        name = names[page.resource_id]
         for external_id, code in zip(page.ids, page.outcomes, strict=True):
-            if wanted is not None and code != wanted:
+            if (wanted is not None and code != wanted) or sight.hides(name, external_id):
                 continue
             if offset <= total < offset + limit:
-                found.append((external_id, code, page.errors.get(external_id, {})))
+                found.append((name, external_id, code, page.errors.get(external_id, {})))
             total += 1
     stored = {
-        row.external_id: row
+        (row.resource, row.external_id): row
         for row in StoredRecord.objects.filter(
-            connection_id=resource.run.connection_id,
-            resource=resource.name,
-            external_id__in=[external_id for external_id, _code, _error in found],
+            connection=connection,
+            resource__in=set(names.values()),
+            external_id__in=[external_id for _name, external_id, _code, _error in found],
         ).defer("raw")
     }
     return [
         SeenRecord(
+            name,
             external_id,
             RecordOutcome(code).name.lower(),
             error.get("reason", ""),
             error.get("place", ""),
-            stored.get(external_id),
+            stored.get((name, external_id)),
         )
-        for external_id, code, error in found
+        for name, external_id, code, error in found
     ], total
 
 
-def held_resources(viewer: Any) -> list[ResourceRun]:
-    """What the guard holds and nobody has decided, in the newest run of each connection."""
+def _removed(
+    viewer: Any, resources: Sequence[ResourceRun], *, offset: int, limit: int
+) -> tuple[list[SeenRecord], int]:
+    rows = StoredRecord.objects.none()
+    for resource in resources:
+        rows = rows | removed_by(resource)
+    rows = seen_records(viewer, rows).order_by("resource", "external_id").defer("raw")
+    return [
+        SeenRecord(row.resource, row.external_id, "removed", "", "", row)
+        for row in rows[offset : offset + limit]
+    ], rows.count()
+
+
+def removed_by(resource: ResourceRun) -> QuerySet[StoredRecord]:
+    """What a resource's sweep removed and nothing has brought back since."""
+    if resource.finished_at is None or not resource.removed:
+        return StoredRecord.objects.none()
+    return StoredRecord.objects.filter(
+        connection_id=resource.run.connection_id, resource=resource.name, deleted_at=resource.finished_at
+    ).order_by("external_id")
+
+
+def held_resources(viewer: Any, connection: Connection | None = None) -> list[ResourceRun]:
+    """What the guard holds and nobody has decided, in the newest run of each connection, as the viewer may see it."""
     rows = visible(
         viewer, ResourceRun.objects.filter(state=ResourceState.HELD).select_related("run__connection")
-    ).order_by("-run_id")
-    newest: dict[tuple[int, str], ResourceRun] = {}
-    for row in rows:
-        newest.setdefault((row.run.connection_id, row.name), row)
-    return [
-        row
-        for row in newest.values()
-        if not ResourceRun.objects.filter(
-            run__connection=row.run.connection,
-            name=row.name,
-            run_id__gt=row.run_id,
-            state=ResourceState.COMPLETE,
-        ).exists()
-    ]
+    )
+    if connection is not None:
+        rows = rows.filter(run__connection=connection)
+    later = ResourceRun.objects.filter(
+        run__connection=OuterRef("run__connection"),
+        name=OuterRef("name"),
+        run_id__gt=OuterRef("run_id"),
+        state__in=[ResourceState.HELD, ResourceState.COMPLETE],
+    )
+    found = list(rows.filter(~Exists(later)).order_by("-run_id", "position"))
+    if sees_all(viewer):
+        return found
+    whole = wholly_seen(viewer, {row.run.connection for row in found})
+    for row in found:
+        if row.run.connection_id not in whole:
+            row.would_remove, row.message = held_records(viewer, row).count(), ""
+    return [row for row in found if row.would_remove]
 
 
 def get_resource(viewer: Any, connection: Connection, resource_id: int) -> ResourceRun:
@@ -281,6 +439,6 @@ def get_record(viewer: Any, connection: Connection, record_id: int) -> StoredRec
     return found
 
 
-def held_records(resource: ResourceRun) -> QuerySet[StoredRecord]:
-    """What the guard holds back: what would go if a person says so."""
-    return unseen(resource).defer("raw").order_by("external_id")
+def held_records(viewer: Any, resource: ResourceRun) -> QuerySet[StoredRecord]:
+    """What the guard holds back: what would go if a person says so, of what the viewer may know of."""
+    return seen_records(viewer, unseen(resource)).defer("raw").order_by("external_id")

@@ -12,7 +12,7 @@ from access.permissions import visible
 from catalog.models import Source, SourceType
 from integrations.contract import Category
 from integrations.models import Connection
-from integrations.queries import with_states
+from integrations.queries import with_states, words_as_seen
 from integrations.registry import connectors
 from portal.widgets.base import PageContext
 
@@ -73,7 +73,7 @@ def visible_connections(request: HttpRequest) -> list[Any]:
         seen = list(connections_of(request).values())
         if mine is not everything:
             keys = set(mine.values_list("pk", flat=True))
-            seen = [row for row in seen if row.pk in keys]
+            seen = words_as_seen(request.user, [row for row in seen if row.pk in keys])
         request.portico_visible_connections = seen  # type: ignore[attr-defined]
     return seen
 

@@ -30,6 +30,8 @@ from integrations.models import (
 from tests.catalog.saying import claim, later, say, source
 
 WORD = "hush"
+DOCUMENT = "hush.yaml#component:default/hush-doc"
+REFUSED = "other.yaml#component:default/hush-bad"
 REPO, BUILD, TEST = "repo:h.example/shared", "pipeline:ci.example/1", "pipeline:ci.example/2"
 
 
@@ -91,6 +93,16 @@ def world(core_pack: None) -> dict[str, Any]:
         claim("repository:elsewhere/twin", {}, id="2", keys=("repo:h.example/twin",), minute=1, **tool),
         render=False,
     )
+    # A tool of one namespace that also tells of the other.
+    say(
+        "connection:there-ci/documents",
+        claim(
+            "component:hush-doc",
+            {"type": "service", "lifecycle": "production", "owner": "hush-others"},
+            id=DOCUMENT,
+        ),
+        render=False,
+    )
     say(
         "connection:hush-ci/builders",
         claim("pipeline:hush-build", id="1", keys=(BUILD,), about=(REPO,), **tool),
@@ -131,7 +143,10 @@ def world(core_pack: None) -> dict[str, Any]:
     apply_activity(
         connection_slug="there-ci",
         connector="buildbot",
-        items=[_activity("run", "t", TEST, event="pipelinerun.finished", status="passed", title="there run")],
+        items=[
+            _activity("run", "t", TEST, event="pipelinerun.finished", status="passed", title="there run"),
+            _activity("version", "h", REPO, event="artifact.published", version="2.0", title="hush 2.0"),
+        ],
     )
     render_dirty(at=timezone.now())
     ids = _connections()
@@ -152,9 +167,9 @@ def world(core_pack: None) -> dict[str, Any]:
     }
 
 
-def _connections() -> dict[str, int]:
+def _connections() -> dict[str, Any]:
     now = timezone.now()
-    ids: dict[str, int] = {}
+    ids: dict[str, Any] = {}
     for slug, namespace in (("there-ci", "elsewhere"), ("hush-git", "default"), ("hush-ci", "default")):
         word = "there" if namespace == "elsewhere" else WORD
         connection = Connection.objects.create(
@@ -162,11 +177,12 @@ def _connections() -> dict[str, int]:
             label=f"{word} tool",
             connector="records",
             namespace=namespace,
-            config={"source": "/tmp/x"},
+            config={"source": "/tmp/hush"},
+            check_result=[{"label": "Reached /tmp/hush", "ok": True, "detail": "", "remedy": ""}],
         )
         run = SyncRun.objects.create(
             connection=connection, state=RunState.PARTIAL, queued_at=now, started_at=now, finished_at=now,
-            message=f"{word} failed", requested_by=word,
+            message="hush failed", requested_by=word,
         )  # fmt: skip
         resource = ResourceRun.objects.create(
             run=run, name=f"{word}-things", position=0, state=ResourceState.HELD, listed=1, refused=1, would_remove=1,
@@ -180,8 +196,47 @@ def _connections() -> dict[str, int]:
             connection=connection, resource="builders", type="pipeline", external_id="1", digest=b"1",
             data={"external_id": "1", "name": word}, raw={"word": word}, as_of=now, touched_at=now - timedelta(days=1),
         )  # fmt: skip
+        if namespace == "elsewhere":
+            ids["there"] = {
+                "run_id": run.pk,
+                "resource_id": resource.pk,
+                "record_id": _beyond(connection, resource),
+            }
         ids |= {"run_id": run.pk, "resource_id": resource.pk, "record_id": record.pk}
     location = CatalogLocation.objects.create(
         address="file:/hush/catalog", summary={"files": 1, "problems": 0}
     )
     return {**ids, "location_id": location.pk}
+
+
+def _beyond(connection: Connection, resource: ResourceRun) -> int:
+    """What a tool of `elsewhere` brought of `default`: a document, a version, and one that was refused."""
+    now = timezone.now()
+    records = [
+        StoredRecord.objects.create(
+            connection=connection, resource=resource, type=type_, external_id=external_id, digest=b"1",
+            data={"external_id": external_id, "name": WORD}, raw={"word": WORD}, as_of=now,
+            touched_at=now - timedelta(days=1), deleted_at=deleted_at,
+        )
+        for resource, type_, external_id, deleted_at in [
+            ("documents", "document", DOCUMENT, None),
+            ("builds", "version", "h", None),
+            # Gone, so that only its id still says where it was.
+            ("documents", "document", "gone.yaml#component:default/hush-gone", now),
+            (resource.name, "document", "held.yaml#component:default/hush-held", None),
+        ]
+    ]  # fmt: skip
+    for name, outcome, external_id in [
+        ("documents", RecordOutcome.NEW, DOCUMENT),
+        ("builds", RecordOutcome.NEW, "h"),
+        ("more", RecordOutcome.REFUSED, REFUSED),
+    ]:
+        counted = ResourceRun.objects.create(
+            run=resource.run, name=name, position=1, state=ResourceState.PARTIAL, listed=1, message=f"{WORD} broke",
+            started_at=now, finished_at=now, **{outcome.name.lower(): 1},
+        )  # fmt: skip
+        errors = {external_id: {"reason": WORD, "place": WORD}} if outcome == RecordOutcome.REFUSED else {}
+        SeenPage.objects.create(
+            resource=counted, number=1, ids=[external_id], outcomes=[outcome], errors=errors
+        )
+    return records[0].pk

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import serializers
 
-from integrations.models import Connection, ResourceRun, SyncRun
+from integrations.models import ResourceRun, SyncRun
 
 
 class ConnectionIn(serializers.Serializer[Any]):
@@ -34,9 +35,11 @@ class ConnectionOut(serializers.Serializer[Any]):
     slug = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
     connector = serializers.CharField()
-    config = serializers.JSONField()
+    config = serializers.JSONField(
+        allow_null=True, help_text="The settings, for those who may change them; null for others."
+    )
     secrets = serializers.ListField(
-        child=serializers.CharField(), help_text="Names of the secrets that are set."
+        child=serializers.CharField(), help_text="Names of the secrets that are set, likewise."
     )
     namespace = serializers.CharField()
     interval = serializers.IntegerField()
@@ -93,24 +96,16 @@ ConnectionListOut = _list_of("ConnectionListOut", ConnectionOut)
 SyncRunListOut = _list_of("SyncRunListOut", SyncRunOut)
 
 
-def connection(row: Connection, secrets: set[str]) -> dict[str, Any]:
+def connection(row: Any, *, config: dict[str, Any] | None, secrets: Iterable[str]) -> dict[str, Any]:
     """A connection from `queries.list_connections` as plain data."""
-    names = (
-        "slug",
-        "label",
-        "connector",
-        "config",
-        "namespace",
-        "interval",
-        "is_paused",
-        "allows_operations",
-    )
+    names = ("slug", "label", "connector", "namespace", "interval", "is_paused", "allows_operations")
     return {
         **{name: getattr(row, name) for name in names},
+        "config": config,
         "secrets": sorted(secrets),
-        "state": getattr(row, "last_state", None),
-        "message": getattr(row, "last_message", None) or "",
-        "synced_at": getattr(row, "good_at", None),
+        "state": row.last_state,
+        "message": row.last_message or "",
+        "synced_at": row.good_at,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from access.api.permissions import HasVerb, person_of
-from access.permissions import require, visible
+from access.permissions import can, require
 from base.pagination import list_answer, paginate, read_limit
 from integrations import queries
 from integrations.api import serializers as shapes
@@ -29,6 +29,20 @@ class View(APIView):
     verbs: ClassVar[Mapping[str, str | None]] = {"GET": "connection.read"}
 
 
+def _shown(request: Request, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Connections of `list_connections` as this person may see them: settings are for those who may change them."""
+    may_write = can(request.user, "connection.write")
+    secrets = connections.secrets_of(rows) if may_write else {}
+    return [
+        shapes.connection(
+            row,
+            config=row.config if may_write else None,
+            secrets=secrets.get(row.uid, ()),
+        )
+        for row in queries.words_as_seen(request.user, rows)
+    ]
+
+
 class ConnectionList(View):
     """Connections."""
 
@@ -43,7 +57,7 @@ class ConnectionList(View):
             limit=read_limit(request.query_params.get("limit")),
             cursor=request.query_params.get("cursor"),
         )
-        shown = [shapes.connection(row, connections.secrets_set(row)) for row in page.rows]
+        shown = _shown(request, page.rows)
         return Response(list_answer(request, shown, page, total=rows.order_by().count()))
 
     @extend_schema(
@@ -61,7 +75,8 @@ class ConnectionList(View):
             namespace=given.get("namespace", "default"),
             interval=given.get("interval", 600),
         )
-        return Response(shapes.connection(connection, connections.secrets_set(connection)), status=201)
+        row = queries.get_connection(request.user, connection.slug)
+        return Response(_shown(request, [row])[0], status=201)
 
 
 class ConnectionDetail(View):
@@ -72,7 +87,7 @@ class ConnectionDetail(View):
     @extend_schema(responses=shapes.ConnectionOut, operation_id="connections_retrieve")
     def get(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
-        return Response(shapes.connection(row, connections.secrets_set(row)))
+        return Response(_shown(request, [row])[0])
 
     @extend_schema(
         request=shapes.ConnectionChange, responses=shapes.ConnectionOut, operation_id="connections_update"
@@ -83,7 +98,7 @@ class ConnectionDetail(View):
         row = queries.get_connection(request.user, slug)
         connections.update_connection(connection=row, **data.validated_data)
         row = queries.get_connection(request.user, slug)
-        return Response(shapes.connection(row, connections.secrets_set(row)))
+        return Response(_shown(request, [row])[0])
 
     @extend_schema(responses={204: None}, operation_id="connections_delete")
     def delete(self, request: Request, slug: str) -> Response:
@@ -115,9 +130,7 @@ class SyncRunList(View):
         operation_id="sync_runs_list",
     )
     def get(self, request: Request) -> Response:
-        rows: Any = visible(
-            request.user, SyncRun.objects.select_related("connection").prefetch_related("resources")
-        )
+        rows: Any = queries.list_runs(request.user)
         if slug := request.query_params.get("connection"):
             rows = rows.filter(connection__slug=slug)
         page = paginate(
@@ -126,7 +139,7 @@ class SyncRunList(View):
             limit=read_limit(request.query_params.get("limit")),
             cursor=request.query_params.get("cursor"),
         )
-        shown = [shapes.sync_run(row) for row in page.rows]
+        shown = [shapes.sync_run(row) for row in queries.as_seen(request.user, page.rows)]
         return Response(list_answer(request, shown, page, total=rows.order_by().count()))
 
 

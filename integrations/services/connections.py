@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import logging
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +17,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from access.secrets import forget_secrets, keep_secret, names_of_secrets, read_secrets
+from access.models import Secret
+from access.secrets import forget_secrets, keep_secret, read_secrets
 from access.services.audit import differences, record_audit
 from base.errors import Conflict, FieldError, InvalidInput
 from catalog import identity
@@ -24,9 +27,9 @@ from catalog.models import Activity, Claim, Entity, EntityKey, Problem, Source
 from catalog.services.activity import ActivityIn, forget_activity
 from catalog.services.ingest import ClaimIn, drop_claims
 from catalog.services.render import render_dirty
-from integrations.components import ComponentRule, apply_rule
-from integrations.contract import ConnectionConfig, Connector, Health, Refused, Tools
-from integrations.errors import SourceError
+from integrations.components import ComponentRule, apply_rule, apply_rules, lost_without
+from integrations.contract import ConnectionConfig, Connector, Health, Refused, ResourceSpec, Tools
+from integrations.errors import AuthFailed, Misconfigured, SourceError
 from integrations.files import FileReader
 from integrations.git import GitClient
 from integrations.http import HttpClient
@@ -36,9 +39,12 @@ from integrations.models.connections import SLUG
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
 
+logger = logging.getLogger(__name__)
+
 OWNER = "connection"
-CHECK_SECONDS = 45
-PREVIEW_SECONDS = 60
+# Both are done while somebody waits for the page, and hold one of the few threads that serve pages.
+CHECK_SECONDS = 20
+PREVIEW_SECONDS = 20
 PREVIEW_RECORDS = 20
 DROP_PAGE = 500
 RESERVED = {"new", "import"}  # pages of the portal at the place where a connection's would be
@@ -104,9 +110,13 @@ def config_of(connection: Connection) -> ConnectionConfig:
     return validate_config(connection.connector, {**connection.config, **secrets})
 
 
-def secrets_set(connection: Connection) -> set[str]:
-    """Which secrets the connection has, without their values."""
-    return names_of_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
+def secrets_of(connections: Iterable[Connection]) -> dict[uuid.UUID, set[str]]:
+    """Which secrets connections have, by their uid, without their values."""
+    found: dict[uuid.UUID, set[str]] = {connection.uid: set() for connection in connections}
+    rows = Secret.objects.filter(owner_type=OWNER, owner_uid__in=[str(uid) for uid in found])
+    for uid, name in rows.values_list("owner_uid", "name"):
+        found[uuid.UUID(uid)].add(name)
+    return found
 
 
 def build_connector(connection: Connection) -> Connector[Any]:
@@ -320,11 +330,16 @@ def check_config(*, connector: str, config: ConnectionConfig) -> Health:
 
 
 def check_connection(*, connection: Connection) -> Health:
-    """Test a stored connection and remember the outcome."""
+    """Test a stored connection and remember the outcome.
+
+    :raises SourceError: when the connector could not even begin to say.
+    """
     health = check_config(connector=connection.connector, config=config_of(connection))
-    Connection.objects.filter(pk=connection.pk).update(
-        checked_at=timezone.now(), check_result=[asdict(check) for check in health.checks]
-    )
+    with transaction.atomic():
+        Connection.objects.filter(pk=connection.pk).update(
+            checked_at=timezone.now(), check_result=[asdict(check) for check in health.checks]
+        )
+        record_audit("connection.check", connection, changes={"ok": health.ok})
     return health
 
 
@@ -347,45 +362,73 @@ class Previewed:
     tied: tuple[str, ...] = ()
 
 
-def preview_config(
-    *, connector: str, config: ConnectionConfig, namespace: str = "default"
-) -> list[Previewed]:
-    """The first records that these settings bring, and what they would become. Writes nothing.
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first records of a tool.
 
-    :raises SourceError: when the tool cannot be read.
+    :ivar errors: why some of its lists could not be read, or not to their end.
     """
 
-    async def read() -> list[tuple[str, Record | Refused]]:
-        instance = _build(connector, config)
-        found: list[tuple[str, Record | Refused]] = []
-        try:
-            async with asyncio.timeout(PREVIEW_SECONDS):
-                for spec in instance.resources():
-                    count = 0
-                    method = getattr(instance, spec.method)
-                    stream = method(None) if spec.incremental else method()
-                    if not inspect.isasyncgen(stream):
-                        continue
-                    async for item in stream:
-                        if isinstance(item, (Record, Refused)):
-                            found.append((spec.name, item))
-                            count += 1
-                        if count >= PREVIEW_RECORDS:
-                            break
-                    await stream.aclose()
-        except TimeoutError:
-            if not found:
-                raise SourceError(
-                    _("The tool sent nothing within %(seconds)d seconds.") % {"seconds": PREVIEW_SECONDS}
-                ) from None
-        finally:
-            await close_connector(instance)
-        return found
+    rows: list[Previewed]
+    errors: list[str]
 
+
+def preview_config(*, connector: str, config: ConnectionConfig, namespace: str = "default") -> Preview:
+    """The first records that these settings bring, and what they would become. Writes nothing.
+
+    What cannot be read is told beside what can: one broken list must not hide the others.
+    """
+    found, errors = asyncio.run(_first_records(_build(connector, config)))
     context = Context(connection="preview", connector=connector, namespace=namespace, read_at=timezone.now())
-    mapped = [(resource, item, _mapped(item, context)) for resource, item in asyncio.run(read())]
+    mapped = [(resource, item, _mapped(item, context)) for resource, item in found]
     near = _Neighbours([outcome for _resource, _item, outcome in mapped if not isinstance(outcome, str)])
-    return [_previewed(resource, item, outcome, near) for resource, item, outcome in mapped]
+    return Preview([_previewed(resource, item, outcome, near) for resource, item, outcome in mapped], errors)
+
+
+async def _first_records(
+    instance: Connector[Any],
+) -> tuple[list[tuple[str, Record | Refused]], list[str]]:
+    found: list[tuple[str, Record | Refused]] = []
+    failed: dict[str, list[str]] = {}  # lists by what was said of them
+    stopped: list[str] = []
+    try:
+        async with asyncio.timeout(PREVIEW_SECONDS):
+            for spec in instance.resources():
+                try:
+                    async for item in _some(instance, spec):
+                        found.append((spec.name, item))
+                except SourceError as error:
+                    failed.setdefault(error.message, []).append(_(spec.label))
+                    if isinstance(error, (AuthFailed, Misconfigured)):  # the other lists would say the same
+                        break
+                except Exception:
+                    logger.exception("The preview of %s of %s failed.", spec.name, instance.slug)
+                    said = _("An internal error; the log of the server tells more.")
+                    failed.setdefault(said, []).append(_(spec.label))
+    except TimeoutError:
+        stopped.append(
+            _(
+                "The preview stopped after %(seconds)d seconds, before all lists were read. "
+                "A sync takes the time that it needs."
+            )
+            % {"seconds": PREVIEW_SECONDS}
+        )
+    finally:
+        await close_connector(instance)
+    return found, [*(f"{', '.join(labels)}: {said}" for said, labels in failed.items()), *stopped]
+
+
+async def _some(instance: Connector[Any], spec: ResourceSpec) -> AsyncIterator[Record | Refused]:
+    """The first records of one list."""
+    method = getattr(instance, spec.method)
+    count = 0
+    async with aclosing(method(None) if spec.incremental else method()) as stream:
+        async for item in stream:
+            if isinstance(item, (Record, Refused)):
+                yield item
+                count += 1
+            if count >= PREVIEW_RECORDS:
+                return
 
 
 def _mapped(item: Record | Refused, context: Context) -> ClaimIn | ActivityIn | str:
@@ -478,6 +521,8 @@ class Removal:
     """What goes with a connection.
 
     :ivar entities: how many nobody else speaks of, so that they go; `amended` lose what the connection said.
+    :ivar components: how many components that other connections inferred go, since what showed that they are
+        built goes.
     """
 
     claims: int
@@ -485,6 +530,9 @@ class Removal:
     amended: int
     activities: int
     runs: int
+    records: int = 0
+    operations: int = 0
+    components: int = 0
 
 
 def removal_of(connection: Connection) -> Removal:
@@ -501,13 +549,18 @@ def removal_of(connection: Connection) -> Removal:
         claims=mine.count(),
         entities=total - kept,
         amended=kept,
+        components=lost_without(connection, now=timezone.now()),
         activities=Activity.objects.filter(connection=connection.slug).count(),
+        records=connection.records.filter(deleted_at=None).count(),
         runs=connection.runs.count(),
+        operations=connection.operation_runs.count(),
     )
 
 
 def delete_connection(*, connection: Connection, by: str) -> Removal:
     """Remove a connection and all that it brought. What people said of its entities waits for their return.
+
+    What other connections inferred from it is decided anew.
 
     :raises Conflict: while a run is active.
     """
@@ -524,12 +577,12 @@ def delete_connection(*, connection: Connection, by: str) -> Removal:
                     source=source, external_ids=ids[start : start + DROP_PAGE], at=timezone.now(), by=by
                 )
         forget_activity(connection_slug=locked.slug)
-        Problem.objects.filter(raised_by=f"connection:{locked.slug}", resolved_at=None).update(
-            resolved_at=timezone.now()
-        )
+        raised = [f"connection:{locked.slug}", f"rule:{locked.slug}"]
+        Problem.objects.filter(raised_by__in=raised, resolved_at=None).update(resolved_at=timezone.now())
         Source.objects.filter(key__startswith=prefix).delete()
         forget_secrets(owner_type=OWNER, owner_uid=str(locked.uid))
         record_audit("connection.delete", locked, changes=asdict(removal))
         locked.delete()
+        apply_rules(now=timezone.now(), guarded=False)
     render_dirty(at=timezone.now())
     return removal

@@ -7,18 +7,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.services.audit import record_audit
 from base.errors import Conflict
-from catalog.models import Severity
+from catalog.models import Claim, Severity
 from catalog.services import problems
 from catalog.services.render import render_dirty
 from integrations.components import apply_rules
 from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
 from integrations.permissions import namespaces_of
+from integrations.queries import removed_by
 from integrations.records import RECORD_TYPES
 from integrations.sync import RecordWriter, remove_unseen
 
@@ -126,15 +127,6 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
     return len(rows)
 
 
-def removed_by(resource: ResourceRun) -> QuerySet[StoredRecord]:
-    """What a resource's sweep removed and nothing has brought back since."""
-    if resource.finished_at is None or not resource.removed:
-        return StoredRecord.objects.none()
-    return StoredRecord.objects.filter(
-        connection_id=resource.run.connection_id, resource=resource.name, deleted_at=resource.finished_at
-    ).order_by("external_id")
-
-
 def remap(*, connection: Connection, rows: list[StoredRecord], by: str, now: datetime) -> None:
     """Map stored records again."""
     by_resource: dict[str, list[StoredRecord]] = {}
@@ -217,7 +209,7 @@ def _report(connection: Connection, run: SyncRun, now: datetime) -> None:
                     type="sync",
                     severity=Severity.FAIL if run.state == RunState.FAILED else Severity.WARN,
                     cause=_("%(connection)s cannot be read wholly") % {"connection": connection.label},
-                    message=run.message,
+                    message=run.message if _stays_at_home(connection) else _("Not all of it could be read."),
                     remedy=_("Open the connection to see what each resource says."),
                     detail={"connection": connection.slug, "run": run.pk, "code": run.error_code},
                 ),
@@ -259,6 +251,12 @@ def _report(connection: Connection, run: SyncRun, now: datetime) -> None:
         within=Q(type="sync") | Q(type="refused-record", detail__resource__in=whole),
         at=now,
     )
+
+
+def _stays_at_home(connection: Connection) -> bool:
+    """Whether all that a connection brought lies in its own namespace: else what a run says may tell of others."""
+    claims = Claim.objects.filter(source__key__startswith=f"connection:{connection.slug}/")
+    return not claims.exclude(entity__namespace=connection.namespace).exists()
 
 
 def forget_old_runs() -> int:

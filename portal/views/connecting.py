@@ -194,10 +194,21 @@ def _connector(slug: str) -> type[Connector[Any]]:
 
 
 def _page(
-    request: HttpRequest, kind: type[Connector[Any]], step: str, values: dict[str, Any], *, status: int = 200
+    request: HttpRequest,
+    kind: type[Connector[Any]],
+    draft: Draft,
+    step: str,
+    values: dict[str, Any],
+    *,
+    status: int = 200,
 ) -> HttpResponse:
     url = f"/connections/new/{kind.slug}"
     at = [name for name, _label in STEPS].index(step)
+    went_well = {
+        "": draft.is_complete,
+        "test": bool(draft.checks) and all(check["ok"] for check in draft.checks or ()),
+        "preview": draft.preview is not None and not draft.preview_error,
+    }
     return render(
         request,
         f"connections/new_{step or 'settings'}.html",
@@ -215,7 +226,7 @@ def _page(
                         "label": label,
                         "url": (f"{url}/{name}" if name else url) if n < at else "",
                         "is_active": n == at,
-                        "is_done": n < at,
+                        "is_done": n < at and went_well[name],
                     }
                     for n, (name, label) in enumerate(STEPS)
                 ),
@@ -257,7 +268,7 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
         config.kept = secrets
         draft.name, draft.config, draft.is_complete = name.values, config.values, is_good
         draft.slug = _slug_of(name)
-        draft.checks = draft.preview = None
+        draft.checks, draft.preview, draft.preview_error = None, None, ""
         if is_good:
             draft.checks = _checks(kind, draft)
         draft.keep(request, connector)
@@ -272,6 +283,7 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
     return _page(
         request,
         kind,
+        draft,
         "",
         {"name_fields": list(fields.values()), "groups": groups, "summary": [*name.summary, *config.summary]},
         status=422 if name.errors or config.errors else 200,
@@ -349,6 +361,7 @@ def test(request: HttpRequest, connector: str) -> HttpResponse:
     return _page(
         request,
         kind,
+        draft,
         "test",
         {"checks": draft.checks, "failed": len(failed), "passed": len(draft.checks) - len(failed)},
     )
@@ -369,7 +382,9 @@ def preview(request: HttpRequest, connector: str) -> HttpResponse:
             found = service.preview_config(
                 connector=connector, config=config, namespace=draft.name["connection_namespace"]
             )
-            draft.preview = [asdict(row) for row in found]
+            draft.preview_error = "\n".join(found.errors)
+            if found.rows or not found.errors:
+                draft.preview = [asdict(row) for row in found.rows]
         except DomainError as error:
             draft.preview_error = error.message
         draft.keep(request, connector)
@@ -393,10 +408,11 @@ def preview(request: HttpRequest, connector: str) -> HttpResponse:
     return _page(
         request,
         kind,
+        draft,
         "preview",
         {
             "is_read": draft.preview is not None,
-            "error": draft.preview_error,
+            "errors": draft.preview_error.splitlines(),
             "resources": resources,
             "total": len(rows),
             "refused": refused,
@@ -442,6 +458,7 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
     return _page(
         request,
         kind,
+        draft,
         "schedule",
         {
             "field": interval_field(form),

@@ -28,7 +28,7 @@ from base.expressions import ExpressionError, compile_expression
 from integrations import queries
 from integrations.components import ComponentRule, decide, rule_of
 from integrations.contract import Connector
-from integrations.models import Connection, ResourceRun, RunState
+from integrations.models import Connection, ResourceRun, RunState, SyncRun
 from integrations.records import Repository
 from integrations.registry import connectors
 from integrations.services import connections as service
@@ -50,7 +50,7 @@ NUMBERS = {
     "listed": gettext_lazy("Listed"),
     "new": gettext_lazy("New"),
     "changed": gettext_lazy("Changed"),
-    "skipped": gettext_lazy("Skipped"),
+    "skipped": gettext_lazy("Skipped by rule"),
     "refused": gettext_lazy("Refused"),
     "removed": gettext_lazy("Removed"),
 }
@@ -170,8 +170,11 @@ def held_banners(request: HttpRequest, resources: Iterable[ResourceRun]) -> list
     found = []
     for resource in resources:
         connection = resource.run.connection
-        gone = queries.held_records(resource)
-        named = [row.data.get("name") or row.external_id for row in gone[:NAMED]]
+        gone = queries.held_records(request.user, resource)
+        may_read = can(request.user, "raw.read", connection)
+        named = [
+            record_name(row.data, row.external_id) if may_read else row.external_id for row in gone[:NAMED]
+        ]
         found.append(
             {
                 "resource": resource,
@@ -262,12 +265,12 @@ def index(request: HttpRequest) -> HttpResponse:
     """All connections, those that need somebody first."""
     require(request.user, "connection.read")
     now = timezone.now()
-    rows = list(queries.list_connections(request.user))
+    rows = queries.words_as_seen(request.user, queries.list_connections(request.user))
     order = {"failed": 0, "partial": 1}
     rows.sort(key=lambda c: (order.get(c.over_state or "", 2), c.label.casefold()))
     active = {c.last_run for c in rows if c.last_state == RunState.RUNNING}
-    progress = queries.progress_of(active)
-    counts = queries.entity_counts() if rows else {}
+    progress = queries.progress_of(request.user, active)
+    counts = queries.entity_counts(request.user) if rows else {}
     values = {
         "title": _("Connections"),
         "rows": [
@@ -312,19 +315,22 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """How a connection is doing: its run, its numbers, its last runs."""
     connection = queries.get_connection(request.user, slug)
     require(request.user, "connection.read", connection)
-    last = list(queries.list_runs(request.user, connection)[:5])
+    last = queries.as_seen(request.user, queries.list_runs(request.user, connection)[:5])
     current = next((run for run in last if run.is_active), None)
     kind = connector_of(connection)
     values = shell_of(request, connection, "") | {
         "runs": [_run_row(run) for run in last],
         "current": current,
-        "progress": queries.progress_of([current.pk]).get(current.pk) if current else None,
-        "entities": queries.entity_counts().get(connection.slug, 0),
+        "current_numbers": queries.totals_of(current) if current else {},
+        "progress": queries.progress_of(request.user, [current.pk]).get(current.pk) if current else None,
+        "entities": queries.entity_counts(request.user).get(connection.slug, 0),
         "entities_url": links.catalog_url(f"source:{connection.slug}"),
-        "records": connection.records.filter(deleted_at=None).count(),
-        "held": held_banners(
-            request, [r for r in queries.held_resources(request.user) if r.run.connection_id == connection.pk]
-        ),
+        "records": queries.seen_records(request.user, connection.records.filter(deleted_at=None)).count(),
+        "records_url": f"{connection_url(connection)}/records"
+        if can(request.user, "raw.read", connection)
+        else "",
+        "may_write": can(request.user, "connection.write", connection),
+        "held": held_banners(request, queries.held_resources(request.user, connection)),
         "resources": resource_labels(connection),
         "operations": [_(spec.label) for spec in kind.operations()] if kind else [],
         "is_missing": kind is None,
@@ -333,8 +339,9 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "connections/overview.html", values)
 
 
-def _run_row(run: Any) -> dict[str, Any]:
+def _run_row(run: SyncRun) -> dict[str, Any]:
     ended = run.finished_at or timezone.now()
+    totals = queries.totals_of(run)
     return {
         "run": run,
         "url": f"{connection_url(run.connection)}/runs/{run.pk}",
@@ -343,7 +350,7 @@ def _run_row(run: Any) -> dict[str, Any]:
         "numbers": [
             {"name": "" if name == "listed" else name, "label": label, "value": value}
             for name, label in NUMBERS.items()
-            if (value := getattr(run, name))
+            if (value := totals[name])
         ],
     }
 
@@ -359,7 +366,7 @@ def all_runs(request: HttpRequest, slug: str) -> HttpResponse:
         request,
         "connections/runs.html",
         shell_of(request, connection, "runs", title=_("Runs"))
-        | {"runs": [_run_row(r) for r in rows], "page": page},
+        | {"runs": [_run_row(run) for run in queries.as_seen(request.user, rows)], "page": page},
     )
 
 
@@ -512,7 +519,7 @@ def guard(request: HttpRequest, slug: str, resource_id: int) -> HttpResponse:
     require(request.user, "connection.read", connection)
     if resource.state != "held":
         return redirect(url)
-    rows, page = page_of(request, queries.held_records(resource), RECORDS)
+    rows, page = page_of(request, queries.held_records(request.user, resource), RECORDS)
     label = resource_labels(connection).get(resource.name, resource.name)
     return render(
         request,
@@ -520,6 +527,10 @@ def guard(request: HttpRequest, slug: str, resource_id: int) -> HttpResponse:
         shell_of(request, connection, "runs", title=_("What would go"))
         | {
             "resource": resource,
+            "count": page["total"],
+            "message": resource.message
+            if connection.pk in queries.wholly_seen(request.user, [connection])
+            else "",
             "label": label,
             "rows": [{"row": row, "name": record_name(row.data, row.external_id)} for row in rows],
             "page": page,
@@ -556,6 +567,10 @@ def rules(request: HttpRequest, slug: str) -> HttpResponse:
                 return redirect(f"{connection_url(connection)}/rules")
     now = timezone.now()
     decisions = decide(connection=connection, rule=rule, now=now)
+    if not queries.sees_all(request.user):
+        mine = queries.seen_records(request.user, connection.records.filter(type="repository"))
+        known = set(mine.values_list("external_id", flat=True))
+        decisions = [decision for decision in decisions if decision.external_id in known]
     was = {d.external_id for d in decide(connection=connection, rule=before, now=now) if d.is_component}
     rows: list[dict[str, Any]] = [
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -16,7 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from access.permissions import can, require
 from base.errors import NotFound
 from integrations import queries
-from integrations.models import ResourceRun, SyncRun
+from integrations.models import ResourceRun, ResourceState, SyncRun
 from integrations.services import runs
 from portal.people import person
 from portal.views.connections import (
@@ -59,6 +60,7 @@ def run(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
     resources = list(found.resources.all())
     title = _("Run %(id)d") % {"id": found.pk}
     ended = found.finished_at or timezone.now()
+    totals = queries.totals_of(found)
     values = shell_of(request, connection, "runs", title=title) | {
         "run": found,
         "run_title": title,
@@ -67,86 +69,99 @@ def run(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
         "who": found.requested_by or found.get_trigger_display(),
         "messages_of_run": [line for line in found.message.splitlines() if line],
         "resources": [_resource(row, labels) for row in resources],
-        "progress": queries.progress_of([found.pk]).get(found.pk),
-        "held": held_banners(request, [row for row in resources if row.state == "held"]),
+        "totals": _numbers("", _("All lists"), totals) if len(resources) > 1 else [],
+        "progress": queries.progress_of(request.user, [found.pk]).get(found.pk),
+        "held": held_banners(
+            request, [row for row in resources if row.state == ResourceState.HELD and row.would_remove]
+        ),
         "may_cancel": found.is_active and can(request.user, "connection.sync", connection),
+        "may_write": can(request.user, "connection.write", connection),
         "outcomes": list(OUTCOMES.items()),
     }
-    return render(request, "connections/run.html", values | _listed(request, connection, resources, labels))
+    return render(
+        request, "connections/run.html", values | _listed(request, connection, resources, labels, totals)
+    )
+
+
+def _numbers(resource: str, label: str, counts: dict[str, int]) -> list[dict[str, Any]]:
+    """Numbers in the order of the columns, each with the address of its list."""
+    return [
+        {
+            "outcome": outcome,
+            "value": counts[outcome or "listed"],
+            "url": _list_url(resource, outcome),
+            "words": f"{label}, {word}",
+        }
+        for outcome, word in OUTCOMES.items()
+    ]
+
+
+def _list_url(resource: str, outcome: str, **more: str) -> str:
+    where = {"resource": resource} if resource else {}
+    return f"?{urlencode(where | {'outcome': outcome} | more)}#records"
 
 
 def _resource(row: ResourceRun, labels: dict[str, str]) -> dict[str, Any]:
-    numbers = [
-        {"outcome": outcome, "label": label, "value": getattr(row, outcome or "listed")}
-        for outcome, label in OUTCOMES.items()
-    ]
+    label = labels.get(row.name, row.name)
     return {
         "row": row,
-        "label": labels.get(row.name, row.name),
+        "label": label,
         "tone": STATES.get(row.state, "mute"),
-        "numbers": numbers,
-        "can_restore": bool(row.removed) and runs.removed_by(row).exists(),
+        "numbers": _numbers(row.name, label, {name: getattr(row, name) for name in queries.NUMBERS}),
+        "can_restore": bool(row.removed) and queries.removed_by(row).exists(),
     }
 
 
 def _listed(
-    request: HttpRequest, connection: Any, resources: list[ResourceRun], labels: dict[str, str]
+    request: HttpRequest,
+    connection: Any,
+    resources: list[ResourceRun],
+    labels: dict[str, str],
+    totals: dict[str, int],
 ) -> dict[str, Any]:
-    """The records behind the number that was chosen; else the refused ones, if there are any."""
-    name, outcome = request.GET.get("resource", ""), request.GET.get("outcome", "")
-    chosen = next((row for row in resources if row.name == name), None)
-    if chosen is None and not name:
-        if "outcome" not in request.GET:
-            outcome = "refused"
-        chosen = next((row for row in resources if getattr(row, outcome or "listed", 0)), None)
-    if chosen is None or outcome not in OUTCOMES:
+    """The records behind the number that was chosen, of one list or of all; else the refused ones, if there are any."""
+    name, outcome = request.GET.get("resource", ""), request.GET.get("outcome")
+    if outcome is None:
+        outcome = "" if name else "refused"
+    chosen = [row for row in resources if row.name == name] if name else resources
+    if not chosen or outcome not in OUTCOMES or ("outcome" not in request.GET and not totals["refused"]):
         return {"chosen": None}
     may_see = can(request.user, "raw.read", connection)
     number = request.GET.get("page", "1")
-    offset = (max(int(number), 1) - 1) * PAGE if number.isdecimal() else 0
-    if outcome == "removed":
-        gone = runs.removed_by(chosen).defer("raw")
-        total = gone.count()
-        rows: list[dict[str, Any]] = [
-            {"id": row.external_id, "outcome": "removed", "reason": "", "place": "", "stored": row}
-            for row in gone[offset : offset + PAGE]
-        ]
-    else:
-        found, total = queries.records_of(chosen, outcome=outcome, offset=offset, limit=PAGE)
-        rows = [
-            {
-                "id": item.external_id,
-                "outcome": item.outcome,
-                "reason": item.reason,
-                "place": item.place,
-                "stored": item.stored,
-            }
-            for item in found
-        ]
-    for row in rows:
-        stored = row["stored"] if may_see else None
-        row["name"] = record_name(stored.data, row["id"]) if stored is not None else row["id"]
-        row["url"] = f"{connection_url(connection)}/records/{stored.pk}" if stored is not None else ""
-        row["word"] = OUTCOMES[row["outcome"]]
-
-    def url(page: int) -> str:
-        params = request.GET.copy()
-        params["resource"], params["outcome"], params["page"] = chosen.name, outcome, str(page)
-        return f"?{params.urlencode()}"
-
-    page = offset // PAGE + 1
+    page = max(int(number), 1) if number.isdecimal() and len(number) < 10 else 1
+    offset = (page - 1) * PAGE
+    found, total = queries.records_of(request.user, chosen, outcome=outcome, offset=offset, limit=PAGE)
+    rows = [
+        {
+            "list": labels.get(item.resource, item.resource),
+            "id": item.external_id,
+            "outcome": item.outcome,
+            "word": OUTCOMES[item.outcome],
+            "reason": item.reason,
+            "place": item.place,
+            "name": record_name(item.stored.data, item.external_id)
+            if item.stored is not None and may_see
+            else item.external_id,
+            "url": f"{connection_url(connection)}/records/{item.stored.pk}"
+            if item.stored is not None and may_see
+            else "",
+        }
+        for item in found
+    ]
     return {
         "chosen": chosen,
-        "chosen_label": labels.get(chosen.name, chosen.name),
+        "chosen_label": labels.get(name, name) if name else _("All lists"),
+        "is_all": not name and len(resources) > 1,
         "outcome": outcome,
         "outcome_label": OUTCOMES[outcome],
+        "segments": [(word, _list_url(name, one), one == outcome) for one, word in OUTCOMES.items()],
         "rows": rows,
         "list_page": {
             "first": offset + 1 if rows else 0,
             "last": offset + len(rows),
             "total": total,
-            "previous_url": url(page - 1) if page > 1 else "",
-            "next_url": url(page + 1) if offset + PAGE < total else "",
+            "previous_url": _list_url(name, outcome, page=str(page - 1)) if page > 1 else "",
+            "next_url": _list_url(name, outcome, page=str(page + 1)) if offset + PAGE < total else "",
         },
     }
 

@@ -13,6 +13,7 @@ import pytest
 from django.db import connections as databases
 from django.utils import timezone
 
+from access.models import User
 from base.errors import Conflict
 from catalog.models import Activity, Claim, Entity, Problem, Source
 from catalog.services.digest import catalog_facts
@@ -20,13 +21,13 @@ from integrations import queries, sync, tasks
 from integrations.contract import Refused
 from integrations.errors import AuthFailed, SourceUnavailable
 from integrations.models import Connection, ResourceState, RunState, SeenPage, StoredRecord, SyncRun
+from integrations.queries import removed_by
 from integrations.services.runs import (
     SyncAlreadyActive,
     cancel_run,
     decide_guard,
     forget_old_runs,
     lost_runs,
-    removed_by,
     report_run,
     report_runs,
     request_sync,
@@ -46,19 +47,23 @@ def alive(kind: str = "repository") -> set[str]:
     return set(Entity.objects.filter(deleted_at=None, kind=kind).values_list("name", flat=True))
 
 
-def balanced(run: SyncRun) -> None:
-    """Each resource's numbers balance, and each opens a list of that length."""
-    for row in run.resources.all():
-        assert row.listed == row.new + row.changed + row.unchanged + row.skipped + row.refused
-        assert queries.records_of(row)[1] == row.listed
-        for name in ("new", "changed", "unchanged", "skipped", "refused"):
-            rows, total = queries.records_of(row, outcome=name)
-            assert total == getattr(row, name) == len(rows)
-            assert {item.outcome for item in rows} <= {name}
+def balanced(run: SyncRun, viewer: User) -> None:
+    """A run's numbers balance, each list's and all together, and each opens a list of that length."""
+    rows = list(run.resources.all())
+    counts = [([row], {name: getattr(row, name) for name in queries.NUMBERS}) for row in rows]
+    for resources, counted in [*counts, (rows, queries.totals_of(run))]:
+        parts = ("new", "changed", "unchanged", "skipped", "refused")
+        assert counted["listed"] == sum(counted[name] for name in parts)
+        assert queries.records_of(viewer, resources)[1] == counted["listed"]
+        for name in (*parts, "removed"):
+            found, total = queries.records_of(viewer, resources, outcome=name)
+            assert total == counted[name] == len(found)
+            assert {item.outcome for item in found} <= {name}
+            assert {item.resource for item in found} <= {row.name for row in resources}
 
 
 class TestNumbers:
-    def test_they_balance_and_each_opens_its_list(self, tool: Tool, connect: Connect) -> None:
+    def test_they_balance_and_each_opens_its_list(self, tool: Tool, connect: Connect, vic: User) -> None:
         connection = connect()
         tool.things = [expected(7), *[thing(n) for n in range(5)], document("a"), document("bad", owner=7)]
         tool.events = [event("1"), event("2")]
@@ -66,7 +71,7 @@ class TestNumbers:
         assert run.state == RunState.SYNCED
         assert numbers(things_of(run)) == {"listed": 7, "new": 6, "refused": 1}
         assert things_of(run).expected == 7
-        balanced(run)
+        balanced(run, vic)
         tool.things = [
             thing(0),
             thing(1, description="other"),
@@ -76,8 +81,8 @@ class TestNumbers:
         tool.things += [thing(4), document("a"), document("bad", owner=8), thing(9)]
         run = synced(connection)
         assert numbers(things_of(run)) == {"listed": 8, "new": 1, "changed": 1, "unchanged": 4, "refused": 2}
-        balanced(run)
-        refused, _total = queries.records_of(things_of(run), outcome="refused")
+        balanced(run, vic)
+        refused, _total = queries.records_of(vic, [things_of(run)], outcome="refused")
         assert [(r.external_id, r.reason, r.place) for r in refused if r.external_id == "3"] == [
             ("3", "odd", "p")
         ]
@@ -169,10 +174,10 @@ class TestNumbers:
         forget_old_runs()
         assert set(connection.runs.values_list("pk", flat=True)) == {good, *bad[-2:]}
 
-    def test_what_a_tool_lists_twice_is_one(self, tool: Tool, connect: Connect) -> None:
+    def test_what_a_tool_lists_twice_is_one(self, tool: Tool, connect: Connect, vic: User) -> None:
         tool.things = [thing(1), thing(2), thing(1), thing(3), thing(4), thing(1)]
         run = synced(connect())
-        balanced(run)
+        balanced(run, vic)
         assert len(alive()) == 4
 
 
@@ -265,8 +270,8 @@ class TestSweep:
         tool.things = [thing(n) for n in range(10)]
         return synced(connection)
 
-    def test_a_person_decides_to_remove(self, held: SyncRun) -> None:
-        assert {r.external_id for r in queries.held_records(things_of(held))} == {
+    def test_a_person_decides_to_remove(self, held: SyncRun, vic: User) -> None:
+        assert {r.external_id for r in queries.held_records(vic, things_of(held))} == {
             str(n) for n in range(10, 20)
         }
         assert decide_guard(resource=things_of(held), remove=True, by="ana") == 10
@@ -534,7 +539,7 @@ class TestLease:
         assert numbers(things_of(run)) == {"listed": 12, "new": 12}
 
     def test_an_expired_lease_is_taken_over_and_the_slow_one_writes_nothing(
-        self, tool: Tool, connect: Connect
+        self, tool: Tool, connect: Connect, vic: User
     ) -> None:
         run = request_sync(connection=connect())
         reached, go_on = threading.Event(), threading.Event()
@@ -575,10 +580,10 @@ class TestLease:
         assert after == before
         assert not StoredRecord.objects.filter(data__description="slow").exists()
         assert set(StoredRecord.objects.values_list("external_id", flat=True)) == {str(n) for n in range(5)}
-        balanced(run)
+        balanced(run, vic)
 
     def test_a_run_that_was_taken_over_in_its_middle_sweeps_only_after_a_whole_pass_of_its_own(
-        self, tool: Tool, connect: Connect
+        self, tool: Tool, connect: Connect, vic: User
     ) -> None:
         connection = connect()
         tool.things = [thing(n) for n in range(8)]
@@ -604,7 +609,7 @@ class TestLease:
         assert run.state == RunState.SYNCED
         assert numbers(things_of(run)) == {"listed": 7, "unchanged": 7, "removed": 1}
         assert len(alive()) == 7
-        balanced(run)
+        balanced(run, vic)
 
 
 def test_a_source_is_named_by_its_connection(tool: Tool, connect: Connect) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -359,6 +360,39 @@ class TestConnecting:
         assert "Preview anyway" in text_of(answer)
         answer = admin.post("/connections/new/records/preview", follow=True)
         assert "The tool could not be read." in text_of(answer)
+        assert self.ticked(answer) == ["Tool", "Settings"]
+        assert self.ticked(admin.get("/connections/new/records/schedule")) == ["Tool", "Settings"]
+
+    def test_what_went_well_is_ticked(self, admin: Client, folder: Path) -> None:
+        given = {
+            "connection_name": "A",
+            "connection_namespace": "default",
+            "location": str(write(folder / "some.jsonl", [image(1)])),
+        }
+        admin.post("/connections/new/records", given)
+        # Nobody has looked at the preview yet.
+        schedule = "/connections/new/records/schedule"
+        assert self.ticked(admin.get(schedule)) == ["Tool", "Settings", "Test"]
+        admin.post("/connections/new/records/preview")
+        assert self.ticked(admin.get(schedule)) == ["Tool", "Settings", "Test", "Preview"]
+
+    @staticmethod
+    def ticked(answer: Any) -> list[str]:
+        found = re.findall(r'<li class="is-done">(?:<a[^>]*>)?([^<]+)', answer.content.decode())
+        return [one.strip() for one in found]
+
+    def test_a_preview_shows_what_it_found_beside_what_is_broken(self, admin: Client, folder: Path) -> None:
+        (folder / "some.jsonl").write_text(json.dumps(image(1)) + "\nnonsense\n")
+        given = {
+            "connection_name": "A",
+            "connection_namespace": "default",
+            "location": str(folder / "some.jsonl"),
+        }
+        admin.post("/connections/new/records", given)
+        shown = text_of(admin.post("/connections/new/records/preview", follow=True))
+        assert "Not all of it could be read." in shown
+        assert "image-1" in shown
+        assert "Continue" in shown
 
     @pytest.mark.parametrize("step", ["test", "preview", "schedule"])
     def test_a_later_step_without_settings_goes_back_to_them(self, admin: Client, step: str) -> None:
@@ -392,20 +426,28 @@ class TestOne:
         self, admin: Client, images: Connection
     ) -> None:
         answer = admin.get("/connections/images")
-        html, words = answer.content.decode(), text_of(answer)
+        words = text_of(answer)
         assert "40 new" in words
         assert "1 refused" in words
         run = images.runs.get()
-        assert f"/connections/images/runs/{run.pk}?outcome=refused#records" in html
+        assert f"/connections/images/runs/{run.pk}?outcome=refused#records" in answer.content.decode()
 
     def test_a_run_balances_and_each_number_lists_its_records(
         self, admin: Client, images: Connection
     ) -> None:
         run = images.runs.get()
         url = f"/connections/images/runs/{run.pk}"
-        first = text_of(admin.get(url))
-        assert "Entities: refused" in first, "what was refused is what one wants to see first"
+        page = admin.get(url)
+        first = text_of(page)
+        assert "All lists: refused" in first, "what was refused is what one wants to see first"
         assert "line 41" in first
+        # Each number of each list, and of all of them, opens a list of that length.
+        words = re.findall(r'href="(\?[^"]*#records)"[^>]*aria-label="[^"]*: (\d+)"', page.content.decode())
+        assert len([one for one, _number in words if "resource" not in one]) == 3
+        assert len(words) == 6
+        for address, number in words:
+            shown = text_of(admin.get(url + html.unescape(address).removesuffix("#records")))
+            assert f"of {number} " in shown, address
         listed = text_of(admin.get(f"{url}?resource=entities&outcome="))
         assert "41" in listed
         assert "1-41 of 41" in listed

@@ -17,6 +17,8 @@ from access.services import create_token, grant
 from catalog import queries
 from catalog.models import FeedItem
 from catalog.query import facets
+from integrations.models import Connection
+from integrations.queries import list_records
 from integrations.services.runs import report_runs
 from portal.pages import page_for
 from tests.cast import PASSWORD
@@ -54,7 +56,10 @@ QUERIES = {
     "api/v1/entities/": ["", "?q=kind:component&fields=metadata,relations", "?order=-changed", "?q=velvet"],
     "api/v1/activity/": ["", "?q=kind:pipeline", "?entity=component:elsewhere/there"],
     "api/v1/ties/": ["", "?state=auto"],
-    "connections/<str:slug>/records": ["", "?q=h"],
+    "connections/<str:slug>/records": ["", "?q=h", "?removed=1"],
+    "connections/<str:slug>/runs/<int:run_id>": [
+        "", *(f"?outcome={name}" for name in ("", "new", "changed", "unchanged", "skipped", "refused", "removed")),
+    ],
     "widgets/<str:page>/<str:widget>": ["", "?of=component:elsewhere/there", "?of=pipeline:elsewhere/test"],
 }  # fmt: skip
 
@@ -69,6 +74,7 @@ def reading(world: dict[str, Any]) -> Iterator[tuple[Route, str]]:
     """Every address that is read, for what lies in either namespace, with what it is asked for."""
     there = {"namespace": "elsewhere", "name": "there", "slug": "there-ci"}
     places = [world, world | there, world | there | {"kind": "pipeline", "name": "test"}]
+    places += [world | there | world["there"]]
     places += [world | {"kind": "repository", "name": "hush-repo"}]
     widgets = [
         {"page": page.name, "widget": spec.id}
@@ -141,7 +147,7 @@ class TestOneNamespace:
         assert set(found) == TELLING
 
     def test_totals_and_facets_count_what_is_seen(self, world: dict[str, Any], cleo: User, vic: User) -> None:
-        for viewer, expected in ((cleo, 5), (vic, 11)):
+        for viewer, expected in ((cleo, 5), (vic, 12)):
             rows = queries.list_entities(viewer)
             assert rows.count() == expected
             answer = signed_in(viewer).get("/api/v1/entities/").json()
@@ -194,7 +200,61 @@ class TestOneNamespace:
         report_runs(now=timezone.now())
         rows = {user.username: queries.open_problems(user).filter(type="sync") for user in (cleo, vic)}
         assert [row.subject_label for row in rows["cleo"]] == ["there tool"]
+        assert told(cleo, reading(world)) == {}
+        refused = {
+            user.username: queries.open_problems(user).filter(type="refused-record") for user in (cleo, vic)
+        }
+        assert [row.detail["record"] for row in refused["cleo"]] == ["there-1"]
+        assert refused["vic"].count() == 4
         assert rows["vic"].count() == 3
+
+    def test_what_a_tool_of_it_brought_of_others_is_neither_shown_nor_counted(
+        self, world: dict[str, Any], cleo: User, vic: User
+    ) -> None:
+        run_id = world["there"]["run_id"]
+        counts = {}
+        for viewer in (cleo, vic):
+            run = signed_in(viewer).get(f"/api/v1/sync-runs/{run_id}/").json()
+            counts[viewer.username] = {
+                row["name"]: (row["listed"], row["refused"]) for row in run["resources"]
+            }
+            assert counts[viewer.username] == {
+                row["name"]: (row["listed"], row["refused"])
+                for listed in signed_in(viewer).get("/api/v1/sync-runs/").json()["results"]
+                if listed["id"] == run_id
+                for row in listed["resources"]
+            }
+        assert counts["vic"] == {
+            "there-things": (1, 1),
+            "documents": (1, 0),
+            "builds": (1, 0),
+            "more": (1, 1),
+        }
+        assert counts["cleo"] == {
+            "there-things": (1, 1),
+            "documents": (0, 0),
+            "builds": (0, 0),
+            "more": (0, 0),
+        }
+        records = {
+            viewer.username: list_records(viewer, Connection.objects.get(slug="there-ci")).count()
+            for viewer in (cleo, vic)
+        }
+        assert records == {"cleo": 1, "vic": 4}
+        page = signed_in(cleo).get("/connections/there-ci").content.decode()
+        assert re.search(r"Records</a></h2>\s*<div[^>]*>1<", page)
+
+    def test_settings_of_connections_are_for_those_who_may_change_them(
+        self, world: dict[str, Any], ana: User, ben: User, vic: User
+    ) -> None:
+        for viewer, expected in ((ana, {"source": "/tmp/hush"}), (ben, None), (vic, None)):
+            client = signed_in(viewer)
+            answers = [
+                client.get("/api/v1/connections/").json()["results"][0],
+                client.get("/api/v1/connections/hush-ci/").json(),
+            ]
+            assert [answer["config"] for answer in answers] == [expected, expected]
+            assert ("/tmp/hush" in client.get("/connections/hush-ci").content.decode()) is (viewer is ana)
 
     def test_a_grant_for_a_query_bounds_alike(self, world: dict[str, Any], no_access: User) -> None:
         grant(role="viewer", user=no_access, scope_type="query", scope="namespace:elsewhere")
