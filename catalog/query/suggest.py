@@ -167,7 +167,8 @@ def _values_of(
         counted = [(value, count) for value, count in found[:1_000] if typed in value.lower()][:limit]
     elif field.column and field.name not in {"uid", "title", "description"}:
         counted = _top(entities.exclude(**{field.column: ""}), field.column, "pk", typed, limit)
-    return [(format_value(literal(value)), value, "", count) for value, count in counted]
+    mine = _fixed([("@me", _("you and your groups"))], typed, limit) if field.name == "owner" else []
+    return [*mine, *((format_value(literal(value)), value, "", count) for value, count in counted)][:limit]
 
 
 def _fixed(pairs: Iterable[tuple[str, _StrOrPromise]], typed: str, limit: int) -> Iterable[Row]:

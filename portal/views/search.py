@@ -16,7 +16,6 @@ from catalog.query import suggest as suggest_terms
 from portal import links, shell
 
 SHOWN = 8
-MINE = "@me"
 
 
 @login_required
@@ -76,7 +75,7 @@ def terms(request: HttpRequest) -> HttpResponse:
     cursor = request.GET.get("cursor", "")
     position = int(cursor) if cursor.isdigit() else len(text)
     suggestions = suggest_terms(text, position, lambda query: queries.search_entities(request.user, query))
-    options: list[dict[str, Any]] = [
+    options = [
         # The browser replaces the word being typed, which may begin before what the suggestion replaces.
         {
             "value": text[text.rfind(" ", 0, s.start) + 1 : s.start] + s.text,
@@ -86,9 +85,4 @@ def terms(request: HttpRequest) -> HttpResponse:
         }
         for s in suggestions
     ]
-    word = text[text.rfind(" ", 0, position) + 1 : position]
-    field, colon, value = word.partition(":")
-    if colon and field.lstrip("-").lower() == "owner" and MINE.startswith(value.lower()):
-        mine = {"value": f"{field}:{MINE}", "label": MINE, "text": _("you and your groups")}
-        options = [mine, *options[: SHOWN - 1]]
     return render(request, "search/terms.html", {"options": options})
