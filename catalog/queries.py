@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from access.permissions import visible
 from base.errors import NotFound
+from catalog.documents import parse_ref
 from catalog.kinds import current_kinds
 from catalog.models import (
     Activity,
@@ -75,6 +76,19 @@ def get_entity(viewer: Any, *, namespace: str = "", kind: str = "", name: str = 
     if found is None:
         raise NotFound(_("There is no %(ref)s here, or you may not see it.") % {"ref": label})
     return found
+
+
+def entity_of_ref(viewer: Any, ref: str, *, like: Entity | None = None) -> Entity:
+    """One entity by its ref.
+
+    :param like: an entity whose kind and namespace are meant where the ref names none.
+    :raises InvalidRef: if it is no ref.
+    :raises NotFound: if there is none that the viewer may see.
+    """
+    kind, namespace, name = (
+        parse_ref(ref, default_kind=like.kind, default_namespace=like.namespace) if like else parse_ref(ref)
+    )
+    return get_entity(viewer, namespace=namespace, kind=kind, name=name)
 
 
 def near_names(viewer: Any, *, kind: str, name: str, limit: int = 5) -> list[Entity]:
@@ -291,6 +305,14 @@ def activity_of(viewer: Any, entity: Entity, *, types: Iterable[str] = ()) -> Qu
     return rows.filter(type__in=wanted) if wanted else rows
 
 
+def forbidden_ties(viewer: Any, entity: Entity) -> list[tuple[Tie, bool]]:
+    """The ties of an entity that people forbade, newest first, and whether the viewer may take that back."""
+    rows = Tie.objects.filter(Q(source=entity) | Q(target=entity), state=TieState.FORBIDDEN)
+    mine = set(visible(viewer, rows, "tie.write").values_list("pk", flat=True))
+    seen = visible(viewer, rows).select_related("source", "target").order_by("-decided_at")
+    return [(tie, tie.pk in mine) for tie in seen]
+
+
 def alike(viewer: Any, entity: Entity) -> list[Entity]:
     """Others of its kind that are a key which it is too: perhaps they are one thing."""
     keys = EntityKey.objects.filter(entity=entity, is_identity=True).values("key")
@@ -305,14 +327,13 @@ def redirects_to(viewer: Any, entity: Entity) -> list[Redirect]:
     return list(rows.order_by("-decided_at"))
 
 
-def redirect_of(viewer: Any, *, namespace: str, kind: str, name: str) -> Redirect:
+def redirect_of(viewer: Any, ref: str) -> Redirect:
     """The merge by which an entity of this name became another.
 
     :raises NotFound: if there is none that the viewer may see.
     """
-    ref = f"{kind}:{namespace}/{name}".lower()
     losers = visible(viewer, Entity.objects.exclude(redirect=None))
-    found = Redirect.objects.filter(ref=ref, loser__in=losers).select_related("winner").first()
+    found = Redirect.objects.filter(ref=ref.lower(), loser__in=losers).select_related("winner").first()
     if found is None:
         raise NotFound(_("%(ref)s was not merged into anything.") % {"ref": ref})
     return found

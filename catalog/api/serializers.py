@@ -200,6 +200,7 @@ class RevisionOut(serializers.Serializer[Any]):
     by = serializers.CharField()
     source = serializers.CharField(allow_blank=True)  # type: ignore[assignment]
     ref = serializers.CharField()
+    reason = serializers.CharField(allow_blank=True, help_text="What a person gave as the reason.")
     diff = FieldChangeOut(many=True)
 
 
@@ -272,6 +273,7 @@ def revision(row: Revision) -> dict[str, Any]:
         "by": row.by,
         "source": row.by_key,
         "ref": row.entity_ref,
+        "reason": row.reason,
         "diff": row.diff,
     }
 

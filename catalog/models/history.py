@@ -19,6 +19,7 @@ class Revision(models.Model):
 
     :ivar diff: rows of {"path", "old", "new"}; a missing side is left out.
     :ivar by: the source or person that brought it, as shown to people.
+    :ivar reason: what a person gave as the reason, if a person brought it.
     """
 
     entity_uid = models.UUIDField()
@@ -29,6 +30,7 @@ class Revision(models.Model):
     at = models.DateTimeField()
     by = models.TextField()
     by_key = models.TextField(blank=True, help_text="Key of the source.")
+    reason = models.TextField(blank=True, db_default="")
     diff = models.JSONField(default=list)
 
     class Meta:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 
 from base.text import derive_name, replace_nul
@@ -39,6 +39,7 @@ from catalog.models import (
     Revision,
     Served,
     Source,
+    SourceType,
     Tie,
 )
 from catalog.models.history import Action
@@ -52,8 +53,8 @@ _CREATION_LOCK = 0x706F7274
 ATTEMPTS = 5
 
 
-class _Overtaken(Exception):
-    """Another writer changed claims after this one had looked at them."""
+class _Overtaken(OperationalError):
+    """Another writer changed claims after this one had looked at them: no fault of the data."""
 
 
 class Outcome(StrEnum):
@@ -695,7 +696,7 @@ class _Page:
                 if was_alive:
                     dead.append(entity.id)
                     entity.deleted_at = self.at
-                    self._note(entity, Action.DELETED, [], revisions, feed)
+                    self._note(entity, Action.DELETED, [], own_claims, revisions, feed)
                     written.append(entity)
                     relations[entity.id] = set()
                     reported.append(problems.Finding(entity, []))
@@ -743,7 +744,7 @@ class _Page:
                 if not renames.get(entity.id, entity.ref).startswith(f"{entity.kind}:{entity.namespace}/"):
                     # Who may see the old namespace only is told that it left.
                     feed.append(self._feed_item(entity, Action.DELETED, ref=renames[entity.id]))
-                self._note(entity, action, changes, revisions, feed)
+                self._note(entity, action, changes, own_claims, revisions, feed)
             written.append(entity)
             served.append(Served(entity=entity, document=_served_text(document, entity)))
 
@@ -820,6 +821,7 @@ class _Page:
         entity: Entity,
         action: Action,
         changes: list[dict[str, Any]],
+        claims: list[Claim],
         revisions: list[Revision],
         feed: list[FeedItem],
     ) -> None:
@@ -835,10 +837,24 @@ class _Page:
                 at=self.at,
                 by=self.by,
                 by_key=self.source.key if self.source else "",
+                reason=self._reason(changes, claims),
                 diff=changes,
             )
         )
         feed.append(self._feed_item(entity, action, ref=entity.ref))
+
+    def _reason(self, changes: list[dict[str, Any]], claims: list[Claim]) -> str:
+        """Why a person who brought this change did, as they say beside the fields."""
+        if self.source is None or self.source.type != SourceType.PERSON:
+            return ""
+        reasons = {
+            reason: None
+            for claim in claims
+            if claim.source_id == self.source.pk
+            for path, reason in claim.place.get("reasons", {}).items()
+            if any(f"{change['path']}.".startswith(f"{path}.") for change in changes)
+        }
+        return "; ".join(reasons)
 
     def _feed_item(self, entity: Entity, action: Action, *, ref: str) -> FeedItem:
         return FeedItem(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import timedelta
 from typing import Any
 
 import orjson
 import yaml
-from django.db.models import Q
 from django.utils.dateparse import parse_date
 from django.utils.formats import date_format
 from django.utils.text import capfirst
@@ -16,11 +14,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
-from access.models import AuditEvent
-from access.permissions import can, visible
+from access.permissions import can
 from catalog import queries
 from catalog.kinds import current_kinds
-from catalog.models import Claim, Entity, Rank, Revision, Tie, TieState
+from catalog.models import Claim, Entity, Rank
 from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
@@ -337,14 +334,9 @@ class RelationList(Widget[WidgetConfig]):
     def _forbidden(self, context: PageContext) -> list[dict[str, Any]]:
         """The ties that a person forbade: shown, so that they can be taken back."""
         entity = entity_of(context)
-        ties = visible(
-            context.viewer,
-            Tie.objects.filter(Q(source=entity) | Q(target=entity), state=TieState.FORBIDDEN),
-        ).select_related("source", "target")
         kinds = current_kinds()
-        may = can(context.viewer, "tie.write", entity)
         found = []
-        for tie in ties.order_by("-decided_at"):
+        for tie, can_undo in queries.forbidden_ties(context.viewer, entity):
             is_outgoing = tie.source_id == entity.pk
             other = tie.target if is_outgoing else tie.source
             found.append(
@@ -353,7 +345,7 @@ class RelationList(Widget[WidgetConfig]):
                     "label": kinds.label(tie.type if is_outgoing else kinds.inverse(tie.type)),
                     "chip": links.chip(other.ref, other),
                     "side": "source" if is_outgoing else "target",
-                    "can_undo": may and can(context.viewer, "tie.write", other),
+                    "can_undo": can_undo,
                 }
             )
         return found
@@ -490,39 +482,7 @@ class History(Widget[RowsConfig]):
         rows = list(queries.revisions(context.viewer, entity)[: max(self.config.rows, 20)])
         if not rows:
             raise NothingToShow(_("Nothing has changed yet."), icon="history")
-        return {"revisions": [{"row": row, "reasons": why} for row, why in _with_reasons(entity, rows)]}
-
-
-# An override and the revision that it makes are written in one transaction, one just after the other.
-_AT_ONCE = timedelta(seconds=10)
-
-
-def _with_reasons(entity: Entity, rows: list[Revision]) -> list[tuple[Revision, list[str]]]:
-    """The revisions, each with the reasons that a person gave for it."""
-    if not any(row.by_key.startswith("person:") for row in rows):
-        return [(row, []) for row in rows]
-    events = list(
-        AuditEvent.objects.filter(
-            subject_type="entity", subject_uid=str(entity.uid), verb="entity.override"
-        ).order_by("at")
-    )
-    found = []
-    for row in rows:
-        paths = {change["path"] for change in row.diff}
-        said = [
-            event.changes["reason"]
-            for event in events
-            if event.changes.get("reason")
-            and row.by_key.startswith("person:")
-            and timedelta() <= event.at - row.at < _AT_ONCE
-            and any(_is_within(path, str(event.changes.get("path"))) for path in paths)
-        ]
-        found.append((row, list(dict.fromkeys(said))))
-    return found
-
-
-def _is_within(path: str, other: str) -> bool:
-    return path == other or path.startswith((f"{other}.", f"{other}["))
+        return {"revisions": rows}
 
 
 @register
