@@ -30,6 +30,7 @@ from base.errors import BadRequest, FieldError, InvalidInput, NotFound
 from base.pagination import Page, list_answer, paginate, read_limit
 from catalog import queries
 from catalog.api import serializers as shapes
+from catalog.documents import InvalidRef
 from catalog.models import Activity, Entity, Kind, RelationType, Tie
 from catalog.query import order_by
 from catalog.services import edit, joining
@@ -324,7 +325,8 @@ class EntityMerge(View):
         description="Take a merge back, by the name that the merged entity had.",
     )
     def delete(self, request: Request, **names: str) -> Response:
-        joining.part(user=request.user, redirect=queries.redirect_of(request.user, **names))
+        ref = "{kind}:{namespace}/{name}".format(**names)
+        joining.part(user=request.user, redirect=queries.redirect_of(request.user, ref))
         return Response(status=204)
 
 
@@ -443,11 +445,9 @@ class TieDetail(View):
 
 
 def _by_ref(request: Request, ref: str, field: str) -> Entity:
-    kind, _colon, rest = ref.partition(":")
-    namespace, _slash, name = rest.partition("/")
     try:
-        return queries.get_entity(request.user, kind=kind, namespace=namespace, name=name)
-    except NotFound as error:
+        return queries.entity_of_ref(request.user, ref)
+    except (NotFound, InvalidRef) as error:
         raise InvalidInput(error.message, errors=[FieldError(field, error.message, got=ref[:200])]) from None
 
 

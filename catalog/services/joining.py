@@ -16,7 +16,18 @@ from access.permissions import require
 from access.services.audit import record_audit
 from base.errors import Conflict, InvalidInput, NotFound
 from catalog.bulk import among, insert
-from catalog.models import Activity, Alias, Claim, Entity, EntityKey, Redirect, RedirectedClaim, Tie, TieState
+from catalog.models import (
+    Activity,
+    Alias,
+    Claim,
+    Entity,
+    EntityKey,
+    Redirect,
+    RedirectedClaim,
+    Revision,
+    Tie,
+    TieState,
+)
 from catalog.services.ingest import join, lock_entities, mark_dirty, remerge, sharers_of
 from catalog.services.render import A_WHILE, render_dirty
 
@@ -63,29 +74,25 @@ def merge_into(*, user: Any, loser: Entity, winner: Entity, reason: str = "") ->
 def _hand_over_decisions(loser: Entity, winner: Entity) -> None:
     """What a person said of the loser's ties is said of the winner's, unless something is said of those already."""
     for end in ("source", "target"):
-        for tie in Tie.objects.filter(**{end: loser}).exclude(state=TieState.AUTO):
+        decided = Tie.objects.filter(**{end: loser}).exclude(state=TieState.AUTO)
+        for tie in decided.select_related("source", "target"):
             ends = {"source": tie.source, "target": tie.target, end: winner}
-            Tie.objects.get_or_create(
-                **ends,
-                type=tie.type,
-                defaults={
-                    "state": tie.state,
-                    "key": tie.key,
-                    "decided_by": tie.decided_by,
-                    "decided_at": tie.decided_at,
-                    "reason": tie.reason,
-                },
-            )
+            known, is_new = Tie.objects.get_or_create(**ends, type=tie.type, defaults={"key": tie.key})
+            if is_new or known.state == TieState.AUTO:
+                for name in ("state", "decided_by", "decided_at", "reason"):
+                    setattr(known, name, getattr(tie, name))
+                known.save()
 
 
 def part(*, user: Any, redirect: Redirect) -> Entity:
     """Take a merge back: what was said of the loser is its own again, and it regains its name if that is free.
 
     :returns: the entity that is back.
-    :raises Forbidden: without `entity.write` on the winner.
+    :raises Forbidden: without `entity.write` on both.
     :raises NotFound: if it was taken back already.
     """
-    require(user, "entity.write", redirect.winner)
+    for entity in (redirect.winner, redirect.loser):
+        require(user, "entity.write", entity)
     now = timezone.now()
     with transaction.atomic():
         ids = {redirect.loser_id, redirect.winner_id}
@@ -107,6 +114,9 @@ def part(*, user: Any, redirect: Redirect) -> Entity:
             subject_uid=loser.uid, subject_ref=loser.ref, namespace=loser.namespace
         )
         found.delete()
+        # The names that it had before are told by its history.
+        names = Revision.objects.filter(entity_uid=loser.uid).values("entity_ref")
+        Alias.objects.filter(entity=winner, ref__in=names).exclude(ref=redirect.ref).update(entity=loser)
         Alias.objects.filter(ref=redirect.ref, entity=winner).delete()
         remerge(entity_ids=ids, at=now, by=user.label)
         record_audit("entity.part", winner, changes={"loser": redirect.ref})

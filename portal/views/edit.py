@@ -1,4 +1,4 @@
-"""What people change at an entity: overrides, ties, operations, snoozed problems."""
+"""What people change at an entity: overrides, ties, merges, operations, snoozed problems."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from catalog.kinds import current_kinds
 from catalog.models import Entity, Problem, Rank, TieState
 from catalog.services import edit as service
 from catalog.services.ingest import claims_of
+from catalog.services.joining import merge_into, part
 from integrations.models import StoredRecord
 from integrations.queries import get_connection
 from integrations.services import operations, targets
@@ -197,7 +198,7 @@ def tie(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRespo
     values = {"type": request.POST.get("type", "hasSource"), "target": request.POST.get("target", "").strip()}
     if request.method == "POST":
         try:
-            other = _by_ref(request, values["target"])
+            other = queries.entity_of_ref(request.user, values["target"])
             service.decide_tie(
                 user=request.user,
                 source=entity,
@@ -226,12 +227,45 @@ def tie(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRespo
     )
 
 
-def _by_ref(request: HttpRequest, ref: str) -> Entity:
-    kind, _colon, rest = ref.partition(":")
-    namespace, _slash, name = rest.rpartition("/")
-    if not kind or not name:
-        raise NotFound(_("Name it as kind:namespace/name, such as repository:default/acme-pay."))
-    return queries.get_entity(request.user, kind=kind, namespace=namespace or "default", name=name)
+@login_required
+@require_http_methods(["GET", "POST"])
+def merge(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+    """Say which entity this one is in truth; or take such a word back that led to this one."""
+    entity = _entity(request, namespace, kind, name)
+    require(request.user, "entity.write", entity)
+    error = ""
+    into = (request.POST.get("alike") or request.POST.get("into", "")).strip()[:400]
+    if request.method == "POST":
+        try:
+            if former := request.POST.get("part", ""):
+                back = part(user=request.user, redirect=queries.redirect_of(request.user, former[:1_000]))
+                messages.success(request, _("%(ref)s is an entity of its own again.") % {"ref": back.ref})
+                return redirect(links.entity_url(back))
+            winner = queries.entity_of_ref(request.user, into, like=entity)
+            merge_into(
+                user=request.user, loser=entity, winner=winner, reason=request.POST.get("reason", "")[:1_000]
+            )
+            messages.success(
+                request, _("%(ref)s is %(winner)s now.") % {"ref": entity.ref, "winner": winner.title}
+            )
+            return redirect(f"{links.entity_url(winner)}/merge")
+        except DomainError as failure:
+            error = failure.message
+    return render(
+        request,
+        "edit/merge.html",
+        {
+            "title": _("Merge %(name)s") % {"name": entity.title},
+            "entity": entity,
+            "alike": [links.chip(other.ref, other) for other in queries.alike(request.user, entity)],
+            "merged": queries.redirects_to(request.user, entity),
+            "into": into,
+            "error": error,
+            "back_url": links.entity_url(entity),
+            "breadcrumbs": _crumbs(entity, _("Merge")),
+        },
+        status=422 if error else 200,
+    )
 
 
 @login_required

@@ -11,6 +11,7 @@ from django.db import connections
 
 from access.definitions import document_types
 from access.models import AuditEvent, User
+from access.services import create_user, grant
 from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from catalog import queries
 from catalog.models import Activity, Alias, Claim, Entity, FeedItem, Problem, Rank, Redirect, Tie
@@ -372,6 +373,35 @@ class TestMerge:
         merge_into(user=ana, loser=other, winner=one)
         with pytest.raises(Conflict):
             merge_into(user=ana, loser=other, winner=one)
+
+    def test_whoever_parts_them_may_write_both(
+        self, ana: User, ben: User, two: tuple[Entity, Entity]
+    ) -> None:
+        one, _other = two
+        say("connection:b/r", claim("repository:there/x", {}, id="9", rank=Rank.CONNECTION))
+        there = entity("repository:there/x")
+        redirect = merge_into(user=ana, loser=there, winner=one)
+        clara = create_user(username="clara")
+        grant(role="editor", user=clara, scope_type="namespace", scope="default")
+        with pytest.raises(Forbidden):
+            part(user=clara, redirect=redirect)
+
+    def test_decisions_and_former_names_go_with_it_and_come_back(
+        self, ana: User, two: tuple[Entity, Entity]
+    ) -> None:
+        one, _other = two
+        say("yaml:a", claim("component:c", {"type": "service"}))
+        say("yaml:a", claim("component:older", {"type": "service"}, id="1"))
+        say("yaml:a", claim("component:old", {"type": "service"}, id="1"), minute=1)
+        c, old = entity("component:default/c"), entity("component:default/old")
+        decide_tie(user=ana, source=old, type="hasSource", target=one, state="forbidden", reason="a fork")
+        redirect = merge_into(user=ana, loser=old, winner=c)
+        tie = Tie.objects.get(source=c, type="hasSource", target=one)
+        assert (tie.state, tie.reason) == ("forbidden", "a fork")
+        find = {"namespace": "default", "kind": "component", "name": "older"}
+        assert queries.get_entity(ana, **find) == c
+        part(user=ana, redirect=redirect)
+        assert queries.get_entity(ana, **find) == old
 
     def test_a_chain_leads_to_its_end(self, ana: User, two: tuple[Entity, Entity]) -> None:
         one, other = two

@@ -52,7 +52,7 @@ def test_merged_and_parted(editor: Client, given: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("into", "words"),
-    [("", "Name the entity"), (OTHER, "itself"), ("nope", "There is no"), ("group:x", "There is no")],
+    [("", "no reference"), (OTHER, "itself"), ("nope", "There is no"), ("group:x", "There is no")],
 )
 def test_what_cannot_be_merged_is_said_beside_what_was_typed(editor: Client, into: str, words: str) -> None:
     answer = editor.post(f"{HERE}/merge", {"into": into})
