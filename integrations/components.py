@@ -25,13 +25,11 @@ from catalog.models import Claim, EntityKey, Rank, Severity, Source, SourceType
 from catalog.services import problems
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims
 from integrations.contract import INFERRED
+from integrations.guard import is_much
 from integrations.mapping import owner_ref
 from integrations.models import Connection, ResourceRun, ResourceState, StoredRecord
 
 PAGE = 500
-# A rule that by itself would let go of more than this share, and at least so many, stops and asks.
-GUARD_SHARE = 0.2
-GUARD_COUNT = 10
 
 
 class ComponentRule(BaseModel):
@@ -193,7 +191,7 @@ def apply_rule(
         gone -= {d.external_id for d in decisions if d.is_undecided}
     if guarded:
         lost = [d for d in decisions if d.external_id in gone and not d.is_declared]
-        if len(lost) >= GUARD_COUNT and len(lost) > GUARD_SHARE * len(have):
+        if is_much(len(lost), len(have)):
             held = lost
             gone -= {d.external_id for d in lost}
     if not claims and not gone:

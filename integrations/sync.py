@@ -36,6 +36,7 @@ from catalog.services.render import render_dirty
 from integrations import components
 from integrations.contract import Connector, Expect, Mark, Refused, ResourceSpec, Yielded
 from integrations.errors import AuthFailed, Misconfigured, SourceError, SourceUnavailable
+from integrations.guard import is_much
 from integrations.mapping import Context, RecordRefused, map_activity, map_entity
 from integrations.models import (
     Connection,
@@ -59,9 +60,6 @@ HEARTBEAT = 5.0
 ATTEMPTS = 10
 PAUSE = timedelta(seconds=10)
 MAX_EXPECTED = 2**31 - 1
-# A sweep that would remove more than this share, and at least so many, stops and asks.
-GUARD_SHARE = 0.2
-GUARD_COUNT = 10
 _OUTCOMES = {"new": RecordOutcome.NEW, "changed": RecordOutcome.CHANGED, "unchanged": RecordOutcome.UNCHANGED}
 
 
@@ -176,7 +174,7 @@ class _Execution:
         self.lease = lease
         self.connection: Connection = run.connection
         self.retry_after: float | None = None
-        self.failures: list[str] = []
+        self.failures: dict[str, list[str]] = {}  # lists by what is wrong with them
         self.error_code = ""
 
     def execute(self) -> None:
@@ -197,7 +195,11 @@ class _Execution:
                 else:
                     self._take(page, rows[page.resource.name])
         self._renew()
-        components.apply_rules(now=timezone.now())
+        # Where nothing changed, only time can have changed a decision, and that of this connection alone.
+        is_quiet = self.run.attempts == 1 and not any(
+            row.new or row.changed or row.removed or row.refused for row in rows.values()
+        )
+        components.apply_rules(now=timezone.now(), only=self.connection if is_quiet else None)
         self._renew()
         render_dirty(at=timezone.now(), after_page=self._renew)
         self._close(list(rows.values()))
@@ -277,7 +279,7 @@ class _Execution:
         with transaction.atomic():
             self._renew()
             row.save()
-        self.failures.append(f"{row.name}: {message}")
+        self.failures.setdefault(message, []).append(row.name)
         self.error_code = self.error_code or code
         if isinstance(error, SourceUnavailable) and error.retry_after:
             self.retry_after = max(self.retry_after or 0, error.retry_after)
@@ -336,8 +338,7 @@ class _Execution:
             connection=self.connection, resource=row.name, deleted_at=None
         ).count()
         is_empty = row.listed == 0
-        is_much = missing >= GUARD_COUNT and missing > before * GUARD_SHARE
-        if is_empty or is_much:
+        if is_empty or is_much(missing, before):
             row.state = ResourceState.HELD
             row.would_remove = missing
             row.message = (
@@ -354,12 +355,12 @@ class _Execution:
         for row in rows:
             if row.state in {ResourceState.WAITING, ResourceState.READING}:
                 # The reading ended without a word, by a fault of ours.
-                self.failures.append(
-                    f"{row.name}: {_('It was not read to its end; the log of the worker tells more.')}"
-                )
+                said = _("It was not read to its end; the log of the worker tells more.")
+                self.failures.setdefault(said, []).append(row.name)
                 self.error_code = self.error_code or "internal"
         refused = sum(row.refused for row in rows)
-        messages = [*self.failures, *(f"{row.name}: {row.message}" for row in held)]
+        failures = [f"{', '.join(names)}: {message}" for message, names in self.failures.items()]
+        messages = [*failures, *(f"{row.name}: {row.message}" for row in held)]
         if self.failures and not any(row.listed or row.state == ResourceState.COMPLETE for row in rows):
             state = RunState.FAILED
         elif self.failures or held:

@@ -88,8 +88,8 @@ MUTATIONS = [
     Mutation(
         "sweep guard: much less than before",
         "integrations/sync.py",
-        "        is_much = missing >= GUARD_COUNT and missing > before * GUARD_SHARE\n",
-        "        is_much = False\n",
+        "        if is_empty or is_much(missing, before):\n",
+        "        if is_empty:\n",
         (f"{SYNC}::TestSweep",),
     ),
     Mutation(

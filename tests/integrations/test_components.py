@@ -12,9 +12,10 @@ from django.utils import timezone
 from access.models import AuditEvent
 from catalog.models import Entity, Problem
 from catalog.services.render import render_dirty
-from integrations.components import GUARD_COUNT, ComponentRule, apply_rules, decide, rule_of
+from integrations.components import ComponentRule, apply_rules, decide, rule_of
 from integrations.contract import resource
 from integrations.errors import SourceUnavailable
+from integrations.guard import COUNT
 from integrations.models import Connection, RuleRevision
 from integrations.records import Pipeline, Repository
 from integrations.services.connections import change_rule, undo_rule
@@ -138,10 +139,10 @@ class TestNothingGoesUnasked:
     """What a run, and no person, brings the rule to think better of."""
 
     def many(self, tool: Tool, connect: Connect) -> Connection:
-        tool.things = [thing(n, description="x") for n in range(GUARD_COUNT + 5)]
+        tool.things = [thing(n, description="x") for n in range(COUNT + 5)]
         connection = connect()
         synced(connection)
-        assert len(components()) == GUARD_COUNT + 5
+        assert len(components()) == COUNT + 5
         return connection
 
     def problem(self) -> Problem:
@@ -168,14 +169,14 @@ class TestNothingGoesUnasked:
         Connection.objects.filter(pk=connection.pk).update(rules={"components": {"only_if": "repository."}})
         connection.refresh_from_db()
         synced(connection)
-        assert len(components()) == GUARD_COUNT + 5
+        assert len(components()) == COUNT + 5
         assert "fails" in self.problem().cause
 
     def test_many_at_once_wait_for_a_person(self, tool: Tool, connect: Connect) -> None:
         connection = self.many(tool, connect)
-        tool.things = [thing(n, build_files=[]) for n in range(GUARD_COUNT)] + tool.things[GUARD_COUNT:]
+        tool.things = [thing(n, build_files=[]) for n in range(COUNT)] + tool.things[COUNT:]
         synced(connection)
-        assert len(components()) == GUARD_COUNT + 5
+        assert len(components()) == COUNT + 5
         assert "Nothing shows that it is built" in self.problem().message
         change_rule(connection=connection, rule=rule_of(connection), by="ana")
         assert len(components()) == 5
@@ -184,9 +185,7 @@ class TestNothingGoesUnasked:
 
     def test_fewer_go(self, tool: Tool, connect: Connect) -> None:
         connection = self.many(tool, connect)
-        tool.things = [thing(n, build_files=[]) for n in range(GUARD_COUNT - 1)] + tool.things[
-            GUARD_COUNT - 1 :
-        ]
+        tool.things = [thing(n, build_files=[]) for n in range(COUNT - 1)] + tool.things[COUNT - 1 :]
         synced(connection)
         assert len(components()) == 6
 
@@ -197,7 +196,7 @@ class TestNothingGoesUnasked:
         tool.things = tool.things[:2]
         run = synced(connection)
         assert run.error_code == "guard"
-        assert len(components()) == GUARD_COUNT + 5
+        assert len(components()) == COUNT + 5
         decide_guard(resource=things_of(run), remove=True, by="ana")
         assert len(components()) == 2
 
@@ -207,7 +206,7 @@ class TestNothingGoesUnasked:
         later = NOW + timedelta(days=500)
         synced(connection, now=later)
         apply_rules(now=later)
-        assert len(components()) == GUARD_COUNT + 5
+        assert len(components()) == COUNT + 5
         assert all(
             decision.is_component
             for decision in decide(connection=connection, rule=rule_of(connection), now=later)

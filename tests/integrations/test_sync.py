@@ -20,6 +20,7 @@ from catalog.services.digest import catalog_facts
 from integrations import queries, sync, tasks
 from integrations.contract import Refused
 from integrations.errors import AuthFailed, SourceUnavailable
+from integrations.guard import COUNT
 from integrations.models import Connection, ResourceState, RunState, SeenPage, StoredRecord, SyncRun
 from integrations.queries import removed_by
 from integrations.services.runs import (
@@ -34,7 +35,7 @@ from integrations.services.runs import (
     restore_removed,
     schedule_due,
 )
-from integrations.sync import GUARD_COUNT, LEASE, RunNotLeasable, execute_run
+from integrations.sync import LEASE, RunNotLeasable, execute_run
 from tests.catalog.saying import counted_rows
 from tests.integrations.tool import Tool, document, event, expected, marked, numbers, synced, thing, things_of
 
@@ -618,4 +619,4 @@ def test_a_source_is_named_by_its_connection(tool: Tool, connect: Connect) -> No
     named = dict(Source.objects.values_list("key", "name"))
     assert named["connection:ct/things"] == "ct"
     assert Claim.objects.filter(source__key="connection:ct/things").count() == 1
-    assert GUARD_COUNT == 10
+    assert COUNT == 10
