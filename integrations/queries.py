@@ -32,11 +32,11 @@ from integrations.models import (
     StoredRecord,
     SyncRun,
 )
+from integrations.models.runs import ACTIVE
 from integrations.permissions import declared_namespace
 from integrations.sync import unseen
 
 STALE_AFTER = 3  # intervals
-ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 
 
 def list_connections(viewer: Any) -> QuerySet[Any]:
@@ -84,9 +84,11 @@ def get_connection(viewer: Any, slug: str) -> Connection:
     return found
 
 
-def entity_counts(viewer: Any) -> dict[str, int]:
-    """How many entities each connection speaks of, of those that the viewer may see, by its slug."""
-    rows = visible(viewer, Claim.objects.filter(source__type=SourceType.CONNECTION, entity__deleted_at=None))
+def entity_counts(viewer: Any, connections: Iterable[Connection]) -> dict[str, int]:
+    """How many entities each of these connections speaks of, of those that the viewer may see, by its slug."""
+    slugs = [connection.slug for connection in connections]
+    claims = Claim.objects.filter(source__type=SourceType.CONNECTION, source__name__in=slugs)
+    rows = visible(viewer, claims.filter(entity__deleted_at=None))
     counted = rows.values("source__name").annotate(n=Count("entity", distinct=True))
     return dict(counted.values_list("source__name", "n"))
 
@@ -167,22 +169,22 @@ def as_seen(viewer: Any, runs: Iterable[SyncRun]) -> list[SyncRun]:
     runs = list(runs)
     if sees_all(viewer):
         return runs
-    sights = {run.connection_id: _Sight(viewer, run.connection) for run in runs}
+    sights = {connection: _Sight(viewer, connection) for connection in {run.connection for run in runs}}
+    read = {row.pk: (row, sights[run.connection]) for run in runs for row in run.resources.all()}
+    partly = {run.pk for run in runs if sights[run.connection].hidden}
+    for page in SeenPage.objects.filter(resource__in=list(read)).iterator():
+        row, sight = read[page.resource_id]
+        for external_id, outcome in zip(page.ids, page.outcomes, strict=True):
+            if sight.hides(row.name, external_id):
+                partly.add(row.run_id)
+                name = RecordOutcome(outcome).name.lower()
+                row.listed -= 1
+                setattr(row, name, getattr(row, name) - 1)
     for run in runs:
-        sight = sights[run.connection_id]
-        resources = {row.pk: row for row in run.resources.all()}
-        is_whole = not sight.hidden
-        for page in SeenPage.objects.filter(resource__in=list(resources)).iterator():
-            row = resources[page.resource_id]
-            for external_id, outcome in zip(page.ids, page.outcomes, strict=True):
-                if sight.hides(row.name, external_id):
-                    is_whole = False
-                    name = RecordOutcome(outcome).name.lower()
-                    row.listed -= 1
-                    setattr(row, name, getattr(row, name) - 1)
-        for row in resources.values():
-            if is_whole:
-                continue
+        if run.pk not in partly:
+            continue
+        sight = sights[run.connection]
+        for row in run.resources.all():
             row.expected, row.message = None, ""
             row.removed -= sum(
                 resource == row.name and at is not None and at == row.finished_at
@@ -190,7 +192,7 @@ def as_seen(viewer: Any, runs: Iterable[SyncRun]) -> list[SyncRun]:
             )
             if row.would_remove:
                 row.would_remove = held_records(viewer, row).count()
-        if not is_whole and run.message:
+        if run.message:
             run.message = beyond()
     return runs
 

@@ -219,31 +219,32 @@ def _report(connection: Connection, run: SyncRun, now: datetime) -> None:
     for resource in resources:
         if not resource.refused:
             continue
-        for page in resource.pages.exclude(errors={}):
-            refusals = page.refusals()[:REPORTED]
-            namespaces = namespaces_of(
-                connection, resource.name, [external_id for external_id, _error in refusals]
+        refusals = [
+            refusal for page in resource.pages.exclude(errors={}) for refusal in page.refusals()[:REPORTED]
+        ]
+        namespaces = namespaces_of(
+            connection, resource.name, [external_id for external_id, _error in refusals]
+        )
+        seen += [
+            (
+                replace(subject, namespace=namespaces[external_id]),
+                problems.Seen(
+                    type="refused-record",
+                    severity=Severity.WARN,
+                    cause=_("%(connection)s: records were refused") % {"connection": connection.label},
+                    message=error["reason"],
+                    remedy=_("Mend it where it stands; the next sync takes it in."),
+                    discriminator=f"{resource.name}/{external_id}",
+                    detail={
+                        "connection": connection.slug,
+                        "resource": resource.name,
+                        "record": external_id,
+                        "place": error.get("place", ""),
+                    },
+                ),
             )
-            seen += [
-                (
-                    replace(subject, namespace=namespaces[external_id]),
-                    problems.Seen(
-                        type="refused-record",
-                        severity=Severity.WARN,
-                        cause=_("%(connection)s: records were refused") % {"connection": connection.label},
-                        message=error["reason"],
-                        remedy=_("Mend it where it stands; the next sync takes it in."),
-                        discriminator=f"{resource.name}/{external_id}",
-                        detail={
-                            "connection": connection.slug,
-                            "resource": resource.name,
-                            "record": external_id,
-                            "place": error.get("place", ""),
-                        },
-                    ),
-                )
-                for external_id, error in refusals
-            ]
+            for external_id, error in refusals
+        ]
     whole = [row.name for row in resources if row.state in (ResourceState.COMPLETE, ResourceState.HELD)]
     problems.sync(
         raised_by=f"connection:{connection.slug}",

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from access.permissions import can
+from access.permissions import can, visible
 from catalog.models import Activity, Claim, Entity
 from integrations.contract import OperationSpec, Risk
 from integrations.models import Connection, StoredRecord
 from integrations.registry import connectors
+
+# An entity's page has room for few of them.
+OFFERED, CLAIMS = 10, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,43 +63,39 @@ def subject_of(connection: Connection, record: StoredRecord) -> Entity | None:
 
 
 def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, bool]]) -> list[Offered]:
-    """What the viewer may do to an entity's own tools, at most ten; operations must be switched on."""
-    allowing = (
-        [
-            c
-            for c in Connection.objects.filter(allows_operations=True)
-            if connectors()[c.connector].operations()
-        ]
-        if can(viewer, "operation.run", entity)
-        else []
-    )
-    if not allowing:
+    """What the viewer may do to an entity's own tools, at most ten. Operations must be switched on."""
+    kinds = connectors()
+    allowing = [
+        (connection, specs)
+        for connection in Connection.objects.filter(allows_operations=True).order_by("pk")
+        if connection.connector in kinds and (specs := kinds[connection.connector].operations())
+    ]
+    if not allowing or not can(viewer, "operation.run", entity):
         return []
+    may_risk = can(viewer, "operation.run-risky", entity)
     uids = [uid for uid, _shared in reach]
+    mine = visible(viewer, Entity.objects.filter(uid__in=uids, deleted_at=None), "operation.run")
     offered = []
-    for connection in allowing:
-        specs = [
-            spec
-            for spec in connectors()[connection.connector].operations()
-            if spec.risk != Risk.HIGH or can(viewer, "operation.run-risky", entity)
-        ]
-        claims = Claim.objects.filter(
-            source__key__startswith=f"connection:{connection.slug}/",
-            entity__uid__in=uids,
-            entity__deleted_at=None,
-        ).select_related("source", "entity")[:20]
-        for claim in claims:
-            if not can(viewer, "operation.run", claim.entity):
-                continue
-            resource = claim.source.key.rpartition("/")[2]
-            record = StoredRecord.objects.filter(
-                connection=connection, resource=resource, external_id=claim.external_id, deleted_at=None
-            ).first()
-            if record is None:
-                continue
-            for spec in specs:
-                if record.type in {of.type for of in spec.on}:
-                    offered.append(
-                        Offered(connection, spec, resource, record.external_id, claim.entity.title)
-                    )
-    return offered[:10]
+    for connection, specs in allowing:
+        prefix = f"connection:{connection.slug}/"
+        claims = Claim.objects.filter(source__key__startswith=prefix, entity__in=mine)
+        named = {
+            (key.removeprefix(prefix), external_id): title
+            for key, external_id, title in claims.order_by("pk").values_list(
+                "source__key", "external_id", "entity__title"
+            )[:CLAIMS]
+        }
+        records = StoredRecord.objects.filter(
+            connection=connection, external_id__in=[external_id for _, external_id in named], deleted_at=None
+        )
+        for resource, external_id, type_ in records.order_by("pk").values_list(
+            "resource", "external_id", "type"
+        ):
+            offered += [
+                Offered(connection, spec, resource, external_id, named[resource, external_id])
+                for spec in specs
+                if (resource, external_id) in named
+                and type_ in {of.type for of in spec.on}
+                and (may_risk or spec.risk != Risk.HIGH)
+            ]
+    return offered[:OFFERED]
