@@ -17,7 +17,7 @@ from integrations import queries
 from integrations.api import serializers as shapes
 from integrations.models import SyncRun
 from integrations.services import connections, runs
-from integrations.tasks import execute_run
+from integrations.tasks import start_sync
 
 PAGE = [OpenApiParameter("limit", int), OpenApiParameter("cursor", str)]
 
@@ -116,8 +116,7 @@ class ConnectionSync(View):
     def post(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
         require(request.user, "connection.sync", row)
-        run = runs.request_sync(connection=row, trigger=SyncRun.Trigger.API, by=person_of(request).label)
-        execute_run.delay_on_commit(run_id=run.pk)
+        run = start_sync(connection=row, trigger=SyncRun.Trigger.API, by=person_of(request).label)
         return Response(shapes.sync_run(queries.get_run(request.user, run.pk)), status=202)
 
 

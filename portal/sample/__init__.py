@@ -27,8 +27,7 @@ from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
 from integrations.models import Connection, SyncRun
 from integrations.services.connections import OWNER, Removal, create_connection
-from integrations.services.runs import request_sync
-from integrations.tasks import execute_run
+from integrations.tasks import start_sync
 from portal.sample.company import NAMESPACE, Company
 from portal.sample.history import History
 
@@ -72,8 +71,7 @@ def load_sample(*, now: datetime | None = None) -> None:
                 interval=WEEK,
                 is_sample=True,
             )
-            run = request_sync(connection=connection, by=_("The sample company"))
-            execute_run.delay_on_commit(run_id=run.pk)
+            start_sync(connection=connection, by=_("The sample company"))
 
 
 @transaction.atomic

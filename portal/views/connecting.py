@@ -30,8 +30,7 @@ from integrations.models import Connection
 from integrations.models.connections import SLUG
 from integrations.registry import connectors, guide
 from integrations.services import connections as service
-from integrations.services import runs
-from integrations.tasks import execute_run
+from integrations.tasks import start_sync
 from portal.forms import Form
 from portal.people import person
 from portal.views.connections import connection_url, interval_field
@@ -449,8 +448,7 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
                 messages.error(request, " ".join([error.message, *(str(item) for item in error.errors)]))
                 return redirect(f"/connections/new/{connector}")
             Draft.drop(request, connector)
-            run = runs.request_sync(connection=connection, by=person(request).label)
-            execute_run.delay_on_commit(run_id=run.pk)
+            start_sync(connection=connection, by=person(request).label)
             messages.success(
                 request, _("%(name)s is connected; its first sync is queued.") % {"name": connection.label}
             )

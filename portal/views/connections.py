@@ -33,7 +33,7 @@ from integrations.records import Repository
 from integrations.registry import connectors
 from integrations.services import connections as service
 from integrations.services import runs
-from integrations.tasks import execute_run
+from integrations.tasks import start_sync
 from portal import links
 from portal.forms import Form
 from portal.people import person
@@ -270,7 +270,7 @@ def index(request: HttpRequest) -> HttpResponse:
     rows.sort(key=lambda c: (order.get(c.over_state or "", 2), c.label.casefold()))
     active = {c.last_run for c in rows if c.last_state == RunState.RUNNING}
     progress = queries.progress_of(request.user, active)
-    counts = queries.entity_counts(request.user) if rows else {}
+    counts = queries.entity_counts(request.user, rows)
     values = {
         "title": _("Connections"),
         "rows": [
@@ -323,7 +323,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
         "current": current,
         "current_numbers": queries.totals_of(current) if current else {},
         "progress": queries.progress_of(request.user, [current.pk]).get(current.pk) if current else None,
-        "entities": queries.entity_counts(request.user).get(connection.slug, 0),
+        "entities": queries.entity_counts(request.user, [connection]).get(connection.slug, 0),
         "entities_url": links.catalog_url(f"source:{connection.slug}"),
         "records": queries.seen_records(request.user, connection.records.filter(deleted_at=None)).count(),
         "records_url": f"{connection_url(connection)}/records"
@@ -439,11 +439,10 @@ def sync(request: HttpRequest, slug: str) -> HttpResponse:
     connection = queries.get_connection(request.user, slug)
     require(request.user, "connection.sync", connection)
     try:
-        run = runs.request_sync(connection=connection, by=person(request).label)
+        start_sync(connection=connection, by=person(request).label)
     except runs.SyncAlreadyActive as error:
         messages.warning(request, error.message)
     else:
-        execute_run.delay_on_commit(run_id=run.pk)
         messages.success(request, _("A sync of %(name)s is queued.") % {"name": connection.label})
     return back_to(request, connection_url(connection))
 

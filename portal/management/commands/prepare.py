@@ -17,8 +17,7 @@ from access.services import ensure_first_account, make_sign_in_link
 from base.errors import DomainError
 from integrations.models import Connection
 from integrations.services.connections import create_connection
-from integrations.services.runs import request_sync
-from integrations.tasks import execute_run
+from integrations.tasks import start_sync
 from portal.packs import apply_packs, installed_packs
 from portal.sample import load_sample
 from portal.staticfiles import collect
@@ -72,5 +71,4 @@ class Command(BaseCommand):
                 config={"repositories": [str(settings.BASE_DIR)]},
                 interval=600,
             )
-            run = request_sync(connection=connection, by=_("Start"))
-            execute_run.delay_on_commit(run_id=run.pk)
+            start_sync(connection=connection, by=_("Start"))
