@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from integrations import sync
 from integrations.git import GitClient
+from integrations.models import Connection, SyncRun
 from integrations.services import locations, operations, runs
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,16 @@ def execute_run(*, run_id: int, **_from_newer_release: Any) -> None:
         runs.report_run(run_id=run_id, now=timezone.now())
 
 
+def start_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSON, by: str = "") -> SyncRun:
+    """Queue a run of a connection, and hand it to a worker once it is stored.
+
+    :raises SyncAlreadyActive: if one is queued or running.
+    """
+    run = runs.request_sync(connection=connection, trigger=trigger, by=by)
+    execute_run.delay_on_commit(run_id=run.pk)
+    return run
+
+
 @shared_task(name="integrations.execute_operation")
 def execute_operation(*, operation_id: int, **_from_newer_release: Any) -> None:
     """Do one operation on a tool."""
@@ -37,9 +48,9 @@ def execute_operation(*, operation_id: int, **_from_newer_release: Any) -> None:
 
 
 @shared_task(name="integrations.read_location")
-def read_location(*, location_id: int, **_from_newer_release: Any) -> None:
-    """Read a catalog location again, if its files changed."""
-    locations.refresh_location(location_id=location_id, now=timezone.now())
+def read_location(*, location_id: int, is_guarded: bool = True, **_from_newer_release: Any) -> None:
+    """Read a catalog location."""
+    locations.refresh_location(location_id=location_id, now=timezone.now(), is_guarded=is_guarded)
 
 
 @shared_task(name="integrations.tick")

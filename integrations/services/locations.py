@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -52,23 +52,22 @@ from catalog.services import problems
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
 from catalog.services.render import render_dirty
 from integrations.files import FileReader, has_glob
+from integrations.guard import is_much
 from integrations.models import CatalogLocation
 from integrations.outbound import mask_url
 from integrations.readers import ALL_YAML, CatalogReader, GitPlace
-from integrations.sync import GUARD_COUNT, GUARD_SHARE
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Told, now and then, how many documents were read and how many of them were written."""
-
 PAGE = 500
 MAX_ADDRESS = 2_000  # bytes; what is looked up by an index can be little longer
 MAX_BYTES = 512 * 1024 * 1024  # of documents in one location
 MAX_SECONDS = 1_800  # for reading one location
 DUE_AT_ONCE = 20
 WAIT = 900  # seconds, for another reading of the same location
+# A worker is asked to read what was registered at once; should its message be lost, the tick asks again after this.
+REGISTERED_FOR = timedelta(seconds=10)
 ATTEMPTS = 6
 # What is read waits here to be written; beyond this much, on the disk.
 _IN_MEMORY = 32 * 1024 * 1024
@@ -128,7 +127,7 @@ def import_paths(
     by: str,
     dry_run: bool = False,
     from_shell: bool = False,
-    progress: Progress | None = None,
+    seconds: float | None = None,
 ) -> ImportSummary:
     """Import catalog files, and register each address as a location that is read again.
 
@@ -137,12 +136,13 @@ def import_paths(
     :param addresses: files, folders (all their `*.yaml` and `*.yml`), Git repositories, URLs.
     :param dry_run: say what would happen and write nothing.
     :param from_shell: local addresses may lie anywhere, for whoever has the shell may read them anyway.
+    :param seconds: how long each address may be read, if less than usual.
     """
     summary = ImportSummary()
     for address in addresses:
         roots = [_root_of(address)] if from_shell and _is_local(address) else []
         try:
-            result = _import(address, roots=roots, by=by, dry_run=dry_run, progress=progress)
+            result = _import(address, roots=roots, by=by, dry_run=dry_run, seconds=seconds or MAX_SECONDS)
         except DomainError as error:
             result = ImportSummary(
                 unread=1, problems=[DocumentProblem(mask_url(address), 0, 0, "", error.message)]
@@ -153,20 +153,43 @@ def import_paths(
     return summary
 
 
-def _import(
-    address: str, *, roots: list[str], by: str, dry_run: bool, progress: Progress | None
-) -> ImportSummary:
+def _import(address: str, *, roots: list[str], by: str, dry_run: bool, seconds: float) -> ImportSummary:
     with _Loop(roots) as loop:
-        start = loop.run(loop.reader.locate(address))
-        if len(start.text.encode("utf-8", "replace")) > MAX_ADDRESS:
-            raise InvalidInput(_("This address is longer than %(limit)d bytes.") % {"limit": MAX_ADDRESS})
+        start = _locate(loop, address)
         with (
-            _alone(start.text, seconds=WAIT),
-            closing(_Reading(start, by=by, roots=roots, dry_run=dry_run, progress=progress)) as reading,
+            nullcontext() if dry_run else _alone(start.text, seconds=WAIT),
+            closing(_Reading(start, by=by, roots=roots, dry_run=dry_run)) as reading,
         ):
-            reading.read(loop)
+            reading.read(loop, seconds=seconds)
             reading.write()
     return reading.summary
+
+
+def _locate(loop: _Loop, address: str) -> Location:
+    start: Location = loop.run(loop.reader.locate(address))
+    if len(start.text.encode("utf-8", "replace")) > MAX_ADDRESS:
+        raise InvalidInput(_("This address is longer than %(limit)d bytes.") % {"limit": MAX_ADDRESS})
+    return start
+
+
+def register_location(*, address: str, by: str, now: datetime) -> CatalogLocation:
+    """Have an address read soon, and from then on, by a worker: `refresh_location`.
+
+    :raises Misconfigured: if it is no address, or lies where it may not be read.
+    :raises InvalidInput: if it is too long.
+    """
+    with _Loop() as loop:
+        start = _locate(loop, address)
+    due_at = now + REGISTERED_FOR
+    with transaction.atomic():
+        location, is_new = CatalogLocation.objects.get_or_create(
+            address=start.text, defaults={"created_by": by, "due_at": due_at}
+        )
+        if is_new:
+            record_audit("catalog.import", location)
+        else:
+            CatalogLocation.objects.filter(pk=location.pk).update(due_at=due_at)
+    return location
 
 
 def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True) -> ImportSummary | None:
@@ -184,7 +207,7 @@ def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True
             _Loop(location.roots) as loop,
             closing(_Reading(start, by=by, is_guarded=is_guarded, only_known=True)) as reading,
         ):
-            reading.read(loop)
+            reading.read(loop, seconds=MAX_SECONDS)
             reading.write()
     except LocationBusy:
         return None
@@ -339,11 +362,21 @@ class _Loop:
     def run(self, step: Any) -> Any:
         return self._loop.run_until_complete(step)
 
-    def documents(self, start: Location) -> Iterator[SourceDocument | Unreadable]:
+    def documents(self, start: Location, *, seconds: float) -> Iterator[SourceDocument | Unreadable]:
+        """What is read from an address.
+
+        :raises TimeoutError: when that takes longer.
+        """
         stream = read_documents([start], self.reader)
+        until = self._loop.time() + seconds
+
+        async def step() -> SourceDocument | Unreadable:
+            async with asyncio.timeout_at(until):
+                return await anext(stream)
+
         while True:
             try:
-                yield self.run(anext(stream))
+                yield self.run(step())
             except StopAsyncIteration:
                 return
 
@@ -397,11 +430,9 @@ class _Reading:
         roots: list[str] | None = None,
         only_known: bool = False,
         dry_run: bool = False,
-        progress: Progress | None = None,
     ) -> None:
         self.start, self.by, self.is_guarded, self.dry_run = start, by, is_guarded, dry_run
         self.roots, self.only_known = roots, only_known
-        self.tell: Progress = progress or (lambda _read, _written: None)
         self.now = timezone.now()
         self.kinds = current_kinds()
         self.summary = ImportSummary()
@@ -426,34 +457,34 @@ class _Reading:
 
     # --- reading ------------------------------------------------------------------------------------------
 
-    def read(self, loop: _Loop) -> None:
-        """Read everything, and keep what is to be written."""
-        until, size = time.monotonic() + MAX_SECONDS, 0
-        for item in loop.documents(self.start):
-            if isinstance(item, Unreadable):
-                self._unreadable(item)
-                continue
-            size += len(item.parsed.raw)
-            if size > MAX_BYTES or time.monotonic() > until:
-                self._cut(size)
-                break
-            claim = self._claim(item)
-            if claim is not None:
-                self.shelf.put(claim)
-            if self.summary.documents % PAGE == 0:
-                self.tell(self.summary.documents, 0)
+    def read(self, loop: _Loop, *, seconds: float) -> None:
+        """Read everything, as far as the time and the room for it reach, and keep what is to be written."""
+        size = 0
+        try:
+            for item in loop.documents(self.start, seconds=seconds):
+                if isinstance(item, Unreadable):
+                    self._unreadable(item)
+                    continue
+                size += len(item.parsed.raw)
+                if size > MAX_BYTES:
+                    self._cut(_("It holds more than %(limit)s.") % {"limit": readable_size(MAX_BYTES)})
+                    break
+                claim = self._claim(item)
+                if claim is not None:
+                    self.shelf.put(claim)
+        except TimeoutError:
+            self._cut(_("Reading it takes longer than %(limit)d s.") % {"limit": seconds})
         self.summary.files = len(self.files)
         for found in self.causes.values():
             self._report_unreadable(found)
 
-    def _cut(self, size: int) -> None:
+    def _cut(self, why: str) -> None:
         self.summary.unread += 1
-        why = (
-            _("It holds more than %(limit)s.") % {"limit": readable_size(MAX_BYTES)}
-            if size > MAX_BYTES
-            else _("Reading it takes more than %(limit)d minutes.") % {"limit": MAX_SECONDS // 60}
-        )
-        message = _("%(why)s What was read until then is taken in; import it in parts.") % {"why": why}
+        message = (
+            _("%(why)s What was read until then is shown; an import has more time.")
+            if self.dry_run
+            else _("%(why)s What was read until then is taken in; import it in parts.")
+        ) % {"why": why}
         self.summary.problems.append(DocumentProblem(_shown(self.start.target), 0, 0, "", message))
 
     def _unreadable(self, item: Unreadable) -> None:
@@ -555,11 +586,8 @@ class _Reading:
         is_new = self._register()
         if is_new is None:
             return
-        done = 0
         for page in self.shelf.pages():
             self._take(page)
-            done += len(page)
-            self.tell(self.summary.documents, done)
         self.summary.written = len(self.written)
         self.summary.unchanged = len(self.told - self.written)
         if self.was_read:
@@ -665,9 +693,7 @@ class _Reading:
         gone = have - self.seen - set(self.stale)
         if not gone:
             return
-        if self.is_guarded and (
-            not self.seen or (len(gone) >= GUARD_COUNT and len(gone) > len(have) * GUARD_SHARE)
-        ):
+        if self.is_guarded and (not self.seen or is_much(len(gone), len(have))):
             self.summary.problems.append(
                 DocumentProblem(
                     file=_shown(self.start.target),

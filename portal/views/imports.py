@@ -21,37 +21,39 @@ from catalog.queries import open_problems
 from integrations import queries
 from integrations.models import CatalogLocation
 from integrations.services import locations
+from integrations.tasks import read_location
 from portal.people import person
 
 PROBLEMS = 200
+# A preview is made while somebody waits for the page.
+PREVIEW_SECONDS = 20
 
 
 @login_required
 @require_http_methods(["GET", "POST"])
 def catalog_files(request: HttpRequest) -> HttpResponse:
-    """Preview and import catalog files; the list of what is read again."""
+    """Preview catalog files, or have them imported; the list of what is read again."""
     require(request.user, "connection.read")
     address, error, result = request.POST.get("address", "").strip()[:2_000], "", None
     if request.method == "POST":
         require(request.user, "connection.write")
-        is_import = request.POST.get("action") == "import"
         try:
             if not address:
                 error = _("Enter a path or an address.")
             else:
+                by = person(request).label
+                if request.POST.get("action") == "import":
+                    location = locations.register_location(address=address, by=by, now=timezone.now())
+                    read_location.delay_on_commit(location_id=location.pk)
+                    messages.success(request, _("The catalog files are being read; the numbers follow here."))
+                    return redirect("portal:import")
                 result = locations.import_paths(
-                    addresses=[address], by=person(request).label, dry_run=not is_import
+                    addresses=[address], by=by, dry_run=True, seconds=PREVIEW_SECONDS
                 )
                 if result.unread and not result.files:
                     error, result = result.problems[0].message, None
         except DomainError as failure:
             error = failure.message
-        if result is not None and is_import:
-            said = _(
-                "%(accepted)d of %(documents)d documents are in the catalog: %(written)d entities changed."
-            )
-            messages.success(request, said % result.as_dict())
-            return redirect("portal:import")
     rows = list(queries.list_locations(request.user))
     found: dict[str, list[Problem]] = {}
     for problem in open_problems(request.user).filter(raised_by__in=[_raised_by(row) for row in rows]):
@@ -84,6 +86,7 @@ def catalog_files(request: HttpRequest) -> HttpResponse:
                 "placeholder": "https://github.com/acme/catalog/blob/main/all.yaml",
             },
             "result": result,
+            "is_reading": any(row.read_at is None and not row.message for row in rows),
             "problems": result.problems[:PROBLEMS] if result else [],
             "locations": [
                 {
@@ -113,20 +116,15 @@ def _location(request: HttpRequest, location_id: int) -> CatalogLocation:
 @login_required
 @require_POST
 def read_again(request: HttpRequest, location_id: int) -> HttpResponse:
-    """Read a location now; with `all` also let go of much that is gone."""
+    """Have a location read now; with `all` also let go of much that is gone."""
     require(request.user, "connection.write")
     location = _location(request, location_id)
-    result = locations.refresh_location(
-        location_id=location.pk, now=timezone.now(), is_guarded=request.POST.get("all") != "yes"
+    read_location.delay_on_commit(location_id=location.pk, is_guarded=request.POST.get("all") != "yes")
+    messages.success(
+        request,
+        _("%(name)s is read again; the numbers follow here.")
+        % {"name": locations.label_of(location.address)},
     )
-    if result is None:
-        location.refresh_from_db()
-        messages.error(request, location.message or _("It is being read by another worker right now."))
-    else:
-        said = ngettext(
-            "Read: %(n)d entity changed.", "Read: %(n)d entities changed.", result.written + result.removed
-        )
-        messages.success(request, said % {"n": result.written + result.removed})
     return redirect("portal:import")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.test import Client
+from django.utils import timezone
 
 from access.models import User
 from access.services import grant
@@ -15,7 +16,7 @@ from base.errors import DomainError
 from catalog.models import Claim, Served
 from integrations.models import CatalogLocation, Connection, RunState, StoredRecord
 from integrations.services.connections import check_config, create_connection, preview_config, validate_config
-from integrations.services.locations import import_paths
+from integrations.services.locations import import_paths, refresh_location
 from tests.faults.conftest import Portal
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient", "paged", "portal")]
@@ -117,6 +118,11 @@ def test_no_import_leads_there(
         # Taken in words, or read and found to hold nothing: both lead nowhere.
         assert answer.status_code in {200, 302, 422}, answer.status_code
         assert b"root:x:0" not in answer.content
+    for location in CatalogLocation.objects.all():  # a worker is asked to read it, and says why it does not
+        assert refresh_location(location_id=location.pk, now=timezone.now()) is None
+        location.refresh_from_db()
+        assert location.message
+        location.delete()
     summary = import_paths(addresses=[address], by="tests")
     assert summary.accepted == 0
     assert summary.problems

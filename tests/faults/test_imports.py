@@ -13,6 +13,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from catalog.documents import Location
 from catalog.models import Claim, Entity, Source
 from catalog.services import ingest
 from integrations.models import CatalogLocation
@@ -125,6 +126,15 @@ def test_nothing_is_locked_while_a_file_is_awaited(slow: Slow) -> None:
     import_paths(addresses=[slow.url], by="ana")
     refresh_location(location_id=CatalogLocation.objects.get().pk, now=timezone.now())
     assert slow.seen[1:] == [(0, 1), (0, 1)], "but for the one that says who is reading"
+
+
+def test_a_preview_waits_for_nobody_and_ends_in_time(slow: Slow) -> None:
+    slow.text = component("pay")
+    slow.may_answer.clear()
+    with locations._alone(Location.of(f"url:{slow.url}").text, seconds=0):  # somebody is importing it
+        told = import_paths(addresses=[slow.url], by="ana", dry_run=True, seconds=1)
+    assert "longer than 1 s" in told.problems[0].message
+    assert (told.unread, told.files) == (1, 0)
 
 
 def test_of_two_imports_of_one_location_the_later_has_the_last_word(slow: Slow) -> None:

@@ -303,7 +303,10 @@ class TestUnreadable:
         write("z.yaml", component("z"))
         run(folder)
         write("a.yaml", component("a"), component("b"))
-        for name, value, says in (("MAX_BYTES", 300, "more than 300 bytes"), ("MAX_SECONDS", -60, "minutes")):
+        for name, value, says in (
+            ("MAX_BYTES", 300, "more than 300 bytes"),
+            ("MAX_SECONDS", -60, "takes longer"),
+        ):
             with monkeypatch.context() as patched:
                 patched.setattr(locations, name, value)
                 found = run_partly(folder)

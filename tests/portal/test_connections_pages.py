@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.contrib.sessions.models import Session
@@ -23,6 +24,7 @@ from integrations.models import CatalogLocation, Connection, ResourceRun, RunSta
 from integrations.services.connections import OWNER, config_of, create_connection
 from integrations.services.runs import request_sync
 from integrations.sync import execute_run
+from integrations.tasks import read_location
 from tests.cast import PASSWORD
 
 SECRET = "s3cret-of-the-tool"
@@ -766,19 +768,34 @@ class TestCatalogFiles:
         assert not Entity.objects.exists()
         assert f'value="{file}"' in answer.content.decode()
 
+    def ask(self, admin: Client, url: str, **given: str) -> None:
+        """Post, and do what a worker is asked for by that."""
+        with patch.object(read_location, "delay_on_commit") as asked:
+            assert admin.post(url, given).status_code == 302
+        read_location(**asked.call_args.kwargs)
+
     def test_importing_keeps_it_as_a_place_that_is_read_again(self, admin: Client, file: Path) -> None:
-        answer = admin.post("/connections/import", {"address": str(file), "action": "import"}, follow=True)
+        with patch.object(read_location, "delay_on_commit") as asked:
+            answer = admin.post(
+                "/connections/import", {"address": str(file), "action": "import"}, follow=True
+            )
+        assert "being read" in text_of(answer)
+        assert 'hx-trigger="every 2s"' in answer.content.decode()
+        assert not Entity.objects.exists(), "no page waits for it"
+        read_location(**asked.call_args.kwargs)
+        answer = admin.get("/connections/import")
+        assert "hx-trigger" not in answer.content.decode().partition('id="main"')[2]
         assert Entity.objects.get(kind="component").name == "pay"
         words = text_of(answer)
         assert "2 documents, 1 accepted" in words
         assert "1 problem" in words
         location = CatalogLocation.objects.get()
         file.write_text(COMPONENT.format(name="pay") + "---\n" + COMPONENT.format(name="ledger"))
-        admin.post(f"/connections/import/{location.pk}/read")
+        self.ask(admin, f"/connections/import/{location.pk}/read")
         assert set(Entity.objects.values_list("name", flat=True)) == {"pay", "ledger"}
 
     def test_removing_says_first_what_goes(self, admin: Client, file: Path) -> None:
-        admin.post("/connections/import", {"address": str(file), "action": "import"})
+        self.ask(admin, "/connections/import", address=str(file), action="import")
         url = f"/connections/import/{CatalogLocation.objects.get().pk}/remove"
         assert "1 entity goes" in text_of(admin.get(url))
         admin.post(url)
@@ -796,9 +813,9 @@ class TestCatalogFiles:
         assert not CatalogLocation.objects.exists()
 
     def test_a_file_that_went_is_said_at_its_place(self, admin: Client, file: Path) -> None:
-        admin.post("/connections/import", {"address": str(file), "action": "import"})
+        self.ask(admin, "/connections/import", address=str(file), action="import")
         file.unlink()
-        admin.post(f"/connections/import/{CatalogLocation.objects.get().pk}/read")
+        self.ask(admin, f"/connections/import/{CatalogLocation.objects.get().pk}/read")
         assert Entity.objects.filter(deleted_at=None).exists(), "what cannot be read is not known to be gone"
         assert "all.yaml" in text_of(admin.get("/connections/import"))
 
