@@ -15,7 +15,8 @@ from django.db import connection, transaction
 from catalog import identity
 from catalog.bulk import among
 from catalog.models import Activity, Entity, EntityKey, Tie, Transition
-from catalog.services.ingest import Outcome, mark_dirty
+from catalog.services.dirty import mark_dirty
+from catalog.services.ingest import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,8 @@ from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.kinds import TIE_TYPES, current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Source, SourceType, Tie, TieState
 from catalog.permissions import Planned
-from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims, mark_dirty
+from catalog.services.dirty import mark_dirty
+from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims
 from catalog.services.render import A_WHILE, render_dirty
 
 MAX_BULK = 1_000

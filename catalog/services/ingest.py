@@ -7,7 +7,6 @@ transaction and a handful of statements, whatever its size; what did not change 
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,33 +18,31 @@ import orjson
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 
-from base.text import derive_name, replace_nul
+from base.text import replace_nul
 from catalog import identity
 from catalog.bulk import among, insert, reserve_ids, upsert
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
-    Activity,
     Alias,
     Claim,
     ClaimMode,
     Entity,
     EntityKey,
     FeedItem,
-    FormerKey,
     Rank,
-    Redirect,
     RedirectedClaim,
-    Relation,
     Revision,
     Served,
     Source,
     SourceType,
-    Tie,
 )
 from catalog.models.history import Action
 from catalog.query.tokens import tokens_of
 from catalog.services import problems
+from catalog.services.dirty import mark_dirty, sharers_of
+from catalog.services.homes import HomeFinder, remember
 from catalog.services.merge import Said, conflicts, diff, merge
+from catalog.services.relations import relate
 
 # Serialises the creation of entities (not their change), so that two writers that meet the same new thing at the
 # same time make one entity of it.
@@ -169,41 +166,9 @@ def drop_claims(*, source: Source, external_ids: Iterable[str], at: datetime, by
             return set()
         claim_ids = [claim.id for claim in gone]
         mark_dirty(sharers_of(claim_ids))
-        _remember(source, gone)
+        remember(source, gone)
         Claim.objects.filter(id__in=among(claim_ids)).delete()
         return page.merge_entities(affected)
-
-
-def _remember(source: Source, claims: Sequence[Claim]) -> None:
-    """Keep what these claims' entities were known by."""
-    if not claims:
-        return
-    keys = EntityKey.objects.filter(claim_id__in=among(c.id for c in claims), is_identity=True)
-    former = {(kind, key): entity_id for kind, key, entity_id in keys.values_list("kind", "key", "entity_id")}
-    former |= {(c.entity.kind, _claim_key(source, c.external_id)): c.entity_id for c in claims}
-    upsert(
-        [FormerKey(kind=kind, key=key, entity_id=entity_id) for (kind, key), entity_id in former.items()],
-        unique=["key", "kind"],
-        update=["entity"],
-    )
-
-
-def join(other: Entity, home: Entity) -> None:
-    """Let all that was said of one entity, and happened to it, count for another.
-
-    The caller holds both, and merges both: the one that nobody speaks of any more becomes a tombstone.
-    """
-    other.claims.update(entity=home)
-    for model in (EntityKey, FormerKey, Alias):
-        model.objects.filter(entity=other).update(entity=home)
-    Alias.objects.update_or_create(ref=other.ref, defaults={"entity": home})
-    Activity.objects.filter(subject_uid=other.uid).update(
-        subject_uid=home.uid, subject_ref=home.ref, namespace=home.namespace
-    )
-
-
-def _claim_key(source: Source, external_id: str) -> str:
-    return f"claim:{source.key}/{external_id}"
 
 
 def mark_stale(*, source: Source, reasons: dict[str, str], at: datetime, by: str) -> set[int]:
@@ -258,8 +223,6 @@ class _Page:
         self.at = at
         self.by = by
         self.kinds = current_kinds()
-        # New claims, by their ids, that a person's merge leads elsewhere.
-        self.redirected: dict[str, Redirect] = {}
 
     # --- claims -------------------------------------------------------------------------------------------
 
@@ -300,7 +263,8 @@ class _Page:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
         normalised = [(_normal(claim.keys), _normal(claim.about)) for claim, _, _ in todo]
-        homes, fresh, moved = self._find_homes(
+        finder = HomeFinder(self.source, at=self.at)
+        homes, fresh, moved = finder.find(
             [claim for claim, _, _ in todo], [old for _, _, old in todo], normalised
         )
         affected = {entity.id for entity in homes} | moved
@@ -334,9 +298,9 @@ class _Page:
         )
         insert(
             [
-                RedirectedClaim(claim=row, redirect=self.redirected[row.external_id])
+                RedirectedClaim(claim=row, redirect=finder.redirected[row.external_id])
                 for row in rows
-                if row.external_id in self.redirected
+                if row.external_id in finder.redirected
             ]
         )
         self._write_keys(todo, rows, normalised)
@@ -387,235 +351,6 @@ class _Page:
                     )
                 )
         insert(keys)
-
-    def _find_homes(
-        self,
-        claims: list[ClaimIn],
-        olds: list[Claim | None],
-        normalised: list[tuple[list[str], list[str]]],
-    ) -> tuple[list[Entity], dict[int, Entity], set[int]]:
-        """The entity of each claim: the one it had, the one it declares, the one that shares a key, or a new one.
-
-        New ones have their ids but are not written yet.
-
-        :returns: the entities, the new ones by id, and the ids of entities that lost claims to another.
-        """
-        assert self.source is not None
-        refs = {ref for claim in claims if (ref := claim.declared_ref())}
-        by_ref = self._entities_by_ref(refs)
-        # A key that a claim of this page has had until now belongs to whoever carries it from now on.
-        by_key = self._entities_by_key(
-            {key for keys, _ in normalised for key in keys},
-            without={old.id for old in olds if old is not None},
-        )
-        had_ids = {old.entity_id for old in olds if old is not None}
-        had = {entity.id: entity for entity in Entity.objects.filter(id__in=among(had_ids)).defer("tokens")}
-
-        homes: list[Entity | None] = []
-        left: list[Claim] = []
-        for claim, old in zip(claims, olds, strict=True):
-            home = had[old.entity_id] if old is not None else None
-            if old is not None and home is not None and home.kind != claim.kind:
-                # What is of another kind now is another thing; the entity that it was loses the claim.
-                old.entity, home = home, None
-                left.append(old)
-            homes.append(home)
-        _remember(self.source, left)
-        moved: set[int] = {old.entity_id for old in left}
-        new: dict[str, Entity] = {}
-        unnamed: list[int] = []
-        redirects = Redirect.objects.filter(ref__in=among(refs, "text")).select_related("winner")
-        merged = {redirect.ref: redirect for redirect in redirects}
-
-        def settle(index: int, home: Entity) -> None:
-            homes[index] = home
-            for key in normalised[index][0]:
-                sharing = by_key[claims[index].kind, key]
-                if home not in sharing:
-                    sharing.append(home)
-
-        for index, known in enumerate(homes):
-            if known is not None:
-                settle(index, known)
-        returning = self._returning(claims, normalised, [i for i, home in enumerate(homes) if home is None])
-        for index, claim in enumerate(claims):
-            if homes[index] is not None:
-                continue
-            ref = claim.declared_ref()
-            sharing = self._sharing(by_key, claim.kind, normalised[index][0])
-            if ref is not None and ref in merged:
-                self.redirected[claim.external_id] = merged[ref]
-                settle(index, merged[ref].winner)
-            elif ref is not None and ref in by_ref:
-                settle(index, by_ref[ref])
-                moved |= self._take_over(sharing, by_ref[ref])
-            elif ref is not None and ref in new:
-                settle(index, new[ref])
-            elif sharing:
-                settle(index, sharing[0])
-            elif index in returning and returning[index] not in homes:
-                settle(index, returning[index])
-            elif ref is not None:
-                metadata = claim.document["metadata"]
-                new[ref] = self._new_entity(
-                    claim.kind, str(metadata.get("namespace") or "default"), str(metadata["name"])
-                )
-                settle(index, new[ref])
-            else:
-                unnamed.append(index)
-        if unnamed:
-            self._name(claims, unnamed, normalised, homes, new, by_key)
-        fresh = list(new.values())
-        for entity, entity_id in zip(fresh, reserve_ids(Entity, len(fresh)), strict=True):
-            entity.id = entity_id
-        return [h for h in homes if h is not None], {entity.id: entity for entity in fresh}, moved
-
-    def _name(
-        self,
-        claims: list[ClaimIn],
-        unnamed: list[int],
-        normalised: list[tuple[list[str], list[str]]],
-        homes: list[Entity | None],
-        new: dict[str, Entity],
-        by_key: dict[tuple[str, str], list[Entity]],
-    ) -> None:
-        """Give derived names: once, from the path, with a suffix from the key where the short name is taken."""
-        candidates: dict[int, list[str]] = {}
-        for index in unnamed:
-            claim = claims[index]
-            seed = (normalised[index][0] or [claim.external_id])[0]
-            path = claim.suggested_name or claim.external_id
-            candidates[index] = [
-                derive_name(path, key=seed, with_suffix=with_suffix) for with_suffix in (False, True)
-            ]
-        wanted = {
-            f"{claims[index].kind}:{claims[index].namespace}/{name}".lower()
-            for index, names in candidates.items()
-            for name in names
-        }
-        taken = set(Entity.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True))
-        taken |= set(Alias.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True)) | set(
-            new
-        )
-        for index in unnamed:
-            claim = claims[index]
-            sharing = self._sharing(by_key, claim.kind, normalised[index][0])
-            if sharing:  # an earlier claim of this very page made it
-                homes[index] = sharing[0]
-                continue
-            name = candidates[index][0]
-            if f"{claim.kind}:{claim.namespace}/{name}".lower() in taken:
-                name = candidates[index][1]
-            ref = f"{claim.kind}:{claim.namespace}/{name}".lower()
-            counter = 2
-            while ref in taken:
-                ref = f"{claim.kind}:{claim.namespace}/{name[:60]}-{counter}".lower()
-                counter += 1
-            name = ref.rpartition("/")[2] if counter > 2 else name
-            entity = self._new_entity(claim.kind, claim.namespace, name)
-            homes[index] = entity
-            new[entity.ref] = entity
-            taken.add(entity.ref)
-            for key in normalised[index][0]:
-                by_key.setdefault((claim.kind, key), []).append(entity)
-
-    @staticmethod
-    def _sharing(by_key: dict[tuple[str, str], list[Entity]], kind: str, keys: list[str]) -> list[Entity]:
-        found: dict[int, Entity] = {}
-        for key in keys:
-            for entity in by_key.get((kind, key), ()):
-                found[id(entity) if entity.pk is None else entity.pk] = entity
-        return sorted(found.values(), key=lambda entity: (entity.pk is None, entity.pk or 0))
-
-    def _returning(
-        self, claims: list[ClaimIn], normalised: list[tuple[list[str], list[str]]], homeless: list[int]
-    ) -> dict[int, Entity]:
-        """What these claims spoke of before they went, by the claim's index: what returns regains its uid.
-
-        Through a key that is a tombstone; through the claim itself also what another source kept alive meanwhile.
-        """
-        assert self.source is not None
-        wanted = {
-            index: [*normalised[index][0], _claim_key(self.source, claims[index].external_id)]
-            for index in homeless
-        }
-        rows = (
-            FormerKey.objects.filter(key__in=among((k for keys in wanted.values() for k in keys), "text"))
-            .exclude(~Q(key__startswith="claim:"), entity__deleted_at=None)
-            .select_related("entity")
-            .defer("entity__tokens")
-        )
-        by_key = {(row.kind, row.key): row.entity for row in rows}
-        found = {}
-        for index, keys in wanted.items():
-            if home := next(
-                (by_key[claims[index].kind, k] for k in keys if (claims[index].kind, k) in by_key), None
-            ):
-                found[index] = home
-        return found
-
-    def _take_over(self, sharing: list[Entity], home: Entity) -> set[int]:
-        """A declaration names an entity that exists, and shares a key with an inferred one: they become one."""
-        moved = set()
-        for other in sharing:
-            if other.pk is None or other.pk == home.pk:
-                continue
-            if other.claims.exclude(rank=Rank.INFERRED).exclude(mode=ClaimMode.AMEND).exists():
-                continue
-            join(other, home)
-            moved.add(other.pk)
-        return moved
-
-    def _entities_by_ref(self, refs: set[str]) -> dict[str, Entity]:
-        if not refs:
-            return {}
-        # Not by alias: who declares a name that another thing gave up means a thing of its own.
-        rows = Entity.objects.filter(ref__in=among(refs, "text")).defer("tokens")
-        return {entity.ref: entity for entity in rows}
-
-    def _targets(self, refs: set[str]) -> dict[str, int]:
-        """Ids of the living entities behind some refs, old refs included."""
-        found = dict(
-            Entity.objects.filter(ref__in=among(refs, "text"), deleted_at=None).values_list("ref", "id")
-        )
-        missing = refs - set(found)
-        if missing:
-            found |= dict(
-                Alias.objects.filter(ref__in=among(missing, "text"), entity__deleted_at=None).values_list(
-                    "ref", "entity_id"
-                )
-            )
-        return found
-
-    def _entities_by_key(self, keys: set[str], *, without: set[int]) -> dict[tuple[str, str], list[Entity]]:
-        found: dict[tuple[str, str], list[Entity]] = defaultdict(list)
-        if not keys:
-            return found
-        rows = (
-            EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True)
-            .exclude(claim_id__in=among(without))
-            .select_related("entity")
-            .order_by("entity_id")
-        )
-        for row in rows:
-            if row.entity not in found[row.kind, row.key]:
-                found[row.kind, row.key].append(row.entity)
-        return found
-
-    def _new_entity(self, kind: str, namespace: str, name: str) -> Entity:
-        kind, namespace, folded = kind.lower(), namespace.lower(), name.lower()
-        return Entity(
-            uid=uuid.uuid4(),
-            ref=f"{kind}:{namespace}/{folded}",
-            kind=kind,
-            namespace=namespace,
-            name=folded,
-            title=name,
-            digest=b"",
-            revision=0,
-            created_at=self.at,
-            changed_at=self.at,
-        )
 
     # --- entities -----------------------------------------------------------------------------------------
 
@@ -750,7 +485,7 @@ class _Page:
 
         self._save(written, served, revisions, feed, fresh=set(fresh), renamed=set(renames))
         self._relabel([entities[entity_id] for entity_id in renames])
-        self._relate(entities, relations, born=born, dead=dead, renamed=set(renames), fresh=set(fresh))
+        relate(entities, relations, born=born, dead=dead, renamed=set(renames), fresh=set(fresh))
         problems.report(reported, at=self.at)
         return {entity.id for entity in written}
 
@@ -891,131 +626,12 @@ class _Page:
         insert(revisions)
         insert(feed, without=["transaction"])
 
-    def _relate(
-        self,
-        entities: dict[int, Entity],
-        wanted: dict[int, set[tuple[str, str]]],
-        *,
-        born: list[int],
-        dead: list[int],
-        renamed: set[int],
-        fresh: set[int],
-    ) -> None:
-        """Write the relations that changed, resolve what waited for the new, and mark both ends dirty."""
-        dirty: set[int] = set(wanted) | set(born) | set(dead) | renamed
-        stored: dict[int, dict[tuple[str, str], Relation]] = defaultdict(dict)
-        for relation in Relation.objects.filter(source_id__in=among(set(wanted) - fresh)):
-            stored[relation.source_id][relation.type, relation.target_ref] = relation
-        removed: list[Relation] = []
-        added: list[Relation] = []
-        for entity_id, pairs in wanted.items():
-            have = stored[entity_id]
-            removed += [relation for pair, relation in have.items() if pair not in pairs]
-            added += [
-                Relation(source_id=entity_id, type=t, target_ref=r) for t, r in pairs if (t, r) not in have
-            ]
-        if removed:
-            dirty |= {relation.target_id for relation in removed if relation.target_id}
-            Relation.objects.filter(id__in=among(relation.id for relation in removed)).delete()
-        if added:
-            targets = self._targets({relation.target_ref for relation in added})
-            for relation in added:
-                target_id = targets.get(relation.target_ref)
-                if target_id is not None:
-                    relation.target_id = target_id
-                    dirty.add(target_id)
-            insert(added)
-        # A tie waits for its entity's return, and shows on the other end only while both are there.
-        ends = list({*born, *dead, *renamed} - fresh)
-        if ends:
-            ties = Tie.objects.filter(Q(source_id__in=among(ends)) | Q(target_id__in=among(ends)))
-            dirty |= {end for pair in ties.values_list("source_id", "target_id") for end in pair}
-        resolving = list(born)
-        if dead:
-            waiting = Relation.objects.filter(target_id__in=among(dead))
-            dirty |= set(waiting.values_list("source_id", flat=True))
-            waiting.update(target=None)
-            heirs = Alias.objects.filter(ref__in=among((entities[pk].ref for pk in dead), "text"))
-            resolving += heirs.values_list("entity_id", flat=True)
-        if born:
-            dirty |= _take_names({entities[entity_id].ref for entity_id in born})
-        if resolving:
-            dirty |= resolve_relations(resolving)
-        if renamed:
-            dirty |= _partners(renamed)
-        mark_dirty(dirty)
-
 
 def _vacate(tombstone: Entity) -> None:
     """Give what is dead another name, for the living want its own."""
     tombstone.name = f"{tombstone.name}~{tombstone.uid.hex[:8]}"
     tombstone.ref = f"{tombstone.kind}:{tombstone.namespace}/{tombstone.name}"
     Entity.objects.filter(pk=tombstone.pk).update(ref=tombstone.ref, name=tombstone.name)
-
-
-def _partners(entity_ids: set[int]) -> set[int]:
-    """What is related or tied to these entities: it names them."""
-    found: set[int] = set()
-    for model in (Relation, Tie):
-        ends: Any = model.objects.filter(
-            Q(source_id__in=among(entity_ids)) | Q(target_id__in=among(entity_ids))
-        ).values_list("source_id", "target_id")
-        found |= {end for pair in ends for end in pair if end is not None}
-    return found
-
-
-def _take_names(refs: set[str]) -> set[int]:
-    """Names that led to other entities until now are those of living ones: the old way ends.
-
-    :returns: ids of the entities whose relations this changes.
-    """
-    aliases = Alias.objects.filter(ref__in=among(refs, "text"))
-    former = dict(aliases.values_list("ref", "entity_id"))
-    if not former:
-        return set()
-    aliases.delete()
-    led = Relation.objects.filter(target_ref__in=among(former, "text"), target_id__in=among(former.values()))
-    dirty = set(former.values()) | set(led.values_list("source_id", flat=True))
-    led.update(target=None)
-    return dirty
-
-
-def resolve_relations(entity_ids: Sequence[int]) -> set[int]:
-    """Fill the target of relations that waited for these entities.
-
-    :returns: ids of the entities at both ends.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE catalog_relation r SET target_id = e.id
-            FROM (
-                SELECT id, ref FROM catalog_entity WHERE id = ANY(%(ids)s)
-                UNION ALL
-                SELECT entity_id, ref FROM catalog_alias WHERE entity_id = ANY(%(ids)s)
-            ) e
-            WHERE r.target_ref = e.ref AND r.target_id IS NULL
-            RETURNING r.source_id, r.target_id
-            """,
-            {"ids": list(entity_ids)},
-        )
-        return {end for row in cursor.fetchall() for end in row}
-
-
-def sharers_of(claim_ids: Iterable[int]) -> set[int]:
-    """Entities that share a key with these claims, their own included: their ties hang on these claims."""
-    keys = EntityKey.objects.filter(claim_id__in=among(claim_ids)).values("key")
-    return set(EntityKey.objects.filter(key__in=keys).values_list("entity_id", flat=True))
-
-
-def mark_dirty(entity_ids: Iterable[int]) -> None:
-    """Queue entities for `catalog.services.render`."""
-    ids = list(set(entity_ids))
-    if ids:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO catalog_dirtyentity (entity_id, since) SELECT unnest(%s::bigint[]), now()", [ids]
-            )
 
 
 def _effective(claims: list[Claim], changes: list[Claim]) -> list[Claim]:

@@ -28,7 +28,9 @@ from catalog.models import (
     Tie,
     TieState,
 )
-from catalog.services.ingest import join, lock_entities, mark_dirty, remerge, sharers_of
+from catalog.services.dirty import mark_dirty, sharers_of
+from catalog.services.homes import join
+from catalog.services.ingest import lock_entities, remerge
 from catalog.services.render import A_WHILE, render_dirty
 
 

@@ -22,7 +22,8 @@ from catalog.kinds import current_kinds, forget_kinds
 from catalog.models import Entity, EntityKey, Relation, Severity, Tie, TieState
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty, resolve_subjects
-from catalog.services.ingest import mark_dirty, remerge
+from catalog.services.dirty import mark_dirty
+from catalog.services.ingest import remerge
 from catalog.services.ties import tie_entities
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from access.services import create_user, grant
 from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from catalog import queries
 from catalog.models import Activity, Alias, Claim, Entity, FeedItem, Problem, Rank, Redirect, Tie
-from catalog.services import ingest
+from catalog.services import homes
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.edit import decide_tie, override_field
 from catalog.services.ingest import Outcome
@@ -213,7 +213,7 @@ class TestNewer:
     def test_of_two_writers_at_once_the_newer_fact_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The older one has looked and waits for the lock that the newer one holds."""
         say("yaml:a", component("pay", id="1", owner="first"))
-        both, looked = threading.Barrier(2, timeout=10), ingest._Page._find_homes
+        both, looked = threading.Barrier(2, timeout=10), homes.HomeFinder.find
 
         def look(page: Any, claims: Any, *rest: Any) -> Any:
             found = looked(page, claims, *rest)
@@ -224,7 +224,7 @@ class TestNewer:
             return found
 
         waited: list[bool] = []
-        monkeypatch.setattr(ingest._Page, "_find_homes", look)
+        monkeypatch.setattr(homes.HomeFinder, "find", look)
         outcomes = []
 
         def older() -> None:

@@ -14,7 +14,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from catalog.models import Claim, Entity, Problem, Tie, TieState
-from catalog.services.ingest import drop_claims, mark_dirty
+from catalog.services.dirty import mark_dirty
+from catalog.services.ingest import drop_claims
 from catalog.services.render import reach_of, render_dirty
 from integrations import components
 from integrations.models import Connection, StoredRecord

@@ -1,0 +1,26 @@
+"""Marks on entities whose ties, relations text or signals have to be made anew, by `catalog.services.render`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import connection
+
+from catalog.bulk import among
+from catalog.models import EntityKey
+
+
+def sharers_of(claim_ids: Iterable[int]) -> set[int]:
+    """Entities that share a key with these claims, their own included: their ties hang on these claims."""
+    keys = EntityKey.objects.filter(claim_id__in=among(claim_ids)).values("key")
+    return set(EntityKey.objects.filter(key__in=keys).values_list("entity_id", flat=True))
+
+
+def mark_dirty(entity_ids: Iterable[int]) -> None:
+    """Queue entities for `catalog.services.render`."""
+    ids = list(set(entity_ids))
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO catalog_dirtyentity (entity_id, since) SELECT unnest(%s::bigint[]), now()", [ids]
+            )

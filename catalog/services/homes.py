@@ -1,0 +1,286 @@
+"""Which entity a claim is about: the one it had, the one it declares, the one that shares a key, or a new one."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.db.models import Q
+
+from base.text import derive_name
+from catalog.bulk import among, reserve_ids, upsert
+from catalog.models import (
+    Activity,
+    Alias,
+    Claim,
+    ClaimMode,
+    Entity,
+    EntityKey,
+    FormerKey,
+    Rank,
+    Redirect,
+    Source,
+)
+
+if TYPE_CHECKING:
+    from catalog.services.ingest import ClaimIn
+
+
+def remember(source: Source, claims: Sequence[Claim]) -> None:
+    """Keep what these claims' entities were known by."""
+    if not claims:
+        return
+    keys = EntityKey.objects.filter(claim_id__in=among(c.id for c in claims), is_identity=True)
+    former = {(kind, key): entity_id for kind, key, entity_id in keys.values_list("kind", "key", "entity_id")}
+    former |= {(c.entity.kind, _claim_key(source, c.external_id)): c.entity_id for c in claims}
+    upsert(
+        [FormerKey(kind=kind, key=key, entity_id=entity_id) for (kind, key), entity_id in former.items()],
+        unique=["key", "kind"],
+        update=["entity"],
+    )
+
+
+def join(other: Entity, home: Entity) -> None:
+    """Let all that was said of one entity, and happened to it, count for another.
+
+    The caller holds both, and merges both: the one that nobody speaks of any more becomes a tombstone.
+    """
+    other.claims.update(entity=home)
+    for model in (EntityKey, FormerKey, Alias):
+        model.objects.filter(entity=other).update(entity=home)
+    Alias.objects.update_or_create(ref=other.ref, defaults={"entity": home})
+    Activity.objects.filter(subject_uid=other.uid).update(
+        subject_uid=home.uid, subject_ref=home.ref, namespace=home.namespace
+    )
+
+
+def _claim_key(source: Source, external_id: str) -> str:
+    return f"claim:{source.key}/{external_id}"
+
+
+class HomeFinder:
+    """Finds the entities of one page of claims of one source.
+
+    :ivar redirected: new claims, by their ids, that a person's merge leads elsewhere.
+    """
+
+    def __init__(self, source: Source, *, at: datetime) -> None:
+        self.source = source
+        self.at = at
+        self.redirected: dict[str, Redirect] = {}
+
+    def find(
+        self,
+        claims: list[ClaimIn],
+        olds: list[Claim | None],
+        normalised: list[tuple[list[str], list[str]]],
+    ) -> tuple[list[Entity], dict[int, Entity], set[int]]:
+        """The entity of each claim: the one it had, the one it declares, the one that shares a key, or a new one.
+
+        New ones have their ids but are not written yet.
+
+        :returns: the entities, the new ones by id, and the ids of entities that lost claims to another.
+        """
+        refs = {ref for claim in claims if (ref := claim.declared_ref())}
+        by_ref = self._entities_by_ref(refs)
+        # A key that a claim of this page has had until now belongs to whoever carries it from now on.
+        by_key = self._entities_by_key(
+            {key for keys, _ in normalised for key in keys},
+            without={old.id for old in olds if old is not None},
+        )
+        had_ids = {old.entity_id for old in olds if old is not None}
+        had = {entity.id: entity for entity in Entity.objects.filter(id__in=among(had_ids)).defer("tokens")}
+
+        homes: list[Entity | None] = []
+        left: list[Claim] = []
+        for claim, old in zip(claims, olds, strict=True):
+            home = had[old.entity_id] if old is not None else None
+            if old is not None and home is not None and home.kind != claim.kind:
+                # What is of another kind now is another thing; the entity that it was loses the claim.
+                old.entity, home = home, None
+                left.append(old)
+            homes.append(home)
+        remember(self.source, left)
+        moved: set[int] = {old.entity_id for old in left}
+        new: dict[str, Entity] = {}
+        unnamed: list[int] = []
+        redirects = Redirect.objects.filter(ref__in=among(refs, "text")).select_related("winner")
+        merged = {redirect.ref: redirect for redirect in redirects}
+
+        def settle(index: int, home: Entity) -> None:
+            homes[index] = home
+            for key in normalised[index][0]:
+                sharing = by_key[claims[index].kind, key]
+                if home not in sharing:
+                    sharing.append(home)
+
+        for index, known in enumerate(homes):
+            if known is not None:
+                settle(index, known)
+        returning = self._returning(claims, normalised, [i for i, home in enumerate(homes) if home is None])
+        for index, claim in enumerate(claims):
+            if homes[index] is not None:
+                continue
+            ref = claim.declared_ref()
+            sharing = self._sharing(by_key, claim.kind, normalised[index][0])
+            if ref is not None and ref in merged:
+                self.redirected[claim.external_id] = merged[ref]
+                settle(index, merged[ref].winner)
+            elif ref is not None and ref in by_ref:
+                settle(index, by_ref[ref])
+                moved |= self._take_over(sharing, by_ref[ref])
+            elif ref is not None and ref in new:
+                settle(index, new[ref])
+            elif sharing:
+                settle(index, sharing[0])
+            elif index in returning and returning[index] not in homes:
+                settle(index, returning[index])
+            elif ref is not None:
+                metadata = claim.document["metadata"]
+                new[ref] = self._new_entity(
+                    claim.kind, str(metadata.get("namespace") or "default"), str(metadata["name"])
+                )
+                settle(index, new[ref])
+            else:
+                unnamed.append(index)
+        if unnamed:
+            self._name(claims, unnamed, normalised, homes, new, by_key)
+        fresh = list(new.values())
+        for entity, entity_id in zip(fresh, reserve_ids(Entity, len(fresh)), strict=True):
+            entity.id = entity_id
+        return [h for h in homes if h is not None], {entity.id: entity for entity in fresh}, moved
+
+    def _name(
+        self,
+        claims: list[ClaimIn],
+        unnamed: list[int],
+        normalised: list[tuple[list[str], list[str]]],
+        homes: list[Entity | None],
+        new: dict[str, Entity],
+        by_key: dict[tuple[str, str], list[Entity]],
+    ) -> None:
+        """Give derived names: once, from the path, with a suffix from the key where the short name is taken."""
+        candidates: dict[int, list[str]] = {}
+        for index in unnamed:
+            claim = claims[index]
+            seed = (normalised[index][0] or [claim.external_id])[0]
+            path = claim.suggested_name or claim.external_id
+            candidates[index] = [
+                derive_name(path, key=seed, with_suffix=with_suffix) for with_suffix in (False, True)
+            ]
+        wanted = {
+            f"{claims[index].kind}:{claims[index].namespace}/{name}".lower()
+            for index, names in candidates.items()
+            for name in names
+        }
+        taken = set(Entity.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True))
+        taken |= set(Alias.objects.filter(ref__in=among(wanted, "text")).values_list("ref", flat=True)) | set(
+            new
+        )
+        for index in unnamed:
+            claim = claims[index]
+            sharing = self._sharing(by_key, claim.kind, normalised[index][0])
+            if sharing:  # an earlier claim of this very page made it
+                homes[index] = sharing[0]
+                continue
+            name = candidates[index][0]
+            if f"{claim.kind}:{claim.namespace}/{name}".lower() in taken:
+                name = candidates[index][1]
+            ref = f"{claim.kind}:{claim.namespace}/{name}".lower()
+            counter = 2
+            while ref in taken:
+                ref = f"{claim.kind}:{claim.namespace}/{name[:60]}-{counter}".lower()
+                counter += 1
+            name = ref.rpartition("/")[2] if counter > 2 else name
+            entity = self._new_entity(claim.kind, claim.namespace, name)
+            homes[index] = entity
+            new[entity.ref] = entity
+            taken.add(entity.ref)
+            for key in normalised[index][0]:
+                by_key.setdefault((claim.kind, key), []).append(entity)
+
+    @staticmethod
+    def _sharing(by_key: dict[tuple[str, str], list[Entity]], kind: str, keys: list[str]) -> list[Entity]:
+        found: dict[int, Entity] = {}
+        for key in keys:
+            for entity in by_key.get((kind, key), ()):
+                found[id(entity) if entity.pk is None else entity.pk] = entity
+        return sorted(found.values(), key=lambda entity: (entity.pk is None, entity.pk or 0))
+
+    def _returning(
+        self, claims: list[ClaimIn], normalised: list[tuple[list[str], list[str]]], homeless: list[int]
+    ) -> dict[int, Entity]:
+        """What these claims spoke of before they went, by the claim's index: what returns regains its uid.
+
+        Through a key that is a tombstone; through the claim itself also what another source kept alive meanwhile.
+        """
+        wanted = {
+            index: [*normalised[index][0], _claim_key(self.source, claims[index].external_id)]
+            for index in homeless
+        }
+        rows = (
+            FormerKey.objects.filter(key__in=among((k for keys in wanted.values() for k in keys), "text"))
+            .exclude(~Q(key__startswith="claim:"), entity__deleted_at=None)
+            .select_related("entity")
+            .defer("entity__tokens")
+        )
+        by_key = {(row.kind, row.key): row.entity for row in rows}
+        found = {}
+        for index, keys in wanted.items():
+            if home := next(
+                (by_key[claims[index].kind, k] for k in keys if (claims[index].kind, k) in by_key), None
+            ):
+                found[index] = home
+        return found
+
+    def _take_over(self, sharing: list[Entity], home: Entity) -> set[int]:
+        """A declaration names an entity that exists, and shares a key with an inferred one: they become one."""
+        moved = set()
+        for other in sharing:
+            if other.pk is None or other.pk == home.pk:
+                continue
+            if other.claims.exclude(rank=Rank.INFERRED).exclude(mode=ClaimMode.AMEND).exists():
+                continue
+            join(other, home)
+            moved.add(other.pk)
+        return moved
+
+    def _entities_by_ref(self, refs: set[str]) -> dict[str, Entity]:
+        if not refs:
+            return {}
+        # Not by alias: who declares a name that another thing gave up means a thing of its own.
+        rows = Entity.objects.filter(ref__in=among(refs, "text")).defer("tokens")
+        return {entity.ref: entity for entity in rows}
+
+    def _entities_by_key(self, keys: set[str], *, without: set[int]) -> dict[tuple[str, str], list[Entity]]:
+        found: dict[tuple[str, str], list[Entity]] = defaultdict(list)
+        if not keys:
+            return found
+        rows = (
+            EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True)
+            .exclude(claim_id__in=among(without))
+            .select_related("entity")
+            .order_by("entity_id")
+        )
+        for row in rows:
+            if row.entity not in found[row.kind, row.key]:
+                found[row.kind, row.key].append(row.entity)
+        return found
+
+    def _new_entity(self, kind: str, namespace: str, name: str) -> Entity:
+        kind, namespace, folded = kind.lower(), namespace.lower(), name.lower()
+        return Entity(
+            uid=uuid.uuid4(),
+            ref=f"{kind}:{namespace}/{folded}",
+            kind=kind,
+            namespace=namespace,
+            name=folded,
+            title=name,
+            digest=b"",
+            revision=0,
+            created_at=self.at,
+            changed_at=self.at,
+        )

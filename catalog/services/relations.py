@@ -1,0 +1,128 @@
+"""Relations between entities: written, resolved once their target is there, and led on by former names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+from django.db.models import Q
+
+from catalog.bulk import among, insert
+from catalog.models import Alias, Entity, Relation, Tie
+from catalog.services.dirty import mark_dirty
+
+
+def relate(
+    entities: dict[int, Entity],
+    wanted: dict[int, set[tuple[str, str]]],
+    *,
+    born: list[int],
+    dead: list[int],
+    renamed: set[int],
+    fresh: set[int],
+) -> None:
+    """Write the relations that changed, resolve what waited for the new, and mark both ends dirty."""
+    dirty: set[int] = set(wanted) | set(born) | set(dead) | renamed
+    stored: dict[int, dict[tuple[str, str], Relation]] = defaultdict(dict)
+    for relation in Relation.objects.filter(source_id__in=among(set(wanted) - fresh)):
+        stored[relation.source_id][relation.type, relation.target_ref] = relation
+    removed: list[Relation] = []
+    added: list[Relation] = []
+    for entity_id, pairs in wanted.items():
+        have = stored[entity_id]
+        removed += [relation for pair, relation in have.items() if pair not in pairs]
+        added += [Relation(source_id=entity_id, type=t, target_ref=r) for t, r in pairs if (t, r) not in have]
+    if removed:
+        dirty |= {relation.target_id for relation in removed if relation.target_id}
+        Relation.objects.filter(id__in=among(relation.id for relation in removed)).delete()
+    if added:
+        targets = _targets({relation.target_ref for relation in added})
+        for relation in added:
+            target_id = targets.get(relation.target_ref)
+            if target_id is not None:
+                relation.target_id = target_id
+                dirty.add(target_id)
+        insert(added)
+    # A tie waits for its entity's return, and shows on the other end only while both are there.
+    ends = list({*born, *dead, *renamed} - fresh)
+    if ends:
+        ties = Tie.objects.filter(Q(source_id__in=among(ends)) | Q(target_id__in=among(ends)))
+        dirty |= {end for pair in ties.values_list("source_id", "target_id") for end in pair}
+    resolving = list(born)
+    if dead:
+        waiting = Relation.objects.filter(target_id__in=among(dead))
+        dirty |= set(waiting.values_list("source_id", flat=True))
+        waiting.update(target=None)
+        heirs = Alias.objects.filter(ref__in=among((entities[pk].ref for pk in dead), "text"))
+        resolving += heirs.values_list("entity_id", flat=True)
+    if born:
+        dirty |= _take_names({entities[entity_id].ref for entity_id in born})
+    if resolving:
+        dirty |= resolve_relations(resolving)
+    if renamed:
+        dirty |= _partners(renamed)
+    mark_dirty(dirty)
+
+
+def _targets(refs: set[str]) -> dict[str, int]:
+    """Ids of the living entities behind some refs, old refs included."""
+    found = dict(Entity.objects.filter(ref__in=among(refs, "text"), deleted_at=None).values_list("ref", "id"))
+    missing = refs - set(found)
+    if missing:
+        found |= dict(
+            Alias.objects.filter(ref__in=among(missing, "text"), entity__deleted_at=None).values_list(
+                "ref", "entity_id"
+            )
+        )
+    return found
+
+
+def _partners(entity_ids: set[int]) -> set[int]:
+    """What is related or tied to these entities: it names them."""
+    found: set[int] = set()
+    for model in (Relation, Tie):
+        ends: Any = model.objects.filter(
+            Q(source_id__in=among(entity_ids)) | Q(target_id__in=among(entity_ids))
+        ).values_list("source_id", "target_id")
+        found |= {end for pair in ends for end in pair if end is not None}
+    return found
+
+
+def _take_names(refs: set[str]) -> set[int]:
+    """Names that led to other entities until now are those of living ones: the old way ends.
+
+    :returns: ids of the entities whose relations this changes.
+    """
+    aliases = Alias.objects.filter(ref__in=among(refs, "text"))
+    former = dict(aliases.values_list("ref", "entity_id"))
+    if not former:
+        return set()
+    aliases.delete()
+    led = Relation.objects.filter(target_ref__in=among(former, "text"), target_id__in=among(former.values()))
+    dirty = set(former.values()) | set(led.values_list("source_id", flat=True))
+    led.update(target=None)
+    return dirty
+
+
+def resolve_relations(entity_ids: Sequence[int]) -> set[int]:
+    """Fill the target of relations that waited for these entities.
+
+    :returns: ids of the entities at both ends.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE catalog_relation r SET target_id = e.id
+            FROM (
+                SELECT id, ref FROM catalog_entity WHERE id = ANY(%(ids)s)
+                UNION ALL
+                SELECT entity_id, ref FROM catalog_alias WHERE entity_id = ANY(%(ids)s)
+            ) e
+            WHERE r.target_ref = e.ref AND r.target_id IS NULL
+            RETURNING r.source_id, r.target_id
+            """,
+            {"ids": list(entity_ids)},
+        )
+        return {end for row in cursor.fetchall() for end in row}
