@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from django.core.cache import cache as django_cache
+from django.test import Client
 
 from access import permissions
 from access.models import Role, User
@@ -106,3 +107,15 @@ def fresh_cache() -> Iterator[None]:
     django_cache.clear()
     yield
     django_cache.clear()
+
+
+@pytest.fixture
+def as_(db: Any) -> Callable[[User], Client]:
+    """A browser in which somebody is signed in."""
+
+    def sign_in(user: User) -> Client:
+        client = Client()
+        assert client.login(username=user.username, password=PASSWORD)
+        return client
+
+    return sign_in

@@ -15,25 +15,12 @@ from catalog.models import Claim, Rank, Tie
 from catalog.services.edit import decide_tie, override_field
 from portal.values import in_words
 from portal.views.edit import _typed, _value
-from tests.cast import PASSWORD
 from tests.catalog.saying import claim, component, document, entity, say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
 
 PAY = "component:default/pay"
 PAGE = "/catalog/default/component/pay"
-
-
-@pytest.fixture
-def as_(db: Any) -> Callable[[User], Client]:
-    """A browser in which somebody is signed in."""
-
-    def sign_in(user: User) -> Client:
-        client = Client()
-        assert client.login(username=user.username, password=PASSWORD)
-        return client
-
-    return sign_in
 
 
 def text(client: Client, url: str) -> str:

@@ -21,7 +21,6 @@ from catalog.queries import forget_delivered_types
 from catalog.services.activity import ActivityIn, apply_activity
 from integrations.models import CatalogLocation, Connection, RunState, SyncRun
 from portal.packs import apply_pack
-from tests.cast import PASSWORD
 from tests.catalog.saying import claim, component, entity, say
 from tests.catalog_data import forget_definitions
 
@@ -33,18 +32,6 @@ def _delivered() -> Any:
     forget_delivered_types()
     yield
     forget_delivered_types()
-
-
-@pytest.fixture
-def as_(db: Any) -> Callable[[User], Client]:
-    """A browser in which somebody is signed in."""
-
-    def sign_in(user: User) -> Client:
-        client = Client()
-        assert client.login(username=user.username, password=PASSWORD)
-        return client
-
-    return sign_in
 
 
 def plain(shown: str) -> str:
