@@ -110,7 +110,7 @@ def fresh_cache() -> Iterator[None]:
 
 
 @pytest.fixture
-def as_(db: Any) -> Callable[[User], Client]:
+def browse(db: Any) -> Callable[[User], Client]:
     """A browser in which somebody is signed in."""
 
     def sign_in(user: User) -> Client:

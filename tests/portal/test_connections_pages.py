@@ -25,7 +25,6 @@ from integrations.services.connections import OWNER, config_of, create_connectio
 from integrations.services.runs import request_sync
 from integrations.sync import execute_run
 from integrations.tasks import read_location
-from tests.cast import PASSWORD
 
 SECRET = "s3cret-of-the-tool"
 REPO = "repo:git.acme.example/acme/"
@@ -44,18 +43,6 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         "integrations.tasks.execute_run.delay_on_commit", lambda *, run_id: sent.append(run_id), raising=False
     )
     return sent
-
-
-@pytest.fixture
-def browse() -> Callable[[User], Client]:
-    """A browser in which somebody is signed in."""
-
-    def sign_in(user: User) -> Client:
-        client = Client()
-        assert client.login(username=user.username, password=PASSWORD)
-        return client
-
-    return sign_in
 
 
 @pytest.fixture

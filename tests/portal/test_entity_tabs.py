@@ -49,16 +49,16 @@ class TestForbiddenTies:
 
     @pytest.mark.parametrize("page", [PAGE, "/catalog/default/repository/pay"])
     def test_they_are_listed_at_both_ends_with_who_and_why(
-        self, tie: Tie, as_: Callable[[User], Client], vic: User, page: str
+        self, tie: Tie, browse: Callable[[User], Client], vic: User, page: str
     ) -> None:
-        said = text(as_(vic), f"{page}?tab=relations")
+        said = text(browse(vic), f"{page}?tab=relations")
         assert "Forbidden ties 1" in said
         assert "forbidden by Ben Okafor" in said
         assert "Another product" in said
         assert "Undo" not in said  # vic may not
 
-    def test_one_click_takes_them_back(self, tie: Tie, as_: Callable[[User], Client], ben: User) -> None:
-        client = as_(ben)
+    def test_one_click_takes_them_back(self, tie: Tie, browse: Callable[[User], Client], ben: User) -> None:
+        client = browse(ben)
         url = "/catalog/default/repository/pay?tab=relations"
         assert "Undo" in text(client, url)
         answer = client.post(f"/ties/{tie.pk}", {"state": "auto", "back": "target"})
@@ -74,11 +74,11 @@ class TestOverrides:
         say("yaml:a", component("pay", owner="payments", tags=["go"]))
 
     def test_the_reason_is_told_at_the_field_in_the_history_and_in_the_source(
-        self, as_: Callable[[User], Client], ben: User, vic: User
+        self, browse: Callable[[User], Client], ben: User, vic: User
     ) -> None:
         override_field(user=ben, entity=entity(PAY), path="spec.lifecycle", value="deprecated", reason="Sold")
         override_field(user=ben, entity=entity(PAY), path="spec.owner", value="team", reason="They took it")
-        viewer = as_(vic)
+        viewer = browse(vic)
         for tab in ("overview", "history", "source"):
             said = text(viewer, f"{PAGE}?tab={tab}")
             assert "Sold" in said, tab
@@ -88,18 +88,18 @@ class TestOverrides:
         assert re.search(r"Reason: They took it .*spec\.owner.* Reason: Sold .*spec\.lifecycle", history)
 
     def test_the_form_says_who_overrides_it_and_takes_it_back(
-        self, as_: Callable[[User], Client], ana: User, ben: User
+        self, browse: Callable[[User], Client], ana: User, ben: User
     ) -> None:
         override_field(user=ben, entity=entity(PAY), path="spec.owner", value="team", reason="They took it")
-        client = as_(ana)
+        client = browse(ana)
         said = text(client, f"{PAGE}/edit?field=spec.owner")
         assert "Ben Okafor overrides this field. They took it" in said
         assert "Take the override back" in said
         client.post(f"{PAGE}/edit", {"field": "spec.owner", "action": "drop"})
         assert document(PAY)["spec"]["owner"] == "payments"
 
-    def test_lists_that_are_put_together_say_so(self, as_: Callable[[User], Client], ben: User) -> None:
-        client = as_(ben)
+    def test_lists_that_are_put_together_say_so(self, browse: Callable[[User], Client], ben: User) -> None:
+        client = browse(ben)
         assert "nothing of theirs can be taken away" in text(client, f"{PAGE}/edit?field=metadata.tags")
         assert "nothing of theirs can be taken away" not in text(client, f"{PAGE}/edit?field=spec.owner")
 
@@ -132,26 +132,30 @@ class TestOverrides:
     def test_what_is_shown_is_read_back_as_the_same(self, value: Any) -> None:
         assert _value(_typed(value), value) == value
 
-    def test_a_version_stays_a_word_through_the_form(self, as_: Callable[[User], Client], ben: User) -> None:
-        as_(ben).post(f"{PAGE}/edit", {"field": "metadata.annotations.acme.example/version", "value": "1.10"})
+    def test_a_version_stays_a_word_through_the_form(
+        self, browse: Callable[[User], Client], ben: User
+    ) -> None:
+        browse(ben).post(
+            f"{PAGE}/edit", {"field": "metadata.annotations.acme.example/version", "value": "1.10"}
+        )
         assert document(PAY)["metadata"]["annotations"]["acme.example/version"] == "1.10"
         assert Claim.objects.filter(rank=Rank.PERSON).count() == 1
 
 
-def test_the_graph_reads_along_its_arrows(as_: Callable[[User], Client], vic: User) -> None:
+def test_the_graph_reads_along_its_arrows(browse: Callable[[User], Client], vic: User) -> None:
     say("yaml:a", component("pay", dependsOn=["component:ledger"]), component("ledger"))
-    assert re.search(r"pay service .*ledger depends on", text(as_(vic), f"{PAGE}?tab=relations"))
-    said = text(as_(vic), "/catalog/default/component/ledger?tab=relations")
+    assert re.search(r"pay service .*ledger depends on", text(browse(vic), f"{PAGE}?tab=relations"))
+    said = text(browse(vic), "/catalog/default/component/ledger?tab=relations")
     graph, _title, listed = said.rpartition("All relations")
     # What points here says what this is to it; the list below reads from here.
     assert "pay depends on" in graph
     assert "Needed by 1 pay" in listed
 
 
-def test_a_link_that_no_page_may_follow_is_not_offered(as_: Callable[[User], Client], vic: User) -> None:
+def test_a_link_that_no_page_may_follow_is_not_offered(browse: Callable[[User], Client], vic: User) -> None:
     bad, good = "javascript:alert(1)", "https://runbook.acme.example/"
     say("yaml:a", claim("component:pay", metadata={"links": [{"url": bad}, {"url": good}]}))
-    shown = as_(vic).get(PAGE).content.decode()
+    shown = browse(vic).get(PAGE).content.decode()
     assert f'href="{good}"' in shown
     assert bad not in shown
 

@@ -71,10 +71,10 @@ class TestAWrongQuery:
         ],
     )
     def test_says_where_and_offers_what_was_meant(
-        self, as_: Callable[[User], Client], vic: User, query: str, marked: str, expected: str, way: str
+        self, browse: Callable[[User], Client], vic: User, query: str, marked: str, expected: str, way: str
     ) -> None:
         say("yaml:a", component("pay"))
-        shown = as_(vic).get("/catalog", {"q": query}).content.decode()
+        shown = browse(vic).get("/catalog", {"q": query}).content.decode()
         assert re.findall(r"<mark>(.*?)</mark>", shown) == [marked]
         at = query.index(marked) if marked else len(query)
         assert f"At character {at + 1} is expected: {expected}" in plain(shown)
@@ -82,10 +82,10 @@ class TestAWrongQuery:
         ways = dict(re.findall(r'<a class="po-tag po-mono" href="([^"]+)">([^<]+)<', shown))
         assert way in ways.values()
         for url in ways:
-            assert "cannot be read" not in text(as_(vic), html.unescape(url))
+            assert "cannot be read" not in text(browse(vic), html.unescape(url))
 
-    def test_markup_in_it_is_shown_as_text(self, as_: Callable[[User], Client], vic: User) -> None:
-        shown = as_(vic).get("/catalog", {"q": "owner:(<script>alert(1)</script>"}).content.decode()
+    def test_markup_in_it_is_shown_as_text(self, browse: Callable[[User], Client], vic: User) -> None:
+        shown = browse(vic).get("/catalog", {"q": "owner:(<script>alert(1)</script>"}).content.decode()
         assert "<script>alert" not in shown
 
 
@@ -104,12 +104,12 @@ class TestAddresses:
         ],
     )
     def test_what_cannot_be_understood_is_told_and_the_rest_is_shown(
-        self, as_: Callable[[User], Client], vic: User, url: str, sentence: str
+        self, browse: Callable[[User], Client], vic: User, url: str, sentence: str
     ) -> None:
         repository()
         say("yaml:a", component("pay", owner="nobody"))
         happen("run", status="passed", title="build")
-        answer = as_(vic).get(url)
+        answer = browse(vic).get(url)
         said = plain(answer.content.decode())
         assert answer.status_code == 200
         assert sentence in said
@@ -119,15 +119,17 @@ class TestAddresses:
         if "columns" not in wrong:  # of which the good ones stay
             assert not [a for a in re.findall(r'href="([^"]+)"', answer.content.decode()) if wrong in a]
 
-    def test_a_page_with_nothing_wrong_says_nothing(self, as_: Callable[[User], Client], vic: User) -> None:
+    def test_a_page_with_nothing_wrong_says_nothing(
+        self, browse: Callable[[User], Client], vic: User
+    ) -> None:
         say("yaml:a", component("pay"))
-        shown = as_(vic).get("/catalog?order=-title&limit=10&columns=owner,type").content.decode()
+        shown = browse(vic).get("/catalog?order=-title&limit=10&columns=owner,type").content.decode()
         assert 'class="po-banner' not in shown
 
-    def test_title_is_an_order_of_its_own(self, as_: Callable[[User], Client], vic: User) -> None:
+    def test_title_is_an_order_of_its_own(self, browse: Callable[[User], Client], vic: User) -> None:
         say("yaml:a", claim("component:zeta", metadata={"title": "Accounts"}), component("beta"))
         by_name, by_title = (
-            as_(vic).get(f"/catalog?order={order}").content.decode() for order in ("name", "title")
+            browse(vic).get(f"/catalog?order={order}").content.decode() for order in ("name", "title")
         )
         rows = [
             re.findall(r'<td class="po-name.*?<span>([^<]+)</span></a>', one) for one in (by_name, by_title)
@@ -138,10 +140,10 @@ class TestAddresses:
 class TestDelivered:
     """What no connection has delivered has no place."""
 
-    def test_columns_and_facets(self, as_: Callable[[User], Client], vic: User) -> None:
+    def test_columns_and_facets(self, browse: Callable[[User], Client], vic: User) -> None:
         repository()
         say("yaml:a", component("pay", about=("repo:h.example/pay",)))
-        client = as_(vic)
+        client = browse(vic)
         heads = r'<th scope="col".*?>([^<]+)<'
         before = client.get("/catalog?q=kind:component").content.decode()
         assert "Last run" not in before
@@ -151,29 +153,31 @@ class TestDelivered:
         assert "Last run" in after
         assert "Version" not in re.findall(heads, after)
 
-    def test_cards_by_what_their_settings_ask_for(self, as_: Callable[[User], Client], vic: User) -> None:
+    def test_cards_by_what_their_settings_ask_for(self, browse: Callable[[User], Client], vic: User) -> None:
         repository()
         say("yaml:a", component("pay"))
-        client = as_(vic)
+        client = browse(vic)
         assert "Failing now" not in text(client, "/")
         happen("run", status="passed", title="build")
         assert "Failing now" in text(client, "/")
 
     def test_sync_health_is_not_told_as_nothing_to_those_who_may_not_look(
-        self, as_: Callable[[User], Client], vic: User, no_access: User
+        self, browse: Callable[[User], Client], vic: User, no_access: User
     ) -> None:
         Connection.objects.create(slug="git", label="Git main", connector="git")
         say("yaml:a", component("pay"))
-        assert "Git main" in text(as_(vic), "/")
-        said = text(as_(no_access), "/")
+        assert "Git main" in text(browse(vic), "/")
+        said = text(browse(no_access), "/")
         assert "No tool is connected" not in said
         assert "Git main" not in said
 
 
 class TestGetStarted:
-    def test_each_is_offered_what_they_may(self, as_: Callable[[User], Client], ana: User, vic: User) -> None:
-        assert "Load the sample company" in text(as_(ana), "/")
-        said = text(as_(vic), "/")
+    def test_each_is_offered_what_they_may(
+        self, browse: Callable[[User], Client], ana: User, vic: User
+    ) -> None:
+        assert "Load the sample company" in text(browse(ana), "/")
+        said = text(browse(vic), "/")
         assert "Your portal is empty" in said
         assert not {"Connect a tool", "Load the sample company", "Import catalog files"} & set(
             re.split(r"  ", said)
@@ -181,53 +185,53 @@ class TestGetStarted:
         assert "Load the sample company" not in said
 
     def test_who_sees_no_connection_is_not_told_that_there_is_none(
-        self, as_: Callable[[User], Client], cleo: User
+        self, browse: Callable[[User], Client], cleo: User
     ) -> None:
         Connection.objects.create(slug="git", label="Git main", connector="git")
-        assert "Your portal is empty" not in text(as_(cleo), "/")
+        assert "Your portal is empty" not in text(browse(cleo), "/")
 
     def test_an_empty_list_offers_connecting_to_those_who_may(
-        self, as_: Callable[[User], Client], ana: User, vic: User
+        self, browse: Callable[[User], Client], ana: User, vic: User
     ) -> None:
         assert not CatalogLocation.objects.exists()
         nothing = "/catalog"
-        assert "/connections/new" in as_(ana).get(nothing).content.decode()
-        assert "/connections/new" not in as_(vic).get(nothing).content.decode()
+        assert "/connections/new" in browse(ana).get(nothing).content.decode()
+        assert "/connections/new" not in browse(vic).get(nothing).content.decode()
 
 
 class TestProblems:
-    def test_each_reason_of_a_group_is_told(self, as_: Callable[[User], Client], vic: User) -> None:
+    def test_each_reason_of_a_group_is_told(self, browse: Callable[[User], Client], vic: User) -> None:
         for n in range(5):
             say("yaml:a", component(f"c{n}", owner="group:ghosts"))
-        said = text(as_(vic), "/problems")
+        said = text(browse(vic), "/problems")
         assert said.count("which no source declares") == 5
         assert "Show 2 more" in said
         assert "0 places" not in said
 
-    def test_what_all_say_is_said_once(self, as_: Callable[[User], Client], vic: User) -> None:
+    def test_what_all_say_is_said_once(self, browse: Callable[[User], Client], vic: User) -> None:
         for n in range(5):
             say("yaml:a", claim(f"component:c{n}", {"type": "service", "lifecycle": "production"}))
-        assert text(as_(vic), "/problems").count("This is required, but missing") == 1
+        assert text(browse(vic), "/problems").count("This is required, but missing") == 1
 
     def test_nobody_is_offered_what_they_may_not(
-        self, as_: Callable[[User], Client], ben: User, vic: User, cleo: User
+        self, browse: Callable[[User], Client], ben: User, vic: User, cleo: User
     ) -> None:
         say("yaml:a", claim("component:elsewhere/pay", {"type": "service", "lifecycle": "production"}))
         for page in ("/problems", "/catalog/elsewhere/component/pay?tab=problems"):
-            assert "Set spec.owner" in text(as_(ben), page)
-            assert "Set spec.owner" not in text(as_(vic), page)
-        assert "Snooze" in text(as_(ben), "/problems")
-        assert "Snooze" not in text(as_(vic), "/problems")
-        assert "Snooze" not in text(as_(cleo), "/problems")
+            assert "Set spec.owner" in text(browse(ben), page)
+            assert "Set spec.owner" not in text(browse(vic), page)
+        assert "Snooze" in text(browse(ben), "/problems")
+        assert "Snooze" not in text(browse(vic), "/problems")
+        assert "Snooze" not in text(browse(cleo), "/problems")
         grant(role="editor", user=cleo, scope_type="namespace", scope="elsewhere")
-        assert "Snooze" in text(as_(cleo), "/problems")
+        assert "Snooze" in text(browse(cleo), "/problems")
 
     def test_who_edits_elsewhere_is_not_offered_it_here(
-        self, as_: Callable[[User], Client], vic: User
+        self, browse: Callable[[User], Client], vic: User
     ) -> None:
         grant(role="editor", user=vic, scope_type="namespace", scope="elsewhere")
         say("yaml:a", claim("component:pay", {"type": "service", "lifecycle": "production"}))
-        said = text(as_(vic), "/problems")
+        said = text(browse(vic), "/problems")
         assert "No owner" in said
         assert "Snooze" not in said
         assert "Set spec.owner" not in said
@@ -253,7 +257,7 @@ class TestTimeline:
     )
     def test_it_reads_as_a_sentence(
         self,
-        as_: Callable[[User], Client],
+        browse: Callable[[User], Client],
         vic: User,
         type_: str,
         status: str,
@@ -262,17 +266,17 @@ class TestTimeline:
     ) -> None:
         repository()
         happen(type_, status=status, **more)
-        assert sentence in text(as_(vic), "/activity")
+        assert sentence in text(browse(vic), "/activity")
 
     def test_what_happened_to_nothing_known_says_to_what(
-        self, as_: Callable[[User], Client], ana: User
+        self, browse: Callable[[User], Client], ana: User
     ) -> None:
         happen("commit", title="Speed up", keys=("repo:h.example/unknown",))
-        assert "Speed up committed to h.example/unknown" in text(as_(ana), "/activity")
+        assert "Speed up committed to h.example/unknown" in text(browse(ana), "/activity")
 
 
 def test_a_card_comes_alone_only_where_it_stands(
-    as_: Callable[[User], Client], vic: User, tmp_path: Path
+    browse: Callable[[User], Client], vic: User, tmp_path: Path
 ) -> None:
     widgets = [
         {"id": "services", "type": "about", "deferred": True, "onlyIf": "entity.spec.type == 'service'"},
@@ -286,15 +290,15 @@ def test_a_card_comes_alone_only_where_it_stands(
     apply_pack(folder, by="tests")
     forget_definitions()
     say("yaml:a", component("pay", type="service"), component("lib", type="library"))
-    client = as_(vic)
+    client = browse(vic)
     for name, status in (("pay", 200), ("lib", 404)):
         ref = entity(f"component:default/{name}").ref
         assert client.get("/widgets/component/services", {"of": ref}).status_code == status
         assert client.get("/widgets/component/always", {"of": ref}).status_code == 200
 
 
-def test_mine_is_suggested_for_owners(as_: Callable[[User], Client], vic: User) -> None:
-    client = as_(vic)
+def test_mine_is_suggested_for_owners(browse: Callable[[User], Client], vic: User) -> None:
+    client = browse(vic)
     for typed in ("owner:", "kind:component owner:@", "-owner:@m"):
         said = text(client, f"/search/terms?q={typed}")
         assert "@me you and your groups" in said, typed
@@ -302,19 +306,21 @@ def test_mine_is_suggested_for_owners(as_: Callable[[User], Client], vic: User) 
     assert "@me" not in text(client, "/search/terms?q=kind:")
 
 
-def test_refs_may_be_of_some_kinds_only(as_: Callable[[User], Client], vic: User) -> None:
+def test_refs_may_be_of_some_kinds_only(browse: Callable[[User], Client], vic: User) -> None:
     say("yaml:a", component("pay"), claim("group:payments", {"type": "team", "children": []}))
-    client = as_(vic)
+    client = browse(vic)
     assert "component:default/pay" in text(client, "/search/refs?q=pay")
     assert text(client, "/search/refs?q=pay&kinds=group,user") == "group:default/payments"
 
 
 class TestSyncLine:
-    def test_it_asks_again_only_while_something_runs(self, as_: Callable[[User], Client], vic: User) -> None:
+    def test_it_asks_again_only_while_something_runs(
+        self, browse: Callable[[User], Client], vic: User
+    ) -> None:
         now = timezone.now()
         connection = Connection.objects.create(slug="git", label="Git main", connector="git")
         run = SyncRun.objects.create(connection=connection, queued_at=now, state=RunState.RUNNING)
-        client = as_(vic)
+        client = browse(vic)
         for url in ("/", "/shell/sync"):
             shown = client.get(url).content.decode()
             assert "Syncing Git main" in plain(shown), url
@@ -327,8 +333,8 @@ class TestSyncLine:
             assert "/shell/sync" not in shown, url
 
     def test_nothing_is_told_of_what_one_may_not_look_into(
-        self, as_: Callable[[User], Client], no_access: User
+        self, browse: Callable[[User], Client], no_access: User
     ) -> None:
         Connection.objects.create(slug="git", label="Git main", connector="git")
-        assert as_(no_access).get("/shell/sync").content.strip() == b""
+        assert browse(no_access).get("/shell/sync").content.strip() == b""
         assert "/sign-in" in Client().get("/shell/sync").headers["Location"]

@@ -27,18 +27,6 @@ def _core(core_pack: None) -> None:
 
 
 @pytest.fixture
-def browse() -> Callable[[User], Client]:
-    """A browser in which somebody is signed in."""
-
-    def sign_in(user: User) -> Client:
-        client = Client()
-        assert client.login(username=user.username, password=PASSWORD)
-        return client
-
-    return sign_in
-
-
-@pytest.fixture
 def admin(browse: Callable[[User], Client], ana: User) -> Client:
     return browse(ana)
 
