@@ -111,16 +111,30 @@ def _render(ids: set[int], *, at: datetime) -> None:
 def follow_renames(entity_ids: Iterable[int]) -> None:
     """Let the columns that lists filter by name owners and systems by their present refs."""
     with connection.cursor() as cursor:
-        for column, type_ in (("owner", "ownedBy"), ("system", "partOf")):
+        # Hardly any document names something by a former name, so first of all those are found.
+        cursor.execute(
+            """
+            SELECT r.source_id, r.target_ref, t.id, t.ref
+            FROM unnest(%s::bigint[]) AS wanted(id)
+            JOIN catalog_relation r ON r.source_id = wanted.id AND r.type IN ('ownedBy', 'partOf')
+            JOIN catalog_entity t ON t.id = r.target_id
+            WHERE t.ref <> r.target_ref
+            """,
+            [list(entity_ids)],
+        )
+        led = cursor.fetchall()
+        if not led:
+            return
+        for column in ("owner", "system"):
             cursor.execute(
                 f"""
-                UPDATE catalog_entity e SET {column} = t.ref
-                FROM catalog_relation r JOIN catalog_entity t ON t.id = r.target_id
-                WHERE e.id = ANY(%s) AND r.source_id = e.id AND r.type = %s AND e.{column} NOT IN ('', t.ref)
-                  AND (r.target_ref = e.{column}
-                       OR EXISTS (SELECT FROM catalog_alias a WHERE a.ref = e.{column} AND a.entity_id = t.id))
+                UPDATE catalog_entity e SET {column} = n.ref
+                FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::text[]) AS n(id, named, target_id, ref)
+                WHERE e.id = n.id AND e.{column} NOT IN ('', n.ref)
+                  AND (e.{column} = n.named
+                       OR EXISTS (SELECT FROM catalog_alias a WHERE a.ref = e.{column} AND a.entity_id = n.target_id))
                 """,  # noqa: S608 - the names are ours
-                [list(entity_ids), type_],
+                [list(values) for values in zip(*led, strict=True)],
             )
 
 
