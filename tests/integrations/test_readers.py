@@ -17,6 +17,7 @@ from catalog.documents.sources import SourceDocument, Unreadable, read_documents
 from integrations.errors import BadPayload, Misconfigured, NotThere
 from integrations.files import FileReader
 from integrations.git import GitClient
+from integrations.git.program import GitProgram
 from integrations.http import HttpClient, HttpLimits
 from integrations.outbound import OutboundPolicy
 from integrations.readers import ALL_YAML, CatalogReader, GitPlace
@@ -288,14 +289,14 @@ async def test_many_files_of_a_repository_are_read_in_one_go(
     work = make_work()
     work.commit({f"{number}.yaml": entity(f"n{number}") for number in range(300)})
     runs = 0
-    run = GitClient.run
+    run = GitProgram.run
 
-    async def counting(self: GitClient, *args: str, **kwargs: Any) -> bytes:
+    async def counting(self: GitProgram, *args: str, **kwargs: Any) -> bytes:
         nonlocal runs
         runs += 1
         return await run(self, *args, **kwargs)
 
-    monkeypatch.setattr(GitClient, "run", counting)
+    monkeypatch.setattr(GitProgram, "run", counting)
     names, unread = await collect(reader, await reader.locate(f"git+file://{work.folder}"))
     assert (len(names), unread) == (300, [])
     assert runs <= 10
