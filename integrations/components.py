@@ -100,7 +100,9 @@ def decide(
     :param without: slug of a connection whose word does not count: what would be decided were it gone.
     """
     rows = list(
-        StoredRecord.objects.filter(connection=connection, type="repository", deleted_at=None)
+        StoredRecord.objects.filter(
+            connection=connection, type="repository", deleted_at=None, is_ignored=False
+        )
         .order_by("external_id")
         # A rule asks nothing of a README, and it is most of a record.
         .annotate(facts=RawSQL("data - 'readme'", [], output_field=JSONField()))

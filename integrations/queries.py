@@ -34,7 +34,7 @@ from integrations.models import (
 )
 from integrations.models.runs import ACTIVE
 from integrations.permissions import declared_namespace
-from integrations.sync import unseen
+from integrations.sweep import unseen
 
 STALE_AFTER = 3  # intervals
 

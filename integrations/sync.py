@@ -8,7 +8,6 @@ activity, the ids seen, the numbers, the checkpoint and the renewed lease. Whoev
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import queue
 import threading
@@ -19,25 +18,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from base.errors import DomainError
 from base.text import replace_nul
-from catalog.bulk import lies_in_the_data, why_not_stored
-from catalog.models import Source, SourceType
-from catalog.services.activity import apply_activity
-from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
 from catalog.services.render import render_dirty
 from integrations import components
 from integrations.contract import Connector, Expect, Mark, Refused, ResourceSpec, Yielded
 from integrations.errors import AuthFailed, Misconfigured, SourceError, SourceUnavailable
 from integrations.guard import is_much
-from integrations.mapping import Context, RecordRefused, map_activity, map_entity
 from integrations.models import (
     Connection,
     RecordOutcome,
@@ -48,19 +41,19 @@ from integrations.models import (
     StoredRecord,
     SyncRun,
 )
-from integrations.records import ActivityRecord, Record
+from integrations.records import Record
 from integrations.services.connections import build_connector, close_connector
+from integrations.sweep import remove_unseen, spared, unseen
+from integrations.writing import PAGE, RecordWriter, settle_ignored
 
 logger = logging.getLogger(__name__)
 
-PAGE = 200
 LEASE = timedelta(seconds=60)
 HEARTBEAT = 5.0
 # A run that so many workers could not end is given up; after a lost database the next try waits a little.
 ATTEMPTS = 10
 PAUSE = timedelta(seconds=10)
 MAX_EXPECTED = 2**31 - 1
-_OUTCOMES = {"new": RecordOutcome.NEW, "changed": RecordOutcome.CHANGED, "unchanged": RecordOutcome.UNCHANGED}
 
 
 class RunNotLeasable(Exception):
@@ -199,10 +192,20 @@ class _Execution:
         is_quiet = self.run.attempts == 1 and not any(
             row.new or row.changed or row.removed or row.refused for row in rows.values()
         )
+        self._settle(is_quiet)
         components.apply_rules(now=timezone.now(), only=self.connection if is_quiet else None)
         self._renew()
         render_dirty(at=timezone.now(), after_page=self._renew)
         self._close(list(rows.values()))
+
+    def _settle(self, is_quiet: bool) -> None:
+        """Have what was written obey what is left out now; the rule may have changed while this run read."""
+        rules = self.connection.rules.get("ignored")
+        self.connection.refresh_from_db(fields=["rules"])
+        if not is_quiet or self.connection.rules.get("ignored") != rules:
+            with transaction.atomic():
+                self._renew()
+                settle_ignored(connection=self.connection, by=self.connection.label, now=timezone.now())
 
     def _prepare(self, specs: list[ResourceSpec]) -> dict[str, ResourceRun]:
         """The run's resources. A pass that another worker left half read begins anew, unless it has a checkpoint."""
@@ -381,260 +384,8 @@ class _Execution:
             )
 
 
-# --- what a page writes, in a sync and elsewhere ------------------------------------------------------------------
-
-
-@dataclass
-class Written:
-    """What became of some records."""
-
-    outcomes: dict[str, RecordOutcome] = field(default_factory=dict)
-    errors: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-@dataclass(kw_only=True)
-class RecordWriter:
-    """Writes records of one resource: stored, mapped, taken in by the catalog. The caller holds the transaction.
-
-    :ivar read_at: when the records were asked for, if that was not just now: as of then they are true, at least.
-    """
-
-    connection: Connection
-    resource: str
-    by: str
-    now: datetime
-    read_at: datetime | None = None
-
-    def context(self, read_at: datetime) -> Context:
-        return Context(self.connection.slug, self.connection.connector, self.connection.namespace, read_at)
-
-    def write(self, records: list[Record]) -> Written:
-        """Write one page; records that did not change write nothing.
-
-        What cannot be written whole is written in halves, down to the record that is to blame: that one is refused.
-        """
-        try:
-            with transaction.atomic():
-                return self._write(records)
-        except Exception as error:
-            if not lies_in_the_data(error):
-                raise
-            if len(records) == 1:
-                logger.exception(
-                    "Record %r of %s cannot be written.", records[0].external_id, self.source_key
-                )
-                return self._refuse(records[0], error)
-        middle = len(records) // 2
-        result = self.write(records[:middle])
-        rest = self.write(records[middle:])
-        result.outcomes |= rest.outcomes
-        result.errors |= rest.errors
-        return result
-
-    def _refuse(self, record: Record, error: Exception) -> Written:
-        reason = why_not_stored(error)
-        refused = Refused(external_id=record.external_id, reason=reason)
-        self.keep_last_good([refused])
-        return Written(
-            {refused.external_id: RecordOutcome.REFUSED},
-            {refused.external_id: {"reason": refused.reason, "place": ""}},
-        )
-
-    def _write(self, records: list[Record]) -> Written:
-        result = Written()
-        unique = {record.external_id: record for record in records}
-        known = {
-            row.external_id: row
-            for row in StoredRecord.objects.filter(
-                connection=self.connection, resource=self.resource, external_id__in=list(unique)
-            )
-            .order_by("id")
-            .select_for_update()
-            .only("id", "external_id", "digest", "as_of", "deleted_at")
-        }
-        stored: list[StoredRecord] = []
-        fresh: list[Record] = []
-        for external_id, record in unique.items():
-            digest = digest_of(record)
-            # A clock that goes fast must not make a fact that nothing overwrites.
-            as_of = min(record.as_of or self.read_at or self.now, self.now)
-            record.as_of = record.as_of and as_of
-            old = known.get(external_id)
-            if (
-                old is not None
-                and old.deleted_at is None
-                and (bytes(old.digest) == digest or as_of < old.as_of)
-            ):
-                result.outcomes[external_id] = RecordOutcome.UNCHANGED
-                continue
-            fresh.append(record)
-            stored.append(
-                StoredRecord(
-                    connection=self.connection,
-                    resource=self.resource,
-                    type=record.type,
-                    external_id=external_id,
-                    digest=digest,
-                    data=record.model_dump(mode="json", exclude_defaults=True, exclude={"raw", "as_of"}),
-                    raw=record.raw,
-                    as_of=as_of,
-                    touched_at=self.now,
-                    deleted_at=None,
-                )
-            )
-        outcomes = self.map(fresh, result)
-        for external_id, outcome in outcomes.items():
-            # The catalog may know it unchanged where the record changed in what the mapping leaves out.
-            known_before = external_id in known and known[external_id].deleted_at is None
-            result.outcomes[external_id] = RecordOutcome.CHANGED if known_before else RecordOutcome.NEW
-            if outcome == RecordOutcome.REFUSED:
-                result.outcomes[external_id] = RecordOutcome.REFUSED
-        StoredRecord.objects.bulk_create(
-            [row for row in stored if result.outcomes[row.external_id] != RecordOutcome.REFUSED],
-            update_conflicts=True,
-            unique_fields=["connection", "resource", "external_id"],
-            update_fields=["type", "digest", "data", "raw", "as_of", "touched_at", "deleted_at"],
-        )
-        return result
-
-    def remap(self, records: list[Record]) -> None:
-        """Hand stored records to the catalog again, after a rule or a removal was taken back."""
-        for start in range(0, len(records), PAGE):
-            self.map(records[start : start + PAGE], Written())
-
-    def map(self, records: list[Record], result: Written) -> dict[str, RecordOutcome]:
-        """Map records and hand them to the catalog."""
-        outcomes: dict[str, RecordOutcome] = {}
-        claims: list[ClaimIn] = []
-        activities = []
-        refused: list[Refused] = []
-        for record in records:
-            context = self.context(record.as_of or self.read_at or self.now)
-            try:
-                if isinstance(record, ActivityRecord):
-                    activities.append(map_activity(record, context))
-                else:
-                    claims.append(map_entity(record, context))
-            except RecordRefused as error:
-                outcomes[record.external_id] = RecordOutcome.REFUSED
-                result.errors[record.external_id] = {"reason": error.message, "place": error.place}
-                refused.append(
-                    Refused(external_id=record.external_id, reason=error.message, place=error.place)
-                )
-        if claims:
-            applied = apply_claims(source=self.source(), claims=claims, at=self.now, by=self.by)
-            outcomes |= {
-                claim.external_id: _OUTCOMES[outcome]
-                for claim, outcome in zip(claims, applied.outcomes, strict=True)
-            }
-        if activities:
-            done = apply_activity(
-                connection_slug=self.connection.slug, connector=self.connection.connector, items=activities
-            )
-            outcomes |= {item.external_id: _OUTCOMES[o] for item, o in zip(activities, done, strict=True)}
-        if refused:
-            self.keep_last_good(refused)
-        return outcomes
-
-    def keep_last_good(self, refused: list[Refused]) -> None:
-        """What cannot be read now keeps its last good claim, marked stale."""
-        if not refused:
-            return
-        # Without a digest the last good form counts as changed, should it come back as it was.
-        StoredRecord.objects.filter(
-            connection=self.connection,
-            resource=self.resource,
-            external_id__in=[item.external_id for item in refused],
-        ).exclude(digest=b"").update(digest=b"")
-        source = Source.objects.filter(key=self.source_key).first()
-        if source is not None:
-            mark_stale(
-                source=source,
-                reasons={
-                    item.external_id: f"{item.place}: {item.reason}" if item.place else item.reason
-                    for item in refused
-                },
-                at=self.now,
-                by=self.by,
-            )
-
-    @property
-    def source_key(self) -> str:
-        return f"connection:{self.connection.slug}/{self.resource}"
-
-    def source(self) -> Source:
-        """The source that this resource is, in the catalog."""
-        source, _created = Source.objects.get_or_create(
-            key=self.source_key,
-            defaults={
-                "type": SourceType.CONNECTION,
-                "name": self.connection.slug,
-                "label": self.connection.label,
-                "connector": self.connection.connector,
-            },
-        )
-        return source
-
-
 def _makes_entities(spec: ResourceSpec) -> bool:
     return any(issubclass(of, Record) and of.makes == "entity" for of in spec.of)
-
-
-def digest_of(record: Record) -> bytes:
-    """16 bytes over the fact: all fields but the raw payload and the time of reading."""
-    payload = record.model_dump(mode="json", exclude_defaults=True, exclude={"raw", "as_of"})
-    payload["type"] = record.type
-    return hashlib.blake2b(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
-
-
-def unseen(row: ResourceRun) -> QuerySet[StoredRecord]:
-    """Stored records of the resource that this pass did not show and nobody touched since it began.
-
-    A refused document spares what came from the same file: it may be the same thing, mistyped.
-    """
-    return StoredRecord.objects.filter(pk__in=[pk for pk, _id, refusal in _not_shown(row) if refusal is None])
-
-
-def spared(row: ResourceRun) -> list[Refused]:
-    """What this pass did not show for it may stand in a document that was refused, each with the reason."""
-    return [
-        Refused(external_id=external_id, reason=refusal["reason"], place=refusal.get("place", ""))
-        for _pk, external_id, refusal in _not_shown(row)
-        if refusal is not None
-    ]
-
-
-def _not_shown(row: ResourceRun) -> list[tuple[int, str, dict[str, str] | None]]:
-    """Key and id of what this pass did not show, and what was refused of the same file."""
-    pages = list(row.pages.all())
-    seen = {external_id for page in pages for external_id in page.ids}
-    refused = {
-        external_id.partition("#")[0]: page.errors[external_id]
-        for page in pages
-        for external_id, outcome in zip(page.ids, page.outcomes, strict=True)
-        if outcome == RecordOutcome.REFUSED and "#" in external_id
-    }
-    rows = StoredRecord.objects.filter(
-        connection_id=row.run.connection_id, resource=row.name, deleted_at=None, touched_at__lt=row.started_at
-    )
-    return [
-        (pk, external_id, refused.get(external_id.partition("#")[0]))
-        for pk, external_id in rows.values_list("pk", "external_id")
-        if external_id not in seen
-    ]
-
-
-def remove_unseen(row: ResourceRun, *, now: datetime, by: str) -> int:
-    """Let go of what a pass no longer showed. The rows stay as tombstones, so it can be undone.
-
-    :returns: how many went.
-    """
-    gone = list(unseen(row).values_list("pk", "external_id"))
-    source = Source.objects.filter(key=f"connection:{row.run.connection.slug}/{row.name}").first()
-    if source is not None:
-        drop_claims(source=source, external_ids=[external_id for _, external_id in gone], at=now, by=by)
-    StoredRecord.objects.filter(pk__in=[pk for pk, _ in gone]).update(deleted_at=now, touched_at=now)
-    return len(gone)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ class StoredRecord(models.Model):
 
     :ivar data: the record's fields without `raw`; `raw` is the tool's own payload.
     :ivar touched_at: when it was last written; a sweep spares what was touched since its pass began.
+    :ivar is_ignored: the connection leaves it out (`integrations.ignoring`): it is kept, and nothing is made of it.
     :ivar deleted_at: when a sweep took it away; the row stays as the tombstone that undo brings back.
     """
 
@@ -26,6 +27,7 @@ class StoredRecord(models.Model):
     as_of = models.DateTimeField()
     touched_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True)
+    is_ignored = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         constraints = [
@@ -33,6 +35,7 @@ class StoredRecord(models.Model):
         ]
         indexes = [
             models.Index(fields=["connection", "type"], name="record_by_type", condition=Q(deleted_at=None)),
+            models.Index(fields=["connection"], name="record_ignored", condition=Q(is_ignored=True)),
         ]
 
     def __str__(self) -> str:

@@ -145,7 +145,7 @@ class RecordOutcome(models.IntegerChoices):
     NEW = 1, _("New")
     CHANGED = 2, _("Changed")
     UNCHANGED = 3, _("Unchanged")
-    SKIPPED = 4, _("Skipped by rule")
+    SKIPPED = 4, _("Left out by rule")
     REFUSED = 5, _("Refused")
 
 

@@ -33,11 +33,13 @@ from integrations.errors import AuthFailed, Misconfigured, SourceError
 from integrations.files import FileReader
 from integrations.git import GitClient
 from integrations.http import HttpClient
+from integrations.ignoring import ACTIVITY, IgnoreRule, ignore_rule_of, pattern_of
 from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
-from integrations.models import Connection, RuleRevision, SyncRun
+from integrations.models import Connection, RuleRevision, StoredRecord, SyncRun
 from integrations.models.connections import SLUG
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
+from integrations.writing import settle_ignored
 
 logger = logging.getLogger(__name__)
 
@@ -277,15 +279,42 @@ def _state(connection: Connection) -> dict[str, Any]:
 
 
 @transaction.atomic
-def change_rule(*, connection: Connection, rule: ComponentRule, by: str) -> None:
-    """Change how repositories become components, and decide anew at once; nothing is fetched."""
+def change_rule(*, connection: Connection, rule: ComponentRule | IgnoreRule, by: str) -> None:
+    """Change how repositories become components, or what is left out, and decide anew at once; nothing is fetched."""
     connection = Connection.objects.select_for_update().get(pk=connection.pk)
     RuleRevision.objects.create(connection=connection, rules=connection.rules, by=by)
+    name = "components" if isinstance(rule, ComponentRule) else "ignored"
     before = connection.rules
-    connection.rules = {**connection.rules, "components": rule.model_dump(exclude_defaults=True)}
+    connection.rules = {**connection.rules, name: rule.model_dump(exclude_defaults=True)}
     connection.save()
     record_audit("connection.rule", connection, changes=differences(before, connection.rules))
-    apply_rule(connection=connection, now=timezone.now(), by=by)
+    _decide_anew(connection, by)
+
+
+def ignore_record(*, record: StoredRecord, by: str) -> None:
+    """Leave out one thing that a connection brought, for good: its id becomes a pattern of the rule.
+
+    :raises Conflict: if it is left out already, or is something that happened.
+    :raises InvalidInput: if the rule has all the patterns that it can hold.
+    """
+    if record.type in ACTIVITY:
+        raise Conflict(_("What happened cannot be left out by itself, but what it happened to can."))
+    if record.is_ignored:
+        raise Conflict(_("This is left out already."))
+    patterns = [*ignore_rule_of(record.connection).patterns, pattern_of(record)]
+    try:
+        rule = IgnoreRule(patterns=patterns)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise InvalidInput(_("This cannot be left out: %(reason)s") % {"reason": reason}) from None
+    change_rule(connection=record.connection, rule=rule, by=by)
+
+
+def _decide_anew(connection: Connection, by: str) -> None:
+    now = timezone.now()
+    settle_ignored(connection=connection, by=by, now=now)
+    if connection.records.filter(type="repository").exists():
+        apply_rule(connection=connection, now=now, by=by)
 
 
 @transaction.atomic
@@ -302,7 +331,7 @@ def undo_rule(*, connection: Connection, by: str) -> bool:
     connection.save()
     last.delete()
     record_audit("connection.rule-undo", connection, changes=differences(before, connection.rules))
-    apply_rule(connection=connection, now=timezone.now(), by=by)
+    _decide_anew(connection, by)
     return True
 
 

@@ -22,7 +22,7 @@ from integrations.models import Connection, OperationRun, StoredRecord
 from integrations.records import RECORD_TYPES, Record
 from integrations.registry import connector
 from integrations.services.connections import build_connector, close_connector
-from integrations.sync import RecordWriter, Written
+from integrations.writing import RecordWriter, Written
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from integrations.components import apply_rules
 from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
 from integrations.permissions import namespaces_of
 from integrations.queries import removed_by
-from integrations.records import RECORD_TYPES
-from integrations.sync import RecordWriter, remove_unseen
+from integrations.sweep import remove_unseen
+from integrations.writing import remap, settle_ignored
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
         StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
+        settle_ignored(connection=connection, by=by, now=now)
         apply_rules(now=now, guarded=False)
         record_audit(
             "connection.restore",
@@ -125,20 +126,6 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         )
     render_dirty(at=now)
     return len(rows)
-
-
-def remap(*, connection: Connection, rows: list[StoredRecord], by: str, now: datetime) -> None:
-    """Map stored records again."""
-    by_resource: dict[str, list[StoredRecord]] = {}
-    for row in rows:
-        by_resource.setdefault(row.resource, []).append(row)
-    for resource, members in by_resource.items():
-        writer = RecordWriter(connection=connection, resource=resource, by=by, now=now)
-        records = [
-            RECORD_TYPES[row.type].model_validate({**row.data, "raw": row.raw, "as_of": row.as_of})
-            for row in members
-        ]
-        writer.remap(records)
 
 
 def schedule_due(*, now: datetime) -> list[int]:

@@ -24,10 +24,9 @@ from pydantic import BaseModel, Field
 from access.permissions import can, require
 from access.secrets import SecretUnreadable, read_secrets
 from base.errors import Conflict, DomainError, InvalidInput, NotFound
-from base.expressions import ExpressionError, compile_expression
 from integrations import queries
-from integrations.components import ComponentRule, decide, rule_of
 from integrations.contract import Connector
+from integrations.ignoring import ACTIVITY
 from integrations.models import Connection, ResourceRun, RunState, SyncRun
 from integrations.records import Repository
 from integrations.registry import connectors
@@ -42,7 +41,6 @@ from portal.templatetags.portico import duration
 
 RECORDS = 50
 RUNS = 20
-DECISIONS = 500
 NAMED = 5  # things that a banner names before it says how many more there are
 
 # A run's numbers in a line; what did not change is what is left of those that were listed.
@@ -50,7 +48,7 @@ NUMBERS = {
     "listed": gettext_lazy("Listed"),
     "new": gettext_lazy("New"),
     "changed": gettext_lazy("Changed"),
-    "skipped": gettext_lazy("Skipped by rule"),
+    "skipped": gettext_lazy("Left out"),
     "refused": gettext_lazy("Refused"),
     "removed": gettext_lazy("Removed"),
 }
@@ -224,6 +222,7 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
         tabs.append(("records", _("Records")))
     if brings_repositories(connection):
         tabs.append(("rules", _("Rules")))
+    tabs.append(("left-out", _("Left out")))
     if can(request.user, "connection.write", connection):
         tabs.append(("settings", _("Settings")))
     return {
@@ -425,6 +424,10 @@ def record(request: HttpRequest, slug: str, record_id: int) -> HttpResponse:
             "name": name,
             "data": json.dumps(found.data, indent=2, ensure_ascii=False),
             "raw": json.dumps(found.raw, indent=2, ensure_ascii=False) if found.raw else "",
+            "may_leave_out": not found.is_ignored
+            and found.deleted_at is None
+            and found.type not in ACTIVITY
+            and can(request.user, "mapping.write", connection),
         },
     )
 
@@ -537,87 +540,6 @@ def guard(request: HttpRequest, slug: str, resource_id: int) -> HttpResponse:
             "may_see": can(request.user, "raw.read", connection),
         },
     )
-
-
-# --- rules -------------------------------------------------------------------------------------------------
-
-
-@login_required
-@require_http_methods(["GET", "POST"])
-def rules(request: HttpRequest, slug: str) -> HttpResponse:
-    """Which repositories become components: change, preview, save, undo."""
-    connection = queries.get_connection(request.user, slug)
-    require(request.user, "connection.read", connection)
-    if not brings_repositories(connection):
-        raise NotFound(_("%(name)s brings no repositories, so it has no rule.") % {"name": connection.label})
-    before = rule_of(connection)
-    form = Form(ComponentRule, initial=before.model_dump(mode="json"))
-    rule, action = before, request.POST.get("action", "")
-    if request.method == "POST":
-        require(request.user, "mapping.write", connection)
-        if action == "undo":
-            return _undo_rule(request, connection)
-        form = Form(ComponentRule, data=request.POST)
-        if _is_good_rule(form):
-            rule = ComponentRule.model_validate(form.values)
-            if action == "save":
-                service.change_rule(connection=connection, rule=rule, by=person(request).label)
-                messages.success(request, _("The rule is saved, and decided anew."))
-                return redirect(f"{connection_url(connection)}/rules")
-    now = timezone.now()
-    decisions = decide(connection=connection, rule=rule, now=now)
-    if not queries.sees_all(request.user):
-        mine = queries.seen_records(request.user, connection.records.filter(type="repository"))
-        known = set(mine.values_list("external_id", flat=True))
-        decisions = [decision for decision in decisions if decision.external_id in known]
-    was = {d.external_id for d in decide(connection=connection, rule=before, now=now) if d.is_component}
-    rows: list[dict[str, Any]] = [
-        {
-            "decision": d,
-            "is_new": d.is_component and d.external_id not in was,
-            "is_gone": not d.is_component and d.external_id in was,
-        }
-        for d in decisions
-    ]
-    rows.sort(key=lambda row: (not (row["is_new"] or row["is_gone"]), not row["decision"].is_component))
-    return render(
-        request,
-        "connections/rules.html",
-        shell_of(request, connection, "rules", title=_("Rules"))
-        | {
-            "form": form,
-            "rows": rows[:DECISIONS],
-            "total": len(rows),
-            "made": sum(d.is_component for d in decisions),
-            "new": sum(row["is_new"] for row in rows),
-            "gone": sum(row["is_gone"] for row in rows),
-            "is_preview": rule != before,
-            "last": connection.rule_revisions.first(),
-            "may_write": can(request.user, "mapping.write", connection),
-        },
-        status=422 if form.errors else 200,
-    )
-
-
-def _is_good_rule(form: Form) -> bool:
-    if not form.is_valid():
-        return False
-    condition = form.values["only_if"]
-    if condition:
-        try:
-            compile_expression(condition, variables=["repository"])
-        except ExpressionError as error:
-            form.errors["only_if"] = [error.message]
-            return False
-    return True
-
-
-def _undo_rule(request: HttpRequest, connection: Connection) -> HttpResponse:
-    if service.undo_rule(connection=connection, by=person(request).label):
-        messages.success(request, _("The rule is as it was before the last change."))
-    else:
-        messages.warning(request, _("There is no earlier rule to go back to."))
-    return redirect(f"{connection_url(connection)}/rules")
 
 
 # --- settings, removal -------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import connecting, connections, imports, sync_runs
+from portal.views import connecting, connections, imports, rules, sync_runs
 
 urlpatterns = [
     path("new", connecting.gallery, name="connect"),
@@ -22,7 +22,9 @@ urlpatterns = [
     path("<str:slug>/guard/<int:resource_id>", connections.guard, name="connection-guard"),
     path("<str:slug>/records", connections.records, name="connection-records"),
     path("<str:slug>/records/<int:record_id>", connections.record, name="connection-record"),
-    path("<str:slug>/rules", connections.rules, name="connection-rules"),
+    path("<str:slug>/records/<int:record_id>/leave-out", rules.leave_out, name="connection-leave-out"),
+    path("<str:slug>/rules", rules.components, name="connection-rules"),
+    path("<str:slug>/left-out", rules.ignored, name="connection-left-out"),
     path("<str:slug>/settings", connections.settings, name="connection-settings"),
     path("<str:slug>/delete", connections.delete, name="connection-delete"),
     path("<str:slug>/sync", connections.sync, name="connection-sync"),

@@ -35,7 +35,7 @@ OUTCOMES = {
     "new": gettext_lazy("New"),
     "changed": gettext_lazy("Changed"),
     "unchanged": gettext_lazy("Unchanged"),
-    "skipped": gettext_lazy("Skipped"),
+    "skipped": gettext_lazy("Left out"),
     "refused": gettext_lazy("Refused"),
     "removed": gettext_lazy("Removed"),
 }

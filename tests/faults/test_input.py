@@ -25,7 +25,7 @@ from integrations import components, registry
 from integrations.contract import Expect, Mark, Refused, record_or_refusal, resource
 from integrations.models import RecordOutcome, RunState, StoredRecord
 from integrations.records import RECORD_TYPES, Commit, Record, Repository, Team
-from integrations.sync import RecordWriter
+from integrations.writing import RecordWriter
 from tests.faults.conftest import Portal
 from tests.faults.upstream import Paged, Upstream
 

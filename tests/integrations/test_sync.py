@@ -37,7 +37,18 @@ from integrations.services.runs import (
 )
 from integrations.sync import LEASE, RunNotLeasable, execute_run
 from tests.catalog.saying import counted_rows
-from tests.integrations.tool import Tool, document, event, expected, marked, numbers, synced, thing, things_of
+from tests.integrations.tool import (
+    Tool,
+    balanced,
+    document,
+    event,
+    expected,
+    marked,
+    numbers,
+    synced,
+    thing,
+    things_of,
+)
 
 Connect = Callable[..., Connection]
 
@@ -46,21 +57,6 @@ pytestmark = pytest.mark.django_db
 
 def alive(kind: str = "repository") -> set[str]:
     return set(Entity.objects.filter(deleted_at=None, kind=kind).values_list("name", flat=True))
-
-
-def balanced(run: SyncRun, viewer: User) -> None:
-    """A run's numbers balance, each list's and all together, and each opens a list of that length."""
-    rows = list(run.resources.all())
-    counts = [([row], {name: getattr(row, name) for name in queries.NUMBERS}) for row in rows]
-    for resources, counted in [*counts, (rows, queries.totals_of(run))]:
-        parts = ("new", "changed", "unchanged", "skipped", "refused")
-        assert counted["listed"] == sum(counted[name] for name in parts)
-        assert queries.records_of(viewer, resources)[1] == counted["listed"]
-        for name in (*parts, "removed"):
-            found, total = queries.records_of(viewer, resources, outcome=name)
-            assert total == counted[name] == len(found)
-            assert {item.outcome for item in found} <= {name}
-            assert {item.resource for item in found} <= {row.name for row in resources}
 
 
 class TestNumbers:

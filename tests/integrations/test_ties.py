@@ -20,7 +20,7 @@ from catalog.services.render import reach_of, render_dirty
 from integrations import components
 from integrations.models import Connection, StoredRecord
 from integrations.records import RECORD_TYPES, Record
-from integrations.sync import RecordWriter
+from integrations.writing import RecordWriter
 
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "ties" / "cases.yaml").read_text())
 RESOURCES = {

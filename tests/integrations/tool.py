@@ -12,7 +12,8 @@ import pytest
 from django.utils import timezone
 from pydantic import BaseModel, Field, SecretStr
 
-from integrations import registry, sync
+from access.models import User
+from integrations import queries, registry, sync
 from integrations.contract import (
     Category,
     Check,
@@ -196,3 +197,18 @@ def numbers(row: ResourceRun) -> dict[str, int]:
     """A resource's numbers that are not zero."""
     names = ("listed", "new", "changed", "unchanged", "skipped", "refused", "removed", "would_remove")
     return {name: value for name in names if (value := getattr(row, name))}
+
+
+def balanced(run: SyncRun, viewer: User) -> None:
+    """A run's numbers balance, each list's and all together, and each opens a list of that length."""
+    rows = list(run.resources.all())
+    counts = [([row], {name: getattr(row, name) for name in queries.NUMBERS}) for row in rows]
+    for resources, counted in [*counts, (rows, queries.totals_of(run))]:
+        parts = ("new", "changed", "unchanged", "skipped", "refused")
+        assert counted["listed"] == sum(counted[name] for name in parts)
+        assert queries.records_of(viewer, resources)[1] == counted["listed"]
+        for name in (*parts, "removed"):
+            found, total = queries.records_of(viewer, resources, outcome=name)
+            assert total == counted[name] == len(found)
+            assert {item.outcome for item in found} <= {name}
+            assert {item.resource for item in found} <= {row.name for row in resources}

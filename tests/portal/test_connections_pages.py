@@ -696,6 +696,50 @@ class TestRules:
         assert git.rules == {}
 
 
+class TestLeavingOut:
+    def names(self) -> set[str]:
+        return set(Entity.objects.filter(deleted_at=None).values_list("name", flat=True))
+
+    def test_a_preview_shows_what_goes_and_saving_and_undoing_do_it(
+        self, admin: Client, images: Connection
+    ) -> None:
+        before = self.names()
+        page = "/connections/images/left-out"
+        assert "Nothing is left out" in text_of(admin.get(page))
+        record = images.records.order_by("pk")[0]
+        given = {"patterns": [record.external_id]}
+        words = text_of(admin.post(page, {**given, "action": "preview"}))
+        assert "What this would leave out" in words
+        assert "1 more" in words
+        assert "Would go" in words
+        assert self.names() == before
+        admin.post(page, {**given, "action": "save"})
+        assert len(self.names()) == len(before) - 1
+        assert f"Left out by the rule {record.external_id}." in text_of(admin.get(page))
+        assert "1 come back" in text_of(admin.post(page, {"patterns": [""], "action": "preview"}))
+        admin.post(page, {"action": "undo"})
+        assert self.names() == before
+
+    def test_a_records_page_leaves_it_out(self, admin: Client, images: Connection) -> None:
+        before = self.names()
+        page = f"/connections/images/records/{images.records.order_by('pk')[0].pk}"
+        assert "Leave out of the catalog" in text_of(admin.get(page))
+        answer = admin.post(f"{page}/leave-out", follow=True)
+        assert "is left out of the catalog" in text_of(answer)
+        assert len(self.names()) == len(before) - 1
+        words = text_of(admin.get(page))
+        assert "Left out" in words
+        assert "Leave out of the catalog" not in words
+        assert admin.post(f"{page}/leave-out").status_code == 409
+
+    def test_a_pattern_that_is_too_long_is_refused_at_its_field(
+        self, admin: Client, images: Connection
+    ) -> None:
+        answer = admin.post("/connections/images/left-out", {"patterns": ["x" * 1_001], "action": "save"})
+        assert answer.status_code == 422
+        assert 'id="patterns-error"' in answer.content.decode()
+
+
 class TestRemoving:
     def test_first_it_says_what_goes(self, admin: Client, images: Connection) -> None:
         words = text_of(admin.get("/connections/images/delete"))
@@ -809,7 +853,7 @@ class TestCatalogFiles:
 
 # --- who may ----------------------------------------------------------------------------------------------------
 
-READING = ["", "/runs", "/runs/{run}", "/rules", "/guard/{resource}"]
+READING = ["", "/runs", "/runs/{run}", "/rules", "/left-out", "/guard/{resource}"]
 WRITING = [
     "/pause",
     "/resume",
@@ -817,6 +861,7 @@ WRITING = [
     "/settings",
     "/delete",
     "/rules",
+    "/left-out",
     "/guard/{resource}",
     "/runs/{run}/restore",
 ]

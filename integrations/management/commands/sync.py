@@ -44,7 +44,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 _(
                     "%(name)s: %(listed)d listed = %(new)d new + %(changed)d changed + %(unchanged)d unchanged + "
-                    "%(skipped)d skipped + %(refused)d refused; %(removed)d removed"
+                    "%(skipped)d left out + %(refused)d refused; %(removed)d removed"
                 )
                 % {
                     name: getattr(resource, name)
