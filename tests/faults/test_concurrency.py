@@ -16,8 +16,7 @@ from catalog.models import Claim, DirtyEntity, Entity, Source, Tie
 from catalog.services.edit import StaleEntity, decide_tie, etag_of, override_field
 from catalog.services.render import render_dirty
 from integrations.models import CatalogLocation
-from integrations.services import locations
-from integrations.services.locations import import_paths, refresh_location
+from integrations.services.locations import import_paths, refresh_location, turns
 from tests.faults.conftest import Portal
 from tests.faults.upstream import Upstream
 
@@ -86,7 +85,7 @@ def folder(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Pa
     made = tmp_path / "catalog"
     made.mkdir()
     settings.PORTICO_FILES_ALLOW = [made]
-    monkeypatch.setattr(locations, "PAGE", 7)
+    monkeypatch.setattr(turns, "PAGE", 7)
     _write(made, "first")
     return made
 

@@ -18,7 +18,15 @@ from catalog.models import Claim, Entity, Source
 from catalog.services import ingest
 from integrations.models import CatalogLocation
 from integrations.services import locations
-from integrations.services.locations import LocationBusy, import_paths, refresh_location, remove_location
+from integrations.services.locations import (
+    LocationBusy,
+    import_paths,
+    imports,
+    refresh_location,
+    remove_location,
+    turns,
+    writing,
+)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("core_pack")]
 
@@ -131,7 +139,7 @@ def test_nothing_is_locked_while_a_file_is_awaited(slow: Slow) -> None:
 def test_a_preview_waits_for_nobody_and_ends_in_time(slow: Slow) -> None:
     slow.text = component("pay")
     slow.may_answer.clear()
-    with locations._alone(Location.of(f"url:{slow.url}").text, seconds=0):  # somebody is importing it
+    with turns.alone(Location.of(f"url:{slow.url}").text, seconds=0):  # somebody is importing it
         told = import_paths(addresses=[slow.url], by="ana", dry_run=True, seconds=1)
     assert "longer than 1 s" in told.problems[0].message
     assert (told.unread, told.files) == (1, 0)
@@ -163,7 +171,7 @@ def test_a_location_that_is_being_read_is_left_to_who_reads_it(
     reading = Running(lambda: refresh_location(location_id=location.pk, now=timezone.now()))
     assert slow.asked.wait(10)
     assert refresh_location(location_id=location.pk, now=timezone.now()) is None
-    monkeypatch.setattr(locations, "WAIT", 0.1)
+    monkeypatch.setattr(imports, "WAIT", 0.1)
     told = import_paths(addresses=[slow.url], by="ana")
     assert "being read right now" in told.problems[0].message
     with pytest.raises(LocationBusy, match="try again when that is over"):
@@ -178,8 +186,8 @@ def test_a_killed_import_leaves_a_location_that_is_read_again(
 ) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("---\n".join(component(f"c{number}") for number in range(6)))
-    monkeypatch.setattr(locations, "PAGE", 2)
-    apply = locations.apply_claims
+    monkeypatch.setattr(turns, "PAGE", 2)
+    apply = writing.apply_claims
     pages: list[int] = []
 
     def apply_two(**given: Any) -> Any:
@@ -188,11 +196,11 @@ def test_a_killed_import_leaves_a_location_that_is_read_again(
             raise KeyboardInterrupt
         return apply(**given)
 
-    monkeypatch.setattr(locations, "apply_claims", apply_two)
+    monkeypatch.setattr(writing, "apply_claims", apply_two)
     with pytest.raises(KeyboardInterrupt):
         import_paths(addresses=[str(path)], by="ana", from_shell=True)
     assert Claim.objects.count() == 4, "each page stands by itself"
-    monkeypatch.setattr(locations, "apply_claims", apply)
+    monkeypatch.setattr(writing, "apply_claims", apply)
     (due,) = locations.due_locations(now=timezone.now())
     result = refresh_location(location_id=due, now=timezone.now())
     assert result is not None

@@ -101,7 +101,7 @@ MUTATIONS = [
     ),
     Mutation(
         "sweep guard of catalog files",
-        "integrations/services/locations.py",
+        "integrations/services/locations/writing.py",
         "        if self.is_guarded and (\n",
         "        if False and (\n",
         ("tests/integrations/test_locations.py::TestLater",),

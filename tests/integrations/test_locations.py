@@ -17,8 +17,7 @@ from access.models import AuditEvent
 from catalog.models import Claim, Entity, Problem, Rank, Source
 from catalog.services.edit import override_field
 from integrations.models import CatalogLocation
-from integrations.services import locations
-from integrations.services.locations import due_locations, refresh_location, remove_location
+from integrations.services.locations import due_locations, refresh_location, remove_location, turns
 from tests.catalog.saying import counted_rows, document, history, relations
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -156,7 +155,7 @@ class TestImport:
     def test_an_entity_counts_once_however_many_pages_tell_of_it(
         self, write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(locations, "PAGE", 1)
+        monkeypatch.setattr(turns, "PAGE", 1)
         write("a.yaml", component("a"), component("b"))
         write("b.yaml", component("a", owner="other"))
         assert numbers(run(folder)) == (2, 3, 3, 0, 2, 0)
@@ -304,11 +303,11 @@ class TestUnreadable:
         run(folder)
         write("a.yaml", component("a"), component("b"))
         for name, value, says in (
-            ("MAX_BYTES", 300, "more than 300 bytes"),
-            ("MAX_SECONDS", -60, "takes longer"),
+            ("reading.MAX_BYTES", 300, "more than 300 bytes"),
+            ("imports.MAX_SECONDS", -60, "takes longer"),
         ):
             with monkeypatch.context() as patched:
-                patched.setattr(locations, name, value)
+                patched.setattr(f"integrations.services.locations.{name}", value)
                 found = run_partly(folder)
             assert says in found["problems"][-1]["message"]
             assert found["removed"] == 0

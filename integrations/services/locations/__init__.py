@@ -1,0 +1,24 @@
+"""Catalog files that are imported by name: read, written, read again, removed."""
+
+from integrations.services.locations.addresses import label_of
+from integrations.services.locations.imports import (
+    due_locations,
+    import_paths,
+    refresh_location,
+    register_location,
+)
+from integrations.services.locations.removal import remove_location
+from integrations.services.locations.summary import DocumentProblem, ImportSummary
+from integrations.services.locations.turns import LocationBusy
+
+__all__ = [
+    "DocumentProblem",
+    "ImportSummary",
+    "LocationBusy",
+    "due_locations",
+    "import_paths",
+    "label_of",
+    "refresh_location",
+    "register_location",
+    "remove_location",
+]

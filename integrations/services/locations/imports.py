@@ -1,0 +1,138 @@
+"""Catalog files: imported by name, kept as locations, read again when they change.
+
+Each location is a source of its own. It is read first, to its end, and then written in short transactions, a page
+each: no lock is held while a disk or the network lets us wait. One process at a time reads a location. A document that
+cannot be read is reported with its place and keeps its last good claim; what a complete reading no longer shows is
+dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from access.services.audit import record_audit
+from base.errors import DomainError
+from catalog.documents import Location
+from catalog.services.render import render_dirty
+from integrations.models import CatalogLocation
+from integrations.outbound import mask_url
+from integrations.services.locations.addresses import is_local, label_of, root_of
+from integrations.services.locations.reading import MAX_SECONDS, Reading, ReadingLoop
+from integrations.services.locations.summary import DocumentProblem, ImportSummary
+from integrations.services.locations.turns import LocationBusy, alone
+from integrations.services.locations.writing import Writing
+
+DUE_AT_ONCE = 20
+WAIT = 900  # seconds, for another reading of the same location
+# A worker is asked to read what was registered at once; should its message be lost, the tick asks again after this.
+REGISTERED_FOR = timedelta(seconds=10)
+
+
+def import_paths(
+    *,
+    addresses: Sequence[str],
+    by: str,
+    dry_run: bool = False,
+    from_shell: bool = False,
+    seconds: float | None = None,
+) -> ImportSummary:
+    """Import catalog files, and register each address as a location that is read again.
+
+    An address that cannot be read is a problem of the summary, and is not registered; the others go in.
+
+    :param addresses: files, folders (all their `*.yaml` and `*.yml`), Git repositories, URLs.
+    :param dry_run: say what would happen and write nothing.
+    :param from_shell: local addresses may lie anywhere, for whoever has the shell may read them anyway.
+    :param seconds: how long each address may be read, if less than usual.
+    """
+    summary = ImportSummary()
+    for address in addresses:
+        roots = [root_of(address)] if from_shell and is_local(address) else []
+        try:
+            result = _import(address, roots=roots, by=by, dry_run=dry_run, seconds=seconds or MAX_SECONDS)
+        except DomainError as error:
+            result = ImportSummary(
+                unread=1, problems=[DocumentProblem(mask_url(address), 0, 0, "", error.message)]
+            )
+        summary.add(result)
+    if not dry_run:
+        render_dirty(at=timezone.now())
+    return summary
+
+
+def _import(address: str, *, roots: list[str], by: str, dry_run: bool, seconds: float) -> ImportSummary:
+    with ReadingLoop(roots) as loop:
+        start = loop.locate(address)
+        with (
+            nullcontext() if dry_run else alone(start.text, seconds=WAIT),
+            closing(Reading(start, dry_run=dry_run)) as reading,
+        ):
+            reading.read(loop, seconds=seconds)
+            Writing(reading, by=by, roots=roots, dry_run=dry_run).write()
+    return reading.summary
+
+
+def register_location(*, address: str, by: str, now: datetime) -> CatalogLocation:
+    """Have an address read soon, and from then on, by a worker: `refresh_location`.
+
+    :raises Misconfigured: if it is no address, or lies where it may not be read.
+    :raises InvalidInput: if it is too long.
+    """
+    with ReadingLoop() as loop:
+        start = loop.locate(address)
+    due_at = now + REGISTERED_FOR
+    with transaction.atomic():
+        location, is_new = CatalogLocation.objects.get_or_create(
+            address=start.text, defaults={"created_by": by, "due_at": due_at}
+        )
+        if is_new:
+            record_audit("catalog.import", location)
+        else:
+            CatalogLocation.objects.filter(pk=location.pk).update(due_at=due_at)
+    return location
+
+
+def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True) -> ImportSummary | None:
+    """Read a location again; None if it is gone, being read by another worker, or cannot be read now.
+
+    :param is_guarded: keep what is gone if that is much; without it a person has seen to it.
+    """
+    location = CatalogLocation.objects.filter(pk=location_id).first()
+    if location is None:
+        return None
+    try:
+        start, by = Location.of(location.address), label_of(location.address)
+        with (
+            alone(location.address, seconds=0),
+            ReadingLoop(location.roots) as loop,
+            closing(Reading(start)) as reading,
+        ):
+            reading.read(loop, seconds=MAX_SECONDS)
+            Writing(reading, by=by, is_guarded=is_guarded, only_known=True).write()
+    except LocationBusy:
+        return None
+    except DomainError as error:
+        due_at = now + timedelta(seconds=location.interval)
+        CatalogLocation.objects.filter(pk=location_id).update(message=error.message, due_at=due_at)
+        return None
+    render_dirty(at=timezone.now())
+    return reading.summary if reading.was_read else None
+
+
+def due_locations(*, now: datetime) -> list[int]:
+    """Locations that should be read again; claims them for a while, so that two ticks queue each once."""
+    with transaction.atomic():
+        rows = list(
+            CatalogLocation.objects.select_for_update(skip_locked=True)
+            .filter(Q(due_at=None) | Q(due_at__lte=now))
+            .order_by("due_at")[:DUE_AT_ONCE]
+        )
+        for row in rows:
+            CatalogLocation.objects.filter(pk=row.pk).update(due_at=now + timedelta(seconds=row.interval))
+    return [row.pk for row in rows]

@@ -1,0 +1,297 @@
+"""A location is read to its end first; what is to be written waits on a shelf."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import posixpath
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from base.errors import DomainError, FieldError, InvalidInput
+from base.limits import readable_size
+from catalog import identity
+from catalog.documents import (
+    DocumentInvalid,
+    Location,
+    Missing,
+    SourceDocument,
+    Unreadable,
+    read_documents,
+    validate_document,
+)
+from catalog.kinds import current_kinds
+from catalog.models import Rank
+from catalog.services.ingest import ClaimIn
+from integrations.files import FileReader
+from integrations.readers import CatalogReader, GitPlace
+from integrations.services.locations import turns
+from integrations.services.locations.addresses import shown
+from integrations.services.locations.summary import DocumentProblem, ImportSummary
+
+MAX_ADDRESS = 2_000  # bytes; what is looked up by an index can be little longer
+MAX_BYTES = 512 * 1024 * 1024  # of documents in one location
+MAX_SECONDS = 1_800  # for reading one location
+# What is read waits here to be written; beyond this much, on the disk.
+_IN_MEMORY = 32 * 1024 * 1024
+
+
+class ReadingLoop:
+    """An event loop for the reader, run step by step from the thread that uses the database."""
+
+    def __init__(self, roots: Sequence[str] = ()) -> None:
+        self._roots = roots
+
+    def __enter__(self) -> ReadingLoop:
+        self._loop = asyncio.new_event_loop()
+        self.reader = CatalogReader(files=FileReader([*settings.PORTICO_FILES_ALLOW, *self._roots]))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self._loop.run_until_complete(self.reader.aclose())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()
+
+    def run(self, step: Any) -> Any:
+        return self._loop.run_until_complete(step)
+
+    def locate(self, address: str) -> Location:
+        """The location that a person means by an address.
+
+        :raises SourceError: if it is none, or lies where it may not be read.
+        :raises InvalidInput: if it is too long.
+        """
+        start: Location = self.run(self.reader.locate(address))
+        if len(start.text.encode("utf-8", "replace")) > MAX_ADDRESS:
+            raise InvalidInput(_("This address is longer than %(limit)d bytes.") % {"limit": MAX_ADDRESS})
+        return start
+
+    def documents(self, start: Location, *, seconds: float) -> Iterator[SourceDocument | Unreadable]:
+        """What is read from an address.
+
+        :raises TimeoutError: when that takes longer.
+        """
+        stream = read_documents([start], self.reader)
+        until = self._loop.time() + seconds
+
+        async def step() -> SourceDocument | Unreadable:
+            async with asyncio.timeout_at(until):
+                return await anext(stream)
+
+        while True:
+            try:
+                yield self.run(step())
+            except StopAsyncIteration:
+                return
+
+
+class Shelf:
+    """What was read and waits to be written: any number of claims in little memory."""
+
+    def __init__(self, *, as_of: datetime) -> None:
+        self._as_of = as_of
+        self._lines = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115 - see `close`
+
+    def put(self, claim: ClaimIn) -> None:
+        row = [claim.external_id, claim.kind, claim.document, claim.about, claim.place]
+        self._lines.write(json.dumps(row) + "\n")
+
+    def pages(self) -> Iterator[list[ClaimIn]]:
+        """All claims, a page at a time."""
+        self._lines.seek(0)
+        while page := [self._claim(line) for line in islice(self._lines, turns.PAGE)]:
+            yield page
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def _claim(self, line: str) -> ClaimIn:
+        external_id, kind, document, about, place = json.loads(line)
+        return ClaimIn(
+            external_id=external_id,
+            kind=kind,
+            document=document,
+            rank=Rank.YAML,
+            as_of=self._as_of,
+            about=tuple(about),
+            place=place,
+        )
+
+
+class Reading:
+    """One reading of one location.
+
+    :ivar seen: the ids of what is accepted; `stale` and `broken_files` say why the others are not.
+    """
+
+    def __init__(self, start: Location, *, dry_run: bool = False) -> None:
+        self.start, self.dry_run = start, dry_run
+        self.now = timezone.now()
+        self.kinds = current_kinds()
+        self.summary = ImportSummary()
+        self.shelf = Shelf(as_of=self.now)
+        self.files: set[str] = set()
+        self.refs: Counter[tuple[str, str]] = Counter()
+        self.seen: set[str] = set()
+        self.stale: dict[str, str] = {}
+        self.broken_files: dict[str, str] = {}
+        self.causes: dict[str, list[Unreadable]] = {}
+
+    @property
+    def was_read(self) -> bool:
+        """Whether anything of it could be read."""
+        return bool(self.files) or not self.summary.unread
+
+    def close(self) -> None:
+        """Let go of what was read."""
+        self.shelf.close()
+
+    def read(self, loop: ReadingLoop, *, seconds: float) -> None:
+        """Read everything, as far as the time and the room for it reach, and keep what is to be written."""
+        size = 0
+        try:
+            for item in loop.documents(self.start, seconds=seconds):
+                if isinstance(item, Unreadable):
+                    self._unreadable(item)
+                    continue
+                size += len(item.parsed.raw)
+                if size > MAX_BYTES:
+                    self._cut(_("It holds more than %(limit)s.") % {"limit": readable_size(MAX_BYTES)})
+                    break
+                claim = self._claim(item)
+                if claim is not None:
+                    self.shelf.put(claim)
+        except TimeoutError:
+            self._cut(_("Reading it takes longer than %(limit)d s.") % {"limit": seconds})
+        self.summary.files = len(self.files)
+        for found in self.causes.values():
+            self._report_unreadable(found)
+
+    def _cut(self, why: str) -> None:
+        self.summary.unread += 1
+        message = (
+            _("%(why)s What was read until then is shown; an import has more time.")
+            if self.dry_run
+            else _("%(why)s What was read until then is taken in; import it in parts.")
+        ) % {"why": why}
+        self.summary.problems.append(DocumentProblem(shown(self.start.target), 0, 0, "", message))
+
+    def _unreadable(self, item: Unreadable) -> None:
+        if item.declared_by is None or item.location.is_pattern or not isinstance(item.error, Missing):
+            # What cannot be read is not known to be gone.
+            self.summary.unread += 1
+        place = GitPlace.parse(item.location.target)
+        is_of_repository = place is not None and place.path not in item.error.message
+        self.causes.setdefault(
+            item.error.message if is_of_repository else f"{item.location}: {item.error.message}", []
+        ).append(item)
+
+    def _report_unreadable(self, found: list[Unreadable]) -> None:
+        """One line for one cause, at the first of the places that it keeps from being read."""
+        item, others = found[0], len(found) - 1
+        where, target = item.declared_by, shown(item.location.target)
+        message = item.error.message
+        if where and target not in message:
+            message = f"{target}: {message}"
+        if others:
+            message += ngettext(
+                " (And %(count)d more that cannot be read for this reason.)",
+                " (And %(count)d more that cannot be read for this reason.)",
+                others,
+            ) % {"count": others}
+        self.summary.problems.append(
+            DocumentProblem(
+                file=where.location.target if where else target,
+                document=where.parsed.number if where else 0,
+                line=where.parsed.line if where else 0,
+                path="spec.targets" if where else "",
+                message=message,
+            )
+        )
+
+    def _claim(self, document: SourceDocument) -> ClaimIn | None:
+        self.summary.documents += 1
+        file = document.location.target
+        self.files.add(file)
+        if document.error is not None:
+            self._refuse(document, [FieldError("", document.error.message)], ref="", error=document.error)
+            return None
+        try:
+            valid = validate_document(document.data, self.kinds.set)
+        except DocumentInvalid as error:
+            self._refuse(document, list(error.errors or []), ref=error.ref, error=error)
+            return None
+        self.summary.accepted += 1
+        ref = valid.ref.text
+        self.refs[file, ref] += 1
+        number = self.refs[file, ref]
+        external_id = f"{file}#{ref}" if number == 1 else f"{file}#{ref}~{number}"
+        self.seen.add(external_id)
+        return ClaimIn(
+            external_id=external_id,
+            kind=valid.kind.name.lower(),
+            document=valid.data,
+            rank=Rank.YAML,
+            as_of=self.now,
+            about=tuple(identity.keys_of_document(valid.data) or _about_file(document.location)),
+            place={"file": file, "document": document.parsed.number, "line": document.parsed.line},
+        )
+
+    def _refuse(
+        self, document: SourceDocument, errors: list[FieldError], *, ref: str, error: DomainError
+    ) -> None:
+        self.summary.refused += 1
+        file = document.location.target
+        for item in errors or [FieldError("", error.message)]:
+            try:
+                line = document.line_of(item.path) if item.path else document.parsed.line
+            except DomainError:
+                line = document.parsed.line
+            self.summary.problems.append(
+                DocumentProblem(
+                    file=file,
+                    document=document.parsed.number,
+                    line=getattr(error, "line", 0) or line,
+                    path=item.path,
+                    message=item.message,
+                    ref=ref,
+                )
+            )
+        if ref:
+            self.stale[f"{file}#{ref}"] = _("document %(number)d: %(message)s") % {
+                "number": document.parsed.number,
+                "message": error.message,
+            }
+        else:
+            self.broken_files[file] = error.message
+
+
+def _about_file(location: Location) -> list[str]:
+    """The repository and folder that a file lies in, when its address tells."""
+    if (place := GitPlace.parse(location.target)) is not None:
+        path = place.path if not place.page else location.target
+        if place.page:
+            found = identity.repo_key(location.target)
+            if found is None:
+                return []
+            base, folder = identity.split_folder(found)
+        else:
+            found = identity.repo_key(place.repository)
+            if found is None:
+                return []
+            base, folder = found, path
+        folder = posixpath.dirname(folder)
+        return [f"{base}#{folder}" if folder else base]
+    return []
