@@ -248,6 +248,11 @@ class OperationSpec:
     on: tuple[type[Record], ...]
     params: type[BaseModel]
     method: str
+    statuses: tuple[str, ...] = ()
+
+    def fits(self, type_: str, status: str) -> bool:
+        """Whether it can be done to a record of this type, as its status is now."""
+        return type_ in {of.type for of in self.on} and (not self.statuses or status in self.statuses)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,11 +271,16 @@ class NoParams(BaseModel):
 
 
 def operation(
-    *, label: str, on: type[Record] | tuple[type[Record], ...], risk: Risk = Risk.LOW
+    *,
+    label: str,
+    on: type[Record] | tuple[type[Record], ...],
+    risk: Risk = Risk.LOW,
+    statuses: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Awaitable[OperationResult]]], Callable[..., Awaitable[OperationResult]]]:
     """Mark a method `async def name(self, target: Record, params: SomeModel) -> OperationResult`.
 
     :param on: the record types it can be done to; the record is the one that the connector yielded.
+    :param statuses: only while the record has one of these statuses, such as a run that is over; empty for any.
     The parameter model is taken from the annotation of `params`; without such an argument there are none.
     """
 
@@ -285,6 +295,7 @@ def operation(
             on=on if isinstance(on, tuple) else (on,),
             params=annotated,
             method=method.__name__,
+            statuses=tuple(map(str, statuses)),
         )
         return method
 

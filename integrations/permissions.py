@@ -48,6 +48,12 @@ def _records_within(scopes: Scopes) -> Q:
     return Q(connection__namespace__in=namespaces) & declares & ~Exists(became) & ~Exists(tells_of)
 
 
+def _operations_within(scopes: Scopes) -> Q:
+    entities = Entity.objects.filter(entities_within(scopes))
+    subject = Q(subject_uid=None) | Q(subject_uid__in=entities.values("uid"))
+    return Q(connection__namespace__in=_namespaces(scopes)) & subject
+
+
 def declared_namespace(external_id: str) -> str:
     """The namespace of what a document declares, told from the record's id; empty for other records."""
     found = _DECLARED.search(external_id)
@@ -68,5 +74,5 @@ def register() -> None:
     register_scope(SyncRun, _within("connection__namespace"), verb="connection.read")
     register_scope(ResourceRun, _within("run__connection__namespace"), verb="connection.read")
     register_scope(StoredRecord, _records_within, verb="raw.read")
-    register_scope(OperationRun, _within("connection__namespace"), verb="connection.read")
+    register_scope(OperationRun, _operations_within, verb="connection.read")
     register_scope(CatalogLocation, nowhere, verb="connection.read")

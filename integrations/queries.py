@@ -24,6 +24,7 @@ from catalog.permissions import Planned
 from integrations.models import (
     CatalogLocation,
     Connection,
+    OperationRun,
     RecordOutcome,
     ResourceRun,
     ResourceState,
@@ -254,6 +255,22 @@ def list_records(
             Q(external_id__icontains=text) | Q(data__name__icontains=text) | Q(data__title__icontains=text)
         )
     return rows.order_by("resource", "external_id")
+
+
+def list_operations(viewer: Any, connection: Connection) -> QuerySet[OperationRun]:
+    """What people had done to a connection's tool, newest first."""
+    return visible(viewer, OperationRun.objects.filter(connection=connection)).order_by("-id")
+
+
+def get_operation(viewer: Any, connection: Connection, operation_id: int) -> OperationRun:
+    """One of them.
+
+    :raises NotFound: if the viewer may see none of this number there.
+    """
+    found = list_operations(viewer, connection).filter(pk=operation_id).first()
+    if found is None:
+        raise NotFound(_("There is no operation %(id)d here.") % {"id": operation_id})
+    return found
 
 
 def list_locations(viewer: Any) -> QuerySet[CatalogLocation]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -23,8 +23,8 @@ DOMAINS = {"run": "run", "deployment": "deployment", "alert": "alert", "incident
 ICONS = {"commit": "git-commit", "change": "git-pull-request", "version": "tag", "issue": "circle-dot"}
 
 
-def run_row(activity: Activity) -> dict[str, Any]:
-    """A run as a row of a card."""
+def run_row(activity: Activity, acts: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    """A run as a row of a card, with what can be done to it."""
     return {
         "status": activity.status,
         "title": run_title(activity),
@@ -34,6 +34,7 @@ def run_row(activity: Activity) -> dict[str, Any]:
         "commit": activity.commit,
         "duration": activity.duration,
         "at": activity.finished_at or activity.started_at or activity.at,
+        "acts": acts,
     }
 
 
@@ -123,10 +124,12 @@ def days_of(
     *,
     connections: Mapping[str, Connection],
     with_subject: bool = True,
+    acts: Mapping[int, Sequence[dict[str, str]]] | None = None,
 ) -> list[dict[str, Any]]:
     """A timeline: days with their items; equal neighbours fold into one.
 
     :param connections: by slug.
+    :param acts: what can be done to some of them, by their keys: items of a menu.
     """
     days: dict[date, list[dict[str, Any]]] = {}
     for activity in activities:
@@ -146,6 +149,7 @@ def days_of(
             "source": badge_of_connection(connections[activity.connection])
             if activity.connection in connections
             else badge(activity.connection, activity.connector),
+            "acts": (acts or {}).get(activity.pk, ()),
             "fold": (activity.type, activity.status, title_of(activity), activity.subject_uid),
         }
         if with_subject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from integrations.models.connections import Connection
 
@@ -12,11 +13,11 @@ class OperationRun(models.Model):
     """One operation on one target, done at most once for an idempotency key."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "Queued"
-        RUNNING = "running", "Running"
-        DONE = "done", "Done"
-        FAILED = "failed", "Failed"
-        UNKNOWN = "unknown", "Unknown"
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
+        UNKNOWN = "unknown", _("Unknown")
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="operation_runs")
     operation = models.CharField(max_length=63)
@@ -43,3 +44,8 @@ class OperationRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation} on {self.target_id}"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether something is still to come of it."""
+        return self.state in {self.State.QUEUED, self.State.RUNNING}

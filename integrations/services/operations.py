@@ -74,6 +74,12 @@ def request_operation(
         raise NotFound(
             _("%(label)s cannot be done to a %(type)s.") % {"label": spec.label, "type": target.type}
         )
+    status = str(target.data.get("status") or "")
+    if not spec.fits(target.type, status):
+        raise Conflict(
+            _("%(label)s can be done to what is %(statuses)s; this is %(status)s.")
+            % {"label": spec.label, "statuses": ", ".join(spec.statuses), "status": status}
+        )
     try:
         valid = spec.params.model_validate(dict(params))
     except ValidationError as error:
@@ -166,20 +172,30 @@ def _target(run: OperationRun) -> Record:
 
 
 def _close(run: OperationRun, state: str, message: str, *, url: str = "") -> None:
-    OperationRun.objects.filter(pk=run.pk).update(
-        state=state, message=message, url=url, finished_at=timezone.now()
-    )
+    with transaction.atomic():
+        OperationRun.objects.filter(pk=run.pk).update(
+            state=state, message=message, url=url, finished_at=timezone.now()
+        )
+        _record_end(run, state, message)
+
+
+def _record_end(run: OperationRun, state: str, message: str) -> None:
+    changes = {"operation": run.operation, "target": run.target_id, "state": state, "message": message}
+    record_audit("operation.end", run.connection, changes=changes)
 
 
 def due_operations(*, now: datetime) -> list[int]:
     """Operations whose message may be lost. One that was begun and abandoned is closed as unknown."""
-    OperationRun.objects.filter(state=OperationRun.State.RUNNING, started_at__lt=now - ABANDONED).update(
-        state=OperationRun.State.UNKNOWN,
-        finished_at=now,
-        message=_(
-            "The worker was lost while it ran. Look in the tool whether it happened before you repeat it."
-        ),
-    )
+    lost = _("The worker was lost while it ran. Look in the tool whether it happened before you repeat it.")
+    with transaction.atomic():
+        abandoned = OperationRun.objects.filter(
+            state=OperationRun.State.RUNNING, started_at__lt=now - ABANDONED
+        )
+        for run in abandoned.select_for_update(skip_locked=True, of=("self",)).select_related("connection"):
+            OperationRun.objects.filter(pk=run.pk).update(
+                state=OperationRun.State.UNKNOWN, finished_at=now, message=lost
+            )
+            _record_end(run, OperationRun.State.UNKNOWN, lost)
     return list(
         OperationRun.objects.filter(
             state=OperationRun.State.QUEUED, requested_at__lt=now - timedelta(seconds=5)

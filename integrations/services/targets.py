@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import QuerySet
+
 from access.permissions import can, visible
 from catalog.models import Activity, Claim, Entity
 from integrations.contract import OperationSpec, Risk
@@ -64,17 +66,11 @@ def subject_of(connection: Connection, record: StoredRecord) -> Entity | None:
 
 def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, bool]]) -> list[Offered]:
     """What the viewer may do to an entity's own tools, at most ten. Operations must be switched on."""
-    kinds = connectors()
-    allowing = [
-        (connection, specs)
-        for connection in Connection.objects.filter(allows_operations=True).order_by("pk")
-        if connection.connector in kinds and (specs := kinds[connection.connector].operations())
-    ]
-    if not allowing or not can(viewer, "operation.run", entity):
+    allowing = _allowing(viewer, entity)
+    if not allowing:
         return []
     may_risk = can(viewer, "operation.run-risky", entity)
-    uids = [uid for uid, _shared in reach]
-    mine = visible(viewer, Entity.objects.filter(uid__in=uids, deleted_at=None), "operation.run")
+    mine = _touchable(viewer, [uid for uid, _shared in reach])
     offered = []
     for connection, specs in allowing:
         prefix = f"connection:{connection.slug}/"
@@ -88,14 +84,68 @@ def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, 
         records = StoredRecord.objects.filter(
             connection=connection, external_id__in=[external_id for _, external_id in named], deleted_at=None
         )
-        for resource, external_id, type_ in records.order_by("pk").values_list(
-            "resource", "external_id", "type"
+        for resource, external_id, type_, status in records.order_by("pk").values_list(
+            "resource", "external_id", "type", "data__status"
         ):
             offered += [
                 Offered(connection, spec, resource, external_id, named[resource, external_id])
                 for spec in specs
                 if (resource, external_id) in named
-                and type_ in {of.type for of in spec.on}
+                and spec.fits(type_, status or "")
                 and (may_risk or spec.risk != Risk.HIGH)
             ]
     return offered[:OFFERED]
+
+
+def operations_on_activity(
+    viewer: Any, entity: Entity, activities: Iterable[Activity]
+) -> dict[int, list[Offered]]:
+    """What the viewer may do to what happened, such as building again, by the activity's key."""
+    rows = [activity for activity in activities if activity.subject_uid is not None]
+    allowing = {connection.slug: (connection, specs) for connection, specs in _allowing(viewer, entity)}
+    rows = [
+        row
+        for row in rows
+        if row.connection in allowing
+        and any(spec.fits(row.type, row.status) for spec in allowing[row.connection][1])
+    ]
+    if not rows:
+        return {}
+    may_risk = can(viewer, "operation.run-risky", entity)
+    mine = set(_touchable(viewer, {row.subject_uid for row in rows}).values_list("uid", flat=True))
+    lists = {
+        (slug, type_, external_id): resource
+        for slug, type_, external_id, resource in StoredRecord.objects.filter(
+            connection__slug__in={row.connection for row in rows},
+            type__in={row.type for row in rows},
+            external_id__in=[row.external_id for row in rows],
+            deleted_at=None,
+        ).values_list("connection__slug", "type", "external_id", "resource")
+    }
+    offered: dict[int, list[Offered]] = {}
+    for row in rows:
+        resource = lists.get((row.connection, row.type, row.external_id))
+        if resource is None or row.subject_uid not in mine:
+            continue
+        connection, specs = allowing[row.connection]
+        offered[row.pk] = [
+            Offered(connection, spec, resource, row.external_id, row.title)
+            for spec in specs
+            if spec.fits(row.type, row.status) and (may_risk or spec.risk != Risk.HIGH)
+        ]
+    return offered
+
+
+def _allowing(viewer: Any, entity: Entity) -> list[tuple[Connection, list[OperationSpec]]]:
+    """Connections whose operations are switched on, if the viewer may run any from this entity's page."""
+    kinds = connectors()
+    found = [
+        (connection, specs)
+        for connection in Connection.objects.filter(allows_operations=True).order_by("pk")
+        if connection.connector in kinds and (specs := kinds[connection.connector].operations())
+    ]
+    return found if found and can(viewer, "operation.run", entity) else []
+
+
+def _touchable(viewer: Any, uids: Iterable[uuid.UUID | None]) -> QuerySet[Entity]:
+    return visible(viewer, Entity.objects.filter(uid__in=list(uids), deleted_at=None), "operation.run")

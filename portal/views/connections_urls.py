@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import connecting, connections, imports, rules, sync_runs
+from portal.views import connecting, connections, imports, operations, rules, sync_runs
 
 urlpatterns = [
     path("new", connecting.gallery, name="connect"),
@@ -25,6 +25,8 @@ urlpatterns = [
     path("<str:slug>/records/<int:record_id>/leave-out", rules.leave_out, name="connection-leave-out"),
     path("<str:slug>/rules", rules.components, name="connection-rules"),
     path("<str:slug>/left-out", rules.ignored, name="connection-left-out"),
+    path("<str:slug>/operations", operations.all_operations, name="connection-operations"),
+    path("<str:slug>/operations/<int:operation_id>", operations.operation, name="connection-operation"),
     path("<str:slug>/settings", connections.settings, name="connection-settings"),
     path("<str:slug>/delete", connections.delete, name="connection-delete"),
     path("<str:slug>/sync", connections.sync, name="connection-sync"),

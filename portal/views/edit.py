@@ -1,8 +1,7 @@
-"""What people change at an entity: overrides, ties, merges, operations, snoozed problems."""
+"""What people change at an entity: overrides, ties, merges, snoozed problems."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from access.permissions import can, require, visible
 from access.services.audit import Subject, record_audit
-from base.errors import DomainError, NotFound
+from base.errors import DomainError
 from base.safe_yaml import parse_documents
 from catalog import queries
 from catalog.kinds import current_kinds
@@ -26,11 +25,7 @@ from catalog.models import Entity, Problem, Rank, TieState
 from catalog.services import edit as service
 from catalog.services.ingest import claims_of
 from catalog.services.joining import merge_into, part
-from integrations.models import StoredRecord
-from integrations.queries import get_connection
-from integrations.services import operations, targets
-from integrations.tasks import execute_operation
-from portal import forms, links
+from portal import links
 from portal.sources import badge_of_source, connections_of
 
 COMMON_FIELDS = (
@@ -321,61 +316,6 @@ def tie_evidence(request: HttpRequest, tie_id: int) -> HttpResponse:
             "may_decide": may,
             "breadcrumbs": _crumbs(tie_.source, _("Tie")),
         },
-    )
-
-
-@login_required
-@require_http_methods(["GET", "POST"])
-def run_operation(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
-    """Ask for an operation's parameters, and have it done."""
-    entity = _entity(request, namespace, kind, name)
-    require(request.user, "operation.run", entity)
-    connection = get_connection(request.user, request.GET.get("connection", ""))
-    spec = operations.spec_of(connection, request.GET.get("operation", ""))
-    resource, _slash, external_id = request.GET.get("target", "").partition("/")
-    target = StoredRecord.objects.filter(
-        connection=connection, resource=resource, external_id=external_id, deleted_at=None
-    ).first()
-    subject = targets.subject_of(connection, target) if target is not None else None
-    if (
-        target is None
-        or subject is None
-        or subject.uid not in {uid for uid, _shared in queries.reach(entity)}
-    ):
-        raise NotFound(_("What this should be done to is no longer known here."))
-    # Whose page it is on gives no right to touch it.
-    require(request.user, "operation.run", subject)
-    if spec.risk == "high":
-        require(request.user, "operation.run-risky", subject)
-    form = forms.Form(spec.params)
-    if request.method == "POST":
-        form = forms.Form(spec.params, data=request.POST)
-        if form.is_valid():
-            run = operations.request_operation(
-                connection=connection,
-                operation=spec.name,
-                target=target,
-                params=form.values,
-                by=label_of(request),
-                subject_uid=entity.uid,
-                idempotency_key=request.POST.get("key", "")[:100],
-            )
-            execute_operation.delay_on_commit(operation_id=run.pk)
-            messages.success(request, _("%(label)s was started.") % {"label": spec.label})
-            return redirect(links.entity_url(entity, "activity"))
-    return render(
-        request,
-        "edit/run.html",
-        {
-            "title": f"{spec.label}: {target.data.get('name') or entity.title}",
-            "form": form,
-            "key": uuid.uuid4().hex,
-            "connection": connection,
-            "label": spec.label,
-            "back_url": links.entity_url(entity),
-            "breadcrumbs": _crumbs(entity, str(spec.label)),
-        },
-        status=422 if form.errors else 200,
     )
 
 

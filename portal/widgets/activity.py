@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from statistics import median
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from pydantic import Field
 from base.pagination import paginate
 from catalog import queries
 from catalog.models import Activity, Entity
+from integrations.services.targets import operations_on_activity
 from portal import events, links
 from portal.sources import connections_of
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
@@ -63,6 +64,18 @@ class RowsConfig(WidgetConfig):
     rows: int = Field(5, ge=1, le=50, description="Rows of the card.")
 
 
+def acts_on(context: PageContext, activities: Iterable[Activity]) -> dict[int, list[dict[str, str]]]:
+    """What the viewer may do to what happened on an entity's page, as items of menus, by the activity's key."""
+    entity = entity_of(context)
+    return {
+        key: [
+            {"label": _(one.spec.label), "url": one.url(links.entity_url(entity)), "icon": "player-play"}
+            for one in offered
+        ]
+        for key, offered in operations_on_activity(context.viewer, entity, activities).items()
+    }
+
+
 @register
 class Runs(Widget[RowsConfig]):
     """The last runs of the entity's pipelines."""
@@ -79,7 +92,8 @@ class Runs(Widget[RowsConfig]):
         if not found:
             raise NothingToShow(_("No runs yet. They appear once a pipeline builds it."), icon="player-play")
         shared = {uid for uid, is_shared in reach(context) if is_shared}
-        rows = [events.run_row(activity) for activity in found[: self.config.rows]]
+        acts = acts_on(context, found[: self.config.rows])
+        rows = [events.run_row(activity, acts.get(activity.pk, ())) for activity in found[: self.config.rows]]
         for row, activity in zip(rows, found, strict=False):
             row["is_shared"] = activity.subject_uid in shared
         longest = max((activity.duration or 0 for activity in found), default=0) or 1
@@ -515,7 +529,11 @@ class Timeline(Widget[TimelineConfig]):
         is_own = context.entity is not None and context.entity.kind not in _WIDE and len(reach(context)) == 1
         subjects = {} if is_own else queries.titles_by_uid(context.viewer, {a.subject_uid for a in page.rows})
         days = events.days_of(
-            page.rows, subjects, connections=connections_of(context.request), with_subject=not is_own
+            page.rows,
+            subjects,
+            connections=connections_of(context.request),
+            with_subject=not is_own,
+            acts=acts_on(context, page.rows) if context.entity is not None else None,
         )
         if days and days[0]["date"] == context.params.get("after"):
             days[0]["is_continued"] = bool(context.request.headers.get("HX-Request"))

@@ -17,8 +17,8 @@ from integrations.models import Connection, OperationRun, StoredRecord
 from integrations.records import Pipeline
 from integrations.services.connections import update_connection
 from integrations.services.operations import ABANDONED, due_operations, execute_operation, request_operation
-from integrations.services.targets import operations_on
-from tests.integrations.tool import Tool, synced, thing
+from integrations.services.targets import operations_on, operations_on_activity
+from tests.integrations.tool import Tool, event, synced, thing
 
 Connect = Callable[..., Connection]
 
@@ -146,3 +146,52 @@ def test_what_is_offered_hangs_on_permission_and_risk(
         for user in (ana, ben, vic, cleo)
     }
     assert offered == {"ana": ["build", "wipe"], "ben": ["build"], "vic": [], "cleo": []}
+
+
+class TestOnWhatHappened:
+    """What can be done to a run, such as building again, stands beside the run."""
+
+    @pytest.fixture
+    def runs(self, builder: StoredRecord, tool: Tool) -> Connection:
+        """A run that is over and one that is not, of the pipeline."""
+        tool.events = [event("over"), event("still", status="running")]
+        synced(builder.connection)
+        return builder.connection
+
+    def offered(self, user: User) -> dict[str, list[str]]:
+        entity = Entity.objects.get(kind="pipeline")
+        found = operations_on_activity(user, entity, Activity.objects.all())
+        names = dict(Activity.objects.values_list("pk", "external_id"))
+        return {names[key]: [one.spec.name for one in some] for key, some in found.items()}
+
+    def test_it_is_offered_by_status_to_those_who_may(
+        self, runs: Connection, ana: User, ben: User, vic: User
+    ) -> None:
+        assert self.offered(ana) == {"over": ["again"]}
+        assert self.offered(ben) == {"over": ["again"]}
+        assert self.offered(vic) == {}
+        update_connection(connection=runs, allows_operations=False)
+        assert self.offered(ana) == {}
+
+    def test_it_costs_the_same_for_one_as_for_many(
+        self, runs: Connection, tool: Tool, ana: User, django_assert_num_queries: Any
+    ) -> None:
+        tool.events = [event(f"r{n}") for n in range(30)]
+        synced(runs)
+        assert len(self.offered(ana)) == 31
+        entity, rows = Entity.objects.get(kind="pipeline"), list(Activity.objects.all())
+        with django_assert_num_queries(3):
+            operations_on_activity(ana, entity, rows)
+
+    def test_to_what_goes_on_it_cannot_be_done(self, runs: Connection, tool: Tool) -> None:
+        with pytest.raises(Conflict, match="this is running"):
+            ask(StoredRecord.objects.select_related("connection").get(external_id="still"), "again")
+        run = ask(StoredRecord.objects.select_related("connection").get(external_id="over"), "again")
+        execute_operation(operation_id=run.pk)
+        assert tool.done == [("over", "again")]
+
+
+def test_its_outcome_is_on_record(builder: StoredRecord) -> None:
+    run = ask(builder, params={"branch": "broken"})
+    execute_operation(operation_id=run.pk)
+    assert AuditEvent.objects.get(verb="operation.end").changes["state"] == "failed"

@@ -111,6 +111,12 @@ class Controlled(Connector[Settings]):
             message=f"Building {params.branch}.", url="https://ci.example/1", records=[run]
         )
 
+    @operation(label="Again", on=Run, statuses=(RunStatus.PASSED, RunStatus.FAILED))
+    async def again(self, target: Record) -> OperationResult:
+        """Repeat a run."""
+        self.tool.done.append((target.external_id, "again"))
+        return OperationResult(message="Running again.")
+
     @operation(label="Wipe", on=Pipeline, risk=Risk.HIGH)
     async def wipe(self, target: Record) -> OperationResult:
         """Needs no parameters."""

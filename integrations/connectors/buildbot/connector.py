@@ -49,6 +49,7 @@ STATUS = {
     6: RunStatus.CANCELLED,
 }
 # Logs cost a request each, so they are looked up where somebody will want to read them, most wanted first.
+OVER = tuple(dict.fromkeys(STATUS.values()))
 WITH_LOG = [RunStatus.FAILED, RunStatus.RUNNING, RunStatus.UNSTABLE, RunStatus.CANCELLED]
 PROPERTIES = ["branch", "revision", "repository", "got_revision", "owner", "owners", "event", "target_branch"]
 CHANGE_BRANCH = re.compile(r"refs/(pull|pull-requests|merge-requests|changes|for)/")
@@ -214,7 +215,7 @@ class Buildbot(Connector[Config]):
             given[matching[0]] = value
         return await self.call(f"api/v2/forceschedulers/{quote(scheduler['name'])}", "force", given)
 
-    @operation(label="Build again", on=Run)
+    @operation(label="Build again", on=Run, statuses=OVER)
     async def rebuild(self, target: Run) -> OperationResult:
         """Repeat a build with the same sources and properties."""
         return await self.call(f"api/v2/builds/{quote(target.external_id)}", "rebuild", {})

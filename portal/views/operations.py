@@ -1,0 +1,151 @@
+"""Operations: what people have connected tools do, and what came of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from access.permissions import require, visible
+from base.errors import NotFound
+from catalog.models import Entity
+from catalog.queries import get_entity, reach
+from integrations import queries
+from integrations.models import Connection, OperationRun, StoredRecord
+from integrations.services import operations, targets
+from integrations.tasks import execute_operation
+from portal import forms, links
+from portal.people import person
+from portal.views.connections import connection_url, connector_of, page_of, record_name, shell_of
+
+ROWS = 20
+TONES = {"queued": "mute", "running": "run", "done": "ok", "failed": "fail", "unknown": "warn"}
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def ask(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+    """Ask for an operation's parameters, and have it done."""
+    entity = get_entity(request.user, namespace=namespace, kind=kind, name=name)
+    require(request.user, "operation.run", entity)
+    connection = queries.get_connection(request.user, request.GET.get("connection", ""))
+    spec = operations.spec_of(connection, request.GET.get("operation", ""))
+    resource, _slash, external_id = request.GET.get("target", "").partition("/")
+    target = StoredRecord.objects.filter(
+        connection=connection, resource=resource, external_id=external_id, deleted_at=None
+    ).first()
+    subject = targets.subject_of(connection, target) if target is not None else None
+    if target is None or subject is None or subject.uid not in {uid for uid, _shared in reach(entity)}:
+        raise NotFound(_("What this should be done to is no longer known here."))
+    # Whose page it is on gives no right to touch it.
+    require(request.user, "operation.run", subject)
+    if spec.risk == "high":
+        require(request.user, "operation.run-risky", subject)
+    form = forms.Form(spec.params)
+    if request.method == "POST":
+        form = forms.Form(spec.params, data=request.POST)
+        if form.is_valid():
+            run = operations.request_operation(
+                connection=connection,
+                operation=spec.name,
+                target=target,
+                params=form.values,
+                by=person(request).label,
+                subject_uid=subject.uid,
+                idempotency_key=request.POST.get("key", "")[:100],
+            )
+            execute_operation.delay_on_commit(operation_id=run.pk)
+            return redirect(_url(run))
+    label = _(spec.label)
+    return render(
+        request,
+        "operations/ask.html",
+        {
+            "title": f"{label}: {record_name(target.data, target.external_id)}",
+            "form": form,
+            "key": uuid.uuid4().hex,
+            "label": label,
+            "back_url": links.entity_url(entity),
+            "breadcrumbs": [
+                {"label": _("Catalog"), "url": "/catalog"},
+                {"label": entity.title, "url": links.entity_url(entity)},
+                {"label": label, "url": ""},
+            ],
+        },
+        status=422 if form.errors else 200,
+    )
+
+
+@login_required
+@require_GET
+def all_operations(request: HttpRequest, slug: str) -> HttpResponse:
+    """What people had done to a connection's tool."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.read", connection)
+    rows, page = page_of(request, queries.list_operations(request.user, connection), ROWS)
+    return render(
+        request,
+        "operations/list.html",
+        shell_of(request, connection, "operations", title=_("Operations"))
+        | {"rows": [_row(request, connection, run) for run in rows], "page": page},
+    )
+
+
+@login_required
+@require_GET
+def operation(request: HttpRequest, slug: str, operation_id: int) -> HttpResponse:
+    """One operation: whether it is done, what the tool said, and what it made."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.read", connection)
+    run = queries.get_operation(request.user, connection, operation_id)
+    row = _row(request, connection, run)
+    return render(
+        request,
+        "operations/one.html",
+        shell_of(request, connection, "operations", title=row["title"])
+        | {"row": row, "run": run, "facts": _facts(run, row["subject"])},
+    )
+
+
+def _facts(run: OperationRun, subject: dict[str, Any] | None) -> list[dict[str, Any]]:
+    return [
+        *([{"label": _("Done to"), "chip": subject}] if subject else []),
+        {"label": _("Asked by"), "value": run.requested_by},
+        {"label": _("Asked"), "time": run.requested_at},
+        *([{"label": _("Ended"), "time": run.finished_at}] if run.finished_at else []),
+        *(
+            {"label": name, "value": str(value)}
+            for name, value in run.params.items()
+            if value not in ("", None)
+        ),
+    ]
+
+
+def _url(run: OperationRun) -> str:
+    return f"{connection_url(run.connection)}/operations/{run.pk}"
+
+
+def _row(request: HttpRequest, connection: Connection, run: OperationRun) -> dict[str, Any]:
+    kind = connector_of(connection)
+    spec = next((spec for spec in kind.operations() if spec.name == run.operation), None) if kind else None
+    resource, _slash, external_id = run.target_id.partition("/")
+    record = connection.records.filter(resource=resource, external_id=external_id).first()
+    subject = None
+    if run.subject_uid is not None:
+        subject = visible(request.user, Entity.objects.filter(uid=run.subject_uid)).first()
+    label = _(spec.label) if spec else run.operation
+    name = record_name(record.data, external_id) if record else external_id
+    return {
+        "run": run,
+        "url": _url(run),
+        "label": label,
+        "name": name,
+        "title": f"{label}: {name}",
+        "tone": TONES[run.state],
+        "subject": links.chip(subject.ref, subject) if subject else None,
+    }
