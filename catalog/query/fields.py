@@ -87,7 +87,18 @@ class Field:
 
         :raises QueryError: if a value makes no sense for this field.
         """
-        return reduce(or_, (self.match(value, context) for value in values))
+        return reduce(
+            or_,
+            (
+                self.nothing(context) if _is_none(value) and self.can_exist else self.match(value, context)
+                for value in values
+            ),
+        )
+
+    def nothing(self, context: Context) -> Condition:
+        """Entities that have no value."""
+        exists = self.exists(context).as_q()
+        return Condition(q=~exists if exists else NOTHING)
 
     def match(self, value: Value, context: Context) -> Condition:
         """Entities that have this value."""
@@ -138,6 +149,11 @@ def _text_of(value: Value) -> str:
 def _is_any(value: Value) -> bool:
     """Whether it is `*` alone: any value."""
     return value.is_pattern and not value.text.strip("*")
+
+
+def _is_none(value: Value) -> bool:
+    """Whether it is `""`: no value."""
+    return not value.text and value.operator == "="
 
 
 @dataclass(frozen=True)
@@ -223,7 +239,7 @@ class Ref(Field):
         exact: set[str] = set()
         q = Q(pk__in=())
         for value in values:
-            if not value.text and value.operator == "=":
+            if _is_none(value):
                 exact.add("")
             elif _is_any(value):
                 q |= ~Q(**{self.column: ""})
@@ -345,8 +361,8 @@ class Related(Field):
         patterns: list[RefPattern] = []
         found = Condition()
         for value in values:
-            if _is_any(value):
-                found |= self.exists(context)
+            if _is_any(value) or _is_none(value):
+                found |= self.exists(context) if value.text else self.nothing(context)
                 continue
             refs, unlike = read_ref(self, value, context)
             patterns += unlike
@@ -402,6 +418,12 @@ class Path(Field):
             )
         days: dict[str, Comparison] = {"gte": ">=", "gt": ">=", "lt": "<", "lte": "<="}
         return [day_test(days[lookup], moment.date().isoformat()) for lookup, moment in found]
+
+    def exists(self, context: Context) -> Condition:
+        return has_token(self.path) | has_token(f"{self.path}.")  # as a leaf, or as an object
+
+    def nothing(self, context: Context) -> Condition:
+        return has_token(self.path, "") | super().nothing(context)
 
 
 @dataclass(frozen=True)
@@ -742,7 +764,7 @@ def near_names(name: str) -> list[str]:
     known = {key: field.name for key, field in FIELDS.items()}
     known |= {key: ways[0].name for key, ways in directions().items()}
     known |= {start: start for start in PATHS}
-    near = [known[key] for key in get_close_matches(name, known, n=3, cutoff=0.65)]
+    near = [known[key] for key in get_close_matches(name, known, n=3, cutoff=0.65) if key != name]
     root, dot, rest = name.partition(".")
     if dot and rest:
         near += [start + rest for start in get_close_matches(f"{root}.", PATHS, n=1, cutoff=0.65)]

@@ -1,7 +1,7 @@
 """Tokens: what makes every field of a document searchable by one indexed array of integers.
 
 Each leaf of a document gives two 64-bit hashes: of its key alone (the field exists) and of its key with its
-value.
+value. Each object that is not empty gives one, of its key with a dot: something stands below.
 Keys are the dotted path, keys and values in lower case, as Backstage's catalog has them:
 
 - `relations`, `status`, `attachments` and `metadata.etag` are left out;
@@ -89,6 +89,8 @@ def _collect(key: str, value: Any, found: set[int]) -> None:
         if len(value) <= MAX_VALUE:
             found.add(_hash(f"{key}\0{value.lower()}"))
     elif isinstance(value, dict):
+        if value:
+            found.add(_hash(f"{key}."))
         for name, inner in value.items():
             _collect(f"{key}.{name.lower()}", inner, found)
     elif isinstance(value, list):

@@ -84,11 +84,12 @@ class Sample:
         }
 
     def leaves(self) -> list[tuple[str, Any]]:
-        """Every leaf with its lower-case path."""
+        """Every leaf with its lower-case path; every object that is not empty under its path and a dot."""
         found: list[tuple[str, Any]] = []
 
         def walk(path: str, value: Any) -> None:
             if isinstance(value, dict):
+                found.extend([(f"{path}.".lower(), None)] if value else [])
                 for key, inner in value.items():
                     walk(f"{path}.{key}" if path else key, inner)
             elif isinstance(value, list):
@@ -348,6 +349,8 @@ class Evaluator:
 
     def has(self, name: str, value: nodes.Value, sample: Sample) -> bool:
         any_value = not value.is_quoted and value.operator == "=" and set(value.text) == {"*"}
+        if not value.text and value.operator == "=" and name not in ("ref", "uid"):
+            return not self.exists(name, sample) or "" in self.leaves(name, sample)
         match name:
             case "kind" | "namespace" | "name" | "type" | "lifecycle" | "run" | "version":
                 own = {"type": sample.spec.get("type", ""), "lifecycle": sample.spec.get("lifecycle", "")}
@@ -394,11 +397,16 @@ class Evaluator:
         ends = list(self.ends(name.removeprefix("relations."), sample))
         if self.is_relation(name):
             return bool(ends) if any_value else any(_ref_is(ref, value) for ref in ends)
+        if any_value:
+            return bool(self.leaves(name, sample) or self.leaves(f"{name}.", sample))
+        return any(_leaf_is(leaf, value) for leaf in self.leaves(name, sample))
+
+    @staticmethod
+    def leaves(name: str, sample: Sample) -> list[Any]:
         path = re.sub(
             "^label[.]", "metadata.labels.", re.sub("^annotation[.]", "metadata.annotations.", name)
         )
-        leaves = [leaf for found, leaf in sample.leaves() if found == path]
-        return bool(leaves) if any_value else any(_leaf_is(leaf, value) for leaf in leaves)
+        return [leaf for found, leaf in sample.leaves() if found == path]
 
     def exists(self, name: str, sample: Sample) -> bool:
         match name:

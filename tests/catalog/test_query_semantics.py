@@ -45,7 +45,9 @@ ran:<7d ran:>7d ran:* ran:1d..7d
 ref:component:default/web ref:web ref:component:web ref:default/web ref:w* ref:"w*" ref:component:*/*e*
 has:owner has:tag has:type has:run has:ran has:problem has:conflict has:dependsOn has:dependencyOf has:title
 has:description has:spec.replicas has:label.tier has:system has:lifecycle has:linkedTo has:sourceOf
-has:spec.nothing
+has:spec.nothing has:spec.ports has:spec.profile has:metadata.labels has:spec.languages
+title:"" description:"" ran:"" changed:"" problem:"" conflict:"" dependsOn:"" sourceOf:"" label.tier:""
+spec.ports:"" spec.ports:* spec.replicas:"" dependsOn:"",ledger ran:"",<7d
 problem:missing-target problem:miss* problem:ambiguous-key problem:*
 conflict:owner conflict:spec.owner conflict:type conflict:*
 is:mine is:stale is:inferred
@@ -207,7 +209,7 @@ def test_no_value_reaches_the_statement(catalog: list[Sample], field: str, value
         ("dependOn:x", 0, 8, "“dependsOn”"),
         ("http://x", 0, 4, "quote it"),
         ("spek.type:x", 0, 9, "“spec.type”"),
-        ("spec.:x", 0, 5, "no field"),
+        ("spec.:x", 0, 5, "no field “spec.”. A path begins"),
         ("kind:>a", 5, 2, "cannot be compared"),
         ("kind:a..b", 5, 4, "quote the value"),
         ("uid:x", 4, 1, "no uid"),

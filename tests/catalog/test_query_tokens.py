@@ -71,6 +71,12 @@ def test_null_and_long_values_exist() -> None:
     assert has(DOCUMENT, "spec.long")
 
 
+@pytest.mark.parametrize("key", ["metadata.", "metadata.annotations.", "spec.ports."])
+def test_objects_have_something_below(key: str) -> None:
+    assert has(DOCUMENT, key)
+    assert not has(DOCUMENT, "spec.emptyobject.")
+
+
 def test_a_key_with_a_value_in_it_is_no_value() -> None:
     assert not has({"spec": {"a": {"b=c": 1}}}, "spec.a.b", "c")
 
