@@ -484,10 +484,9 @@ def _previewed(
         return Previewed(resource, item.type, item.external_id, name, "", False, outcome)
     tied = near.tied(outcome)
     if isinstance(outcome, ActivityIn):
+        told = outcome.title or outcome.version or outcome.number
         words = " ".join(
-            part
-            for part in (outcome.type, outcome.title or outcome.version or outcome.number, outcome.status)
-            if part
+            part for part in (outcome.type, "" if told in name else told, outcome.status) if part
         )
         return Previewed(resource, item.type, item.external_id, name, words, False, "", tied)
     return Previewed(

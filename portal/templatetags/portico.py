@@ -55,6 +55,7 @@ KINDS = {
     "library": ("package", "c4"),
 }
 FALLBACK_KIND = ("box", "c8")
+DIFF_ITEMS = 12
 # The colour of a connector's monogram, by its shelf in the gallery.
 CATEGORIES = {
     "git": "c6", "ci": "c2", "registry": "c1", "packages": "c7", "cluster": "c3",
@@ -566,18 +567,35 @@ def _dressed(cells: Sequence[Any], classes: Sequence[str]) -> list[tuple[Any, st
 
 @register.inclusion_tag("components/diff.html")
 def diff(rows: Iterable[Any]) -> dict[str, Any]:
-    """What changed, field by field. A row has path, old, new; None for old means added, for new removed."""
+    """What changed, field by field. A row has path, old, new; None for old means added, for new removed.
+
+    Of a list, each item that went or came is shown, not the whole list twice.
+    """
     shown = []
     for row in rows or ():
         old, new = _get(row, "old"), _get(row, "new")
+        gone, come = _items(old), _items(new)
+        if isinstance(old, list) and isinstance(new, list) and set(gone) != set(come):
+            gone, come = (
+                [text for text in gone if text not in come],
+                [text for text in come if text not in gone],
+            )
+        signs = [(text, False) for text in gone] + [(text, True) for text in come]
         shown.append(
             {
                 "path": _get(row, "path"),
-                "old": None if old is None else in_words(old),
-                "new": None if new is None else in_words(new),
+                "signs": signs[:DIFF_ITEMS],
+                "more": signs[DIFF_ITEMS:],
+                "is_swap": [is_new for _text, is_new in signs] == [False, True],
             }
         )
     return {"rows": shown}
+
+
+def _items(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [in_words(one) for one in value] if isinstance(value, list) and value else [in_words(value)]
 
 
 @register.inclusion_tag("components/pagination.html")

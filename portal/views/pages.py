@@ -10,7 +10,6 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.utils.formats import number_format
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
@@ -191,9 +190,7 @@ def _kind_tabs(counts: dict[str, int], active: str) -> tuple[list[dict[str, Any]
     ]
     whole = {"label": _("All"), "count": sum(counts.values()), "url": "/catalog", "is_active": not active}
     rest = tabs[len(shown) :]
-    return [whole, *tabs[: len(shown)]], [
-        {**tab, "label": f"{tab['label']} {number_format(tab['count'], force_grouping=True)}"} for tab in rest
-    ]
+    return [whole, *tabs[: len(shown)]], rest
 
 
 def _kind_of(query: str) -> str:
@@ -223,7 +220,7 @@ def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
         return redirect(links.entity_url(found))
     context = make_context(request, entity=found)
     problems = problems_of(context)
-    if problems:
+    if problems and context.params.get("tab") != "problems":
         worst = problems[0]
         context.cache["banner"] = {
             "tone": worst.severity,

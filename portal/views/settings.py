@@ -75,8 +75,10 @@ class TokenIn(BaseModel):
     )
     role: str = Field(
         "",
-        title=gettext_noop("At most"),
-        description=gettext_noop("It never may more than you may at that time."),
+        title=gettext_noop("Role"),
+        description=gettext_noop(
+            "What it may at most; never more than you may yourself. Leave empty for all of that."
+        ),
     )
     namespace: str = Field(
         "",

@@ -91,6 +91,8 @@ class EntityList(Widget[EntityListConfig]):
         total = found.order_by().count()
         at = int(context.params["at"]) if context.params.get("at", "").isdigit() else 0
         counted = self._counted(context, text)
+        if not context.params.get("columns"):
+            shown = _filled(shown, counted, page.rows)
         named = {v.value for f in counted if f.field in {"owner", "system"} for v in f.values}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
         owners = queries.titles_of(context.viewer, named)
@@ -248,7 +250,7 @@ class EntityList(Widget[EntityListConfig]):
     ) -> list[dict[str, Any]]:
         shown = []
         for found in counted:
-            if not found.values:
+            if not found.values or _says_nothing(found):
                 continue
             is_open = context.params.get("more") == found.field
             values = [v for n, v in enumerate(found.values) if is_open or n < FEW_VALUES or v.is_on]
@@ -328,6 +330,19 @@ def _column(context: PageContext, name: str, label: Any, order: str, *, css: str
         )
         column["sort_url"] = context.url(order=turned, cursor=None, at=None)
     return column
+
+
+def _says_nothing(facet: Facet) -> bool:
+    """Whether nothing that was found has any value of the field: users have no lifecycle."""
+    return len(facet.values) == 1 and not facet.values[0].value and not facet.values[0].is_on
+
+
+def _filled(names: list[str], counted: list[Facet], rows: list[Entity]) -> list[str]:
+    """The columns in which something stands, as far as the list knows without asking for more."""
+    blank = {facet.field for facet in counted if _says_nothing(facet)}
+    if not any(entity.version for entity in rows):
+        blank.add("version")
+    return [name for name in names if name not in blank]
 
 
 WAYS = 6

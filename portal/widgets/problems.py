@@ -75,7 +75,7 @@ class ProblemList(Widget[ProblemListConfig]):
         first = problems[0]
         # What all say is said once, above; else each says its own.
         messages = {problem.message for problem in problems}
-        common = first.message if len(messages) == 1 else ""
+        common = first.message if len(messages) == 1 and first.type not in _SAID_BY_CAUSE else ""
         subjects = [_subject(problem, may, common) for problem in problems[:SHOWN]]
         shown: dict[str, Any] = {
             "tone": group["severity"],
@@ -118,15 +118,21 @@ class _Permitted:
 
 
 def _subject(problem: Problem, may: _Permitted, common: str) -> dict[str, str]:
+    message = problem.message if problem.message != common and problem.type not in _SAID_BY_CAUSE else ""
+    shown = {"label": problem.subject_label, "message": message, "place": _place(problem)}
     slug = problem.detail.get("connection")
     if problem.subject_type == "entity":
-        url = links.ref_url(problem.subject_label)
+        kind, _colon, rest = problem.subject_label.partition(":")
+        namespace, _slash, name = rest.partition("/")
+        shown |= {"kind": kind, "label": name, "namespace": namespace}
+        shown["url"] = links.ref_url(problem.subject_label)
     elif slug and may.see(slug):
-        url = f"/connections/{slug}"
-    else:
-        url = ""
-    message = problem.message if problem.message != common else ""
-    return {"label": problem.subject_label, "url": url, "message": message, "place": _place(problem)}
+        shown["url"] = f"/connections/{slug}"
+    return shown
+
+
+# What names nothing more than the cause and the thing, which both stand beside it.
+_SAID_BY_CAUSE = {"missing-target"}
 
 
 def _fix(problem: Problem, may: _Permitted) -> dict[str, str] | None:

@@ -645,6 +645,21 @@ def test_a_change_is_told_without_colour():
     assert words(html) == "Changes spec.owner − before a › + after b tag + after <i>"
 
 
+def test_of_a_list_is_told_what_went_and_what_came():
+    many = [f"tag-{n}" for n in range(20)]
+    rows = [
+        {"path": "tags", "old": ["a", "b"], "new": ["b", "c"]},
+        {"path": "order", "old": ["a", "b"], "new": ["b", "a"]},
+        {"path": "more", "old": [], "new": many},
+    ]
+    said = words(render("{% diff rows %}", rows=rows))
+    assert "tags − before a › + after c order" in said
+    assert "order − before a − before b + after b + after a more" in said
+    assert "− before an empty list" in said
+    assert all(f"+ after {name}" in said for name in many)
+    assert "Show 9 more" in said
+
+
 def test_pages_of_a_list_are_links():
     html = render(
         "{% pagination page %}", page={"first": 1, "last": 50, "total": 1204, "next_url": "?cursor=x"}
@@ -902,7 +917,8 @@ def test_a_toast_is_held_and_its_words_are_no_markup(parts):
 def test_every_component_is_documented():
     text = (ROOT / "docs/ui-components.md").read_text()
     inner = {
-        "action", "bar_chart", "breadcrumbs", "card_error", "cell", "code", "diff", "field_aria",
+        "action", "bar_chart", "breadcrumbs", "card_error", "cell", "code", "diff", "diff_sign",
+        "field_aria",
         "field_list_row", "field_map_row", "graph_more", "graph_node", "menu", "pagination", "provenance",
         "query_tokens", "relation_graph", "skeleton", "timeline_item",
     }  # fmt: skip

@@ -77,7 +77,7 @@ class TestAWrongQuery:
         shown = browse(vic).get("/catalog", {"q": query}).content.decode()
         assert re.findall(r"<mark>(.*?)</mark>", shown) == [marked]
         at = query.index(marked) if marked else len(query)
-        assert f"At character {at + 1} is expected: {expected}" in plain(shown)
+        assert f"Expected at character {at + 1}: {expected}" in plain(shown)
         assert f'name="q" value="{query}"' in shown  # still in the box
         ways = dict(re.findall(r'<a class="po-tag po-mono" href="([^"]+)">([^<]+)<', shown))
         assert way in ways.values()
@@ -200,11 +200,14 @@ class TestGetStarted:
 
 
 class TestProblems:
-    def test_each_reason_of_a_group_is_told(self, browse: Callable[[User], Client], vic: User) -> None:
+    def test_each_thing_of_a_group_is_told_and_its_cause_once(
+        self, browse: Callable[[User], Client], vic: User
+    ) -> None:
         for n in range(5):
             say("yaml:a", component(f"c{n}", owner="group:ghosts"))
         said = text(browse(vic), "/problems")
-        assert said.count("which no source declares") == 5
+        assert said.count("group:default/ghosts") == 1
+        assert [f"c{n} component, default" in said for n in range(5)] == [True] * 5
         assert "Show 2 more" in said
         assert "0 places" not in said
 
