@@ -7,6 +7,7 @@ import math
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import IO, Any
 
 import orjson
@@ -189,9 +190,10 @@ class _FrameworkError(DomainError):
     def of(cls, exc: exceptions.APIException) -> DomainError:
         code = exc.get_codes()
         name = code.replace("_", "-") if isinstance(code, str) else "error"
-        named = type(
-            cls.__name__, (cls,), {"code": name, "status": exc.status_code, "title": type(exc).default_detail}
-        )
+        title = str(type(exc).default_detail)
+        if "{" in title:  # a sentence with a place for what came, which the detail names
+            title = HTTPStatus(exc.status_code).phrase.capitalize()
+        named = type(cls.__name__, (cls,), {"code": name, "status": exc.status_code, "title": title})
         made: DomainError = named(str(exc.detail))
         return made
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter
+
 from base.api import PROBLEM_JSON
+from base.pagination import DEFAULT_LIMIT, MAX_LIMIT
+
+LIMIT = OpenApiParameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    description="Rows of a page.",
+)
+CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag: 304 if nothing has changed since."
+)
 
 _METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 _TEXT = {"type": "string"}

@@ -85,13 +85,24 @@ class MergeIn(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
 
 
+class _Row(serializers.Serializer[Any]):
+    """An item of a list, of which `fields` may take a part."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        for field in fields.values():
+            field.required = False
+        return fields
+
+
 def _list_of(name: str, item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """The shape of all lists around one kind of item."""
+    row = type(f"{item.__name__.removesuffix('Out')}RowOut", (_Row, item), {})
     return type(
         name,
         (serializers.Serializer,),
         {
-            "results": item(many=True),
+            "results": row(many=True),
             "next": serializers.CharField(allow_null=True),
             "previous": serializers.CharField(allow_null=True),
             "total": serializers.IntegerField(),

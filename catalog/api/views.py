@@ -27,25 +27,25 @@ from access.api.permissions import HasVerb
 from access.permissions import visible
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
+from base.openapi import CURSOR, IF_NONE_MATCH, LIMIT
 from base.pagination import Page, list_answer, paginate, read_limit
 from catalog import queries
 from catalog.api import serializers as shapes
 from catalog.documents import InvalidRef
-from catalog.models import Activity, Entity, Kind, RelationType, Tie
+from catalog.models import Activity, Entity, Kind, RelationType, Tie, TieState
 from catalog.query import order_by
 from catalog.services import edit, joining
 from catalog.services.ingest import claims_of
 from catalog.services.render import splice
 
 QUERY = OpenApiParameter("q", str, description="A query, see docs/query-language.md.")
+OF_QUERY = OpenApiParameter("q", str, description="Only of entities that a query finds.")
 FIELDS = OpenApiParameter(
     "fields", str, description="Dotted paths with commas between them; all if left out."
 )
 ORDER = OpenApiParameter("order", str, description="Fields with commas between them, `-` for descending.")
-LIMIT = OpenApiParameter("limit", int, description="Rows of a page, 1 to 1000; 50 if left out.")
-CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
-LIST = [QUERY, ORDER, FIELDS, LIMIT, CURSOR]
-PAGE = [LIMIT, CURSOR]
+PAGE = [FIELDS, LIMIT, CURSOR, IF_NONE_MATCH]
+LIST = [QUERY, ORDER, *PAGE]
 MAX_FIELDS = 50
 
 
@@ -116,7 +116,7 @@ class EntityList(View):
     @extend_schema(
         operation_id="entities_list",
         parameters=LIST,
-        responses=shapes.EntityListOut,
+        responses={200: shapes.EntityListOut, 304: None},
         description="Entities in pages, as the viewer may see them.",
     )
     def get(self, request: Request) -> HttpResponse:
@@ -231,7 +231,9 @@ class EntityDetail(View):
         return queries.get_entity(request.user, **{name: str(value) for name, value in names.items()})
 
     @extend_schema(
-        parameters=[FIELDS], responses=shapes.EntityOut, description="One entity; its ETag is for If-Match."
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: shapes.EntityOut, 304: None},
+        description="One entity; its ETag is for If-Match.",
     )
     def get(self, request: Request, **names: str) -> HttpResponse:
         entity = self._entity(request, **names)
@@ -287,8 +289,10 @@ class EntityByUid(EntityDetail):
 class EntityHistory(View):
     """An entity's revisions."""
 
-    @extend_schema(parameters=PAGE, responses=shapes.RevisionListOut, operation_id="entities_history")
-    def get(self, request: Request, **names: str) -> Response:
+    @extend_schema(
+        parameters=PAGE, responses={200: shapes.RevisionListOut, 304: None}, operation_id="entities_history"
+    )
+    def get(self, request: Request, **names: str) -> HttpResponse:
         entity = queries.get_entity(request.user, **names)
         return _rows(request, queries.revisions(request.user, entity), ("-number", "-id"), shapes.revision)
 
@@ -353,8 +357,9 @@ class EntityProvenance(View):
         )
 
 
-def _rows(request: Request, rows: Any, order: tuple[str, ...], shape: Any) -> Response:
+def _rows(request: Request, rows: Any, order: tuple[str, ...], shape: Any) -> HttpResponse:
     """Any list in pages, in the shape of all lists."""
+    wanted = _wanted_fields(request)
     page = paginate(
         rows,
         order=order,
@@ -362,22 +367,25 @@ def _rows(request: Request, rows: Any, order: tuple[str, ...], shape: Any) -> Re
         cursor=request.query_params.get("cursor"),
     )
     total = rows.order_by().count()
-    return Response(list_answer(request, [shape(row) for row in page.rows], page, total=total))
+    shown = [shape(row) if wanted is None else pick(shape(row), wanted) for row in page.rows]
+    return json_answer(request, dump_json(list_answer(request, shown, page, total=total)))
 
 
 class KindList(View):
     """The kinds in force."""
 
-    @extend_schema(parameters=PAGE, responses=shapes.KindListOut, operation_id="kinds_list")
-    def get(self, request: Request) -> Response:
+    @extend_schema(parameters=PAGE, responses={200: shapes.KindListOut, 304: None}, operation_id="kinds_list")
+    def get(self, request: Request) -> HttpResponse:
         return _rows(request, visible(request.user, Kind.objects.all()), ("name", "id"), shapes.kind)
 
 
 class RelationTypeList(View):
     """Types of relations, with their inverses."""
 
-    @extend_schema(parameters=PAGE, responses=shapes.RelationTypeListOut, operation_id="relations_list")
-    def get(self, request: Request) -> Response:
+    @extend_schema(
+        parameters=PAGE, responses={200: shapes.RelationTypeListOut, 304: None}, operation_id="relations_list"
+    )
+    def get(self, request: Request) -> HttpResponse:
         return _rows(
             request, visible(request.user, RelationType.objects.all()), ("name", "id"), shapes.relation_type
         )
@@ -389,13 +397,20 @@ class TieList(View):
     verbs = {"GET": "entity.read", "POST": "tie.write"}
 
     @extend_schema(
-        parameters=[*PAGE, OpenApiParameter("state", str, enum=["auto", "confirmed", "forbidden"])],
-        responses=shapes.TieListOut,
+        parameters=[*PAGE, OpenApiParameter("state", str, enum=TieState.values)],
+        responses={200: shapes.TieListOut, 304: None},
         operation_id="ties_list",
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         rows = visible(request.user, Tie.objects.select_related("source", "target"))
         if state := request.query_params.get("state"):
+            if state not in TieState.values:
+                expected = ", ".join(TieState.values)
+                raise BadRequest(
+                    _("`state` is one of %(states)s, but “%(got)s” came.")
+                    % {"states": expected, "got": state[:60]},
+                    errors=[FieldError("state", _("Unknown."), expected=expected, got=state[:60])],
+                )
             rows = rows.filter(state=state)
         return _rows(request, rows, ("id",), shapes.tie)
 
@@ -456,7 +471,7 @@ class ActivityList(View):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("q", str, description="Only of entities that a query finds."),
+            OF_QUERY,
             OpenApiParameter(
                 "type", str, description="Types with commas between them: run, commit, version..."
             ),
@@ -464,10 +479,10 @@ class ActivityList(View):
             OpenApiParameter("entity", str, description="Ref of an entity: its own and what is tied to it."),
             *PAGE,
         ],
-        responses=shapes.ActivityListOut,
+        responses={200: shapes.ActivityListOut, 304: None},
         operation_id="activity_list",
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         params = request.query_params
         if ref := params.get("entity"):
             rows = queries.activity_of(request.user, _by_ref(request, ref, "entity"))
@@ -498,12 +513,14 @@ class ProblemList(View):
     """Open problems."""
 
     @extend_schema(
-        parameters=[*PAGE, OpenApiParameter("type", str)],
-        responses=shapes.ProblemListOut,
+        parameters=[OF_QUERY, *PAGE, OpenApiParameter("type", str)],
+        responses={200: shapes.ProblemListOut, 304: None},
         operation_id="problems_list",
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         rows = queries.open_problems(request.user, now=timezone.now())
+        if text := request.query_params.get("q"):
+            rows = rows.filter(subject_uid__in=queries.search_entities(request.user, text).values("uid"))
         if wanted := request.query_params.get("type"):
             rows = rows.filter(type=wanted)
         return _rows(request, rows, ("severity", "first_seen_at", "id"), shapes.problem)

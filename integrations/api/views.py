@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from access.api.permissions import HasVerb, person_of
 from access.permissions import can, require
+from base.openapi import CURSOR, LIMIT
 from base.pagination import list_answer, paginate, read_limit
 from integrations import queries
 from integrations.api import serializers as shapes
@@ -19,7 +20,7 @@ from integrations.models import SyncRun
 from integrations.services import connections, runs
 from integrations.tasks import start_sync
 
-PAGE = [OpenApiParameter("limit", int), OpenApiParameter("cursor", str)]
+PAGE = [LIMIT, CURSOR]
 
 
 class View(APIView):

@@ -90,6 +90,7 @@ def test_the_frameworks_failures_have_the_same_shape(error: Exception, status: i
     problem = orjson.loads(response.content)
     assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
     assert problem["detail"]
+    assert "{" not in problem["title"] + problem["detail"]
 
 
 def test_a_serializers_errors_carry_paths() -> None:

@@ -251,6 +251,23 @@ class TestRest:
         assert found["results"][0]["subject"] == "component:default/hush-pay"
         assert found["results"][0]["remedy"]
 
+    def test_problems_of_what_a_query_finds(self, api: Api, world: Any) -> None:
+        total = api("get", "problems/").json()["total"]
+        mine = api("get", "problems/?q=namespace:default").json()["total"]
+        others = api("get", "problems/?q=-namespace:default").json()["total"]
+        assert 0 < mine < total
+        assert mine + others <= total  # some are of no entity
+
+    @pytest.mark.parametrize("name", ["kinds", "relations", "ties", "activity", "problems"])
+    def test_every_list_has_fields_and_an_etag(self, api: Api, world: Any, name: str) -> None:
+        field = {"kinds": "spec.kind", "relations": "spec.inverse"}.get(name, "type")
+        answer = api("get", f"{name}/?fields={field}")
+        assert answer.json()["results"]
+        assert {tuple(row) for row in answer.json()["results"]} == {(field.split(".")[0],)}
+        tag = answer.headers["ETag"]
+        assert api("get", f"{name}/?fields={field}", If_None_Match=tag).status_code == 304
+        assert api("get", f"{name}/", If_None_Match=tag).status_code == 200
+
 
 class TestErrors:
     @pytest.mark.parametrize(
@@ -266,6 +283,7 @@ class TestErrors:
             ("post", "entities/", "5", 422, "invalid-input"),
             ("patch", "entities/default/component/nothing/", {"overrides": {"spec.a": 1}}, 404, "not-found"),
             ("put", "entities/", {}, 405, "method-not-allowed"),
+            ("get", "ties/?state=tied", None, 400, "bad-request"),
             ("get", "ties/999999/", None, 404, "not-found"),
             ("get", "activity/999999/", None, 404, "not-found"),
             ("get", "nothing/at/all/", None, 404, "not-found"),
