@@ -124,6 +124,18 @@ class TestImport:
         assert place is not None
         assert place.detail == {"place": {"file": str(path), "document": 2, "line": 17}, "path": "spec.owner"}
 
+    def test_a_placeholder_that_cannot_be_filled_is_named_with_path_and_line(
+        self, write: Write, folder: Path
+    ) -> None:
+        write("a.yaml", component("pay"), component("web", owner={"$text": "./no.txt"}))
+        found = run(folder)
+        assert (found["accepted"], found["refused"]) == (1, 1)
+        (problem,) = found["problems"]
+        text = (folder / "a.yaml").read_text().splitlines()
+        assert (problem["document"], problem["path"]) == (2, "spec.owner")
+        assert "$text" in text[problem["line"] - 1]
+        assert "no.txt" in problem["message"]
+
     def test_broken_yaml_says_its_line_and_leaves_the_documents_before_it(
         self, write: Write, folder: Path
     ) -> None:

@@ -226,7 +226,7 @@ class Reading:
         file = document.location.target
         self.files.add(file)
         if document.error is not None:
-            self._refuse(document, [FieldError("", document.error.message)], ref="", error=document.error)
+            self._refuse(document, list(document.error.errors or []), ref="", error=document.error)
             return None
         try:
             valid = validate_document(document.data, self.kinds.set)
