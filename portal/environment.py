@@ -199,7 +199,7 @@ def database(name: str, *, home: Path) -> dict[str, Any]:
     if pool:
         options["pool"] = {"min_size": min(2, pool), "max_size": pool, "timeout": 10}
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "portal.database" if pool else "django.db.backends.postgresql",
         **main,
         "OPTIONS": options,
         "CONN_MAX_AGE": 0 if pool else 600,
