@@ -92,8 +92,8 @@ def run(command: Sequence[str | Path], progress: Callable[[str], None], **option
 
 _UNREACHABLE = re.compile(
     r"NewConnectionError|Failed to establish|Max retries exceeded|Name or service not known|Read timed out"
-    r"|name resolution|ConnectTimeout|ReadTimeout|ProxyError|Tunnel connection|No matching distribution found"
-    r"|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|E401|E403|E404|fetch failed"
+    r"|name resolution|ConnectTimeout|ReadTimeout|ProxyError|Tunnel connection"
+    r"|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|fetch failed"
 )
 _CAUSES: Mapping[re.Pattern[str], str] = {
     re.compile(r"No space left on device|ENOSPC|Disk quota exceeded"): (
@@ -107,9 +107,17 @@ _CAUSES: Mapping[re.Pattern[str], str] = {
         "The package registry's certificate is not trusted here. Behind a proxy that inspects TLS, set "
         "PIP_CERT and NODE_EXTRA_CA_CERTS to its CA file and start again."
     ),
+    re.compile(r"40[137] (Client )?Error|HTTP error 40[137]|connection failed: 407|code E40[137]"): (
+        "The package registry, or a proxy before it, lets nobody in without the right name and password. "
+        "Give them in index-url of pip.conf and in .npmrc, and start again."
+    ),
     _UNREACHABLE: (
         "The package registry cannot be reached. Check the network; behind a proxy set HTTPS_PROXY, with a "
         "mirror set index-url in pip.conf and registry in .npmrc, and start again."
+    ),
+    re.compile(r"No matching distribution found|code E404|ETARGET|notarget"): (
+        "The package registry does not have what is pinned here, or not for this machine and Python. With a "
+        "mirror see that it carries it; else take a machine that the operator guide names."
     ),
     re.compile(r"Permission denied|EACCES|Read-only file system|EROFS"): (
         "A file or folder cannot be written. See to its owner and permissions and start again."

@@ -94,13 +94,16 @@ class Home:
         if file.exists():
             return
         new = self.path / f".{name}.{os.getpid()}"
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(key + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(new, file)
-        new.unlink()
+        try:
+            # In a container each start has the same number, and finds what a killed one left.
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+                stream.write(key + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(new, file)
+        finally:
+            new.unlink()
 
     def lock(self, name: str) -> Lock:
         return Lock(self.path / "locks" / name)

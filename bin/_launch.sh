@@ -1,6 +1,10 @@
 # Sourced by bin/up, bin/manage and bin/test, which set $here: finds a Python and hands over to it.
 
 launch() {
+    # What a caller has closed would be given to the next file that is opened.
+    (: 3<&0) 2>/dev/null || exec </dev/null
+    (: 3>&1) 2>/dev/null || exec >/dev/null
+    (: 3>&2) || exec 2>/dev/null
     unset PYTHONHOME PYTHONPATH
     export PYTHONUTF8=1 PYTHONNOUSERSITE=1
     seen=

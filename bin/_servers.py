@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from _console import Refusal, explain
+from _parent import dying_with_parent
 from _setup import VENV
 from _supervise import Service, Supervisor
 
@@ -212,6 +213,7 @@ class Servers:
             cwd="/",
             env=_plain_environment(),
             start_new_session=True,
+            preexec_fn=dying_with_parent(signal.SIGKILL),
             **user,  # type: ignore[call-overload]
         )
         if done.returncode or "FATAL" in done.stdout:

@@ -116,7 +116,9 @@ def _make_environment(console: Console) -> None:
             f"for example with: apt install python{version}-venv"
         )
     with console.step("Virtual environment") as progress:
-        run([sys.executable, "-m", "venv", "--clear", VENV], progress)
+        run([sys.executable, "-m", "venv", "--clear", "--without-pip", VENV], progress)
+        # What venv runs itself, but venv keeps to itself why it failed.
+        run([PYTHON, "-m", "ensurepip", "--upgrade", "--default-pip"], progress)
         _STAMP.write_text("{}", encoding="utf-8")
 
 

@@ -205,7 +205,10 @@ class Supervisor:
             self._job = None
         if process.returncode:
             lines = list(service.tail)
-            raise Refusal(explain(lines) or f"{service.name} failed: {_last_sentence(lines)}")
+            # What it lost to a full disk or to permissions, its server can tell.
+            servers = (other.tail for other in self._services if other.stage == 0)
+            reason = next(filter(None, map(explain, (lines, *servers))), "")
+            raise Refusal(reason or f"{service.name} failed: {_last_sentence(lines)}")
 
     def turn(self, seconds: float) -> None:
         """Wait for output, a signal or a child's end, and see to it; start what is due."""

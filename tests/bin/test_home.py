@@ -37,6 +37,14 @@ def test_starts_at_the_same_time_agree_on_the_keys(home: Path) -> None:
     assert not list(home.glob(".*"))
 
 
+def test_a_key_that_a_killed_start_left_half_written_is_in_nobodys_way(home: Path) -> None:
+    for name in ("secret-key", "encryption-keys"):
+        (home / f".{name}.{os.getpid()}").write_text("half")
+    Home()
+    assert len((home / "secret-key").read_text()) > 50
+    assert not list(home.glob(".*"))
+
+
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("PORTICO_HOME", str(tmp_path / "file"))

@@ -49,6 +49,18 @@ def test_through_a_chain_of_symbolic_links_from_another_folder(checkout: Path, t
     assert found.stdout.strip().endswith(repr(arguments)), found
 
 
+def test_closed_standard_streams_are_given_to_no_other_file(checkout: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    (checkout / "bin" / "_up.py").write_text(
+        "import os, sys\n"
+        f"with open({str(said)!r}, 'w') as file:\n"
+        "    print(file.fileno() > 2, *[os.fstat(n).st_rdev == os.stat('/dev/null').st_rdev for n in range(3)],"
+        " sys.stdout.isatty(), file=file)\n"
+    )
+    call("/bin/sh", "-c", '"$1" <&- >&- 2>&-', "sh", checkout / "bin" / "up")
+    assert said.read_text().split() == ["True"] * 4 + ["False"]
+
+
 def test_the_newest_supported_python_is_taken(checkout: Path, tmp_path: Path) -> None:
     python(tmp_path / "p", "python3.12", "3.12")
     python(tmp_path / "p", "python3.11", "3.11")

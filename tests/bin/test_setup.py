@@ -69,7 +69,12 @@ def test_each_file_for_the_browser_comes_from_a_package_with_its_integrity() -> 
     [
         ("ERROR: Could not install: [Errno 28] No space left on device", "The disk is full."),
         ("npm error code ENOSPC", "The disk is full."),
-        ("ERROR: No matching distribution found for django==5.2.19", "cannot be reached"),
+        ("NewConnectionError('[Errno 111] Connection refused'): /simple/django/", "cannot be reached"),
+        ("ERROR: No matching distribution found for django==5.2.19", "does not have what is pinned"),
+        ("npm error code E404", "does not have what is pinned"),
+        ("WARNING: 401 Error, Credentials not correct for http://pypi.example/", "lets nobody in"),
+        ("OSError('Tunnel connection failed: 407 Proxy Authentication Required')", "lets nobody in"),
+        ("npm error code E403", "lets nobody in"),
         ("npm error code ENOTFOUND", "cannot be reached"),
         (
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
@@ -83,6 +88,26 @@ def test_each_file_for_the_browser_comes_from_a_package_with_its_integrity() -> 
 def test_a_known_failure_is_a_sentence(line: str, sentence: str) -> None:
     assert sentence in explain(["before", line, "after"])
     assert line in explain(["before", line, "after"])
+
+
+def test_what_pip_met_first_tells_more_than_what_it_says_last() -> None:
+    lines = ["Retrying after NewConnectionError('refused')", "ERROR: No matching distribution found for a==1"]
+    assert "cannot be reached" in explain(lines)
+
+
+def test_a_full_disk_is_named_while_pip_itself_is_put_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = tmp_path / ".venv"
+    for name, value in {"VENV": venv, "PYTHON": venv / "bin" / "python", "_STAMP": venv / "s"}.items():
+        monkeypatch.setattr(_setup, name, value)
+    # Modules stand before the standard library's: this one fails as ensurepip does on a full disk.
+    fake = tmp_path / "modules"
+    fake.mkdir()
+    (fake / "ensurepip.py").write_text("raise OSError(28, 'No space left on device')\n")
+    monkeypatch.setenv("PYTHONPATH", str(fake))
+    with pytest.raises(Refusal, match="The disk is full"):
+        _setup._make_environment(Console(sys.stdout))
 
 
 def test_an_unknown_failure_shows_the_last_lines() -> None:

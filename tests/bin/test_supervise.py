@@ -132,3 +132,29 @@ main(run)
     assert done.returncode == 1
     assert "odd ended 2 times while it was started" in done.stderr
     assert "No such colour." in done.stderr
+
+
+def test_what_a_server_says_explains_why_a_program_that_uses_it_failed(home: Path) -> None:
+    code = f"""
+import os, sys; sys.path.insert(0, {str(SCRIPT.parent.parent.parent / "bin")!r})
+from _console import Console, main
+from _home import Home
+from _supervise import Service, Supervisor
+def run():
+    supervisor = Supervisor(Console(sys.stdout), Home())
+    try:
+        full = "print('PANIC: No space left on device', flush=True); import time; time.sleep(60)"
+        server = Service("server", [sys.executable, "-c", full], dict(os.environ), stage=0)
+        supervisor.start(server)
+        supervisor.until(lambda: server.tail, seconds=30, what="It said nothing")
+        lost = [sys.executable, "-c", "print('The server is gone.'); exit(3)"]
+        supervisor.run_once(Service("job", lost, dict(os.environ)), relay=print)
+    finally:
+        supervisor.stop()
+main(run)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert "The disk is full" in done.stderr
