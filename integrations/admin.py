@@ -12,6 +12,7 @@ from access.admin import AuditedAdmin, ReadOnlyAdmin
 from integrations.models import (
     CatalogLocation,
     Connection,
+    Delivery,
     OperationRun,
     ResourceRun,
     RuleRevision,
@@ -118,6 +119,18 @@ class OperationRunAdmin(ReadOnlyAdmin):
     list_filter = ["state", "connection", "operation"]
     list_select_related = ["connection"]
     search_fields = ["target_id", "requested_by"]
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """What tools told of their own accord."""
+
+    list_display = ["event", "delivery_id", "connection", "state", "received_at", "attempts", "message"]
+    list_filter = ["state", "connection"]
+    list_select_related = ["connection"]
+    search_fields = ["delivery_id"]
+    exclude = ["body"]
+    show_full_result_count = False
 
 
 @admin.register(CatalogLocation)

@@ -21,12 +21,16 @@ raise them again in a clearer sentence, and in `check`, which tells them to a pe
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
+import orjson
 from django.utils.translation import gettext, ngettext
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -56,6 +60,7 @@ __all__ = [
     "Expect",
     "FileReader",
     "GitClient",
+    "Gone",
     "Health",
     "HttpClient",
     "Mark",
@@ -66,8 +71,10 @@ __all__ = [
     "Risk",
     "SourceError",
     "SourceUnavailable",
+    "Told",
     "Tools",
     "WebhookRequest",
+    "bears_token",
     "gettext",
     "has_glob",
     "matches",
@@ -75,6 +82,7 @@ __all__ = [
     "operation",
     "record_or_refusal",
     "resource",
+    "signed_with_hmac",
     "webhook",
 ]
 
@@ -306,12 +314,46 @@ def operation(
 class WebhookRequest:
     """A delivery as it came in.
 
-    :ivar headers: names in lower case.
+    :ivar headers: names in lower case; what a handler gets has those only that `@webhook` names.
     :ivar body: the exact bytes, for the signature.
+    :ivar received_at: when it came: nothing in it is newer.
     """
 
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
+    received_at: datetime
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        :raises BadPayload: if it is none.
+        """
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise BadPayload(gettext("The delivery is no JSON: %(why)s.") % {"why": error}) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gone:
+    """A delivery says that a thing was deleted. It leaves a tombstone: older word does not bring it back.
+
+    :ivar of: the type of the record that it was.
+    """
+
+    of: type[Record]
+    external_id: str
+    as_of: datetime
+
+
+Told = Record | Refused | Gone
+
+WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 - the name of a setting
+"""The setting that holds what a tool's deliveries are proved by: a `SecretStr | None` of the connector's config.
+While it is empty, the connection takes no deliveries."""
+
+Verify = Callable[[WebhookRequest, str], bool]
+Handler = Callable[..., AsyncIterator[Told]]
 
 
 @dataclass(frozen=True)
@@ -319,22 +361,49 @@ class WebhookSpec:
     """What `@webhook` notes of a method."""
 
     method: str
-    verify: str
+    verify: Verify
+    headers: tuple[str, ...]
+    id_header: str
+    event_header: str
 
 
 def webhook(
-    *, verify: str
-) -> Callable[[Callable[..., AsyncIterator[Yielded]]], Callable[..., AsyncIterator[Yielded]]]:
+    *, verify: Verify, headers: tuple[str, ...] = (), id_header: str = "", event_header: str = ""
+) -> Callable[[Handler], Handler]:
     """Mark an async generator `async def name(self, request: WebhookRequest)` that turns a delivery into records.
 
-    :param verify: name of a method `(request) -> bool` that checks the signature before anything is parsed.
+    It yields records of the types that the connector's resources list, `Gone` and `Refused`, and belongs to the
+    resource that lists them; what it does not care for, it passes over in silence.
+
+    :param verify: `(request, secret) -> bool`, the proof of who sends it, before anything is parsed.
+    :param headers: names of the headers that the handler reads, in lower case.
+    :param id_header: the header with the delivery's own id: one that comes twice is taken in once.
+    :param event_header: the header that says what happened, for the list of deliveries.
     """
 
-    def decorate(method: Callable[..., AsyncIterator[Yielded]]) -> Callable[..., AsyncIterator[Yielded]]:
-        method.__portico_webhook__ = WebhookSpec(method=method.__name__, verify=verify)  # type: ignore[attr-defined]
+    def decorate(method: Handler) -> Handler:
+        method.__portico_webhook__ = WebhookSpec(  # type: ignore[attr-defined]
+            method=method.__name__,
+            verify=verify,
+            headers=headers,
+            id_header=id_header,
+            event_header=event_header,
+        )
         return method
 
     return decorate
+
+
+def signed_with_hmac(request: WebhookRequest, secret: str, *, header: str, prefix: str = "sha256=") -> bool:
+    """Whether a header holds the HMAC-SHA256 of the body in hexadecimal: how many tools sign."""
+    given = request.headers.get(header, "")
+    right = hmac.new(secret.encode(), request.body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(given.encode(), f"{prefix}{right}".encode())
+
+
+def bears_token(request: WebhookRequest, secret: str) -> bool:
+    """Whether `Authorization: Bearer` holds the secret: how tools prove themselves that cannot sign."""
+    return hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {secret}".encode())
 
 
 @dataclass(frozen=True)
@@ -402,6 +471,11 @@ class Connector(Generic[C]):
         return cls._specs("__portico_operation__")
 
     @classmethod
-    def webhooks(cls) -> list[WebhookSpec]:
-        """How the connector takes deliveries; at most one."""
-        return cls._specs("__portico_webhook__")
+    def webhook(cls) -> WebhookSpec | None:
+        """How the connector takes deliveries, if it does."""
+        return next(iter(cls._specs("__portico_webhook__")), None)
+
+    @classmethod
+    def resource_of(cls, of: type[Record]) -> ResourceSpec | None:
+        """The list that records of a type belong to: the first that has them."""
+        return next((spec for spec in cls.resources() if of in spec.of), None)

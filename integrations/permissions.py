@@ -16,7 +16,15 @@ from access.models import ScopeType
 from access.permissions import Scopes, nowhere, register_scope
 from catalog.models import Activity, Claim, Entity
 from catalog.permissions import entities_within
-from integrations.models import CatalogLocation, Connection, OperationRun, ResourceRun, StoredRecord, SyncRun
+from integrations.models import (
+    CatalogLocation,
+    Connection,
+    Delivery,
+    OperationRun,
+    ResourceRun,
+    StoredRecord,
+    SyncRun,
+)
 
 # The end of a document's id: the ref of what it declares.
 _DECLARED = re.compile(r"#[^#:/]+:([^#:/]+)/[^#/]+\Z")
@@ -75,4 +83,6 @@ def register() -> None:
     register_scope(ResourceRun, _within("run__connection__namespace"), verb="connection.read")
     register_scope(StoredRecord, _records_within, verb="raw.read")
     register_scope(OperationRun, _operations_within, verb="connection.read")
+    # What a delivery tells of is not known before it is taken in.
+    register_scope(Delivery, nowhere, verb="raw.read")
     register_scope(CatalogLocation, nowhere, verb="connection.read")

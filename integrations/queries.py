@@ -24,6 +24,7 @@ from catalog.permissions import Planned
 from integrations.models import (
     CatalogLocation,
     Connection,
+    Delivery,
     OperationRun,
     RecordOutcome,
     ResourceRun,
@@ -271,6 +272,12 @@ def get_operation(viewer: Any, connection: Connection, operation_id: int) -> Ope
     if found is None:
         raise NotFound(_("There is no operation %(id)d here.") % {"id": operation_id})
     return found
+
+
+def delivery_counts(connection: Connection) -> dict[str, int]:
+    """How many deliveries of a connection there are in each state."""
+    rows = Delivery.objects.filter(connection=connection).order_by().values("state").annotate(n=Count("pk"))
+    return dict(rows.values_list("state", "n"))
 
 
 def list_locations(viewer: Any) -> QuerySet[CatalogLocation]:

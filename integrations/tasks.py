@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
+from django.db import transaction
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from integrations import sync
 from integrations.git import GitClient
 from integrations.models import Connection, SyncRun
-from integrations.services import locations, operations, runs
+from integrations.services import deliveries, locations, operations, runs
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,24 @@ def execute_operation(*, operation_id: int, **_from_newer_release: Any) -> None:
     operations.execute_operation(operation_id=operation_id)
 
 
+@shared_task(name="integrations.process_delivery")
+def process_delivery(*, connection_id: int, **_from_newer_release: Any) -> None:
+    """Take in what tools delivered for a connection."""
+    deliveries.process_deliveries(connection_id=connection_id)
+
+
+def start_processing(connection_id: int) -> None:
+    """Hand a connection's deliveries to a worker once they are stored. Without Redis the tick does it later."""
+
+    def ask() -> None:
+        try:
+            process_delivery.apply_async(kwargs={"connection_id": connection_id}, retry=False)
+        except OperationalError:
+            logger.warning("No worker could be asked to take in deliveries; the next tick does.")
+
+    transaction.on_commit(ask)
+
+
 @shared_task(name="integrations.read_location")
 def read_location(*, location_id: int, is_guarded: bool = True, **_from_newer_release: Any) -> None:
     """Read a catalog location."""
@@ -61,6 +81,8 @@ def tick(**_from_newer_release: Any) -> None:
         execute_run.delay(run_id=run_id)
     for operation_id in operations.due_operations(now=now):
         execute_operation.delay(operation_id=operation_id)
+    for connection_id in deliveries.lost_deliveries(now=now):
+        process_delivery.delay(connection_id=connection_id)
     for location_id in locations.due_locations(now=now):
         read_location.delay(location_id=location_id)
 
@@ -69,4 +91,5 @@ def tick(**_from_newer_release: Any) -> None:
 def housekeeping(**_from_newer_release: Any) -> None:
     """Let go of what nobody asks for any more."""
     runs.forget_old_runs()
+    deliveries.forget_old_deliveries(now=timezone.now())
     asyncio.run(GitClient().prune(unused_for=MIRRORS_STAY))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
-from django.db import transaction
+from django.db import connection, transaction
 
 from catalog.bulk import lies_in_the_data, why_not_stored
 from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
-from integrations.contract import Refused
+from integrations.contract import Gone, Refused
 from integrations.ignoring import ACTIVITY, Ignored, ignore_rule_of, ignored_keys, left_out
 from integrations.mapping import Context, RecordRefused, map_activity, map_entity
 from integrations.models import Connection, RecordOutcome, StoredRecord
@@ -23,6 +24,7 @@ from integrations.records import RECORD_TYPES, ActivityRecord, Record
 logger = logging.getLogger(__name__)
 
 PAGE = 200
+_WRITING_LOCK = 0x706F7277
 _OUTCOMES = {"new": RecordOutcome.NEW, "changed": RecordOutcome.CHANGED, "unchanged": RecordOutcome.UNCHANGED}
 
 
@@ -39,6 +41,7 @@ class RecordWriter:
     """Writes records of one resource: stored, mapped, taken in by the catalog. The caller holds the transaction.
 
     :ivar read_at: when the records were asked for, if that was not just now: as of then they are true, at least.
+    :ivar known_at: of records that nobody asked for: what is older than this was known already.
     """
 
     connection: Connection
@@ -46,6 +49,7 @@ class RecordWriter:
     by: str
     now: datetime
     read_at: datetime | None = None
+    known_at: datetime | None = None
 
     def context(self, read_at: datetime) -> Context:
         return Context(self.connection.slug, self.connection.connector, self.connection.namespace, read_at)
@@ -55,8 +59,11 @@ class RecordWriter:
 
         What cannot be written whole is written in halves, down to the record that is to blame: that one is refused.
         """
+        if not records:
+            return Written()
         try:
             with transaction.atomic():
+                self._take_turn()
                 return self._write(records)
         except Exception as error:
             if not lies_in_the_data(error):
@@ -110,12 +117,7 @@ class RecordWriter:
             if reason:
                 result.outcomes[external_id] = RecordOutcome.SKIPPED
                 result.errors[external_id] = {"reason": reason, "place": ""}
-            if (
-                old is not None
-                and old.deleted_at is None
-                and old.is_ignored == bool(reason)
-                and (bytes(old.digest) == digest or as_of < old.as_of)
-            ):
+            if old is not None and self._is_known(old, digest, as_of, is_ignored=bool(reason)):
                 result.outcomes.setdefault(external_id, RecordOutcome.UNCHANGED)
                 continue
             if reason:
@@ -162,6 +164,53 @@ class RecordWriter:
             ],
         )
         return result
+
+    def _take_turn(self) -> None:
+        """One writer of a connection at a time: of two new words on a thing, the newer must stay."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_WRITING_LOCK, self.connection.pk])
+
+    def _is_known(self, old: StoredRecord, digest: bytes, as_of: datetime, *, is_ignored: bool) -> bool:
+        """Whether a record tells nothing newer than what is stored."""
+        if self.known_at is not None and as_of < self.known_at:
+            return True
+        if old.deleted_at is not None:  # only what was told after it went brings it back
+            return (self.read_at or as_of) < old.as_of
+        return old.is_ignored == is_ignored and (bytes(old.digest) == digest or as_of < old.as_of)
+
+    def bury(self, gone: Sequence[Gone]) -> None:
+        """Let go of what a tool says was deleted. A tombstone stays, also of what was not known yet."""
+        if not gone:
+            return
+        with transaction.atomic():
+            self._take_turn()
+            by_id = {item.external_id: item for item in gone}
+            known = {
+                row.external_id: row
+                for row in StoredRecord.objects.select_for_update().filter(
+                    connection=self.connection, resource=self.resource, external_id__in=list(by_id)
+                )
+            }
+            for item in gone:
+                row = known.get(item.external_id)
+                if row is None:
+                    row = StoredRecord(
+                        connection=self.connection,
+                        resource=self.resource,
+                        type=item.of.type,
+                        external_id=item.external_id,
+                        digest=b"",
+                        data={},
+                    )
+                elif row.as_of > item.as_of:
+                    continue
+                row.as_of, row.touched_at = item.as_of, self.now
+                row.deleted_at = row.deleted_at or self.now
+                row.save()
+                by_id[item.external_id] = item
+                known[item.external_id] = row
+            went = [id_ for id_, row in known.items() if row.deleted_at is not None]
+            drop_claims(source=self.source(), external_ids=went, at=self.now, by=self.by)
 
     def map(self, records: list[Record], result: Written) -> dict[str, RecordOutcome]:
         """Map records and hand them to the catalog."""

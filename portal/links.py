@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django.conf import settings
+from django.http import HttpRequest
+
 from catalog.models import Entity
 
 
@@ -37,4 +40,11 @@ def icon_kind(entity: Entity) -> str:
     """The word that picks an entity's icon: its type where that has one of its own."""
     return (
         entity.type if entity.kind == "component" and entity.type in {"website", "library"} else entity.kind
+    )
+
+
+def absolute(request: HttpRequest, path: str) -> str:
+    """A path as others reach it: at `PORTICO_URL` where that is set, else where this request came in."""
+    return (
+        settings.PORTICO_URL.rstrip("/") + path if settings.PORTICO_URL else request.build_absolute_uri(path)
     )

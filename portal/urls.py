@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from integrations.api.hooks import Hook
 from portal.views import (
     accounts,
     connections,
@@ -65,6 +66,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", health.metrics),
     path("api/v1/", include(api)),
+    path("hooks/<slug:slug>", Hook.as_view(), name="hook"),
     # One door, with its throttle and its audit: Django's own sign-in page has neither.
     path("admin/login/", accounts.admin_sign_in),
     path("admin/", admin.site.urls),

@@ -1,6 +1,7 @@
 """State of the ways in and out: connections, runs, what was read, operations, catalog files."""
 
 from integrations.models.connections import Connection, RuleRevision
+from integrations.models.deliveries import Delivery
 from integrations.models.locations import CatalogLocation
 from integrations.models.operations import OperationRun
 from integrations.models.records import StoredRecord
@@ -9,6 +10,7 @@ from integrations.models.runs import RecordOutcome, ResourceRun, ResourceState, 
 __all__ = [
     "CatalogLocation",
     "Connection",
+    "Delivery",
     "OperationRun",
     "RecordOutcome",
     "ResourceRun",

@@ -32,7 +32,9 @@ class Connection(models.Model):
         _("namespace"),
         max_length=63,
         default="default",
-        help_text=_("Where what it brings is put in the catalog."),
+        help_text=_(
+            "Where what it brings is put in the catalog. A catalog file names its own namespace, else it is default."
+        ),
     )
     rules = models.JSONField(_("rules"), default=dict)
     interval = models.PositiveIntegerField(

@@ -10,6 +10,8 @@ class CatalogLocation(models.Model):
     """A file, folder, Git repository or URL of catalog files.
 
     :ivar summary: the numbers of the last reading, as `import_catalog --json` prints them.
+    :ivar asked_at: since when a person waits for a reading.
+    :ivar removal_at: since when it is being removed, which a worker does; `removal_claims` it then had.
     """
 
     address = models.TextField(_("path or address"), unique=True)
@@ -27,6 +29,10 @@ class CatalogLocation(models.Model):
     due_at = models.DateTimeField(null=True)
     message = models.TextField(blank=True, help_text=_("Why the last reading failed."))
     summary = models.JSONField(default=dict)
+    asked_at = models.DateTimeField(null=True, editable=False)
+    removal_at = models.DateTimeField(null=True, editable=False)
+    removal_by = models.CharField(max_length=200, blank=True, db_default="", default="", editable=False)
+    removal_claims = models.PositiveIntegerField(db_default=0, default=0, editable=False)
 
     class Meta:
         verbose_name = _("catalog location")
@@ -35,3 +41,23 @@ class CatalogLocation(models.Model):
 
     def __str__(self) -> str:
         return self.address
+
+    @property
+    def source_key(self) -> str:
+        """The key of the source that its documents are claims of."""
+        return f"yaml:{self.address}"
+
+    @property
+    def raised_by(self) -> str:
+        """Who raised its problems."""
+        return self.source_key[:500]
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether it is on its way out."""
+        return self.removal_at is not None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its first reading, or one that a person asked for, is still to come."""
+        return self.asked_at is not None and not self.is_removed

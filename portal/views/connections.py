@@ -223,6 +223,8 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
     if brings_repositories(connection):
         tabs.append(("rules", _("Rules")))
     tabs.append(("left-out", _("Left out")))
+    if kind is not None and kind.webhook() and can(request.user, "connection.write", connection):
+        tabs.append(("deliveries", _("Deliveries")))
     if kind is not None and kind.operations():
         tabs.append(("operations", _("Operations")))
     if can(request.user, "connection.write", connection):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import connecting, connections, imports, operations, rules, sync_runs
+from portal.views import connecting, connections, deliveries, imports, operations, rules, sync_runs
 
 urlpatterns = [
     path("new", connecting.gallery, name="connect"),
@@ -27,6 +27,9 @@ urlpatterns = [
     path("<str:slug>/left-out", rules.ignored, name="connection-left-out"),
     path("<str:slug>/operations", operations.all_operations, name="connection-operations"),
     path("<str:slug>/operations/<int:operation_id>", operations.operation, name="connection-operation"),
+    path("<str:slug>/deliveries", deliveries.all_deliveries, name="connection-deliveries"),
+    path("<str:slug>/deliveries/replay", deliveries.replay, name="connection-replay"),
+    path("<str:slug>/deliveries/<int:delivery_id>", deliveries.delivery, name="connection-delivery"),
     path("<str:slug>/settings", connections.settings, name="connection-settings"),
     path("<str:slug>/delete", connections.delete, name="connection-delete"),
     path("<str:slug>/sync", connections.sync, name="connection-sync"),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -20,12 +21,18 @@ from integrations.contract import (
     ConnectionConfig,
     Connector,
     Expect,
+    Gone,
     Health,
     Mark,
     OperationResult,
+    Refused,
     Risk,
+    SourceUnavailable,
+    WebhookRequest,
     operation,
     resource,
+    signed_with_hmac,
+    webhook,
 )
 from integrations.models import Connection, ResourceRun, SyncRun
 from integrations.records import Document, Pipeline, Record, Repository, Run, RunStatus
@@ -40,6 +47,7 @@ class Settings(ConnectionConfig):
 
     place: str = Field("here", description="Any word.")
     token: SecretStr | None = Field(None, description="Opens the tool.")
+    webhook_secret: SecretStr | None = Field(None, description="Proves its deliveries.")
 
 
 class BuildParams(BaseModel):
@@ -99,6 +107,30 @@ class Controlled(Connector[Settings]):
         self.tool.since.append(since)
         async for item in self.tool.give(self.tool.events):
             yield item
+
+    @webhook(
+        verify=partial(signed_with_hmac, header="x-signature"),
+        headers=("x-kind",),
+        id_header="x-delivery",
+        event_header="x-kind",
+    )
+    async def told(self, request: WebhookRequest) -> AsyncIterator[Any]:
+        """What happened: a list of words that name what to do."""
+        for word in request.json():
+            match word:
+                case {"repository": fields}:
+                    yield thing(**fields)
+                case {"run": fields}:
+                    yield event(**fields)
+                case {"gone": number, "as_of": as_of}:
+                    yield Gone(of=Repository, external_id=str(number), as_of=datetime.fromisoformat(as_of))
+                case {"refused": reason}:
+                    yield Refused(external_id="odd", reason=reason)
+                case {"fail": reason}:
+                    self.tool.done.append(("failed", reason))
+                    raise SourceUnavailable(reason)
+                case "break":
+                    raise RuntimeError("a bug")
 
     @operation(label="Build", on=Pipeline)
     async def build(self, target: Record, params: BuildParams) -> OperationResult:

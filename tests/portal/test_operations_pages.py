@@ -15,14 +15,14 @@ from integrations.models import Connection, OperationRun
 from integrations.records import Pipeline
 from integrations.services.connections import update_connection
 from integrations.services.operations import execute_operation
-from tests.integrations.tool import NOW, Tool, connect, event, synced, tool  # noqa: F401
+from tests.integrations.tool import NOW, Tool, event, synced
 
 pytestmark = pytest.mark.django_db
 PIPELINE = "/catalog/default/pipeline/build"
 
 
 @pytest.fixture
-def farm(tool: Tool, connect: Callable[..., Connection]) -> Connection:  # noqa: F811
+def farm(tool: Tool, connect: Callable[..., Connection]) -> Connection:
     """A tool with a pipeline and two runs, of which one is over; operations are on."""
     tool.things = [Pipeline(external_id="7", name="build", keys=["pipeline:ci.example/1"])]
     tool.events = [event("over", title="build", number="1"), event("still", status="running", number="2")]
@@ -56,7 +56,7 @@ def test_it_is_asked_for_done_and_told(
     farm: Connection,
     tool: Tool,
     browse: Callable[[User], Client],
-    ben: User,  # noqa: F811
+    ben: User,
 ) -> None:
     client = browse(ben)
     url = next(link for link in links(client, PIPELINE) if "operation=build" in link)

@@ -1,0 +1,122 @@
+"""Deliveries by webhook: where a tool sends them, what came, and what was given up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_GET, require_POST
+
+from access.permissions import can, require
+from base.errors import NotFound
+from integrations import queries
+from integrations.models import Connection, Delivery
+from integrations.services import deliveries as service
+from integrations.tasks import start_processing
+from portal.links import absolute
+from portal.views.connections import connection_url, page_of, shell_of
+
+ROWS = 50
+TONES = {"queued": "mute", "running": "run", "done": "ok", "dead": "fail"}
+
+
+def _connection(request: HttpRequest, slug: str) -> Connection:
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.write", connection)
+    if service.webhook_of(connection) is None:
+        raise NotFound(_("%(name)s takes no deliveries.") % {"name": connection.label})
+    return connection
+
+
+@login_required
+@require_GET
+def all_deliveries(request: HttpRequest, slug: str) -> HttpResponse:
+    """What a tool delivered, newest first, and the address that it delivers to."""
+    connection = _connection(request, slug)
+    state = request.GET.get("state", "")
+    rows = Delivery.objects.filter(connection=connection).defer("body", "headers")
+    counts = dict.fromkeys(Delivery.State.values, 0) | queries.delivery_counts(connection)
+    if state in counts:
+        rows = rows.filter(state=state)
+    found, page = page_of(request, rows, ROWS)
+    return render(
+        request,
+        "deliveries/list.html",
+        shell_of(request, connection, "deliveries", title=_("Deliveries"))
+        | {
+            "rows": [{"row": row, "tone": TONES[row.state]} for row in found],
+            "page": page,
+            "address": absolute(request, reverse("hook", args=[connection.slug])),
+            "has_secret": service.has_secret(connection),
+            "dead": counts[Delivery.State.DEAD],
+            "is_active": bool(counts[Delivery.State.QUEUED] + counts[Delivery.State.RUNNING]),
+            "segments": [
+                (_("All"), "?", not state, sum(counts.values())),
+                *(
+                    (label, f"?state={value}", state == value, counts[value])
+                    for value, label in Delivery.State.choices
+                ),
+            ],
+        },
+    )
+
+
+@login_required
+@require_GET
+def delivery(request: HttpRequest, slug: str, delivery_id: int) -> HttpResponse:
+    """One delivery, with what it said for those who may read the tool's own words."""
+    connection = _connection(request, slug)
+    found = Delivery.objects.filter(connection=connection, pk=delivery_id).first()
+    if found is None:
+        raise NotFound(_("There is no delivery %(id)d here.") % {"id": delivery_id})
+    return render(
+        request,
+        "deliveries/one.html",
+        shell_of(request, connection, "deliveries", title=str(found))
+        | {
+            "row": found,
+            "tone": TONES[found.state],
+            "body": _readable(bytes(found.body)) if can(request.user, "raw.read", connection) else "",
+            "facts": [
+                {"label": _("Event"), "value": found.event},
+                {"label": _("Its id in the tool"), "value": found.delivery_id},
+                {"label": _("Received"), "time": found.received_at},
+                *([{"label": _("Ended"), "time": found.finished_at}] if found.finished_at else []),
+                {"label": _("Attempts"), "value": str(found.attempts)},
+                {"label": _("Records"), "value": str(found.records)},
+            ],
+        },
+    )
+
+
+def _readable(body: bytes) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+@login_required
+@require_POST
+def replay(request: HttpRequest, slug: str) -> HttpResponse:
+    """Take in again what was given up: one delivery, or all."""
+    connection = _connection(request, slug)
+    chosen: Any = request.POST.get("delivery", "")
+    ids = [int(chosen)] if chosen.isdecimal() and len(chosen) < 18 else None
+    if chosen and ids is None:
+        raise NotFound(_("There is no delivery %(id)s here.") % {"id": chosen[:40]})
+    count = service.replay(connection=connection, delivery_ids=ids)
+    start_processing(connection.pk)
+    messages.success(
+        request,
+        ngettext("%(n)d delivery is taken in again.", "%(n)d deliveries are taken in again.", count)
+        % {"n": count},
+    )
+    return redirect(f"{connection_url(connection)}/deliveries")

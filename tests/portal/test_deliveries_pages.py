@@ -1,0 +1,84 @@
+"""Deliveries in the browser: where they go, what came, what was given up, and taking it in again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from access.models import User
+from catalog.models import Entity
+from integrations.models import Connection, Delivery
+from integrations.services.deliveries import process_deliveries
+from tests.integrations.tool import Tool
+from tests.portal.test_operations_pages import words
+
+pytestmark = pytest.mark.django_db
+PAGE = "/connections/farm/deliveries"
+
+
+@pytest.fixture
+def farm(tool: Tool, connect: Callable[..., Connection]) -> Connection:
+    """A connection to which one good delivery and one bad one came."""
+    connection = connect(slug="farm", config={"webhook_secret": "s"})
+    for id, body in (("good", b'[{"repository": {"number": 1}}]'), ("bad", b"{ <script>alert(1)</script>")):
+        Delivery.objects.create(
+            connection=connection, delivery_id=id, event="push", body=body, received_at=timezone.now()
+        )
+    process_deliveries(connection_id=connection.pk)
+    return connection
+
+
+@pytest.fixture
+def admin(browse: Callable[[User], Client], ana: User) -> Client:
+    return browse(ana)
+
+
+def test_the_list_says_where_the_tool_delivers_and_what_came(
+    farm: Connection, admin: Client, settings: Any
+) -> None:
+    settings.PORTICO_URL = "https://portal.example"
+    page = words(admin.get(PAGE))
+    assert "https://portal.example/hooks/farm" in page
+    assert "1 delivery was given up." in page
+    assert "The delivery is no JSON" in page
+    only = words(admin.get(f"{PAGE}?state=done"))
+    assert "good" in only
+    assert "The delivery is no JSON" not in only
+
+
+def test_without_a_secret_it_says_so(farm: Connection, admin: Client, connect: Any) -> None:
+    connect(slug="quiet")
+    assert "once the settings hold a webhook secret" in words(admin.get("/connections/quiet/deliveries"))
+
+
+def test_one_shows_its_words_and_they_are_inert(farm: Connection, admin: Client) -> None:
+    answer = admin.get(f"{PAGE}/{Delivery.objects.get(delivery_id='bad').pk}")
+    assert "Given up" in words(answer)
+    assert "<script>alert(1)" not in answer.content.decode()
+    assert admin.get(f"{PAGE}/999999").status_code == 404
+
+
+def test_what_was_given_up_is_taken_in_again(farm: Connection, admin: Client) -> None:
+    row = Delivery.objects.get(delivery_id="bad")
+    Delivery.objects.update(body=b'[{"repository": {"number": 2}}]')
+    answer = admin.post(f"{PAGE}/replay", {"delivery": row.pk}, follow=True)
+    assert "1 delivery is taken in again." in words(answer)
+    process_deliveries(connection_id=farm.pk)
+    assert Entity.objects.filter(name="acme-r2", deleted_at=None).exists()
+    assert admin.post(f"{PAGE}/replay", {"delivery": row.pk}).status_code == 409
+    assert admin.post(f"{PAGE}/replay", {"delivery": "x"}).status_code == 404
+    assert admin.post(f"{PAGE}/replay").status_code == 409
+
+
+@pytest.mark.parametrize("who", ["ben", "vic", "cleo"])
+def test_it_is_for_administrators(
+    farm: Connection, browse: Callable[[User], Client], who: str, request: pytest.FixtureRequest
+) -> None:
+    client = browse(request.getfixturevalue(who))
+    for answer in (client.get(PAGE), client.get(f"{PAGE}/1"), client.post(f"{PAGE}/replay")):
+        assert answer.status_code in {403, 404}
+    assert "Deliveries" not in words(client.get("/connections/farm"))
