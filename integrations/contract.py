@@ -204,10 +204,15 @@ class ResourceSpec:
     label: str
     incremental: bool
     method: str
+    often: bool = False
 
 
 def resource(
-    *, of: type[Record] | tuple[type[Record], ...], label: str = "", incremental: bool = False
+    *,
+    of: type[Record] | tuple[type[Record], ...],
+    label: str = "",
+    incremental: bool = False,
+    often: bool = False,
 ) -> Callable[[Callable[..., AsyncIterator[Yielded]]], Callable[..., AsyncIterator[Yielded]]]:
     """Mark an async generator as one of the connector's lists.
 
@@ -216,6 +221,8 @@ def resource(
     :param incremental: the method takes `since: dict | None` and yields `Mark`s; it lists what is new, so its
         records are never swept. A resource that is not incremental is a complete list: what a complete pass
         no longer shows is swept, unless the guard holds it.
+    :param often: read every two minutes too, whatever the connection's interval: for what people wait for, such as
+        runs. It must be cheap where nothing is new, and ask nothing of the lists before it.
     :raises TypeError: for a name that is the core's own.
     """
 
@@ -232,6 +239,7 @@ def resource(
             label=label or name.replace("_", " ").capitalize(),
             incremental=incremental,
             method=name,
+            often=often,
         )
         return method
 

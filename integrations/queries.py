@@ -49,7 +49,7 @@ def list_connections(viewer: Any) -> QuerySet[Any]:
 def with_states(connections: QuerySet[Connection]) -> QuerySet[Any]:
     """Connections with the state of their last run, as annotations."""
     last = SyncRun.objects.filter(connection=OuterRef("pk")).order_by("-id")
-    over = last.exclude(state__in=ACTIVE)
+    over = last.exclude(state__in=ACTIVE).filter(is_quick=False)
     reading = ResourceRun.objects.filter(
         run__connection=OuterRef("pk"), run__state=RunState.RUNNING, state=ResourceState.READING
     )

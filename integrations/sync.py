@@ -172,7 +172,7 @@ class _Execution:
 
     def execute(self) -> None:
         connector = build_connector(self.connection)
-        specs = connector.resources()
+        specs = [spec for spec in connector.resources() if spec.often or not self.run.is_quick]
         rows = self._prepare(specs)
         todo = [
             spec
@@ -380,7 +380,8 @@ class _Execution:
         _finish(self.run, self.lease, state, "\n".join(messages), code=self.error_code)
         if self.retry_after:
             Connection.objects.filter(pk=self.connection.pk).update(
-                due_at=now + timedelta(seconds=max(self.retry_after, self.connection.interval))
+                due_at=now + timedelta(seconds=max(self.retry_after, self.connection.interval)),
+                quick_due_at=now + timedelta(seconds=self.retry_after),
             )
 
 

@@ -90,6 +90,6 @@ def tick(**_from_newer_release: Any) -> None:
 @shared_task(name="integrations.housekeeping")
 def housekeeping(**_from_newer_release: Any) -> None:
     """Let go of what nobody asks for any more."""
-    runs.forget_old_runs()
+    runs.forget_old_runs(now=timezone.now())
     deliveries.forget_old_deliveries(now=timezone.now())
     asyncio.run(GitClient().prune(unused_for=MIRRORS_STAY))

@@ -70,6 +70,7 @@ class SyncRunOut(serializers.Serializer[Any]):
     connection = serializers.CharField()
     state = serializers.CharField()
     trigger = serializers.CharField()
+    is_quick = serializers.BooleanField()
     requested_by = serializers.CharField(allow_blank=True)
     queued_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -119,6 +120,7 @@ def sync_run(row: SyncRun) -> dict[str, Any]:
     names = (
         "state",
         "trigger",
+        "is_quick",
         "requested_by",
         "queued_at",
         "started_at",

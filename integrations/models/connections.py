@@ -21,6 +21,7 @@ class Connection(models.Model):
     :ivar rules: how records become components (`integrations.components.ComponentRule`).
     :ivar interval: seconds between two runs.
     :ivar due_at: when the schedule starts the next run; later when the tool asked us to wait.
+    :ivar quick_due_at: when it starts one of what is read often, between two whole ones.
     """
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -48,6 +49,7 @@ class Connection(models.Model):
     )
     is_sample = models.BooleanField(default=False, editable=False)
     due_at = models.DateTimeField(_("next run"), null=True, blank=True)
+    quick_due_at = models.DateTimeField(null=True, editable=False)
     checked_at = models.DateTimeField(_("last tested"), null=True, blank=True)
     check_result = models.JSONField(default=list, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)

@@ -12,6 +12,7 @@ from typing import Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from integrations.models.connections import Connection
@@ -36,6 +37,10 @@ class SyncRunQuerySet(models.QuerySet["SyncRun"]):
         """Runs that are queued or running."""
         return self.filter(state__in=ACTIVE)
 
+    def whole(self) -> Self:
+        """Runs that read all of their connection's lists."""
+        return self.filter(is_quick=False)
+
     def leasable(self, *, now: datetime) -> Self:
         """Runs that a worker may take: queued and due, or running under a lease that ran out."""
         return self.filter(
@@ -48,6 +53,7 @@ class SyncRun(models.Model):
     """One run of a connection.
 
     :ivar lease: names the worker that holds the run; renewed as progress is saved.
+    :ivar is_quick: it reads only what is read often.
     :ivar message: why it is partial, failed or cancelled, for people.
     """
 
@@ -59,6 +65,7 @@ class SyncRun(models.Model):
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="runs")
     state = models.CharField(max_length=20, choices=RunState.choices, default=RunState.QUEUED)
     trigger = models.CharField(max_length=20, choices=Trigger.choices, default=Trigger.SCHEDULE)
+    is_quick = models.BooleanField(default=False, db_default=False)
     requested_by = models.CharField(max_length=200, blank=True)
     queued_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
@@ -87,6 +94,13 @@ class SyncRun(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.pk} of {self.connection_id}"
+
+    @property
+    def who(self) -> str:
+        """Who started it, for people."""
+        if self.is_quick:
+            return gettext("Schedule, only what is new")
+        return self.requested_by or self.get_trigger_display()
 
     @property
     def is_active(self) -> bool:

@@ -20,12 +20,15 @@ from integrations.components import apply_rules
 from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
 from integrations.permissions import namespaces_of
 from integrations.queries import removed_by
+from integrations.registry import connectors
 from integrations.sweep import remove_unseen
 from integrations.writing import remap, settle_ignored
 
 logger = logging.getLogger(__name__)
 
 KEEP_RUNS = 200
+QUICK = timedelta(minutes=2)
+QUIET_STAY = timedelta(hours=1)
 REPORTED = 100  # refused records of a page that become problems of their own; the run lists all
 # A queued run that nobody took for so long may have lost its message.
 LOST_AFTER = timedelta(seconds=10)
@@ -37,26 +40,42 @@ class SyncAlreadyActive(Conflict):
     code = "sync-already-active"
 
 
-@transaction.atomic
 def request_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSON, by: str = "") -> SyncRun:
     """Queue a run of a connection.
 
     :raises SyncAlreadyActive: if one is queued or running.
     """
     now = timezone.now()
+    asked = {"trigger": trigger, "requested_by": by}
+    with transaction.atomic():
+        run = _queue(connection, asked, now)
+        if run is not None:
+            Connection.objects.filter(pk=connection.pk).update(
+                due_at=now + timedelta(seconds=connection.interval),
+                quick_due_at=_quick_due_at(connection, now),
+            )
+            if trigger != SyncRun.Trigger.SCHEDULE:
+                record_audit("connection.sync", connection, changes={"run": run.pk})
+            return run
+    said = _("%(connection)s is being synced already.")
+    if connection.runs.active().filter(is_quick=True).exists():
+        Connection.objects.filter(pk=connection.pk).update(due_at=now)
+        said = _("%(connection)s is being asked what is new; a whole sync follows at once.")
+    raise SyncAlreadyActive(said % {"connection": connection.label})
+
+
+def _queue(connection: Connection, asked: dict[str, str], now: datetime) -> SyncRun | None:
+    """A queued whole run: a new one, or a quick one that nobody has begun; None if neither can be."""
     try:
         with transaction.atomic():
-            run = SyncRun.objects.create(
-                connection=connection, trigger=trigger, requested_by=by, queued_at=now
-            )
+            return SyncRun.objects.create(connection=connection, queued_at=now, **asked)
     except IntegrityError:
-        raise SyncAlreadyActive(
-            _("%(connection)s is being synced already.") % {"connection": connection.label}
-        ) from None
-    Connection.objects.filter(pk=connection.pk).update(due_at=now + timedelta(seconds=connection.interval))
-    if trigger != SyncRun.Trigger.SCHEDULE:
-        record_audit("connection.sync", connection, changes={"run": run.pk})
-    return run
+        waiting = connection.runs.filter(is_quick=True, state=RunState.QUEUED)
+        run = waiting.select_for_update().first()
+        if run is not None:
+            SyncRun.objects.filter(pk=run.pk).update(is_quick=False, **asked)
+            run.refresh_from_db()
+        return run
 
 
 @transaction.atomic
@@ -129,28 +148,38 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
 
 
 def schedule_due(*, now: datetime) -> list[int]:
-    """Queue the connections whose time has come.
+    """Queue the connections whose time has come: whole runs, and between them quick ones.
 
     :returns: ids of the new runs.
     """
     queued = []
     with transaction.atomic():
-        due = list(
+        due = (
             Connection.objects.select_for_update(skip_locked=True)
-            .filter(is_paused=False, due_at__lte=now)
+            .filter(Q(due_at__lte=now) | Q(quick_due_at__lte=now), is_paused=False)
             .order_by("due_at")[:100]
         )
         for connection in due:
-            Connection.objects.filter(pk=connection.pk).update(
-                due_at=now + timedelta(seconds=connection.interval)
-            )
-            if SyncRun.objects.active().filter(connection=connection).exists():
+            is_quick = connection.due_at is None or connection.due_at > now
+            if not is_quick:
+                connection.due_at = now + timedelta(seconds=connection.interval)
+            connection.quick_due_at = _quick_due_at(connection, now)
+            connection.save(update_fields=["due_at", "quick_due_at"])
+            if (is_quick and connection.quick_due_at is None) or connection.runs.active().exists():
                 continue
             run = SyncRun.objects.create(
-                connection=connection, trigger=SyncRun.Trigger.SCHEDULE, queued_at=now, not_before=None
+                connection=connection, trigger=SyncRun.Trigger.SCHEDULE, queued_at=now, is_quick=is_quick
             )
             queued.append(run.pk)
     return queued
+
+
+def _quick_due_at(connection: Connection, now: datetime) -> datetime | None:
+    """When what is read often is read next; None if nothing is, or all of it is as often anyway."""
+    kind = connectors().get(connection.connector)
+    if kind is None or not any(spec.often for spec in kind.resources()):
+        return None
+    return now + QUICK if timedelta(seconds=connection.interval) > QUICK else None
 
 
 def lost_runs(*, now: datetime) -> list[int]:
@@ -169,9 +198,10 @@ def report_runs(*, now: datetime, only: Connection | None = None) -> None:
     :param only: of this connection alone.
     """
     for connection in [only] if only else Connection.objects.all():
-        run = connection.runs.exclude(
+        over = connection.runs.whole().exclude(
             state__in=[RunState.QUEUED, RunState.RUNNING, RunState.CANCELLED]
-        ).first()
+        )
+        run = over.first()
         if run is not None:
             _report(connection, run, now)
 
@@ -247,16 +277,18 @@ def _stays_at_home(connection: Connection) -> bool:
     return not claims.exclude(entity__namespace=connection.namespace).exists()
 
 
-def forget_old_runs() -> int:
-    """Keep the newest runs of each connection.
+def forget_old_runs(*, now: datetime) -> int:
+    """Keep the newest runs of each connection, and of the quick ones those that brought something.
 
     :returns: how many went.
     """
     count = 0
     for connection in Connection.objects.all():
+        quiet = connection.runs.filter(is_quick=True, state=RunState.SYNCED, finished_at__lt=now - QUIET_STAY)
+        count += quiet.exclude(resources__new__gt=0).exclude(resources__changed__gt=0).delete()[0]
         runs = connection.runs.order_by("-id")
         # The last good one stays however old it is: it says since when nothing was confirmed.
-        good = runs.filter(state=RunState.SYNCED).values("pk")[:1]
+        good = runs.whole().filter(state=RunState.SYNCED).values("pk")[:1]
         old = list(runs.exclude(pk__in=good).values_list("pk", flat=True)[KEEP_RUNS:])
         count += SyncRun.objects.filter(pk__in=old).exclude(resources__state=ResourceState.HELD).delete()[0]
     return count

@@ -349,7 +349,7 @@ def _run_row(run: SyncRun) -> dict[str, Any]:
         "run": run,
         "url": f"{connection_url(run.connection)}/runs/{run.pk}",
         "seconds": (ended - run.started_at).total_seconds() if run.started_at else None,
-        "who": run.requested_by or run.get_trigger_display(),
+        "who": run.who,
         "numbers": [
             {"name": "" if name == "listed" else name, "label": label, "value": value}
             for name, label in NUMBERS.items()

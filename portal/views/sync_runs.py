@@ -66,7 +66,7 @@ def run(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
         "run_title": title,
         "run_url": f"{connection_url(connection)}/runs/{found.pk}",
         "seconds": (ended - found.started_at).total_seconds() if found.started_at else None,
-        "who": found.requested_by or found.get_trigger_display(),
+        "who": found.who,
         "messages_of_run": [line for line in found.message.splitlines() if line],
         "resources": [_resource(row, labels) for row in resources],
         "totals": _numbers("", _("All lists"), totals) if len(resources) > 1 else [],

@@ -101,7 +101,7 @@ class Controlled(Connector[Settings]):
         async for item in self.tool.give(self.tool.things):
             yield item
 
-    @resource(of=Run, incremental=True)
+    @resource(of=Run, incremental=True, often=True)
     async def events(self, since: dict[str, Any] | None) -> AsyncIterator[Any]:
         """What is new."""
         self.tool.since.append(since)

@@ -153,7 +153,7 @@ class Buildbot(Connector[Config]):
                     raw=builder,
                 )
 
-    @resource(of=Run, incremental=True)
+    @resource(of=Run, incremental=True, often=True)
     async def builds(self, since: Row | None) -> AsyncIterator[Run | Mark | Refused]:
         """Builds since the last one that was read, and again those that still ran then."""
         chosen = await self.selection()
