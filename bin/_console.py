@@ -105,7 +105,7 @@ _CAUSES: Mapping[re.Pattern[str], str] = {
     ),
     re.compile(r"SSLError|CERTIFICATE_VERIFY_FAILED|SELF_SIGNED_CERT|UNABLE_TO_GET_ISSUER"): (
         "The package registry's certificate is not trusted here. Behind a proxy that inspects TLS, set "
-        "PIP_CERT and NODE_EXTRA_CA_CERTS to its CA file and start again."
+        "SSL_CERT_FILE to a file with its CA, or PIP_CERT and NODE_EXTRA_CA_CERTS, and start again."
     ),
     re.compile(r"40[137] (Client )?Error|HTTP error 40[137]|connection failed: 407|code E40[137]"): (
         "The package registry, or a proxy before it, lets nobody in without the right name and password. "
@@ -117,7 +117,7 @@ _CAUSES: Mapping[re.Pattern[str], str] = {
     ),
     re.compile(r"No matching distribution found|code E404|ETARGET|notarget"): (
         "The package registry does not have what is pinned here, or not for this machine and Python. With a "
-        "mirror see that it carries it; else take a machine that the operator guide names."
+        "mirror see that it carries it and lets you in; else take a machine that the operator guide names."
     ),
     re.compile(r"Permission denied|EACCES|Read-only file system|EROFS"): (
         "A file or folder cannot be written. See to its owner and permissions and start again."

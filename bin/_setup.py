@@ -126,9 +126,42 @@ def _pip(*arguments: str | Path) -> list[str | Path]:
     return [PYTHON, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *arguments]
 
 
+# Where the machine may name its own certificate authorities; pip's precede those that it does not read.
+_PIP_CA = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+_OTHER_CA = ("SSL_CERT_FILE",)
+
+
+def _ca_file(names: Iterable[str]) -> str:
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+
+
 def _environment() -> dict[str, str]:
     # A machine that installs for the user by default must not do so here.
-    return os.environ | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_NO_WARN_SCRIPT_LOCATION": "1"}
+    environment = os.environ | {
+        "PIP_USER": "0",
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PIP_NO_WARN_SCRIPT_LOCATION": "1",
+    }
+    file = _ca_file(_OTHER_CA)
+    if file and not _ca_file(_PIP_CA) and not _pip_has_ca():
+        environment["PIP_CERT"] = file
+    return environment
+
+
+def _pip_has_ca() -> bool:
+    """Say whether a pip.conf names certificate authorities, which a variable would overrule."""
+    command = [str(PYTHON), "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return any(line.partition("=")[0].endswith(".cert") for line in listed.splitlines())
+
+
+def _npm_environment(work: Path) -> dict[str, str]:
+    environment = dict(os.environ)
+    if not os.access(Path.home(), os.W_OK):
+        environment["npm_config_cache"] = str(work / "cache")
+    if file := _ca_file(("NODE_EXTRA_CA_CERTS", *_PIP_CA, *_OTHER_CA)):
+        environment["NODE_EXTRA_CA_CERTS"] = file  # besides those that it knows
+    return environment
 
 
 _PINNED = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
@@ -196,11 +229,8 @@ def _fetch_browser_libraries(console: Console) -> None:
         try:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(ROOT / name, work)
-            environment = dict(os.environ)
-            if not os.access(Path.home(), os.W_OK):
-                environment["npm_config_cache"] = str(work / "cache")
             options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-            run([*_npm(work, progress), "ci", *options], progress, cwd=work, env=environment)
+            run([*_npm(work, progress), "ci", *options], progress, cwd=work, env=_npm_environment(work))
             new = work / "vendor"
             new.mkdir(mode=0o755)
             for name, source in served.items():

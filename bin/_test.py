@@ -56,6 +56,8 @@ def _pytest(supervisor: Supervisor, environment: dict[str, str]) -> int:
     # A file's tests stay together: they share what is dear to start.
     spread = [] if names_tests else ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     pytest = [str(PYTHON), "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
+    # Else what a failing example was is kept in the current folder, which may be anybody's.
+    environment.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".hypothesis"))
     process = subprocess.Popen(
         [*pytest, *tier, *spread, *given, *([] if names_tests else [str(ROOT / "tests")])],
         cwd=None if names_tests else ROOT,

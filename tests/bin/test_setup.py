@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -146,6 +147,38 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(_setup, "_UNFINISHED", venv / "portico.unfinished")
     _setup._note(["requirements.txt", "checkout"])
     return tmp_path
+
+
+CA = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
+
+
+@pytest.mark.parametrize(
+    ("given", "pip_conf", "pip", "node"),
+    [
+        ({}, "", None, None),
+        ({"SSL_CERT_FILE": "/ca"}, "", "/ca", "/ca"),
+        ({"SSL_CERT_FILE": "/ca"}, "[global]\ncert = /own\n", None, "/ca"),
+        ({"SSL_CERT_FILE": "/ca", "PIP_CERT": "/pip"}, "", "/pip", "/pip"),
+        ({"REQUESTS_CA_BUNDLE": "/bundle", "NODE_EXTRA_CA_CERTS": "/node"}, "", None, "/node"),
+    ],
+)
+def test_the_machines_certificate_authorities_are_passed_on(
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    pip_conf: str,
+    pip: str | None,
+    node: str | None,
+) -> None:
+    (checkout / "pip.conf").write_text(pip_conf)
+    config = str(checkout / "pip.conf") if pip_conf else os.devnull  # which leaves out the machine's too
+    for name in CA:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**given, "PIP_CONFIG_FILE": config}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(_setup, "PYTHON", Path(sys.executable))
+    assert _setup._environment().get("PIP_CERT") == pip
+    assert _setup._npm_environment(checkout).get("NODE_EXTRA_CA_CERTS") == node
 
 
 def test_nothing_is_done_when_nothing_changed(checkout: Path) -> None:
