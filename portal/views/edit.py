@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from access.permissions import can, require, visible
 from access.services.audit import Subject, record_audit
-from base.errors import DomainError
+from base.errors import DomainError, InvalidInput
 from base.safe_yaml import parse_documents
 from catalog import queries
 from catalog.kinds import current_kinds
@@ -152,7 +152,7 @@ def _voices(request: HttpRequest, path: str, found: queries.FieldSource | None) 
 
 def _typed(value: Any) -> str:
     """A value as a person would type it: what `_value` reads back as the same."""
-    if isinstance(value, str) and _value(value, value) == value:
+    if isinstance(value, str) and value[:1] != "[" and _value(value, value) == value:
         return value
     text = yaml.safe_dump(value, allow_unicode=True, width=1_000).strip()
     return text.removesuffix("\n...")
@@ -167,6 +167,11 @@ def _value(text: str, present: Any = "") -> Any:
     if not text:
         return ""
     documents = parse_documents(text, name=_("the value"))
+    if text[0] == "[" and documents[0].error is not None:
+        raise InvalidInput(
+            _("“%(text)s” begins like a list, but is none. Close it by ], or put a word in quotes.")
+            % {"text": text[:60]}
+        )
     if len(documents) != 1 or documents[0].error is not None or isinstance(documents[0].data, dict):
         return text
     value = documents[0].data

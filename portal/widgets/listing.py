@@ -256,6 +256,7 @@ class EntityList(Widget[EntityListConfig]):
             values = [v for n, v in enumerate(found.values) if is_open or n < FEW_VALUES or v.is_on]
             shown.append(
                 {
+                    "name": found.field,
                     "label": found.label,
                     "values": [_facet_value(context, text, found.field, value, titles) for value in values],
                     "more": len(found.values) - len(values),

@@ -1,7 +1,8 @@
-"""The portal without a pointer: search, list, entity, tabs, a connection's form."""
+"""The portal without a pointer: search, list, entity, tabs, an override, a connection's form; and all its keys."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
-from tests.e2e.site import Visitors, settle
+from tests.e2e.site import PLACES, Place, Visitors, settle
 from tests.e2e.stack import Portal
 
 pytestmark = pytest.mark.browser
@@ -138,13 +139,236 @@ def test_an_entitys_tabs_and_menus_answer_to_keys(tab: Tab) -> None:
     expect(tab.get_by_role("heading", name="Why are these tied?")).to_be_visible()
 
 
-def test_the_keys_explain_themselves(tab: Tab) -> None:
+def test_a_facet_a_header_and_the_pages_keep_the_focus(tab: Tab) -> None:
+    tab.goto("/catalog?q=kind:component&limit=12")
+    value = tab.locator("[data-stay='lifecycle=production']")
+    tab_to(tab, value)
+    tab.keyboard.press("Space")
+    tab.wait_for_url("**lifecycle*")
+    expect(value).to_be_focused()
+    assert tab.evaluate(FOCUS)["isVisible"]
+    tab.keyboard.press("Space")
+    expect(value).not_to_have_class(re.compile("is-on"))
+    expect(value).to_be_focused()
+    more = tab.locator(".po-more[data-stay=owner]")
+    tab_to(tab, more)
+    tab.keyboard.press("Enter")
+    expect(tab.locator("summary[data-stay=owner]")).to_be_focused()
+    header = tab.get_by_role("columnheader", name="Changed").get_by_role("link")
+    tab_to(tab, header, steps=120)
+    for order in ("descending", "ascending"):
+        tab.keyboard.press("Enter")
+        expect(tab.get_by_role("columnheader", name="Changed")).to_have_attribute("aria-sort", order)
+        expect(header).to_be_focused()
+    following = tab.get_by_role("link", name="Next", exact=True)
+    tab_to(tab, following, steps=120)
+    for first in (13, 25, 37, 49, 61):
+        tab.keyboard.press("Enter")
+        expect(tab.locator(".po-pages")).to_contain_text(f"{first}-")
+        expect(following if first < 61 else tab.get_by_role("link", name="Previous")).to_be_focused()
+    assert tab.evaluate(FOCUS)["isVisible"]
+
+
+def test_older_events_are_loaded_and_gone_on_with(tab: Tab) -> None:
+    tab.goto("/activity")
+    settle(tab)
+    older = tab.get_by_role("link", name="Load older")
+    older.focus()
+    shown = tab.locator(".po-event").count()
+    tab.keyboard.press("Enter")
+    expect(tab.locator(".po-event").nth(shown)).to_be_visible()
+    assert tab.evaluate(
+        "(shown) => [...document.querySelectorAll('.po-event')].indexOf(document.activeElement.closest('.po-event'))",
+        shown,
+    ) in range(shown, shown + 5)
+    assert tab.evaluate(FOCUS)["isVisible"]
+
+
+def test_a_field_is_overridden_and_given_back_by_keys_alone(tab: Tab) -> None:
+    page = "/catalog/sample/component/ledger"
+    tab.goto(page)
+    tab.keyboard.press("e")
+    tab.wait_for_url(f"**{page}/edit")
+    value = tab.locator("#value")
+    tab_to(tab, value)
+    tab.keyboard.press("Control+a")
+    tab.keyboard.type("plat")
+    expect(tab.locator(".po-listbox [role=option]").first).to_be_visible()
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Enter")
+    expect(value).to_have_value("group:sample/platform")
+    expect(value).to_be_focused()
+    tab.keyboard.press("Control+a")
+    tab.keyboard.type("[group:sample/platform")
+    override = tab.get_by_role("button", name="Override", exact=True)
+    tab_to(tab, override)
+    tab.keyboard.press("Enter")
+    expect(tab.locator("main")).to_contain_text("begins like a list")
+    tab_to(tab, value)
+    tab.keyboard.press("Control+a")
+    tab.keyboard.type("group:sample/platform")
+    tab.keyboard.press("Escape")
+    expect(value).to_be_focused()
+    tab_to(tab, tab.get_by_label("Reason"))
+    tab.keyboard.type("They keep the books now")
+    tab_to(tab, override)
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(f"**{page}")
+    expect(tab.locator(".po-head-meta")).to_contain_text("Platform")
+    tab.keyboard.press("e")
+    back = tab.get_by_role("button", name="Take the override back")
+    tab_to(tab, back)
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(f"**{page}")
+    expect(tab.locator(".po-head-meta")).to_contain_text("Payments")
+
+
+def test_dialogs_and_menus_give_the_focus_back(tab: Tab) -> None:
+    tab.goto("/settings/sample")
+    remove = tab.get_by_role("button", name="Remove every row of it")
+    tab_to(tab, remove)
+    for press in ("Escape", "Enter"):  # by the key that closes, then by its own button
+        tab.keyboard.press("Enter")
+        dialog = tab.get_by_role("dialog", name="Remove the sample company?")
+        expect(dialog).to_be_visible()
+        expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+        assert tab.evaluate(FOCUS)["isVisible"]
+        for _step in range(4):  # the page behind cannot be reached
+            tab.keyboard.press("Tab")
+            assert tab.evaluate(
+                "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
+            )
+        dialog.get_by_role("button", name="Cancel").focus()
+        tab.keyboard.press(press)
+        expect(dialog).to_be_hidden()
+        expect(remove).to_be_focused()
+    tab.keyboard.press("?")
+    expect(tab.get_by_role("dialog")).to_be_visible()
+    tab.keyboard.press("Escape")
+    expect(remove).to_be_focused()
+    account = tab.locator("summary[aria-label^='Account of']")
+    account.focus()
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Escape")
+    expect(account).to_be_focused()
+
+
+def test_every_key_that_is_listed_works(tab: Tab) -> None:
+    def where() -> str:
+        return urlsplit(tab.url).path
+
+    def goes(letter: str, place: str) -> None:
+        tab.goto("/settings")
+        tab.keyboard.press("g")
+        tab.keyboard.press(letter)
+        tab.wait_for_url(lambda url: urlsplit(url).path == place)
+
+    def focuses(key: str, wanted: str) -> None:
+        tab.goto("/catalog?q=kind:component")
+        tab.keyboard.press(key)
+        expect(tab.locator(wanted)).to_be_focused()
+
+    def walks() -> None:
+        focuses("j", "tbody tr:nth-child(1) .po-name a")
+        tab.keyboard.press("j")
+        tab.keyboard.press("k")
+        expect(tab.locator("tbody tr:nth-child(1) .po-name a")).to_be_focused()
+
+    def opens() -> None:
+        focuses("j", "tbody tr:nth-child(1) .po-name a")
+        tab.keyboard.press("Enter")
+        tab.wait_for_url("**/component/*")
+
+    def edits() -> None:
+        tab.goto("/catalog/sample/component/ledger")
+        tab.keyboard.press("e")
+        tab.wait_for_url("**/ledger/edit")
+
+    def creates() -> None:
+        tab.goto("/")
+        tab.keyboard.press("c")
+        expect(tab.locator(".po-create .po-item").first).to_be_visible()
+
+    def closes() -> None:
+        creates()
+        tab.keyboard.press("Escape")
+        expect(tab.locator(".po-create .po-item").first).to_be_hidden()
+
+    def ticks() -> None:
+        tab.goto("/catalog?q=kind:component")
+        tab.locator("[data-stay='lifecycle=production']").focus()
+        tab.keyboard.press("Space")
+        tab.wait_for_url("**lifecycle*")
+
+    def narrows() -> None:
+        tab.goto("/")
+        for state in ("rail", None):
+            tab.keyboard.press("[")
+            assert tab.locator("html").get_attribute("data-sidebar") == state
+
+    def explains() -> None:
+        tab.goto("/")
+        tab.keyboard.press("?")
+        expect(tab.locator("#po-keys")).to_be_visible()
+
+    works = {
+        "Ctrl K": lambda: focuses("Control+k", "#po-search"),
+        "/": lambda: focuses("/", ".po-query input[type=search]"),
+        "g h": lambda: goes("h", "/"),
+        "g c": lambda: goes("c", "/catalog"),
+        "g a": lambda: goes("a", "/activity"),
+        "g p": lambda: goes("p", "/problems"),
+        "j k": walks,
+        "Enter": opens,
+        "e": edits,
+        "c": creates,
+        "Space": ticks,
+        "Esc": closes,
+        "[": narrows,
+        "?": explains,
+    }
     tab.goto("/")
     tab.keyboard.press("?")
-    dialog = tab.get_by_role("dialog")
-    expect(dialog).to_be_visible()
+    assert tab.locator("#po-keys dt").all_inner_texts() == list(works)
+    for work in works.values():
+        work()
+    # Turned off, a letter is a letter.
+    tab.goto("/")
+    tab.keyboard.press("?")
+    tab.keyboard.press("Space")  # the focus is on the switch
     tab.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
+    tab.keyboard.press("c")
+    expect(tab.locator(".po-create .po-item").first).to_be_hidden()
+    assert where() == "/"
+    tab.keyboard.press("Control+k")
+    expect(tab.locator("#po-search")).to_be_focused()
+
+
+AROUND = [place for place in PLACES if place.name in {
+    "home", "catalog-filtered", "catalog-wrong", "component", "component-relations", "component-source",
+    "component-edit", "tie", "problems", "connections", "gallery", "new-git", "import", "connection-run",
+    "connection-rules", "settings", "settings-packs", "settings-audit", "entity-not-found",
+}]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [pytest.param(place, id=place.name) for place in AROUND])
+def test_tab_goes_around_a_page_and_never_stays(tab: Tab, visitors: Visitors, place: Place) -> None:
+    tab.goto(visitors.path(place))
+    settle(tab)
+    tab.evaluate("() => { document.activeElement.blur(); window.scrollTo(0, 0); }")
+    tab.locator(".po-skip").focus()
+    hidden: list[str] = []
+    for _step in range(600):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.matches('body, .po-skip')"):
+            break
+        stop = tab.evaluate(FOCUS)
+        if not stop["isVisible"] or stop["isCovered"]:
+            hidden.append(stop["what"])
+    else:
+        raise AssertionError(f"The focus does not leave {place.name}: {stop['what']}")
+    assert hidden == []
 
 
 def test_a_connection_is_set_up_by_keys_alone(tab: Tab, sample_portal: Portal) -> None:

@@ -56,6 +56,23 @@ OVERFLOW = """() => {
   return [...wide.slice(-3), ...out].map((one) => one.outerHTML.slice(0, 160));
 }"""
 
+# What a finger or pointer may miss: controls below 24 px, or 40 px where the pointer is coarse; links of rows and
+# lines below 24 px there too. Words within a sentence and times, which only tell more, may be as high as their line.
+TARGETS = """() => {
+  const isCoarse = matchMedia("(pointer: coarse)").matches;
+  const controls = ".po-btn, .po-icon, .po-brand, .po-input, .po-nav, .po-item, .po-facet-item, .po-tabs a, .po-check";
+  const all = `a, button, select, textarea, summary, input:not([type=hidden]), ${controls}`;
+  return [...document.querySelectorAll(all)].filter((one) => {
+    if (!one.checkVisibility({visibilityProperty: true})
+      || one.matches(".po-sr, .po-skip, .po-scrim")) return false;
+    if (getComputedStyle(one).display === "inline" || one.matches("label > input")) return false;
+    const box = one.getBoundingClientRect();
+    const least = isCoarse && one.matches(controls) && !one.matches(".po-icon-sm") ? 40 : 24;
+    return box.width > 0 && (box.height < least - 0.5 || box.width < 23.5);
+  }).map((one) => `${Math.round(one.getBoundingClientRect().width)} x `
+    + `${Math.round(one.getBoundingClientRect().height)} ${one.outerHTML.slice(0, 120)}`);
+}"""
+
 
 @pytest.fixture(scope="module")
 def open_page(visitors: Visitors) -> Iterator[Callable[..., Any]]:
@@ -99,6 +116,7 @@ def test_a_page_is_accessible_fits_keeps_still_and_asks_nobody_else(
     assert seen["refused"] == []
     assert seen["shift"] <= 0.01, seen["moved"]
     assert tab.evaluate(OVERFLOW) == []
+    assert tab.evaluate(TARGETS) == []
     assert tab.locator("h1").count() == 1
     assert tab.title().strip()
     # Contrast takes as long as all other rules; the quick round looks at it once a page.

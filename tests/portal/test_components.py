@@ -665,7 +665,7 @@ def test_pages_of_a_list_are_links():
         "{% pagination page %}", page={"first": 1, "last": 50, "total": 1204, "next_url": "?cursor=x"}
     )
     assert "1-50 of 1,204" in html
-    assert 'rel="next" href="?cursor=x"' in html
+    assert 'rel="next" data-stay="next" href="?cursor=x"' in html
     assert "Previous" not in html
 
 

@@ -132,6 +132,16 @@ class TestOverrides:
     def test_what_is_shown_is_read_back_as_the_same(self, value: Any) -> None:
         assert _value(_typed(value), value) == value
 
+    def test_half_a_list_is_refused_and_stays_in_the_form(
+        self, browse: Callable[[User], Client], ben: User
+    ) -> None:
+        answer = browse(ben).post(f"{PAGE}/edit", {"field": "spec.owner", "value": "[payments, "})
+        assert answer.status_code == 422
+        assert "begins like a list, but is none" in answer.content.decode()
+        assert 'value="[payments, "' in answer.content.decode()
+        assert document(PAY)["spec"]["owner"] == "payments"
+        assert _value('"[payments"') == "[payments"
+
     def test_a_version_stays_a_word_through_the_form(
         self, browse: Callable[[User], Client], ben: User
     ) -> None:

@@ -403,7 +403,9 @@
     const shown = !state.list.hidden;
     if (event.key === "Escape") {
       event.stopPropagation();
-      if (shown) { event.preventDefault(); closeList(input); } else { input.blur(); state.before?.focus?.(); }
+      if (shown) { event.preventDefault(); closeList(input); }
+      else if (input.closest(".po-field")) closeList(input);  // a field of a form keeps what is typed, and the focus
+      else { input.blur(); state.before?.focus?.(); }
     } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (!shown) return suggest(input);
@@ -498,6 +500,32 @@
     next.focus();
   });
 
+  // -- Focus that stays where it was ------------------------------------------------------------------------
+  // A link with data-stay opens the same page in another state; pressed by a key, it has the focus there again.
+  on("click", "a[data-stay]", (event, link) => {
+    if (event.detail || event.ctrlKey || event.metaKey) return;
+    sessionStorage.setItem("po-stay", JSON.stringify([new URL(link.href).pathname, link.dataset.stay]));
+  });
+  const stay = () => {
+    const [path, id] = JSON.parse(sessionStorage.getItem("po-stay") ?? "[]");
+    sessionStorage.removeItem("po-stay");
+    if (path !== location.pathname) return;
+    const at = (name) => $$("[data-stay]").find((one) => one.dataset.stay === name);
+    (at(id) ?? at({ next: "previous", previous: "next" }[id]))?.focus();
+  };
+  // What is replaced by what a press of a key asked for gives its focus to what came instead.
+  let left;
+  document.addEventListener("htmx:before:swap", () => {
+    const part = document.activeElement?.closest(".po-older, .po-card[id]");
+    if (part) left = { part, before: part.previousElementSibling };
+  });
+  const goOn = () => {
+    if (!left || left.part.isConnected) return;
+    const instead = document.getElementById(left.part.id) ?? left.before?.nextElementSibling;
+    left = undefined;
+    if (document.activeElement === document.body) $("a[href], button, [tabindex='0']", instead ?? document.body)?.focus();
+  };
+
   // -- What came with the page ------------------------------------------------------------------------------
   const start = () => {
     $$(".po-toast").forEach(tend);
@@ -508,10 +536,11 @@
       const row = chosen.parentElement;
       row.scrollLeft = chosen.offsetLeft - row.offsetLeft - (row.clientWidth - chosen.offsetWidth) / 2;
     }
+    stay();
     $("[data-focus]")?.focus();
   };
   start();
   addEventListener("pageshow", (event) => { if (event.persisted) $$("table[data-select]").forEach(showSelection); });
-  document.addEventListener("htmx:after:swap", () => { hideTip(); hideCard(); $$("table[data-select]").forEach(showSelection); });
+  document.addEventListener("htmx:after:swap", () => { goOn(); hideTip(); hideCard(); $$("table[data-select]").forEach(showSelection); });
   window.portico = { toast };
 })();
