@@ -50,6 +50,14 @@ def excerpt(value: Any, *, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def whole_number(text: str, *, default: int = 0) -> int:
+    """A number that somebody wrote in an address or a form, if it is one of at most 17 of the digits 0 to 9.
+
+    `isdigit` alone lets pass what `int` refuses: a raised two, and more digits than it takes.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 17 else default
+
+
 def printable(text: str) -> str:
     """Text with a mark in place of what neither UTF-8 nor PostgreSQL can hold: halves of surrogate pairs, and NUL."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

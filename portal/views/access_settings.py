@@ -21,6 +21,7 @@ from access.models import ApiToken, Grant, Group, User
 from access.permissions import can, require, visible
 from access.verbs import VERBS
 from base.errors import DomainError, InvalidInput, NotFound
+from base.text import whole_number
 from catalog.models import Entity
 from catalog.queries import list_entities
 from portal import links
@@ -302,7 +303,7 @@ def _act_on_user(request: HttpRequest, found: User, action: str) -> bool:
         _revoke(request, queries.list_grants(viewer=by, user=found))
     elif action == "token":
         tokens = visible(by, ApiToken.objects.filter(user=found))
-        token = tokens.filter(pk=_number(request.POST.get("token", ""))).first()
+        token = tokens.filter(pk=whole_number(request.POST.get("token", ""))).first()
         if token is None:
             raise NotFound(_("There is no such token here."))
         services.revoke_token(token, by=by)
@@ -313,15 +314,11 @@ def _act_on_user(request: HttpRequest, found: User, action: str) -> bool:
 
 
 def _revoke(request: HttpRequest, grants: Any) -> None:
-    grant = grants.filter(pk=_number(request.POST.get("grant", ""))).first()
+    grant = grants.filter(pk=whole_number(request.POST.get("grant", ""))).first()
     if grant is None:
         raise NotFound(_("There is no such grant here."))
     services.revoke(grant, by=person(request))
     messages.success(request, _("Taken back: %(grant)s.") % {"grant": grant})
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 18 else 0
 
 
 # --- groups ---------------------------------------------------------------------------------------------
@@ -412,11 +409,11 @@ def _act_on_group(request: HttpRequest, found: Group, action: str) -> bool:
     by = person(request)
     members = {member.pk: member for member in found.members.all()}
     if action == "add":
-        added = _user(request, _number(request.POST.get("user", "")))
+        added = _user(request, whole_number(request.POST.get("user", "")))
         services.set_members(found, members=[*members.values(), added], by=by)
         messages.success(request, _("%(name)s is in the group.") % {"name": added.label})
     elif action == "drop":
-        gone = members.pop(_number(request.POST.get("user", "")), None)
+        gone = members.pop(whole_number(request.POST.get("user", "")), None)
         services.set_members(found, members=members.values(), by=by)
         if gone is not None:
             messages.success(request, _("%(name)s is no longer in the group.") % {"name": gone.label})

@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 from access.permissions import can, require
 from access.secrets import SecretUnreadable, read_secrets
 from base.errors import Conflict, DomainError, InvalidInput, NotFound
+from base.text import whole_number
 from integrations import queries
 from integrations.contract import Connector
 from integrations.ignoring import ACTIVITY
@@ -129,8 +130,9 @@ def interval_field(form: Form, name: str = "connection_interval") -> dict[str, A
     field = next(field for field in form.fields if field["name"] == name)
     choices = [{"value": seconds, "label": _(label)} for seconds, label in INTERVALS]
     value = field["value"]
-    if str(value).isdigit() and int(value) not in dict(INTERVALS):
-        choices.append({"value": value, "label": _("Every %(time)s") % {"time": duration(value)}})
+    every = whole_number(str(value))
+    if every and every not in dict(INTERVALS):
+        choices.append({"value": value, "label": _("Every %(time)s") % {"time": duration(every)}})
     return field | {"type": "select", "choices": choices, "required": True}
 
 

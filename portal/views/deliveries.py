@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -16,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from access.permissions import can, require
 from base.errors import NotFound
+from base.text import whole_number
 from integrations import queries
 from integrations.models import Connection, Delivery
 from integrations.services import deliveries as service
@@ -108,8 +108,8 @@ def _readable(body: bytes) -> str:
 def replay(request: HttpRequest, slug: str) -> HttpResponse:
     """Take in again what was given up: one delivery, or all."""
     connection = _connection(request, slug)
-    chosen: Any = request.POST.get("delivery", "")
-    ids = [int(chosen)] if chosen.isdecimal() and len(chosen) < 18 else None
+    chosen = request.POST.get("delivery", "")
+    ids = [number] if (number := whole_number(chosen)) else None
     if chosen and ids is None:
         raise NotFound(_("There is no delivery %(id)s here.") % {"id": chosen[:40]})
     count = service.replay(connection=connection, delivery_ids=ids)

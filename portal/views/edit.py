@@ -19,6 +19,7 @@ from access.permissions import can, require, visible
 from access.services.audit import Subject, record_audit
 from base.errors import DomainError, InvalidInput
 from base.safe_yaml import parse_documents
+from base.text import whole_number
 from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Entity, Problem, Rank, TieState
@@ -329,9 +330,7 @@ def tie_evidence(request: HttpRequest, tie_id: int) -> HttpResponse:
 def snooze(request: HttpRequest) -> HttpResponse:
     """Put problems of one cause off for some days."""
     require(request.user, "problem.write")
-    days = (
-        min(max(int(request.POST.get("days") or 7), 1), 90) if request.POST.get("days", "7").isdigit() else 7
-    )
+    days = min(max(whole_number(request.POST.get("days", ""), default=7), 1), 90)
     rows = visible(
         request.user,
         Problem.objects.filter(

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from base.text import whole_number
 from catalog import queries
 from catalog.query import QueryError
 from catalog.query import suggest as suggest_terms
@@ -72,8 +73,7 @@ def refs(request: HttpRequest) -> HttpResponse:
 def terms(request: HttpRequest) -> HttpResponse:
     """What can stand next in a query: fields, operators, values with their counts."""
     text = request.GET.get("q", "")[:2_000]
-    cursor = request.GET.get("cursor", "")
-    position = int(cursor) if cursor.isdigit() else len(text)
+    position = whole_number(request.GET.get("cursor", ""), default=len(text))
     suggestions = suggest_terms(text, position, lambda query: queries.search_entities(request.user, query))
     options = [
         # The browser replaces the word being typed, which may begin before what the suggestion replaces.

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from access.permissions import can, require
 from base.errors import NotFound
+from base.text import whole_number
 from integrations import queries
 from integrations.models import ResourceRun, ResourceState, SyncRun
 from integrations.services import runs
@@ -127,8 +128,7 @@ def _listed(
     if not chosen or outcome not in OUTCOMES or ("outcome" not in request.GET and not totals["refused"]):
         return {"chosen": None}
     may_see = can(request.user, "raw.read", connection)
-    number = request.GET.get("page", "1")
-    page = max(int(number), 1) if number.isdecimal() and len(number) < 10 else 1
+    page = max(whole_number(request.GET.get("page", "1")), 1)
     offset = (page - 1) * PAGE
     found, total = queries.records_of(request.user, chosen, outcome=outcome, offset=offset, limit=PAGE)
     rows = [
@@ -172,7 +172,7 @@ def restore(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
     """Bring back what a resource's sweep removed."""
     connection, found = _run(request, slug, run_id)
     require(request.user, "connection.write", connection)
-    resource = queries.get_resource(request.user, connection, _number(request.POST.get("resource", "")))
+    resource = queries.get_resource(request.user, connection, whole_number(request.POST.get("resource", "")))
     if resource.run_id != found.pk:
         raise NotFound(_("This run has no such resource."))
     count = runs.restore_removed(resource=resource, by=person(request).label)
@@ -186,7 +186,3 @@ def restore(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
         % {"n": count},
     )
     return redirect(f"{connection_url(connection)}/runs/{found.pk}")
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 18 else 0

@@ -13,6 +13,7 @@ from pydantic import Field
 from access.permissions import can
 from base.errors import BadRequest
 from base.pagination import BadCursor, Page, paginate, read_limit
+from base.text import whole_number
 from catalog import queries
 from catalog.models import Entity
 from catalog.query import FACETS, Facet, QueryError, facets, order_by, suggest, terms_of, toggle_term
@@ -89,7 +90,7 @@ class EntityList(Widget[EntityListConfig]):
         rows = found.select_related(None).defer("tokens", "description", "digest")
         page = self._page(context, rows, ordering, limit)
         total = found.order_by().count()
-        at = int(context.params["at"]) if context.params.get("at", "").isdigit() else 0
+        at = whole_number(context.params.get("at", ""))
         counted = self._counted(context, text)
         if not context.params.get("columns"):
             shown = _filled(shown, counted, page.rows)

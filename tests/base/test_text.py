@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.paths import format_path, parse_path
-from base.text import derive_name, excerpt
+from base.text import derive_name, excerpt, whole_number
 
 NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
 
@@ -50,3 +50,12 @@ def test_an_excerpt_is_short() -> None:
     assert excerpt({"a": [1, None]}) == '{"a":[1,null]}'
     assert len(excerpt("x" * 1_000)) <= 82
     assert len(excerpt(["x"] * 1_000)) <= 80
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.0", " 1", "²", "٣", "1_0", "9" * 18, "9" * 5_000])
+def test_what_is_no_number_is_none(text: str) -> None:
+    assert whole_number(text, default=-1) == -1
+
+
+def test_numbers_are_read() -> None:
+    assert [whole_number(text) for text in ("0", "007", "9" * 17)] == [0, 7, int("9" * 17)]

@@ -191,26 +191,32 @@ def test_no_page_runs_what_a_tool_says(portal: Portal, connected: Upstream, admi
 
 # Addresses with a hole for what somebody may put there.
 HOLES = [
-    "/?q={}", "/catalog?q={}", "/catalog?page={}", "/catalog?sort={}", "/catalog?kind={}", "/catalog?columns={}",
-    "/activity?q={}", "/activity?type={}", "/activity?page={}", "/activity?before={}", "/problems?q={}",
-    "/problems?type={}", "/search/suggest?q={}", "/search/terms?q={}", "/catalog/{}/component/x",
-    "/catalog/default/{}/x", "/catalog/default/component/{}", "/catalog/default/component/comp-svc001?tab={}",
-    "/catalog/default/component/comp-svc001/edit?path={}", "/connections/{}", "/connections/new/{}",
-    "/connections/paged/records?q={}", "/connections/paged/records?outcome={}", "/connections/paged/runs?page={}",
-    "/settings/audit?actor={}", "/settings/audit?action={}", "/settings/audit?page={}", "/sign-in?next={}",
-    "/sign-in/{}", "/widgets/home/{}", "/widgets/{}/x", "/api/v1/entities/?q={}", "/api/v1/entities/?order={}",
+    "/?q={}", "/catalog?q={}", "/catalog?cursor={}", "/catalog?order={}", "/catalog?limit={}", "/catalog?at={}",
+    "/catalog?columns={}", "/activity?q={}", "/activity?type={}", "/activity?cursor={}", "/activity?after={}",
+    "/activity?more={}", "/activity?status={}", "/problems?q={}", "/problems?type={}", "/search/suggest?q={}",
+    "/search/terms?q={}", "/search/terms?q=kind&cursor={}", "/search/refs?q={}&kinds={}",
+    "/catalog/{}/component/x", "/catalog/default/{}/x", "/catalog/default/component/{}",
+    "/catalog/default/component/comp-svc001?tab={}", "/catalog/default/component/comp-svc001/edit?field={}",
+    "/connections/{}", "/connections/new/{}", "/connections/paged/records?q={}",
+    "/connections/paged/records?page={}", "/connections/paged/records?resource={}",
+    "/connections/paged/runs?page={}", "/connections/paged/runs/{run}?outcome=&page={}",
+    "/connections/paged/runs/{run}?resource={}&outcome={}", "/settings/audit?actor={}",
+    "/settings/audit?day={}", "/settings/audit?cursor={}", "/sign-in?next={}", "/sign-in/{}",
+    "/widgets/home/{}", "/widgets/{}/x", "/api/v1/entities/?q={}", "/api/v1/entities/?order={}",
     "/api/v1/entities/?fields={}", "/api/v1/entities/?limit={}", "/api/v1/entities/?cursor={}",
     "/api/v1/entities/default/component/{}/", "/api/v1/entities/{}/component/x/", "/api/v1/entities/{}/",
-    "/api/v1/ties/?state={}", "/api/v1/ties/?cursor={}", "/api/v1/activity/?type={}", "/api/v1/activity/?entity={}",
-    "/api/v1/activity/?cursor={}", "/api/v1/feed?since={}", "/api/v1/feed?cursor={}", "/api/v1/feed?limit={}",
-    "/api/v1/problems/?type={}", "/api/v1/problems/?cursor={}", "/api/v1/sync-runs/?connection={}",
-    "/api/v1/connections/{}/", "/api/v1/{}",
+    "/api/v1/ties/?state={}", "/api/v1/ties/?cursor={}", "/api/v1/activity/?type={}",
+    "/api/v1/activity/?entity={}", "/api/v1/activity/?cursor={}", "/api/v1/feed?since={}",
+    "/api/v1/feed?cursor={}", "/api/v1/feed?limit={}", "/api/v1/problems/?type={}",
+    "/api/v1/problems/?cursor={}", "/api/v1/sync-runs/?connection={}", "/api/v1/connections/{}/", "/api/v1/{}",
 ]  # fmt: skip
 WORST = [
     "\0",
     HTML,
     "9" * 40,
+    "9" * 5_000,
     "-1",
+    "²",
     "a:" * 300,
     "(" * 5_000,
     '"',
@@ -229,12 +235,13 @@ MORE = [
 def test_no_address_makes_a_failure_of_ours(
     portal: Portal, connected: Upstream, admin_client: Client, values: list[str]
 ) -> None:
-    portal.sync_well(portal.connect("paged", "paged", base_url=connected.url))
+    run = portal.sync_well(portal.connect("paged", "paged", base_url=connected.url))
     admin_client.raise_request_exception = False
     failed = []
     for hole in HOLES:
         for value in values:
-            address = hole.format(quote(value.encode("utf-8", "surrogatepass"), safe=""))
+            given = quote(value.encode("utf-8", "surrogatepass"), safe="")
+            address = hole.replace("{run}", str(run.pk)).replace("{}", given)
             answer = admin_client.get(address)
             if answer.status_code >= 500:
                 failed.append((hole, value[:60], answer.status_code))
@@ -246,14 +253,19 @@ FORMS = [
     ("/connections/import", {"address": "/{}", "action": "preview"}),
     ("/connections/import", {"address": "https://{}/x.yaml", "action": "import"}),
     ("/connections/new/records", {"location": "{}", "label": "{}", "slug": "{}", "namespace": "{}"}),
-    ("/connections/paged/settings", {"base_url": "{}", "label": "{}", "interval": "{}"}),
+    (
+        "/connections/paged/settings",
+        {"base_url": "{}", "connection_label": "{}", "connection_interval": "{}"},
+    ),
     ("/connections/paged/rules", {"only_if": "{}", "ignored": "{}", "active_within_months": "{}"}),
-    ("/catalog/default/component/comp-svc001/edit", {"path": "{}", "value": "{}", "reason": "{}"}),
-    ("/catalog/default/component/comp-svc001/edit", {"path": "spec.{}", "value": "{}"}),
+    ("/catalog/default/component/comp-svc001/edit", {"field": "{}", "value": "{}", "reason": "{}"}),
+    ("/catalog/default/component/comp-svc001/edit", {"field": "spec.{}", "value": "{}", "etag": "{}"}),
     (
         "/catalog/default/component/comp-svc001/tie",
         {"type": "{}", "target": "{}", "state": "{}", "reason": "{}"},
     ),
+    ("/catalog/default/component/comp-svc001/merge", {"into": "{}", "part": "{}", "reason": "{}"}),
+    ("/connections/paged/deliveries/replay", {"delivery": "{}"}),
     ("/catalog/default/component/comp-svc001/run", {"operation": "{}", "record": "{}", "word": "{}"}),
     ("/problems/snooze", {"problem": "{}", "until": "{}", "days": "{}", "cause": "{}", "type": "{}"}),
     ("/settings/tokens", {"name": "{}", "role": "{}", "expires_in": "{}"}),

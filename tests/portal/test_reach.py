@@ -14,11 +14,13 @@ from django.utils import timezone
 
 from access.models import ApiToken, Role, User
 from access.services import create_token, grant
+from base.errors import NotFound
 from catalog import queries
-from catalog.models import FeedItem
+from catalog.models import Entity, FeedItem, Tie, TieState
 from catalog.query import facets
+from catalog.services.joining import merge_into
 from integrations.models import Connection
-from integrations.queries import list_records
+from integrations.queries import entity_counts, list_records
 from integrations.services.runs import report_runs
 from portal.pages import page_for
 from tests.cast import PASSWORD
@@ -193,6 +195,41 @@ class TestOneNamespace:
         shown = signed_in(cleo).get("/catalog/elsewhere/repository/twins")
         assert shown.status_code == 404
         assert b"/catalog/elsewhere/repository/twin" in shown.content
+
+    def test_forbidden_ties_to_what_lies_beyond_are_not_told(
+        self, world: dict[str, Any], cleo: User, vic: User
+    ) -> None:
+        there = Entity.objects.get(ref="component:elsewhere/there")
+        twin = Entity.objects.get(ref="repository:default/hush-twin")
+        Tie.objects.create(
+            source=there, type="hasSource", target=twin, state=TieState.FORBIDDEN, decided_by="hush"
+        )
+        for viewer, expected in ((vic, ["repository:default/hush-twin"]), (cleo, [])):
+            told_of = [tie.target.ref for tie, _may in queries.forbidden_ties(viewer, there)]
+            assert told_of == expected, viewer
+
+    def test_what_was_merged_from_beyond_is_not_told(
+        self, world: dict[str, Any], cleo: User, vic: User, ana: User
+    ) -> None:
+        winner = Entity.objects.get(ref="repository:elsewhere/twin")
+        merge_into(
+            user=ana,
+            loser=Entity.objects.get(ref="repository:default/hush-twin"),
+            winner=winner,
+            reason="one",
+        )
+        for viewer, expected in ((vic, ["repository:default/hush-twin"]), (cleo, [])):
+            assert [row.ref for row in queries.redirects_to(viewer, winner)] == expected, viewer
+        assert queries.redirect_of(vic, "repository:default/hush-twin").winner == winner
+        with pytest.raises(NotFound):
+            queries.redirect_of(cleo, "repository:default/hush-twin")
+
+    def test_what_a_connection_speaks_of_is_counted_as_far_as_it_is_seen(
+        self, world: dict[str, Any], cleo: User, vic: User
+    ) -> None:
+        there = Connection.objects.get(slug="there-ci")
+        for viewer, count in ((vic, 3), (cleo, 2)):
+            assert entity_counts(viewer, [there]) == {"there-ci": count}
 
     def test_problems_of_a_connection_are_for_those_of_its_namespace(
         self, world: dict[str, Any], cleo: User, vic: User
