@@ -42,8 +42,10 @@ class ComponentRule(BaseModel):
         title="Infer components",
         description="Make a component of a repository that no catalog file speaks for.",
     )
-    with_archived: bool = Field(False, title="Archived ones too", description="Archived repositories too.")
-    with_forks: bool = Field(False, title="Forks too", description="Forks too.")
+    with_archived: bool = Field(
+        False, title="Archived ones too", description="Also what is no longer worked on."
+    )
+    with_forks: bool = Field(False, title="Forks too", description="Also copies of other repositories.")
     active_within_months: int = Field(
         12,
         ge=0,
@@ -60,7 +62,7 @@ class ComponentRule(BaseModel):
         "",
         max_length=4_000,
         title="Only if",
-        description="An expression over `repository`, such as repository.path.startsWith('acme/'). Empty for all.",
+        description="An expression on the repository, such as repository.path.startsWith('acme/'). Empty for all.",
     )
     ignored: list[str] = Field(
         default_factory=list,
