@@ -511,7 +511,10 @@ class Source(Widget[WidgetConfig]):
                 {
                     "source": badge_of_source(claim.source, connections_of(context.request)),
                     "rank": claim.get_rank_display(),
-                    "place": claim.place.get("file") or claim.external_id,
+                    # What a person says stands in no place but here.
+                    "place": ""
+                    if claim.rank == Rank.PERSON
+                    else claim.place.get("file") or claim.external_id,
                     "as_of": claim.as_of,
                     "is_shadowed": claim.is_shadowed,
                     "stale": claim.stale_reason,

@@ -83,6 +83,7 @@ class TestOverrides:
             said = text(viewer, f"{PAGE}?tab={tab}")
             assert "Sold" in said, tab
             assert "They took it" in said, tab
+            assert "override:" not in said, tab
         history = text(viewer, f"{PAGE}?tab=history")
         # Each at its own change.
         assert re.search(r"Reason: They took it .*spec\.owner.* Reason: Sold .*spec\.lifecycle", history)
