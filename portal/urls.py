@@ -11,6 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from integrations.api.hooks import Hook
 from portal.views import (
     accounts,
+    anything,
     connections,
     edit,
     health,
@@ -32,6 +33,8 @@ portal: tuple[list[Any], str] = (
         path("catalog/<str:namespace>/<str:kind>/<str:name>/tie", edit.tie, name="entity-tie"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/merge", edit.merge, name="entity-merge"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/run", operations.ask, name="entity-run"),
+        path("to", anything.to, name="to"),
+        path("to/<path:text>", anything.to, name="to-anything"),
         path("ties/<int:tie_id>", edit.tie_evidence, name="tie"),
         path("activity", pages.activity, name="activity"),
         path("problems", pages.problems, name="problems"),

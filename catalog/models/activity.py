@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, HashIndex
 from django.db import models
 
 
@@ -58,6 +58,8 @@ class Activity(models.Model):
             models.Index(fields=["subject_uid", "type", "-at"], name="activity_subject"),
             models.Index(fields=["type", "-at"], name="activity_type"),
             models.Index(fields=["commit"], name="activity_commit", condition=~models.Q(commit="")),
+            # An address can be longer than an ordered index takes.
+            HashIndex(fields=["url"], name="activity_url"),
             # Those that wait for a subject, or for the one that an earlier key names.
             GinIndex(
                 fields=["keys"],

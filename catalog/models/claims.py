@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
+from django.db.models.fields.json import KT
 
 from catalog.models.entities import Entity, Redirect
 
@@ -71,6 +73,7 @@ class Claim(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="claim_once")]
+        indexes = [HashIndex(KT("place__address"), name="claim_address")]
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.external_id}"

@@ -18,11 +18,13 @@ from base.errors import NotFound
 from base.expressions import Context, ExpressionError, compile_expression
 from catalog import queries
 from catalog.kinds import current_kinds
+from catalog.lookup import look_up
 from catalog.models import Entity
 from integrations.services.targets import operations_on
 from portal import links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.templatetags.foreign import safe_url
+from portal.views.anything import is_pasted
 from portal.widgets import Filled, PageContext, delivered
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
@@ -144,6 +146,8 @@ def catalog(request: HttpRequest) -> HttpResponse:
         return redirect(f"{request.path}?{params.urlencode(safe=',:')}")
     # The box sends its finished terms and what is being typed as one parameter each.
     query = " ".join(part.strip() for part in request.GET.getlist("q") if part.strip())[:2_000]
+    if is_pasted(query) and look_up(request.user, query).entities:
+        return redirect("/to?" + urlencode({"text": query}))
     context = make_context(request, query=query)
     kind = _kind_of(query)
     served = pages.page_for("list", kind=kind)

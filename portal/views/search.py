@@ -12,9 +12,11 @@ from django.utils.translation import gettext as _
 
 from base.text import whole_number
 from catalog import queries
+from catalog.lookup import MAX_TEXT, look_up
 from catalog.query import QueryError
 from catalog.query import suggest as suggest_terms
 from portal import links, shell
+from portal.views.anything import is_pasted
 
 SHOWN = 8
 
@@ -25,9 +27,13 @@ def suggest(request: HttpRequest) -> HttpResponse:
 
     Without a letter, all pages.
     """
-    text = request.GET.get("q", "").strip()[:200]
-    items = []
-    if text:
+    pasted = request.GET.get("q", "").strip()[:MAX_TEXT]
+    text = pasted[:200]
+    items = [
+        {"chip": links.chip(entity.ref, entity), "text": entity.kind, "url": links.entity_url(entity)}
+        for entity in (look_up(request.user, pasted).entities[:SHOWN] if is_pasted(pasted) else [])
+    ]
+    if text and not items:
         rows = queries.list_entities(request.user)
         first = list(rows.filter(name__startswith=text.lower()).order_by("name")[:SHOWN])
         if len(first) < SHOWN:

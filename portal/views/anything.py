@@ -1,0 +1,64 @@
+"""From anything that people paste to its page: `/to/<anything>`."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from catalog.lookup import MAX_TEXT, keys_of_text, look_up
+from catalog.models import Entity
+from portal import events, links
+
+# What is pasted rather than typed: no query of ours looks like it.
+_PASTED = re.compile(r"^\S*(?:://|^git@[\w.-]+:|@?sha256:[0-9a-f]{16}|^[0-9a-f]{40}$)\S*$", re.IGNORECASE)
+
+
+def is_pasted(text: str) -> bool:
+    """Whether a text of the search box is an address, a digest or a commit, and no query."""
+    return bool(_PASTED.match(text.strip()))
+
+
+@login_required
+@require_GET
+def to(request: HttpRequest, text: str = "") -> HttpResponse:
+    """Lead to the component that an address, image, package, commit or run belongs to."""
+    if not text:
+        text = request.GET.get("text", "")
+    elif request.META.get("QUERY_STRING"):
+        text += "?" + unquote(request.META["QUERY_STRING"])
+    # Web servers make one slash of two within a path.
+    text = re.sub(r"^([a-z][a-z0-9+.-]*):/(?=[^/])", r"\1://", text.strip())[:MAX_TEXT]
+    found = look_up(request.user, text)
+    if len(found.entities) == 1:
+        entity = found.entities[0]
+        messages.info(request, _said(text, entity, found.activity))
+        return redirect(links.entity_url(entity))
+    return render(
+        request,
+        "pages/to.html",
+        {
+            "title": _("Which one?") if found.entities else _("Nothing is known by this"),
+            "text": text,
+            "items": [
+                {"chip": links.chip(entity.ref, entity), "text": entity.kind, "owner": entity.owner}
+                for entity in found.entities
+            ],
+            "things": [links.chip(thing.ref, thing) for thing in found.things if thing not in found.entities],
+            "keys": keys_of_text(text),
+        },
+        status=200 if found.entities else 404,
+    )
+
+
+def _said(text: str, entity: Entity, activity: object) -> str:
+    short = text if len(text) <= 80 else f"{text[:77]}…"
+    if activity is not None:
+        return _("%(what)s: %(title)s") % {"what": events.title_of(activity), "title": entity.title}  # type: ignore[arg-type]
+    return _("%(text)s belongs to %(title)s.") % {"text": short, "title": entity.title}
