@@ -87,9 +87,8 @@ class RefuseNulMiddleware:
     def process_view(
         self, request: HttpRequest, view: Callable[..., HttpResponse], *_given: Any
     ) -> HttpResponse | None:
-        if getattr(
-            view, "csrf_exempt", False
-        ):  # what is no page of ours takes no forms, and reads its body itself
+        # What is no page of ours takes no forms, and reads its body itself.
+        if getattr(view, "csrf_exempt", False):
             return None
         is_form = request.content_type in {"application/x-www-form-urlencoded", "multipart/form-data"}
         if is_form and any(_has_nul(values) for values in request.POST.lists()):
