@@ -38,7 +38,6 @@ _UNPREPARED = {
     "makemigrations",
     "migrate",
     "prepare",
-    "restore",
     "showmigrations",
     "spectacular",
     "sqlmigrate",
@@ -46,7 +45,7 @@ _UNPREPARED = {
     "--help",
     "--version",
 }
-_REPLACING = {"flush", "migrate", "restore"}
+_REPLACING = {"flush", "migrate"}
 
 
 def manage() -> int:

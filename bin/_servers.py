@@ -181,8 +181,8 @@ class Servers:
             if found != str(major):
                 raise Refusal(
                     f"The data in {version.parent} was written by PostgreSQL {found}; this one is {major} "
-                    "and cannot read it. Go back to the Portico that wrote it, run `bin/manage backup FILE`, "
-                    "come back, move that folder away and run `bin/manage restore FILE`."
+                    "and cannot read it. Go back to the Portico that wrote it, dump the database as the operator guide "
+                    "says under Backups, come back, move that folder away, start, and restore the dump."
                 )
 
     def _make_cluster(self, binaries: Path, major: int, cluster: Path) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import shared_task
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from catalog.services.render import A_WHILE
 from catalog.services.render import render_dirty as render
 
+logger = logging.getLogger(__name__)
+
 
 @shared_task(name="catalog.render_dirty")
 def render_dirty(**_from_newer_release: Any) -> None:
-    """Render what changed, a while's worth."""
-    render(at=timezone.now(), limit=A_WHILE)
+    """Render what changed, a while's worth. It comes again in a second, so a lost database is worth a line."""
+    try:
+        render(at=timezone.now(), limit=A_WHILE)
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("What changed cannot be rendered now: %s", str(error).strip().partition("\n")[0])
