@@ -94,6 +94,15 @@ class HttpClient:
         client._auth = auth
         return client
 
+    async def judge(self, url: str) -> None:
+        """Refuse an address that may not be read, whatever is there; nobody is contacted.
+
+        :raises Misconfigured: if it is none, or the guard refuses it.
+        :raises SourceUnavailable: if its host has no address at present.
+        """
+        target = self._wire.policy.check_url(url)
+        await self._wire.policy.resolve(target.host, target.port)
+
     async def __aenter__(self) -> Self:
         return self
 

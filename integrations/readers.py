@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 
 from base.limits import MAX_FILE_BYTES, check_size
 from catalog.documents.reader import Content, Location, Missing, resolve_target
-from integrations.errors import BadPayload, Misconfigured, NotThere, SourceError
+from integrations.errors import BadPayload, Misconfigured, NotThere, SourceError, SourceUnavailable
 from integrations.files import FileReader, has_glob, matches
 from integrations.git import Clone, GitClient, TreeFile
 from integrations.http import Answer, HttpClient
@@ -145,9 +145,18 @@ class CatalogReader:
         A folder and a repository mean all their `*.yaml` and `*.yml` files.
 
         :raises NotThere: if there is no such file or folder.
-        :raises Misconfigured: if it is outside the allowed folders, or neither path nor address.
+        :raises Misconfigured: if it may never be read, or is neither path nor address.
         """
-        text = text.strip()
+        location = await self._meant(text.strip())
+        place = GitPlace.parse(location.target)
+        with suppress(SourceUnavailable):  # a host without an address may have one later
+            if place and not place.page:
+                await self._git.judge(place.repository)
+            elif location.type == "url":
+                await self._http.judge(location.target)
+        return location
+
+    async def _meant(self, text: str) -> Location:
         if not text:
             raise Misconfigured(_("The address is empty. Name a file, a folder, a Git repository or a URL."))
         for type_ in ("file", "url"):

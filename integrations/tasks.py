@@ -73,6 +73,12 @@ def read_location(*, location_id: int, is_guarded: bool = True, **_from_newer_re
     locations.refresh_location(location_id=location_id, now=timezone.now(), is_guarded=is_guarded)
 
 
+@shared_task(name="integrations.remove_location")
+def remove_location(*, location_id: int, **_from_newer_release: Any) -> None:
+    """Forget a catalog location whose removal was asked for."""
+    locations.remove_location(location_id=location_id)
+
+
 @shared_task(name="integrations.tick")
 def tick(**_from_newer_release: Any) -> None:
     """Queue what is due, and what a lost worker or an emptied Redis forgot."""
@@ -83,8 +89,9 @@ def tick(**_from_newer_release: Any) -> None:
         execute_operation.delay(operation_id=operation_id)
     for connection_id in deliveries.lost_deliveries(now=now):
         process_delivery.delay(connection_id=connection_id)
-    for location_id in locations.due_locations(now=now):
-        read_location.delay(location_id=location_id)
+    for location in locations.due_locations(now=now):
+        task = remove_location if location.is_removed else read_location
+        task.delay(location_id=location.pk)
 
 
 @shared_task(name="integrations.housekeeping")

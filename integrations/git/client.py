@@ -107,6 +107,18 @@ class GitClient:
                 await self._program.run("--git-dir", str(folder), *pointing, place=address.shown)
         return clone
 
+    async def judge(self, url_or_path: str) -> None:
+        """Refuse an address that may not be read, whatever is there; nobody is contacted.
+
+        :raises Misconfigured: if it is none, or the guard refuses it.
+        :raises NotThere: if there is no such folder.
+        :raises SourceUnavailable: if its host has no address at present.
+        """
+        address = self._address(url_or_path)
+        if address.path is None:
+            target = self._policy.check_url(address.url, schemes=("http", "https", "ssh"))
+            await self._policy.resolve(target.host, target.port)
+
     async def remote_refs(self, url_or_path: str, credentials: Credentials | None = None) -> dict[str, str]:
         """All branches and tags with their commits or tag objects, and `HEAD`, without a fetch.
 

@@ -76,7 +76,11 @@ class Name(BaseModel):
         "default",
         title=gettext_noop("Namespace"),
         max_length=63,
-        description=gettext_noop("Where what it brings is put in the catalog. Grants can be limited to one."),
+        description=gettext_noop(
+            "Where repositories, pipelines, images and all else that gets its name here is put in the catalog. What a "
+            "catalog file declares lies where the file says, else in default, as in Backstage. Grants can be limited "
+            "to one."
+        ),
     )
 
 

@@ -6,22 +6,21 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from access.permissions import can, require
 from base.errors import DomainError, NotFound
-from catalog.models import Claim, Problem
+from catalog.kinds import current_kinds
+from catalog.models import Problem
 from catalog.queries import open_problems
 from integrations import queries
 from integrations.models import CatalogLocation
 from integrations.services import locations
-from integrations.tasks import read_location
+from integrations.tasks import read_location, remove_location
 from portal.people import person
 
 PROBLEMS = 200
@@ -56,8 +55,9 @@ def catalog_files(request: HttpRequest) -> HttpResponse:
             error = failure.message
     rows = list(queries.list_locations(request.user))
     found: dict[str, list[Problem]] = {}
-    for problem in open_problems(request.user).filter(raised_by__in=[_raised_by(row) for row in rows]):
+    for problem in open_problems(request.user).filter(raised_by__in=[row.raised_by for row in rows]):
         found.setdefault(problem.raised_by, []).append(problem)
+    left = locations.removals_left(rows)
     return render(
         request,
         "connections/import.html",
@@ -86,24 +86,21 @@ def catalog_files(request: HttpRequest) -> HttpResponse:
                 "placeholder": "https://github.com/acme/catalog/blob/main/all.yaml",
             },
             "result": result,
-            "is_reading": any(row.read_at is None and not row.message for row in rows),
+            "is_active": any(row.is_awaited or row.is_removed for row in rows),
             "problems": result.problems[:PROBLEMS] if result else [],
             "locations": [
                 {
                     "row": row,
                     "label": locations.label_of(row.address),
                     "address": row.address.partition(":")[2],
-                    "problems": found.get(_raised_by(row), [])[:PROBLEMS],
+                    "problems": found.get(row.raised_by, [])[:PROBLEMS],
+                    "removed": max(row.removal_claims - left.get(row.pk, 0), 0),
                 }
                 for row in rows
             ],
         },
         status=422 if error else 200,
     )
-
-
-def _raised_by(location: CatalogLocation) -> str:
-    return f"yaml:{location.address}"[:500]
 
 
 def _location(request: HttpRequest, location_id: int) -> CatalogLocation:
@@ -119,6 +116,7 @@ def read_again(request: HttpRequest, location_id: int) -> HttpResponse:
     """Have a location read now; with `all` also let go of much that is gone."""
     require(request.user, "connection.write")
     location = _location(request, location_id)
+    locations.ask_again(location=location, now=timezone.now())
     read_location.delay_on_commit(location_id=location.pk, is_guarded=request.POST.get("all") != "yes")
     messages.success(
         request,
@@ -131,26 +129,30 @@ def read_again(request: HttpRequest, location_id: int) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def remove(request: HttpRequest, location_id: int) -> HttpResponse:
-    """Forget a location and all that it declared: first what goes."""
+    """Have a location and all that it declared forgotten: first what goes."""
     require(request.user, "connection.write")
     location = _location(request, location_id)
     if request.method == "POST":
-        count = locations.remove_location(location=location, by=person(request).label)
-        said = ngettext(
-            "Removed: %(n)d entity changed or went.", "Removed: %(n)d entities changed or went.", count
+        by = person(request).label
+        if locations.request_removal(location=location, by=by, now=timezone.now()):
+            remove_location.delay_on_commit(location_id=location.pk)
+        messages.success(
+            request,
+            _("%(name)s is being removed; the progress follows here.")
+            % {"name": locations.label_of(location.address)},
         )
-        messages.success(request, said % {"n": count})
         return redirect("portal:import")
-    claims = Claim.objects.filter(source__key=f"yaml:{location.address}")
-    touched = claims.values("entity").distinct()
-    kept = Claim.objects.filter(~Q(source__key=f"yaml:{location.address}"), mode="assert", entity__in=touched)
-    total, amended = touched.count(), kept.values("entity").distinct().count()
+    removal = locations.removal_of(location)
+    kinds = current_kinds()
     values: dict[str, Any] = {
         "title": _("Remove these catalog files?"),
         "location": location,
         "address": location.address.partition(":")[2],
-        "entities": total - amended,
-        "amended": amended,
+        "removal": removal,
+        "kinds": [
+            {"label": kinds.by_name(name).definition.plural if name in kinds else name, "number": number}
+            for name, number in removal.kinds.items()
+        ],
         "breadcrumbs": [
             {"label": _("Connections"), "url": "/connections"},
             {"label": _("Catalog files"), "url": "/connections/import"},

@@ -19,11 +19,11 @@ from catalog.services import ingest
 from integrations.models import CatalogLocation
 from integrations.services import locations
 from integrations.services.locations import (
-    LocationBusy,
     import_paths,
     imports,
     refresh_location,
     remove_location,
+    request_removal,
     turns,
     writing,
 )
@@ -174,11 +174,15 @@ def test_a_location_that_is_being_read_is_left_to_who_reads_it(
     monkeypatch.setattr(imports, "WAIT", 0.1)
     told = import_paths(addresses=[slow.url], by="ana")
     assert "being read right now" in told.problems[0].message
-    with pytest.raises(LocationBusy, match="try again when that is over"):
-        remove_location(location=location, by="ana")
+    request_removal(location=location, by="ana", now=timezone.now())
+    remove_location(location_id=location.pk)
+    assert CatalogLocation.objects.get().is_removed, "it waits until that is over"
+    assert Claim.objects.exists()
     slow.may_answer.set()
-    assert reading.end().unchanged == 1
-    assert remove_location(location=location, by="ana") == 1
+    reading.end()
+    remove_location(location_id=location.pk)
+    assert not CatalogLocation.objects.exists()
+    assert not Claim.objects.exists()
 
 
 def test_a_killed_import_leaves_a_location_that_is_read_again(
@@ -202,7 +206,7 @@ def test_a_killed_import_leaves_a_location_that_is_read_again(
     assert Claim.objects.count() == 4, "each page stands by itself"
     monkeypatch.setattr(writing, "apply_claims", apply)
     (due,) = locations.due_locations(now=timezone.now())
-    result = refresh_location(location_id=due, now=timezone.now())
+    result = refresh_location(location_id=due.pk, now=timezone.now())
     assert result is not None
     assert (result.written, result.unchanged) == (2, 4)
 

@@ -17,7 +17,20 @@ from access.models import AuditEvent
 from catalog.models import Claim, Entity, Problem, Rank, Source
 from catalog.services.edit import override_field
 from integrations.models import CatalogLocation
-from integrations.services.locations import due_locations, refresh_location, remove_location, turns
+from integrations.services.locations import (
+    due_locations,
+    reading,
+    refresh_location,
+    register_location,
+    removal,
+    removal_of,
+    removals_left,
+    remove_location,
+    request_removal,
+    turns,
+)
+from integrations.tasks import read_location, tick
+from integrations.tasks import remove_location as remove_task
 from tests.catalog.saying import counted_rows, document, history, relations
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -209,10 +222,31 @@ class TestImport:
         assert all(problem["message"] and not problem["document"] for problem in found["problems"])
         assert names() == {"a"}
         assert [location.address for location in CatalogLocation.objects.all()] == [
-            f"file:{good}/**/*.{{yaml,yml}}"
+            f"file:{place}/**/*.{{yaml,yml}}" for place in (empty, good)
         ]
-        assert Source.objects.count() == 1
         run_partly(gone, dry_run=True)
+
+    def test_what_cannot_be_read_yet_is_registered_and_tried_again_from_here_and_from_the_browser_alike(
+        self, write: Write, folder: Path, settings: Any
+    ) -> None:
+        settings.PORTICO_FILES_ALLOW = [folder]
+        write("one/notes.txt", "no catalog file")
+        write("two/notes.txt", "no catalog file")
+        run_partly(folder / "one")
+        other = register_location(address=str(folder / "two"), by="ana", now=timezone.now())
+        assert refresh_location(location_id=other.pk, now=timezone.now()) is None
+        rows = list(CatalogLocation.objects.all())
+        assert {(row.message, row.read_at, row.asked_at) for row in rows} == {
+            ("No file matches this pattern.", None, None)
+        }
+        assert len(rows) == 2
+        for name in ("one", "two"):
+            write(f"{name}/a.yaml", component(name))
+        for row in due_locations(now=timezone.now() + timedelta(seconds=rows[0].interval)):
+            refresh_location(location_id=row.pk, now=timezone.now())
+        assert names() == {"one", "two"}
+        assert not CatalogLocation.objects.exclude(message="").exists()
+        assert not Problem.objects.filter(type="refused-document", resolved_at=None).exists()
 
     def test_a_known_location_that_cannot_be_read_keeps_its_numbers_and_says_why(
         self, write: Write, folder: Path
@@ -372,7 +406,7 @@ class TestLater:
         now = timezone.now()
         assert due_locations(now=now) == []
         soon = now + timedelta(seconds=location.interval)
-        assert due_locations(now=soon) == [location.pk]
+        assert due_locations(now=soon) == [location]
         assert due_locations(now=soon) == []  # claimed
         write("a.yaml", component("a"), component("b"))
         result = refresh_location(location_id=location.pk, now=soon)
@@ -403,16 +437,6 @@ class TestLater:
         assert names() == {"a"}
         assert Problem.objects.filter(type="refused-document", severity="fail", resolved_at=None).exists()
 
-    def test_removing_a_location_takes_all_that_it_declared(self, write: Write, folder: Path) -> None:
-        write("a.yaml", component("a"), component("b", owner=5))
-        write("own/c.yaml", component("c"))
-        run(folder / "a.yaml", folder / "own")
-        location = CatalogLocation.objects.get(address__endswith="a.yaml")
-        assert remove_location(location=location, by="ana") == 1
-        assert names() == {"c"}
-        assert not Problem.objects.filter(type="refused-document", resolved_at=None).exists()
-        assert AuditEvent.objects.filter(verb="catalog.location-remove").count() == 1
-
     def test_an_override_outlives_its_file(self, write: Write, folder: Path, ben: Any) -> None:
         path = write("a.yaml", component("a", owner="file"))
         run(folder)
@@ -424,3 +448,110 @@ class TestLater:
         run(folder)
         assert relations("component:default/a") == [("ownedBy", "group:default/ours")]
         assert Claim.objects.filter(rank=Rank.PERSON).count() == 1
+
+
+class TestRemoval:
+    @pytest.fixture
+    def places(self, write: Write, folder: Path) -> CatalogLocation:
+        """Two locations; of the one that is returned, another speaks of `shared` too."""
+        write(
+            "a.yaml", *[component(name) for name in "abcde"], component("bad", owner=5), component("shared")
+        )
+        write("own/c.yaml", component("other"), component("shared"))
+        run(folder / "a.yaml", folder / "own")
+        return CatalogLocation.objects.get(address__endswith="a.yaml")
+
+    def ask(self, location: CatalogLocation) -> bool:
+        return request_removal(location=location, by="ana", now=timezone.now())
+
+    def test_it_takes_all_that_the_location_declared(self, places: CatalogLocation) -> None:
+        assert (removal_of(places).kinds, removal_of(places).amended) == ({"component": 5}, 1)
+        assert self.ask(places)
+        assert names() >= {"a", "other"}, "it is a worker's work"
+        remove_location(location_id=places.pk)
+        assert names() == {"other", "shared"}
+        assert not CatalogLocation.objects.filter(pk=places.pk).exists()
+        assert not Source.objects.filter(key=places.source_key).exists()
+        assert not Problem.objects.filter(type="refused-document", resolved_at=None).exists()
+        (event,) = AuditEvent.objects.filter(verb="catalog.location-remove")
+        assert event.changes == {"entities": 5, "amended": 1}
+        assert history("component:default/a")[-1].by == "ana"
+
+    def test_it_is_done_only_where_it_was_asked_for_and_noted_once(self, places: CatalogLocation) -> None:
+        remove_location(location_id=places.pk)
+        assert names() >= {"a", "b"}
+        assert [self.ask(places), self.ask(places)] == [True, False]
+        assert AuditEvent.objects.filter(verb="catalog.location-remove").count() == 1
+
+    def test_one_that_is_killed_half_way_is_finished_by_the_tick(
+        self, places: CatalogLocation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(turns, "PAGE", 2)
+        self.ask(places)
+        drop, pages = removal.drop_claims, []
+
+        def killed(**given: Any) -> Any:
+            pages.append(given["external_ids"])
+            if len(pages) == 3:
+                raise SystemExit
+            return drop(**given)
+
+        monkeypatch.setattr(removal, "drop_claims", killed)
+        with pytest.raises(SystemExit):
+            remove_location(location_id=places.pk)
+        assert [len(page) for page in pages] == [2, 2, 2]
+        row = CatalogLocation.objects.get(pk=places.pk)
+        assert (row.removal_claims, removals_left([row])) == (6, {row.pk: 2})
+        assert len(names() & set("abcde")) == 1
+        assert refresh_location(location_id=places.pk, now=timezone.now()) is None
+        asked: list[int] = []
+        monkeypatch.setattr(remove_task, "delay", lambda *, location_id: asked.append(location_id))
+        monkeypatch.setattr(read_location, "delay", lambda *, location_id: None)
+        tick()
+        assert asked == [], "another may still be at it"
+        CatalogLocation.objects.update(due_at=timezone.now())
+        tick()
+        tick()
+        assert asked == [places.pk]
+        remove_task(location_id=places.pk)
+        assert names() == {"other", "shared"}
+        assert not CatalogLocation.objects.filter(pk=places.pk).exists()
+
+    @pytest.mark.parametrize("way", ["command", "browser"])
+    def test_who_imports_it_again_calls_it_back(
+        self, places: CatalogLocation, folder: Path, settings: Any, way: str
+    ) -> None:
+        settings.PORTICO_FILES_ALLOW = [folder]
+        self.ask(places)
+        if way == "command":
+            run(folder / "a.yaml")
+        else:
+            register_location(address=str(folder / "a.yaml"), by="ben", now=timezone.now())
+        remove_location(location_id=places.pk)
+        assert names() >= set("abcde")
+        assert not CatalogLocation.objects.get(pk=places.pk).is_removed
+
+    def test_a_reading_that_began_before_does_not_bring_it_back(
+        self, places: CatalogLocation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = reading.Reading.read
+
+        def asked_meanwhile(self: Any, *args: Any, **given: Any) -> None:
+            read(self, *args, **given)
+            request_removal(location=places, by="ana", now=timezone.now())
+
+        monkeypatch.setattr(reading.Reading, "read", asked_meanwhile)
+        refresh_location(location_id=places.pk, now=timezone.now())
+        assert CatalogLocation.objects.get(pk=places.pk).is_removed
+        remove_location(location_id=places.pk)
+        assert names() == {"other", "shared"}
+
+    def test_one_of_which_nothing_could_be_read_goes_too(self, write: Write, folder: Path) -> None:
+        write("notes.txt", "no catalog file")
+        run_partly(folder)
+        location = CatalogLocation.objects.get()
+        assert removal_of(location).entities == 0
+        self.ask(location)
+        remove_location(location_id=location.pk)
+        assert not CatalogLocation.objects.exists()
+        assert not Problem.objects.filter(resolved_at=None).exists()

@@ -24,7 +24,7 @@ from integrations.models import CatalogLocation, Connection, ResourceRun, RunSta
 from integrations.services.connections import OWNER, config_of, create_connection
 from integrations.services.runs import request_sync
 from integrations.sync import execute_run
-from integrations.tasks import read_location
+from integrations.tasks import read_location, remove_location
 
 SECRET = "s3cret-of-the-tool"
 REPO = "repo:git.acme.example/acme/"
@@ -825,13 +825,55 @@ class TestCatalogFiles:
         self.ask(admin, f"/connections/import/{location.pk}/read")
         assert set(Entity.objects.values_list("name", flat=True)) == {"pay", "ledger"}
 
-    def test_removing_says_first_what_goes(self, admin: Client, file: Path) -> None:
+    def test_removing_says_first_what_goes_then_how_far_it_is(self, admin: Client, file: Path) -> None:
         self.ask(admin, "/connections/import", address=str(file), action="import")
-        url = f"/connections/import/{CatalogLocation.objects.get().pk}/remove"
-        assert "1 entity goes" in text_of(admin.get(url))
-        admin.post(url)
+        location = CatalogLocation.objects.get()
+        url = f"/connections/import/{location.pk}/remove"
+        words = text_of(admin.get(url))
+        assert "1 entity goes" in words
+        assert "Components 1" in words
+        with patch.object(remove_location, "delay_on_commit") as asked:
+            answer = admin.post(url, follow=True)
+            admin.post(url)
+        assert asked.call_count == 1
+        assert Entity.objects.filter(deleted_at=None).exists(), "no page waits for it"
+        words = text_of(answer)
+        assert "being removed" in words
+        assert "0/1" in words
+        html = answer.content.decode()
+        assert 'hx-trigger="every 2s"' in html
+        assert f"/connections/import/{location.pk}/read" not in html
+        remove_location(**asked.call_args.kwargs)
         assert not CatalogLocation.objects.exists()
         assert not Entity.objects.filter(deleted_at=None).exists()
+        assert "No catalog files yet" in text_of(admin.get("/connections/import"))
+
+    def test_what_could_not_be_read_yet_says_why_and_can_be_tried_again_or_removed(
+        self, admin: Client, folder: Path
+    ) -> None:
+        (folder / "empty").mkdir()
+        self.ask(admin, "/connections/import", address=str(folder / "empty"), action="import")
+        location = CatalogLocation.objects.get()
+        answer = admin.get("/connections/import")
+        words, html = text_of(answer), answer.content.decode()
+        assert "not read yet" in words
+        assert (
+            "Nothing of it could be read, so nothing of it is in the catalog. It is tried again every 5 min."
+            in words
+        )
+        assert "No file matches this pattern." in words
+        assert "Try again" in words
+        assert f'href="/connections/import/{location.pk}/remove"' in html
+        with patch.object(read_location, "delay_on_commit") as asked:
+            again = admin.post(f"/connections/import/{location.pk}/read", follow=True)
+        assert "being read" in text_of(again)
+        assert 'hx-trigger="every 2s"' in again.content.decode()
+        (folder / "empty" / "a.yaml").write_text(COMPONENT.format(name="pay"))
+        read_location(**asked.call_args.kwargs)
+        words = text_of(admin.get("/connections/import"))
+        assert "1 file, 1 document, 1 accepted" in words
+        assert "Try again" not in words
+        assert "Read again" in words
 
     @pytest.mark.parametrize("address", ["", "/etc/passwd", "http://169.254.169.254/latest/meta-data"])
     def test_what_cannot_be_read_is_said_at_the_field(
@@ -848,7 +890,10 @@ class TestCatalogFiles:
         file.unlink()
         self.ask(admin, f"/connections/import/{CatalogLocation.objects.get().pk}/read")
         assert Entity.objects.filter(deleted_at=None).exists(), "what cannot be read is not known to be gone"
-        assert "all.yaml" in text_of(admin.get("/connections/import"))
+        words = text_of(admin.get("/connections/import"))
+        assert "all.yaml" in words
+        assert "Try again" in words
+        assert "What it declared before stays until all of it can be read again." in words
 
 
 # --- who may ----------------------------------------------------------------------------------------------------

@@ -2,12 +2,19 @@
 
 from integrations.services.locations.addresses import label_of
 from integrations.services.locations.imports import (
+    ask_again,
     due_locations,
     import_paths,
     refresh_location,
     register_location,
 )
-from integrations.services.locations.removal import remove_location
+from integrations.services.locations.removal import (
+    LocationRemoval,
+    removal_of,
+    removals_left,
+    remove_location,
+    request_removal,
+)
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
 from integrations.services.locations.turns import LocationBusy
 
@@ -15,10 +22,15 @@ __all__ = [
     "DocumentProblem",
     "ImportSummary",
     "LocationBusy",
+    "LocationRemoval",
+    "ask_again",
     "due_locations",
     "import_paths",
     "label_of",
     "refresh_location",
     "register_location",
+    "removal_of",
+    "removals_left",
     "remove_location",
+    "request_removal",
 ]

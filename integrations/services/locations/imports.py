@@ -24,14 +24,13 @@ from integrations.models import CatalogLocation
 from integrations.outbound import mask_url
 from integrations.services.locations.addresses import is_local, label_of, root_of
 from integrations.services.locations.reading import MAX_SECONDS, Reading, ReadingLoop
+from integrations.services.locations.removal import SILENT_FOR
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
-from integrations.services.locations.turns import LocationBusy, alone
+from integrations.services.locations.turns import REGISTERED_FOR, LocationBusy, alone
 from integrations.services.locations.writing import Writing
 
 DUE_AT_ONCE = 20
 WAIT = 900  # seconds, for another reading of the same location
-# A worker is asked to read what was registered at once; should its message be lost, the tick asks again after this.
-REGISTERED_FOR = timedelta(seconds=10)
 
 
 def import_paths(
@@ -44,7 +43,8 @@ def import_paths(
 ) -> ImportSummary:
     """Import catalog files, and register each address as a location that is read again.
 
-    An address that cannot be read is a problem of the summary, and is not registered; the others go in.
+    What cannot be read is a problem of the summary, and tried again later; what is no address, or leads to nothing on
+    this machine, is not registered. The others go in.
 
     :param addresses: files, folders (all their `*.yaml` and `*.yml`), Git repositories, URLs.
     :param dry_run: say what would happen and write nothing.
@@ -86,24 +86,31 @@ def register_location(*, address: str, by: str, now: datetime) -> CatalogLocatio
     """
     with ReadingLoop() as loop:
         start = loop.locate(address)
-    due_at = now + REGISTERED_FOR
+    told = {"due_at": now + REGISTERED_FOR, "asked_at": now}
     with transaction.atomic():
         location, is_new = CatalogLocation.objects.get_or_create(
-            address=start.text, defaults={"created_by": by, "due_at": due_at}
+            address=start.text, defaults={"created_by": by, **told}
         )
         if is_new:
             record_audit("catalog.import", location)
-        else:
-            CatalogLocation.objects.filter(pk=location.pk).update(due_at=due_at)
+        else:  # also one that is being removed: it is wanted again
+            CatalogLocation.objects.filter(pk=location.pk).update(removal_at=None, **told)
     return location
 
 
+def ask_again(*, location: CatalogLocation, now: datetime) -> None:
+    """Have a location read now, by a worker: `refresh_location`."""
+    CatalogLocation.objects.filter(pk=location.pk, removal_at=None).update(
+        due_at=now + REGISTERED_FOR, asked_at=now
+    )
+
+
 def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True) -> ImportSummary | None:
-    """Read a location again; None if it is gone, being read by another worker, or cannot be read now.
+    """Read a location again; None if it is going or gone, being read by another worker, or cannot be read now.
 
     :param is_guarded: keep what is gone if that is much; without it a person has seen to it.
     """
-    location = CatalogLocation.objects.filter(pk=location_id).first()
+    location = CatalogLocation.objects.filter(pk=location_id, removal_at=None).first()
     if location is None:
         return None
     try:
@@ -119,14 +126,19 @@ def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True
         return None
     except DomainError as error:
         due_at = now + timedelta(seconds=location.interval)
-        CatalogLocation.objects.filter(pk=location_id).update(message=error.message, due_at=due_at)
+        CatalogLocation.objects.filter(pk=location_id).update(
+            message=error.message, due_at=due_at, asked_at=None
+        )
         return None
     render_dirty(at=timezone.now())
     return reading.summary if reading.was_read else None
 
 
-def due_locations(*, now: datetime) -> list[int]:
-    """Locations that should be read again; claims them for a while, so that two ticks queue each once."""
+def due_locations(*, now: datetime) -> list[CatalogLocation]:
+    """Locations that should be read again, or whose removal should go on.
+
+    Claims them for a while, so that two ticks queue each once.
+    """
     with transaction.atomic():
         rows = list(
             CatalogLocation.objects.select_for_update(skip_locked=True)
@@ -134,5 +146,6 @@ def due_locations(*, now: datetime) -> list[int]:
             .order_by("due_at")[:DUE_AT_ONCE]
         )
         for row in rows:
-            CatalogLocation.objects.filter(pk=row.pk).update(due_at=now + timedelta(seconds=row.interval))
-    return [row.pk for row in rows]
+            wait = SILENT_FOR if row.is_removed else timedelta(seconds=row.interval)
+            CatalogLocation.objects.filter(pk=row.pk).update(due_at=now + wait)
+    return rows

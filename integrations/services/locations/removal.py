@@ -1,41 +1,120 @@
-"""A location is forgotten, with all that it declared."""
+"""A location is forgotten with all that it declared: asked for by a person, done by a worker, a page at a time.
+
+That it is to go stands in its row, and what is left to do are the claims that its source still has. So whoever is
+killed half way leaves nothing to be found out: the tick asks again until the row is gone.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Count
 from django.utils import timezone
 
 from access.services.audit import record_audit
-from catalog.models import Claim, Problem, Source
+from catalog.models import Claim, ClaimMode, Entity, Problem, Source
 from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
 from integrations.models import CatalogLocation
-from integrations.services.locations.turns import alone, apart, parts
+from integrations.services.locations import turns
+from integrations.services.locations.turns import REGISTERED_FOR, LocationBusy, alone, apart
+
+# How long a worker may be silent before another goes on.
+SILENT_FOR = timedelta(seconds=60)
 
 
-def remove_location(*, location: CatalogLocation, by: str) -> int:
-    """Forget a location and all that it declared.
+@dataclass(frozen=True, slots=True)
+class LocationRemoval:
+    """What goes with a location.
 
-    :returns: how many entities changed or went.
-    :raises LocationBusy: while it is being read.
+    :ivar kinds: how many entities of each kind go, most first: nobody else speaks of them.
+    :ivar amended: entities that stay and lose what it declared.
     """
-    with alone(location.address, seconds=5):
-        source = Source.objects.filter(key=f"yaml:{location.address}").first()
-        changed: set[int] = set()
-        if source is not None:
-            ids = list(Claim.objects.filter(source=source).values_list("external_id", flat=True))
-            for part in parts(sorted(ids)):
-                drop = partial(drop_claims, source=source, external_ids=part, at=timezone.now(), by=by)
-                changed |= apart(drop)
-        with transaction.atomic():
-            if source is not None:
-                source.delete()
-            Problem.objects.filter(raised_by=f"yaml:{location.address}"[:500], resolved_at=None).update(
-                resolved_at=timezone.now()
-            )
-            record_audit("catalog.location-remove", location, changes={"entities": len(changed)})
-            location.delete()
+
+    kinds: dict[str, int]
+    amended: int
+
+    @property
+    def entities(self) -> int:
+        """How many entities go."""
+        return sum(self.kinds.values())
+
+
+def removal_of(location: CatalogLocation) -> LocationRemoval:
+    """What would go with a location. Writes nothing."""
+    mine = Claim.objects.filter(source__key=location.source_key)
+    touched = Entity.objects.filter(deleted_at=None, pk__in=mine.values("entity"))
+    others = Claim.objects.filter(mode=ClaimMode.ASSERT, entity__in=mine.values("entity"))
+    kept = touched.filter(pk__in=others.exclude(source__key=location.source_key).values("entity"))
+    going = touched.exclude(pk__in=kept.values("pk"))
+    kinds = going.values_list("kind").annotate(number=Count("pk")).order_by("-number", "kind")
+    return LocationRemoval(kinds=dict(kinds), amended=kept.count())
+
+
+def request_removal(*, location: CatalogLocation, by: str, now: datetime) -> bool:
+    """Have a location forgotten by a worker: `remove_location`.
+
+    :returns: whether this is news; it may be gone, or asked for already.
+    """
+    removal = removal_of(location)
+    with transaction.atomic():
+        is_news = CatalogLocation.objects.filter(pk=location.pk, removal_at=None).update(
+            removal_at=now,
+            removal_by=by,
+            removal_claims=Claim.objects.filter(source__key=location.source_key).count(),
+            due_at=now + REGISTERED_FOR,
+        )
+        if is_news:
+            numbers = {"entities": removal.entities, "amended": removal.amended}
+            record_audit("catalog.location-remove", location, changes=numbers)
+    return bool(is_news)
+
+
+def remove_location(*, location_id: int) -> None:
+    """Forget a location whose removal was asked for, as far as nobody calls it back by importing it again.
+
+    While somebody reads it, or removes it already, nothing is done: the tick asks again.
+    """
+    location = CatalogLocation.objects.filter(pk=location_id).exclude(removal_at=None).first()
+    if location is None:
+        return
+    try:
+        with alone(location.address, seconds=0):
+            while apart(lambda: _remove_page(location)):
+                pass
+    except LocationBusy:
+        return
     render_dirty(at=timezone.now())
-    return len(changed)
+
+
+def removals_left(locations: Iterable[CatalogLocation]) -> dict[int, int]:
+    """How many documents are still to be let go of, by the id of a location that is being removed."""
+    going = {row.source_key: row.pk for row in locations if row.is_removed}
+    left = dict.fromkeys(going.values(), 0)
+    counts = Claim.objects.filter(source__key__in=list(going)).values_list("source__key")
+    return left | {going[key]: number for key, number in counts.annotate(Count("pk")).order_by()}
+
+
+def _remove_page(location: CatalogLocation) -> bool:
+    """Let go of a page of what a location declared, and of the location with the last.
+
+    :returns: whether there is more to do.
+    """
+    now = timezone.now()
+    mine = CatalogLocation.objects.filter(pk=location.pk).exclude(removal_at=None)
+    if not mine.select_for_update().exists():
+        return False
+    mine.update(due_at=now + SILENT_FOR)
+    source = Source.objects.filter(key=location.source_key).first()
+    if source is not None:
+        claims = Claim.objects.filter(source=source).order_by("external_id")
+        if page := list(claims.values_list("external_id", flat=True)[: turns.PAGE]):
+            drop_claims(source=source, external_ids=page, at=now, by=location.removal_by)
+            return True
+        source.delete()
+    Problem.objects.filter(raised_by=location.raised_by, resolved_at=None).update(resolved_at=now)
+    location.delete()
+    return False

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TypeVar
 
 from django.db import Error, OperationalError, connection, transaction
@@ -17,6 +18,8 @@ from integrations.services.locations.addresses import label_of
 T = TypeVar("T")
 PAGE = 500
 ATTEMPTS = 6
+# A worker is asked for what a person wants at once; should its message be lost, the tick asks again after this.
+REGISTERED_FOR = timedelta(seconds=10)
 
 
 class LocationBusy(Conflict):

@@ -80,15 +80,20 @@ class Writing:
 
         def do() -> bool | None:
             known = CatalogLocation.objects.filter(address=self.start.text).first()
-            if known is None and (self.only_known or not self.reading.was_read):
+            if self.only_known and (known is None or known.is_removed):
                 return None
             is_new = known is None
             if is_new:
                 CatalogLocation.objects.create(
                     address=self.start.text, created_by=self.by, roots=self.roots or []
                 )
-            elif self.roots is not None and known is not None and known.roots != self.roots:
-                CatalogLocation.objects.filter(pk=known.pk).update(roots=self.roots)
+            elif (
+                self.roots is not None
+                and known is not None
+                and (known.roots != self.roots or known.is_removed)
+            ):
+                # One that is being removed stays: it is wanted again.
+                CatalogLocation.objects.filter(pk=known.pk).update(roots=self.roots, removal_at=None)
             self._source()
             return is_new
 
@@ -190,9 +195,10 @@ class Writing:
     def _close(self, is_new: bool) -> None:
         """Note what came of it: on the location, as problems, in the audit log."""
         self._report()
-        location = CatalogLocation.objects.filter(address=self.start.text).first()
-        if location is None:
+        location = CatalogLocation.objects.select_for_update().filter(address=self.start.text).first()
+        if location is None or location.is_removed:
             return
+        location.asked_at = None
         location.due_at = self.now + timedelta(seconds=location.interval)
         location.message = self.summary.problems[0].message if self.summary.unread else ""
         if self.reading.was_read:
