@@ -15,6 +15,7 @@ from catalog.query.fields import FIELDS, Context
 from catalog.query.lexer import Lex, Lexeme, scan
 from catalog.query.nodes import Filter, Span, Value, Words
 from catalog.query.parser import format_value, literal, parse
+from catalog.query.refs import RefPattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,15 @@ def selected_values(text: str, field: str) -> set[str]:
     }
 
 
+def asked_for(asked: Iterable[str], value: str) -> set[str]:
+    """Those of the values of `selected_values` that mean a facet's value: itself, or a part of it if it is a ref."""
+    value = value.lower()
+    found = {text for text in asked if text == value}
+    if ":" in value and "/" in value:
+        found |= {text for text in asked if (ref := RefPattern.read(literal(text))) and ref.fits(value)}
+    return found
+
+
 def without(text: str, field: str) -> str:
     """The query without what it requires of a field, negations included."""
     for piece in reversed(_own(text, field)):
@@ -163,8 +173,8 @@ def without(text: str, field: str) -> str:
 
 def toggle_term(text: str, field: str, value: str) -> str:
     """The query with a value added to what it asks of a field, or taken away where it asks for it."""
-    if value.lower() in selected_values(text, field):
-        return combine(text, remove={field: [value]})
+    if asked := asked_for(selected_values(text, field), value):
+        return combine(text, remove={field: asked})
     return combine(text, add={field: [value]})
 
 

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from catalog.models import Entity
-from catalog.query.editing import selected_values, without
+from catalog.query.editing import asked_for, selected_values, without
 from catalog.query.errors import QueryError
 from catalog.query.fields import FACETS, FIELDS, Field, Ref, Words
 
@@ -140,7 +140,7 @@ def _grouped(sql: str, columns: list[str], fields: list[Field]) -> str:
 def _facet(field: Field, counted: list[tuple[str, int]], chosen: set[str]) -> Facet:
     """The values in order, with those that are on even if nothing is left of them."""
     counted.sort(key=lambda pair: (-pair[1], pair[0]))
-    values = [FacetValue(value, count, is_on=value.lower() in chosen) for value, count in counted]
+    values = [FacetValue(value, count, is_on=bool(asked_for(chosen, value))) for value, count in counted]
     gone = chosen - {value.value.lower() for value in values}
     # A part of a reference, or @me, is no value of its own.
     gone = {value for value in gone if not isinstance(field, Ref) or "/" in value or not value}

@@ -38,6 +38,14 @@ class RefPattern:
         ref = f"{self.kind}:{self.namespace}/{self.name}"
         return ref if self.is_literal or "*" not in ref else None
 
+    def fits(self, ref: str) -> bool:
+        """Whether a whole ref is one of those that are meant, if no `*` stands for anything."""
+        given = _REF.fullmatch(ref.lower())
+        return given is not None and all(
+            part in (None, other)
+            for part, other in zip((self.kind, self.namespace, self.name), given.groups(), strict=True)
+        )
+
     def like(self) -> str:
         """As a LIKE pattern over whole refs."""
         kind, namespace, name = (self._part(part) for part in (self.kind, self.namespace, self.name))
