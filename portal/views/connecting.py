@@ -344,7 +344,7 @@ def _checks(kind: type[Connector[Any]], draft: Draft) -> list[dict[str, Any]]:
         return [asdict(check) for check in service.check_config(connector=kind.slug, config=config).checks]
     except DomainError as error:
         said = " ".join([error.message, *(str(item) for item in error.errors)])
-        return [{"label": _("Tested"), "ok": False, "detail": said, "remedy": ""}]
+        return [{"label": _("It could not be tested"), "ok": False, "detail": said, "remedy": ""}]
 
 
 @login_required
