@@ -6,7 +6,7 @@ import posixpath
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from django.utils.translation import gettext as _
 
@@ -15,7 +15,6 @@ from catalog import identity
 from catalog.documents.reader import Content, Location, Missing, resolve_target
 from catalog.documents.sources import SourceDocument, Unreadable, read_documents
 from integrations.contract import HttpClient, Refused, record_or_refusal
-from integrations.git import Clone
 from integrations.records import Document
 
 MAX_PATH = 500
@@ -34,6 +33,13 @@ def repository_id(*addresses: str) -> str:
     return found.removeprefix("repo:") if found else addresses[-1].strip()
 
 
+class FileStore(Protocol):
+    """Where a repository's files are read: a clone, or its host's API."""
+
+    async def read_many(self, ref: str, paths: Iterable[str], limit: int = ...) -> dict[str, bytes]:
+        """The plain files among these paths that have at most `limit` bytes."""
+
+
 @dataclass
 class RepositoryReader:
     """Reads what catalog documents point to: files of the same commit, and web addresses.
@@ -41,7 +47,7 @@ class RepositoryReader:
     :ivar http: for web addresses.
     """
 
-    clone: Clone
+    clone: FileStore
     commit: str
     http: HttpClient
     _known: dict[str, bytes] = field(default_factory=dict)
@@ -78,7 +84,7 @@ class RepositoryReader:
 
 async def records_of_repository(
     *,
-    clone: Clone,
+    clone: FileStore,
     commit: str,
     paths: Iterable[str],
     repository: str,

@@ -113,6 +113,33 @@ class Answer:
                 ) from error  # fmt: skip
             raise BadPayload(_("%(url)s answered broken JSON: %(why)s") % {**shown, "why": error}) from error
 
+    def row(self, *fields: str) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        :raises BadPayload: if it is none, or lacks one of the fields: then something else answered.
+        """
+        said = self.json()
+        missing = [name for name in fields if not isinstance(said, dict) or name not in said]
+        if missing or not isinstance(said, dict):
+            raise BadPayload(
+                _("%(url)s answered JSON without “%(name)s”. Is this the address of the API?")
+                % {"url": mask_url(self.url), "name": ", ".join(missing)}
+            )
+        return said
+
+    def rows(self, name: str = "") -> list[dict[str, Any]]:
+        """The list that the body is as JSON, or that stands in it under a name.
+
+        :raises BadPayload: if there is none.
+        """
+        rows = self.row(name)[name] if name else self.json()
+        if not isinstance(rows, list):
+            raise BadPayload(
+                _("%(url)s answered JSON that is no list. Is this the address of the API?")
+                % {"url": mask_url(self.url)}
+            )
+        return rows
+
     def link(self, rel: str) -> str | None:
         """The target of the `Link` header with this relation, made absolute.
 
@@ -132,6 +159,7 @@ class Answer:
 
 
 SAFE = ("GET", "HEAD")
+_TOO_MANY = re.compile(r"rate limit|abuse detection", re.IGNORECASE)
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -467,7 +495,8 @@ class Wire:
         finally:
             await flow.aclose()
         if kept and flow.status == 304:
-            return Answer(200, kept.headers, kept.body, kept.url, flow.sent_at)
+            newer = {name: value for name, value in flow.headers.items() if not name.startswith("content-")}
+            return Answer(200, {**kept.headers, **newer}, kept.body, kept.url, flow.sent_at)
         if ask.is_storable and flow.status == 200:
             await self.store.remember(ask.identity, KeptAnswer(flow.url, flow.headers, body))
         return Answer(flow.status, flow.headers, body, flow.url, flow.sent_at)
@@ -558,6 +587,8 @@ class Wire:
             "said": (" " + _("It says: %(words)s") % {"words": said}) if said else "",
         }
         pause = _asked_pause(flow.headers)
+        if pause is None and status in (403, 429) and _TOO_MANY.search(said):
+            pause = 60.0  # GitHub's second limit says no more than that, and asks for a minute at least
         # Some hosts say "too many" with a 403.
         if status == 429 or (status == 403 and pause is not None) or (status >= 500 and pause is not None):
             if pause is None:

@@ -37,7 +37,7 @@ class SharedStore:
     fixed number of slots of bounded size, in which the newest answer stays: it cannot grow.
     """
 
-    SLOTS = 4096
+    SLOTS = 65_536  # a few thousand answers of one tool seldom meet in one
     SLOT_BYTES = 64 * 1024  # compressed
     BODY_BYTES = 1024 * 1024
     LIFETIME = 24 * 3600  # seconds

@@ -22,6 +22,7 @@ from pydantic import SecretStr, ValidationError
 
 from integrations.connectors.buildbot.connector import Buildbot
 from integrations.connectors.git.connector import Git
+from integrations.connectors.github.connector import GitHub
 from integrations.connectors.oci.connector import Oci
 from integrations.connectors.records.connector import Records
 from integrations.contract import (
@@ -37,7 +38,7 @@ from integrations.http import HttpLimits
 from integrations.outbound import GuardedTransport, OutboundPolicy
 from integrations.records import RECORD_TYPES
 from integrations.registry import connectors
-from tests.integrations import servers
+from tests.integrations import github, servers
 from tests.integrations.reading import Reading, collect, use
 from tests.integrations.servers import Acme
 
@@ -211,7 +212,12 @@ class ConnectorContract:
 
 
 OURS = {"access", "catalog", "integrations", "plugins", "portal", "django"}
-ALLOWED = {"integrations.contract", "integrations.records", "integrations.documents"}
+ALLOWED = {
+    "integrations.contract",
+    "integrations.records",
+    "integrations.documents",
+    "integrations.repository_files",
+}
 
 
 class HttpConnectorContract(ConnectorContract):
@@ -357,6 +363,19 @@ class TestBuildbot(HttpConnectorContract):
     def upstream(cls, acme_buildbot: Acme) -> dict[str, Any]:
         acme_buildbot.buildbot.build("payments", branch="broken")
         return {"base_url": acme_buildbot.buildbot.url, "builders": ["payments"]}
+
+
+@pytest.mark.server
+class TestGitHub(HttpConnectorContract):
+    connector = GitHub
+    settings = {"token": SECRET, "webhook_secret": SECRET}
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def upstream(cls) -> Iterator[dict[str, Any]]:
+        """One repository with one of everything, played from GitHub's example payloads."""
+        with servers.required(), github.play() as server:
+            yield server.settings
 
 
 @pytest.mark.server

@@ -31,6 +31,7 @@ from integrations.errors import (
 )
 from integrations.exchange import user_agent
 from integrations.http import Answer, HttpClient, HttpLimits
+from integrations.http_store import SharedStore
 from integrations.outbound import OutboundPolicy
 from tests.integrations.conftest import make_certificate
 
@@ -561,8 +562,22 @@ async def test_the_store_is_bounded_and_forgets(make_client: Any, server: Any, m
         keys = [key async for key in redis.scan_iter("portico:http:answer:*")]
         assert keys
         for key in keys:
-            assert int(key.rsplit(b":", 1)[1]) < 4096
+            assert int(key.rsplit(b":", 1)[1]) < SharedStore.SLOTS
             assert 0 < await redis.ttl(key) <= 24 * 3600
+
+
+@pytest.mark.parametrize("status", [403, 429])
+async def test_a_limit_that_names_no_pause_is_kept_for_a_minute(
+    make_client: Any, server: Any, make_answer: Any, status: int
+) -> None:
+    said = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}
+    server.on("/x", make_answer(json=said, status=status))
+    client = make_client().at(server.url, headers={"Authorization": f"Bearer limited-{status}"})
+    for _time in range(2):
+        with pytest.raises(SourceUnavailable) as caught:
+            await client.get("/x")
+        assert 55 < (caught.value.retry_after or 0) <= 60
+    assert len(server.asked("/x")) == 1
 
 
 async def test_without_redis_all_goes_on(http: HttpClient, server: Any, make_answer: Any) -> None:

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from integrations.connectors.git import reading
 from integrations.contract import (
     AuthFailed,
     Category,
@@ -37,6 +36,15 @@ from integrations.contract import (
 from integrations.contract import gettext as _
 from integrations.documents import records_of_repository, repository_id
 from integrations.records import Commit, Document, Repository, Version
+from integrations.repository_files import (
+    CODEOWNERS,
+    build_files_of,
+    is_foreign,
+    languages_of,
+    owners_of,
+    readme_of,
+    summary_of,
+)
 
 T = TypeVar("T")
 
@@ -292,9 +300,7 @@ class Git(Connector[Config]):
             clone=clone,
             commit=found.head,
             paths=[
-                path
-                for path in paths
-                if matches(path, self.config.catalog_files) and not reading.is_foreign(path)
+                path for path in paths if matches(path, self.config.catalog_files) and not is_foreign(path)
             ],
             repository=found.id,
             http=self.http,
@@ -382,11 +388,11 @@ class Git(Connector[Config]):
         clone = copy(found.clone)  # a copy keeps the list of files no longer than we do
         files = [file for file in await clone.files(found.head) if not file.is_link] if found.head else []
         paths = {file.path for file in files}
-        readme_path = reading.readme_of(paths)
-        codeowners = next((path for path in reading.CODEOWNERS if path in paths), "")
+        readme_path = readme_of(paths)
+        codeowners = next((path for path in CODEOWNERS if path in paths), "")
         texts = await clone.read_many(found.head, {readme_path, codeowners} - {""}) if files else {}
         readme = texts.get(readme_path, b"").decode("utf-8", "replace").replace("\0", "")[:_README_BYTES]
-        owners, line = reading.owners_of(texts.get(codeowners, b"").decode("utf-8", "replace"))
+        owners, line = owners_of(texts.get(codeowners, b"").decode("utf-8", "replace"))
         year = datetime.now(UTC) - timedelta(days=365)
         committers = await clone.top_committers(found.head, since=year, limit=5) if found.head else []
         return record_or_refusal(
@@ -395,11 +401,11 @@ class Git(Connector[Config]):
             name=found.path.rpartition("/")[2],
             path=found.path,
             url=found.page,
-            description=reading.summary_of(readme) if readme_path.lower().endswith(".md") else "",
+            description=summary_of(readme) if readme_path.lower().endswith(".md") else "",
             default_branch=found.branch,
             head=found.head,
-            languages=reading.languages_of({file.path: file.size for file in files}),
-            build_files=reading.build_files_of(paths, limit=500),
+            languages=languages_of({file.path: file.size for file in files}),
+            build_files=build_files_of(paths, limit=500),
             readme=readme,
             readme_path=readme_path,
             owners=owners,

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from catalog.identity import normalise
 from catalog.models import Entity
+from integrations import repository_files as reading
 from integrations import sync
-from integrations.connectors.git import reading
 from integrations.connectors.git.connector import Git
 from integrations.contract import AuthFailed, Misconfigured, NotThere, SourceUnavailable
 from integrations.models import Connection, RunState, SeenPage, SyncRun
