@@ -99,9 +99,7 @@ def accept_delivery(
     spec = webhook_of(connection) if connection is not None else None
     secret = _secret(connection) if connection is not None and spec is not None else ""
     if connection is None or spec is None or not secret:
-        raise NotFound(
-            _("Nothing takes deliveries here. A connection does once its webhook secret is set.")
-        )
+        raise NotFound(_("Nothing takes deliveries here. A connection does once its webhook secret is set."))
     if not spec.verify(WebhookRequest(headers, body, now), secret):
         raise Unproven(
             _("The signature is missing or wrong. The secret at the tool must be the one of the connection.")
