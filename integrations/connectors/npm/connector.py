@@ -1,0 +1,270 @@
+"""Any npm registry: packages become artifacts, their releases become versions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import Field, HttpUrl, SecretStr
+
+from integrations.contract import (
+    Answer,
+    AuthFailed,
+    BadPayload,
+    Category,
+    Check,
+    ConnectionConfig,
+    Connector,
+    Expect,
+    Health,
+    Mark,
+    Misconfigured,
+    NotThere,
+    Refused,
+    SourceError,
+    Tools,
+    has_glob,
+    matches,
+    record_or_refusal,
+    resource,
+)
+from integrations.contract import gettext as _
+from integrations.records import Artifact, ArtifactType, Version
+
+PAGE = 250
+SHORTHAND = re.compile(r"(?:(github|gitlab|bitbucket):)?([\w.-]+/[\w.-]+)")
+HOSTS = {"github": "github.com", "gitlab": "gitlab.com", "bitbucket": "bitbucket.org"}
+
+Json = dict[str, Any]
+
+
+class Config(ConnectionConfig):
+    """Where the registry is, how to sign in to it, and what to read."""
+
+    base_url: HttpUrl = Field(
+        HttpUrl("https://registry.npmjs.org"),
+        title="Address",
+        description="Address of the registry, as npm's setting “registry” has it.",
+    )
+    token: SecretStr | None = Field(
+        None,
+        title="Token",
+        description="A token that may read; empty for a registry that everybody may read.",
+    )
+    packages: list[str] = Field(
+        min_length=1,
+        max_length=1000,
+        title="Packages",
+        description="Names or patterns, such as @acme/pay or @acme/*. Patterns need a registry with a search.",
+    )
+    versions: int = Field(
+        50, ge=1, le=1000, title="Versions", description="How many of a package's newest versions are read."
+    )
+
+
+class Npm(Connector[Config]):
+    slug, label, monogram, category = "npm", "npm registry", "Np", Category.PACKAGES
+    brings = "Packages with their versions, deprecations and repositories, from any npm registry"
+
+    def __init__(self, config: Config, tools: Tools) -> None:
+        super().__init__(config, tools)
+        self.base = str(config.base_url).rstrip("/")
+        headers = self.http.bearer(config.token.get_secret_value()) if config.token else None
+        self.api = self.http.at(self.base, headers=headers)
+
+    @resource(of=Artifact)
+    async def packages(self) -> AsyncIterator[Artifact | Expect | Refused]:
+        """Every selected package, tied to the repository that its newest version names."""
+        names = await self.names()
+        yield Expect(len(names))
+        for name in names:
+            found = await self.package(name)
+            yield found if isinstance(found, Refused) else self.artifact(name, *found)
+
+    @resource(of=Version, incremental=True)
+    async def versions(self, since: Json | None) -> AsyncIterator[Version | Mark | Refused]:
+        """The newest versions of the packages that have changed."""
+        scope = self.config.versions
+        known = dict(since["known"]) if since and since["scope"] == scope else {}
+        names = await self.names()
+        known = {name: state for name, state in known.items() if name in names}
+        for name in names:
+            found = await self.package(name)
+            if isinstance(found, Refused):
+                yield found
+                continue
+            state = hashlib.sha256(found[1].body).hexdigest()[:16]
+            if known.get(name) != state:
+                for version in self.newest(name, *found):
+                    yield version
+                known[name] = state
+                yield Mark({"known": {**known}, "scope": scope})
+
+    async def check(self) -> Health:
+        """Say whether a registry answers, as whom we read, and whether the packages can be found."""
+        checks: list[Check] = []
+        try:
+            names = await self.names()
+            read = [await self.package(name) for name in names[:1]]
+            checks.append(Check(label=_("Reached the registry"), ok=True))
+            if self.config.token:
+                me = await self.api.json("-/whoami")
+                checks.append(
+                    Check(label=_("Signed in as %(name)s") % {"name": me.get("username", "?")}, ok=True)
+                )
+            refused = [found for found in read if isinstance(found, Refused)]
+            checks.append(
+                Check(label=_("Finds %(count)d packages") % {"count": len(names)}, ok=True)
+                if names and not refused
+                else Check(
+                    label=_("No package is found"),
+                    ok=False,
+                    detail=refused[0].reason if refused else ", ".join(self.config.packages),
+                    remedy=_("Correct “Packages”, or give a token that may read them."),
+                )
+            )
+        except NotThere as error:
+            remedy = _("Correct the address. A registry without a search or sign-in needs full names.")
+            checks.append(Check(label=_("Not answered"), ok=False, detail=error.message, remedy=remedy))
+        except SourceError as error:
+            checks.append(
+                Check(label=_("Not reached"), ok=False, detail=error.message, remedy=_remedy(error))
+            )
+        return Health(checks)
+
+    async def names(self) -> list[str]:
+        """The selected packages; the search is asked only where full names do not say it all."""
+        found = {name for name in self.config.packages if not has_glob(name)}
+        for pattern in (name for name in self.config.packages if has_glob(name)):
+            text, listed, count = re.split(r"[*?\[/]", pattern)[0], set[str](), 0
+            while True:
+                asked = {"text": text, "size": PAGE, "from": count}
+                answer = await self.api.get("-/v1/search", params=asked)
+                rows = _member(answer, "objects", list)
+                before = len(listed)
+                listed |= {_name(row, answer) for row in rows}
+                count += len(rows)
+                if len(listed) == before or len(rows) < PAGE:
+                    break
+            found |= {name for name in listed if matches(name, [pattern])}
+        return sorted(found)
+
+    async def package(self, name: str) -> tuple[Json, Answer] | Refused:
+        """What the registry has of a package; the client asks again with the ETag of its last answer."""
+        try:
+            answer = await self.api.get(quote(name, safe="@"), headers={"Accept": "application/json"})
+        except NotThere as error:
+            return Refused(external_id=name, reason=error.message)
+        _member(answer, "versions", dict)
+        _member(answer, "dist-tags", dict)
+        return answer.json(), answer
+
+    def artifact(self, name: str, said: Json, answer: Answer) -> Artifact | Refused:
+        latest = said["dist-tags"].get("latest", "")
+        manifest = said["versions"].get(latest) or {}
+        tags = {f"dist-tag/{tag}": version for tag, version in said["dist-tags"].items() if tag != "latest"}
+        license_ = manifest.get("license")
+        given = {"license": license_, "deprecated": manifest.get("deprecated"), **tags}
+        return record_or_refusal(
+            Artifact,
+            name,
+            as_of=answer.sent_at,
+            url=self.page(name),
+            keys=[f"npm:{name}"],
+            about=_repository(manifest.get("repository") or said.get("repository")),
+            name=name,
+            description=str(manifest.get("description") or said.get("description") or "")[:10_000],
+            labels={label: value for label, value in given.items() if value and isinstance(value, str)},
+            tags=[word for word in manifest.get("keywords") or [] if isinstance(word, str)][:200],
+            artifact_type=ArtifactType.PACKAGE,
+            ecosystem="npm",
+            latest_version=latest,
+            latest_at=(said.get("time") or {}).get(latest),
+        )
+
+    def newest(self, name: str, said: Json, answer: Answer) -> list[Version | Refused]:
+        times = said.get("time") or {}
+        chosen = sorted(said["versions"], key=lambda version: times.get(version) or "", reverse=True)
+        records = []
+        for version in chosen[: self.config.versions]:
+            manifest = said["versions"][version]
+            dist, user = manifest.get("dist") or {}, manifest.get("_npmUser") or {}
+            commit = manifest.get("gitHead") or ""
+            about = [f"npm:{name}", *_repository(manifest.get("repository"))]
+            records.append(
+                record_or_refusal(
+                    Version,
+                    f"{name}@{version}",
+                    as_of=answer.sent_at,
+                    url=self.page(name, version),
+                    about=[*about, *([f"commit:{commit}"] if re.fullmatch("[0-9a-f]{40}", commit) else [])],
+                    title=f"{name} {version}",
+                    actor=user.get("name") or "",
+                    actor_email=user.get("email") or "",
+                    version=version,
+                    released_at=times.get(version),
+                    digest=dist.get("integrity") or dist.get("shasum") or "",
+                    commit=commit,
+                    is_prerelease="-" in version.partition("+")[0],
+                    is_deprecated=bool(manifest.get("deprecated")),
+                    notes=str(manifest.get("deprecated") or ""),
+                    size=dist.get("unpackedSize"),
+                    aliases=[tag for tag, tagged in said["dist-tags"].items() if tagged == version],
+                    raw=manifest,
+                )
+            )
+        return records
+
+    def page(self, name: str, version: str = "") -> str | None:
+        """The package's page for people, where we know of one."""
+        if self.base != "https://registry.npmjs.org":
+            return None
+        return f"https://www.npmjs.com/package/{name}" + (f"/v/{version}" if version else "")
+
+
+def _repository(said: Any) -> list[str]:
+    """The key of `repository` in package.json: an address or `owner/name`, and the folder in it."""
+    said = {"url": said} if isinstance(said, str) else said if isinstance(said, dict) else {}
+    url, folder = (str(said.get(part) or "") for part in ("url", "directory"))
+    url = url.partition("#")[0]
+    if short := SHORTHAND.fullmatch(url):
+        url = f"https://{HOSTS[short[1] or 'github']}/{short[2]}"
+    folder = folder.removeprefix("./").strip("/")
+    key = f"repo:{url}#{folder}" if folder else f"repo:{url}"
+    return [key] if re.fullmatch(r"repo:\S{3,900}", key) else []
+
+
+def _member(answer: Answer, name: str, kind: type) -> Any:
+    """A part of an answer.
+
+    :raises BadPayload: if it is not an answer of a registry's.
+    """
+    said = answer.json()
+    if not isinstance(said, dict) or not isinstance(said.get(name), kind):
+        raise BadPayload(
+            _("%(url)s answered JSON without “%(name)s”. Is this an npm registry?")
+            % {"url": answer.url, "name": name}
+        )
+    return said[name]
+
+
+def _name(row: Any, answer: Answer) -> str:
+    try:
+        return str(row["package"]["name"])
+    except (TypeError, KeyError):
+        raise BadPayload(_("%(url)s found a package without a name.") % {"url": answer.url}) from None
+
+
+def _remedy(error: SourceError) -> str:
+    match error:
+        case AuthFailed():
+            return _("Give a token that may read these packages.")
+        case BadPayload():
+            return _("Give the address that npm's setting “registry” has.")
+        case Misconfigured():
+            return _("Correct the address, or have an administrator allow it.")
+        case _:
+            return _("See that the registry runs and that this machine can reach it.")
