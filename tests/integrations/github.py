@@ -20,9 +20,12 @@ from tests.integrations.servers import serve
 
 Row = dict[str, Any]
 REPO = "Codertocat/Hello-World"
-CATALOG = (
-    "apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata: {name: hello}\nspec: {type: service}\n"
-)
+CATALOG = """
+apiVersion: backstage.io/v1alpha1
+kind: Component
+metadata: {name: hello}
+spec: {type: service, lifecycle: production, owner: github}
+"""
 
 
 @cache

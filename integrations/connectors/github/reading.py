@@ -239,14 +239,15 @@ def deployment(repo: Row, row: Row, status: Row | None) -> Deployment | Refused:
     :param status: its last one that says how it went.
     """
     said = status or {}
-    at = said.get("created_at") or row["created_at"]
-    state = DEPLOYMENTS.get(said.get("state", ""), said.get("state"))
+    at, word = said.get("created_at") or row["created_at"], said.get("state", "")
+    state = DEPLOYMENTS.get(word, word)
+    order = [*DEPLOYMENTS].index(word) if word in DEPLOYMENTS else 0  # within a second, as for runs
     is_over = state in (DeploymentStatus.DEPLOYED, DeploymentStatus.FAILED)
     ref = row["ref"] or ""
     return record_or_refusal(
         Deployment,
         str(row["id"]),
-        as_of=at,
+        as_of=datetime.fromisoformat(at) + timedelta(microseconds=order),
         url=said.get("log_url") or said.get("target_url") or f"{repo['html_url']}/deployments",
         about=[repo_key(repo), f"commit:{row['sha']}", f"env:{row['environment']}"],
         title=row.get("description") or "",

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from django.db.models import Count
 from django.test import Client
 from pydantic import ValidationError
 
-from catalog.models import Activity, Entity
+from catalog.models import Activity, Entity, Served
 from integrations.connectors.github import reading
 from integrations.connectors.github.config import Config, DispatchParams
 from integrations.connectors.github.connector import GitHub
@@ -29,6 +30,7 @@ from tests.integrations import github as played
 from tests.integrations.github import REPO, examples
 from tests.integrations.reading import Reading, collect, read, use
 from tests.integrations.servers import required
+from tests.integrations.tool import synced
 
 pytestmark = pytest.mark.server
 AT = f"/repos/{REPO}"
@@ -291,6 +293,39 @@ def test_all_examples_of_an_event_go_in_by_the_door(
     told = sum(Delivery.objects.values_list("records", flat=True))
     assert told > 0
     assert Entity.objects.filter(deleted_at=None).exists() or Activity.objects.exists() or event == "delete"
+
+
+@pytest.mark.django_db
+def test_a_sync_makes_one_picture_and_a_renamed_repository_stays_itself(
+    hub: played.GitHub, settings: Any, core_pack: None
+) -> None:
+    settings.PORTICO_OUTBOUND_ALLOW = ["127.0.0.1"]
+    config = {**hub.settings, "webhook_secret": "s"}
+    connection = create_connection(slug="gh", label="GitHub", connector="github", config=config)
+    run = synced(connection)
+    refused = [page.errors for row in run.resources.all() for page in row.pages.all() if page.errors]
+    assert (run.state, refused) == ("synced", [])
+    kinds = sorted(Entity.objects.filter(deleted_at=None).values_list("kind", flat=True))
+    assert kinds == ["component", "environment", "group", "pipeline", "repository", "user"]
+    repository = Entity.objects.get(kind="repository")
+    related = set(repository.relations_out.values_list("type", "target__kind"))
+    assert ("ownedBy", "group") in related, related
+    assert Activity.objects.get(type="run").subject_uid == Entity.objects.get(kind="pipeline").uid
+    counts = dict(Activity.objects.values_list("type").annotate(n=Count("pk")))
+    assert counts == {"run": 1, "change": 1, "version": 2, "deployment": 1}
+    said = examples("repository")[9]
+    new = {**hub.has["/orgs/Codertocat/repos"][0], "name": "Bye", "full_name": "Codertocat/Bye"}
+    new["html_url"] = "https://github.com/Codertocat/Bye"
+    stand_in(hub, {"repository": new})
+    body = json.dumps({**said, "action": "renamed", "repository": new}).encode()
+    signature = "sha256=" + hmac.new(b"s", body, hashlib.sha256).hexdigest()
+    headers = {"x-github-event": "repository", "x-github-delivery": "1", "x-hub-signature-256": signature}
+    Client().post("/hooks/gh", body, content_type="application/json", headers=headers)
+    assert process_deliveries(connection_id=connection.pk) == 1
+    assert not Delivery.objects.exclude(state=Delivery.State.DONE)
+    renamed = Entity.objects.get(kind="repository", deleted_at=None)
+    assert renamed.uid == repository.uid
+    assert json.loads(Served.objects.get(entity=renamed).document)["spec"]["path"] == "Codertocat/Bye"
 
 
 def test_what_deliveries_say_is_what_the_lists_say(hub: played.GitHub) -> None:
