@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 AT_ONCE = 8
 SECONDS = 30  # for one delivery's handler
-LEASE = timedelta(seconds=180)
+LEASE = timedelta(seconds=60)  # a handler that takes longer is done twice, which changes nothing
 ATTEMPTS = 8
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=10)

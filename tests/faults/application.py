@@ -21,7 +21,7 @@ from django.core.management import call_command
 from access.models import User
 from access.services import create_token, ensure_first_account
 from integrations import registry, sync
-from integrations.services import operations, runs
+from integrations.services import deliveries, operations, runs
 from integrations.services.connections import create_connection
 from portal.celery import app
 from portal.packs import apply_packs, installed_packs
@@ -34,6 +34,9 @@ sync.HEARTBEAT = 1.0
 sync.PAUSE = timedelta(seconds=1)
 runs.LOST_AFTER = timedelta(seconds=3)
 operations.ABANDONED = timedelta(seconds=3)
+deliveries.LEASE = timedelta(seconds=4)
+deliveries.LOST_AFTER = timedelta(seconds=1)
+deliveries.BATCH = 10
 app.conf.beat_schedule["tick"]["schedule"] = 1.0
 
 
