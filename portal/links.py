@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -48,3 +48,28 @@ def absolute(request: HttpRequest, path: str) -> str:
     return (
         settings.PORTICO_URL.rstrip("/") + path if settings.PORTICO_URL else request.build_absolute_uri(path)
     )
+
+
+def folder_url(repository: str, branch: str, path: str) -> str:
+    """The page of a file's folder, against which the relative links in the file are meant.
+
+    :param repository: the repository's own page.
+    :param path: of the file, inside the repository.
+    :returns: empty where it is not known how the host addresses files, so that such links lead nowhere.
+    """
+    host = urlsplit(repository).hostname or ""
+    name = quote(branch, safe="/")
+    if not branch or not host:
+        return ""
+    if host == "bitbucket.org":
+        files = f"src/{name}"
+    elif host == "codeberg.org" or host.split(".")[0] in {"gitea", "forgejo"}:
+        files = f"src/branch/{name}"
+    elif host.split(".")[0] == "gitlab":
+        files = f"-/blob/{name}"
+    elif host == "github.com" or host.split(".")[0] in {"github", "ghe"}:
+        files = f"blob/{name}"
+    else:
+        return ""
+    folder = quote(path.rpartition("/")[0])
+    return f"{repository.rstrip('/').removesuffix('.git')}/{files}/{folder}{'/' if folder else ''}"

@@ -465,7 +465,11 @@ class Readme(Widget[WidgetConfig]):
         return {
             "text": text,
             "path": record.data.get("readme_path", "README"),
-            "base_url": record.data.get("url", ""),
+            "base_url": links.folder_url(
+                record.data.get("url", ""),
+                record.data.get("default_branch", ""),
+                record.data.get("readme_path", ""),
+            ),
         }
 
 

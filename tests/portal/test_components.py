@@ -17,9 +17,10 @@ from django.utils import timezone
 
 from integrations.contract import Category
 from integrations.records import AlertStatus, CheckStatus, DeploymentStatus, RunStatus
+from portal import links
 from portal.icons import icon_names
 from portal.middleware import policy_for
-from portal.templatetags import portico
+from portal.templatetags import foreign, portico
 from portal.templatetags.charts import nice_ticks
 from portal.templatetags.foreign import code_lines, render_markdown, safe_url
 from portal.templatetags.statuses import STATUSES, status_of
@@ -929,3 +930,24 @@ def test_every_component_is_documented():
     }
     assert [name for name in sorted(tags) if f"{{% {name} " not in text] == []
     assert [name for name in portico.register.filters if f"|{name}" not in text.replace("\\|", "|")] == []
+
+
+@pytest.mark.parametrize(
+    ("repository", "path", "base"),
+    [
+        ("https://github.com/acme/pay", "README.md", "https://github.com/acme/pay/blob/main/"),
+        ("https://github.com/acme/pay.git", "docs/a b/README.md", "https://github.com/acme/pay/blob/main/docs/a%20b/"),
+        ("https://gitlab.acme.example/x/pay", "README.md", "https://gitlab.acme.example/x/pay/-/blob/main/"),
+        ("https://bitbucket.org/acme/pay/", "README.md", "https://bitbucket.org/acme/pay/src/main/"),
+        ("https://codeberg.org/acme/pay", "README.md", "https://codeberg.org/acme/pay/src/branch/main/"),
+        ("https://git.acme.example/pay", "README.md", ""),
+        ("", "README.md", ""),
+    ],
+)  # fmt: skip
+def test_relative_links_of_a_file_lead_to_the_files_beside_it(repository: str, path: str, base: str) -> None:
+    assert links.folder_url(repository, "main", path) == base
+    assert links.folder_url(repository, "", path) == ""
+    html = foreign.render_markdown("[guide](docs/guide.md) ![logo](logo.svg)", base)
+    assert (f'href="{base}docs/guide.md"' in html) == bool(base)
+    assert "guide" in html
+    assert "<img" not in html
