@@ -107,14 +107,11 @@ class Npm(Connector[Config]):
         """Say whether a registry answers, as whom we read, and whether the packages can be found."""
         checks: list[Check] = []
         try:
+            if self.config.token:
+                checks.append(await self.who())
             names = await self.names()
             read = [await self.package(name) for name in names[:1]]
-            checks.append(Check(label=_("Reached the registry"), ok=True))
-            if self.config.token:
-                me = await self.api.json("-/whoami")
-                checks.append(
-                    Check(label=_("Signed in as %(name)s") % {"name": me.get("username", "?")}, ok=True)
-                )
+            checks.insert(0, Check(label=_("Reached the registry"), ok=True))
             refused = [found for found in read if isinstance(found, Refused)]
             checks.append(
                 Check(label=_("Finds %(count)d packages") % {"count": len(names)}, ok=True)
@@ -126,47 +123,93 @@ class Npm(Connector[Config]):
                     remedy=_("Correct “Packages”, or give a token that may read them."),
                 )
             )
-        except NotThere as error:
-            remedy = _("Correct the address. A registry without a search or sign-in needs full names.")
-            checks.append(Check(label=_("Not answered"), ok=False, detail=error.message, remedy=remedy))
         except SourceError as error:
-            checks.append(
-                Check(label=_("Not reached"), ok=False, detail=error.message, remedy=_remedy(error))
-            )
+            label = _("Not permitted") if isinstance(error, AuthFailed) else _("Not reached")
+            checks.append(Check(label=label, ok=False, detail=error.message, remedy=_remedy(error)))
         return Health(checks)
+
+    async def who(self) -> Check:
+        """Whose the token is. Some registries keep that to themselves, others take a bad token for none."""
+        answer = await self.api.get("-/whoami", accept=(200, 403, 404))
+        if answer.status != 200:
+            return Check(label=_("The registry does not tell whose the token is"), ok=True)
+        said = answer.json()
+        if name := said.get("username") if isinstance(said, dict) else None:
+            return Check(label=_("Signed in as %(name)s") % {"name": name}, ok=True)
+        return Check(
+            label=_("Not signed in"),
+            ok=False,
+            detail=_("The registry does not know the token."),
+            remedy=_("Give a token that is valid, or none if everybody may read."),
+        )
 
     async def names(self) -> list[str]:
         """The selected packages; the search is asked only where full names do not say it all."""
         found = {name for name in self.config.packages if not has_glob(name)}
         for pattern in (name for name in self.config.packages if has_glob(name)):
-            text, listed, count = re.split(r"[*?\[/]", pattern)[0], set[str](), 0
-            while True:
-                asked = {"text": text, "size": PAGE, "from": count}
-                answer = await self.api.get("-/v1/search", params=asked)
-                rows = _member(answer, "objects", list)
-                before = len(listed)
-                listed |= {_name(row, answer) for row in rows}
-                count += len(rows)
-                if len(listed) == before or len(rows) < PAGE:
-                    break
-            found |= {name for name in listed if matches(name, [pattern])}
+            found |= await self.matching(pattern)
         return sorted(found)
+
+    async def matching(self, pattern: str) -> set[str]:
+        """The packages that fit a pattern. Where the search knows no scopes, it is asked for the word.
+
+        :raises AuthFailed, Misconfigured: when there is no search for us, or it does not show everything.
+        """
+        scope = re.match(r"@([\w.~-]+)/", pattern)
+        word = re.split(r"[*?\[/]", pattern)[0]
+        try:
+            for text in [f"scope:{scope[1]}", word] if scope else [word]:
+                if names := {name for name in await self.search(text) if matches(name, [pattern])}:
+                    return names
+        except (AuthFailed, NotThere) as error:
+            kind = AuthFailed if isinstance(error, AuthFailed) else Misconfigured
+            raise kind(
+                _("The registry has no search for us: %(why)s Give full names under “Packages”.")
+                % {"why": error.message}
+            ) from error
+        return set()
+
+    async def search(self, text: str) -> set[str]:
+        """All that the search finds. Registries have limits of their own for a page, so only one that brings
+        nothing new is the last."""
+        listed, count, total = set[str](), 0, 0
+        while True:
+            asked = {"text": text, "size": PAGE, "from": count}
+            answer = await self.api.get("-/v1/search", params=asked)
+            rows = _member(answer, "objects", list)
+            said = answer.json().get("total")
+            total = max(total, said) if isinstance(said, int) else total
+            before = len(listed)
+            listed |= {_name(row, answer) for row in rows}
+            count += len(rows)
+            if len(listed) == before:
+                break
+        if len(listed) < total:
+            raise Misconfigured(
+                _("The registry's search for “%(text)s” shows %(count)d of %(total)d packages. Give full names "
+                  "under “Packages”.") % {"text": text, "count": len(listed), "total": total}
+            )  # fmt: skip
+        return listed
 
     async def package(self, name: str) -> tuple[Json, Answer] | Refused:
         """What the registry has of a package; the client asks again with the ETag of its last answer."""
         try:
             answer = await self.api.get(quote(name, safe="@"), headers={"Accept": "application/json"})
-        except NotThere as error:
+            said = answer.json()
+            if isinstance(said, dict) and "unpublished" in (said.get("time") or {}):
+                return Refused(external_id=name, reason=_("All its versions were unpublished."))
+            _member(answer, "versions", dict)
+            _member(answer, "dist-tags", dict)
+        except (NotThere, BadPayload) as error:  # the others can be read all the same
             return Refused(external_id=name, reason=error.message)
-        _member(answer, "versions", dict)
-        _member(answer, "dist-tags", dict)
-        return answer.json(), answer
+        return said, answer
 
     def artifact(self, name: str, said: Json, answer: Answer) -> Artifact | Refused:
         latest = said["dist-tags"].get("latest", "")
         manifest = said["versions"].get(latest) or {}
         tags = {f"dist-tag/{tag}": version for tag, version in said["dist-tags"].items() if tag != "latest"}
         license_ = manifest.get("license")
+        license_ = license_.get("type") if isinstance(license_, dict) else license_  # as packages had it once
         given = {"license": license_, "deprecated": manifest.get("deprecated"), **tags}
         return record_or_refusal(
             Artifact,
@@ -265,6 +308,6 @@ def _remedy(error: SourceError) -> str:
         case BadPayload():
             return _("Give the address that npm's setting “registry” has.")
         case Misconfigured():
-            return _("Correct the address, or have an administrator allow it.")
+            return _("Correct the address, give full names, or have an administrator allow the address.")
         case _:
             return _("See that the registry runs and that this machine can reach it.")

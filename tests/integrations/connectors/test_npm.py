@@ -11,6 +11,7 @@ import pytest
 from catalog.identity import normalise
 from integrations.connectors.npm import connector
 from integrations.connectors.npm.connector import Npm
+from integrations.contract import AuthFailed, Misconfigured
 from tests.contract.test_connectors import SECRET, HttpConnectorContract
 from tests.integrations import servers
 from tests.integrations.package_servers import Verdaccio, run_verdaccio
@@ -127,6 +128,71 @@ def test_a_private_package_needs_a_token(registry: Verdaccio) -> None:
     assert health.ok
     found = read(Npm, {**config, "token": registry.token}, "packages")
     assert [record.external_id for record in found.records] == ["@closed/vault"]
+
+
+def test_a_token_that_is_not_good_is_told(registry: Verdaccio) -> None:
+    config = {"base_url": registry.url, "packages": ["plain"], "token": "rubbish"}
+    health = use(Npm, config, lambda made: made.check())
+    assert [check.ok for check in health.checks] == [True, False, True]
+    assert "valid" in health.checks[1].remedy
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_registry_need_not_tell_whose_a_token_is(server: Any, make_answer: Any, status: int) -> None:
+    server.on("/-/whoami", make_answer(status=status))
+    server.on("/plain", make_answer(json={"versions": {}, "dist-tags": {}}))
+    config = {"base_url": server.url, "packages": ["plain"], "token": "t"}
+    assert use(Npm, config, lambda made: made.check()).ok
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_where_there_is_no_search_full_names_are_asked_for(
+    server: Any, make_answer: Any, status: int
+) -> None:
+    server.on("/-/v1/search", make_answer(status=status))
+    config = {"base_url": server.url, "packages": ["@acme/*"]}
+    with pytest.raises((AuthFailed, Misconfigured), match="Give full names under “Packages”"):
+        read(Npm, config, "packages")
+
+
+def _found(*names: str, total: int) -> dict[str, Any]:
+    return {"objects": [{"package": {"name": name}} for name in names], "total": total}
+
+
+def test_a_scope_is_found_on_pages_as_short_as_the_registry_likes(server: Any, make_answer: Any) -> None:
+    pages = [_found("@acme/a", total=2), _found("@acme/b", total=2), _found(total=2)]
+    server.on("/-/v1/search", *(make_answer(json=page) for page in pages))
+    for name in "ab":
+        server.on(f"/@acme%2F{name}", make_answer(json={"versions": {}, "dist-tags": {}}))
+    found = read(Npm, {"base_url": server.url, "packages": ["@acme/*"]}, "packages")
+    assert [record.external_id for record in found.records] == ["@acme/a", "@acme/b"]
+    assert "text=scope%3Aacme" in server.asked("/-/v1/search")[0].query
+
+
+def test_a_search_that_shows_a_part_is_no_list(server: Any, make_answer: Any) -> None:
+    server.on("/-/v1/search", make_answer(json=_found("@acme/a", "@acme/b", total=300)))
+    with pytest.raises(Misconfigured, match="2 of 300 packages"):
+        read(Npm, {"base_url": server.url, "packages": ["@acme/*"]}, "packages")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [({"time": {"unpublished": {"time": "2026-01-02T03:04:05Z"}}}, "unpublished"), ({"ok": 1}, "“versions”")],
+)
+def test_a_package_without_versions_is_refused_alone(
+    server: Any, make_answer: Any, said: dict[str, Any], reason: str
+) -> None:
+    server.on("/gone", make_answer(json=said))
+    server.on("/plain", make_answer(json={
+        "versions": {"1.0.0": {"license": {"type": "MIT"}}}, "dist-tags": {"latest": "1.0.0"},
+    }))  # fmt: skip
+    config = {"base_url": server.url, "packages": ["gone", "plain"]}
+    for resource in ("packages", "versions"):
+        found = read(Npm, config, resource)
+        assert [refused.external_id for refused in found.refused] == ["gone"]
+        assert reason in found.refused[0].reason
+        assert len(found.records) == 1
+    assert read(Npm, config, "packages").records[0].labels == {"license": "MIT"}
 
 
 @pytest.mark.parametrize(
