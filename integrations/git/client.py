@@ -248,6 +248,11 @@ class GitClient:
                 head = value.removeprefix("ref: refs/heads/") if name == "HEAD" else head
             elif name == "HEAD" or (name.startswith(("refs/heads/", "refs/tags/")) and name[-3:] != "^{}"):
                 refs[name] = value
+        if broken := [name for name, value in refs.items() if not value.strip("0")]:
+            raise SourceUnavailable(
+                _("The branch %(name)s of %(place)s is damaged at its server.")
+                % {"name": broken[0], "place": address.shown}
+            )
         return head, refs
 
     async def _bring_up_to_date(

@@ -111,6 +111,11 @@ class GitProgram:
                     await process.wait()
         if code:
             raise _explain(place, said.decode("utf-8", "replace"))
+        if b"ignoring broken ref" in said:  # git goes on without it, as if there were no such branch
+            raise Damaged(
+                _("A branch or tag of %(place)s is damaged; git fsck in that repository names it.")
+                % {"place": place}
+            )
         return printed
 
 

@@ -205,6 +205,24 @@ def test_a_remote_that_fails_is_kept(
     assert portal.facts() == disturbed, differences(portal.facts(), disturbed)
 
 
+def test_a_branch_that_is_damaged_at_its_source_is_no_empty_repository(
+    portal: Portal, forge: Forge, connection: Connection
+) -> None:
+    """Git itself leaves such a branch out, as if there were none."""
+    portal.sync_well(connection)
+    good = portal.facts()
+    (forge.folder / "pay/.git/refs/heads/main").write_text("junk\n")
+    run = portal.sync(connection)
+    assert run.state in {RunState.PARTIAL, RunState.FAILED}
+    refused = [
+        reason["reason"]
+        for page in run.resources.get(name="repositories").pages.all()
+        for _id, reason in page.refusals()
+    ]
+    assert any("damaged" in reason for reason in refused)
+    assert portal.facts() == good, differences(portal.facts(), good)
+
+
 def test_a_damaged_mirror_is_made_anew(
     portal: Portal, forge: Forge, connection: Connection, tmp_path: Path
 ) -> None:

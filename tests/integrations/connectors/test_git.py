@@ -214,6 +214,18 @@ def test_a_broken_clone_leaves_the_list_of_repositories_incomplete(work: Any, tm
     assert [type(item).__name__ for item in found] == ["Expect", "Refused", "Repository"]
 
 
+def test_a_damaged_branch_of_a_folder_is_no_empty_repository(work: Any, make_work: Any) -> None:
+    work.commit({"catalog-info.yaml": "kind: Component"})
+    (work.folder / ".git/refs/heads/main").write_text("junk\n")
+
+    async def read_all(connector: Git) -> None:
+        async for _item in connector.documents():
+            pass
+
+    with pytest.raises(SourceUnavailable, match="damaged"):
+        use(Git, of(work.folder), read_all)
+
+
 def test_the_only_repository_tells_its_own_error(work: Any, git_server: Any) -> None:
     work.commit({"a": "1"})
     bare(work, "pay.git")
