@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connection
@@ -104,6 +104,35 @@ def _take_names(refs: set[str]) -> set[int]:
     dirty = set(former.values()) | set(led.values_list("source_id", flat=True))
     led.update(target=None)
     return dirty
+
+
+def resolve_missed(entity_ids: Iterable[int]) -> set[int]:
+    """Fill the targets that two writers at once did not see: one of a relation, the other of its target.
+
+    Each marks its own entity for rendering, so the later of the two renderings sees both.
+
+    :param entity_ids: what is rendered, sources and targets.
+    :returns: ids of the entities at both ends.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE catalog_relation r SET target_id = missed.target_id
+            FROM (
+                SELECT w.id, e.id AS target_id FROM catalog_relation w
+                JOIN catalog_entity e ON e.ref = w.target_ref AND e.deleted_at IS NULL
+                WHERE w.target_id IS NULL AND w.source_id = ANY(%(ids)s)
+                UNION ALL
+                SELECT w.id, e.id FROM catalog_entity e
+                JOIN catalog_relation w ON w.target_ref = e.ref AND w.target_id IS NULL
+                WHERE e.deleted_at IS NULL AND e.id = ANY(%(ids)s)
+            ) missed
+            WHERE r.id = missed.id AND r.target_id IS NULL
+            RETURNING r.source_id, r.target_id
+            """,
+            {"ids": list(entity_ids)},
+        )
+        return {end for row in cursor.fetchall() for end in row}
 
 
 def resolve_relations(entity_ids: Sequence[int]) -> set[int]:

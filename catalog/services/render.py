@@ -24,6 +24,7 @@ from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty, resolve_subjects
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import remerge
+from catalog.services.relations import resolve_missed
 from catalog.services.ties import tie_entities
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def _render(ids: set[int], *, at: datetime) -> None:
         EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True)
     )
     mark_subjects_dirty(resolve_subjects(keys))
+    mark_dirty(resolve_missed(ids) - ids)
     follow_renames(ids)
     write_relations(ids)
     write_signals(ids)

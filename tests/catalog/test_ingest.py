@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from catalog import queries
 from catalog.models import (
@@ -27,6 +28,7 @@ from catalog.models import (
     Served,
 )
 from catalog.models.history import Action
+from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import Outcome, apply_claims, mark_stale
 from catalog.services.merge import leaves
 from catalog.services.render import render_dirty
@@ -190,6 +192,15 @@ class TestRelations:
         assert ("dependsOn", "component:default/pay") in relations("component:default/web")
         missing = Problem.objects.filter(type="missing-target", resolved_at=None)
         assert set(missing.values_list("detail__target", flat=True)) == {"group:default/team"}
+
+    @pytest.mark.parametrize("end", ["component:default/web", "component:default/pay"])
+    def test_what_two_writers_at_once_did_not_see_is_seen_when_it_is_rendered(self, end: str) -> None:
+        say("yaml:a", component("web", dependsOn=["component:pay"]), component("pay"))
+        Relation.objects.filter(type="dependsOn").update(target=None)  # neither was committed for the other
+        mark_dirty({entity(end).pk})
+        render_dirty(at=timezone.now())
+        assert Relation.objects.get(type="dependsOn").target == entity("component:default/pay")
+        assert ("dependencyOf", "component:default/web") in relations("component:default/pay")
 
     def test_what_is_no_longer_said_is_gone_at_both_ends(self) -> None:
         say("yaml:a", component("pay"), component("web", dependsOn=["component:pay"]))
