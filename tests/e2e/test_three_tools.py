@@ -131,7 +131,12 @@ def test_one_page_shows_code_runs_and_images_tied_by_identity(
     for slug in ("acme-git", "acme-ci", "acme-images"):
         sync(tab, empty_portal, slug)
     assert empty_portal.execute("select count(*) from integrations_connection where rules <> '{}'") == [(0,)]
-    tab.goto(COMPONENT)
+    # Which cards there are, each process of the web server looks up anew after some seconds.
+    for _second in range(15):
+        tab.goto(COMPONENT)
+        if card(tab, "Runs").count():
+            break
+        tab.wait_for_timeout(1_000)
     expect(card(tab, "Changes")).to_contain_text("Work on main")
     runs = card(tab, "Runs")
     expect(runs).to_contain_text("Passed")
