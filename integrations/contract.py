@@ -385,7 +385,8 @@ def webhook(
 
     :param verify: `(request, secret) -> bool`, the proof of who sends it, before anything is parsed.
     :param headers: names of the headers that the handler reads, in lower case.
-    :param id_header: the header with the delivery's own id: one that comes twice is taken in once.
+    :param id_header: the header with the delivery's own id, for the list of deliveries. What comes twice is known by
+        its body, since that alone is proved.
     :param event_header: the header that says what happened, for the list of deliveries.
     """
 

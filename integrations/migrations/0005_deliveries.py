@@ -15,7 +15,8 @@ class Migration(migrations.Migration):
             name='Delivery',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('delivery_id', models.CharField(max_length=200)),
+                ('digest', models.CharField(max_length=64)),
+                ('delivery_id', models.CharField(blank=True, max_length=200)),
                 ('event', models.CharField(blank=True, max_length=100)),
                 ('headers', models.JSONField(default=dict)),
                 ('body', models.BinaryField()),
@@ -32,7 +33,7 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-id'],
                 'indexes': [models.Index(fields=['connection', 'state', '-id'], name='delivery_by_connection'), models.Index(condition=models.Q(('state__in', ['queued', 'running'])), fields=['received_at'], name='delivery_open')],
-                'constraints': [models.UniqueConstraint(fields=('connection', 'delivery_id'), name='delivery_once')],
+                'constraints': [models.UniqueConstraint(fields=('connection', 'digest'), name='delivery_once')],
             },
         ),
     ]

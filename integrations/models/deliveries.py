@@ -12,7 +12,8 @@ from integrations.models.connections import Connection
 class Delivery(models.Model):
     """One delivery whose signature was right. It is acknowledged once this row is stored.
 
-    :ivar delivery_id: the tool's own id of it, else a digest of what it says: the same comes in once.
+    :ivar digest: SHA-256 of the body, which is what the signature proves: the same comes in once.
+    :ivar delivery_id: the tool's own id of it, for people; nothing proves it.
     :ivar headers: those that its connector asks for; never a signature.
     :ivar lease_until: until when the worker that took it has time.
     :ivar message: why it could not be taken in.
@@ -25,7 +26,8 @@ class Delivery(models.Model):
         DEAD = "dead", _("Given up")
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="deliveries")
-    delivery_id = models.CharField(max_length=200)
+    digest = models.CharField(max_length=64)
+    delivery_id = models.CharField(max_length=200, blank=True)
     event = models.CharField(max_length=100, blank=True)
     headers = models.JSONField(default=dict)
     body = models.BinaryField()
@@ -41,7 +43,7 @@ class Delivery(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(fields=["connection", "delivery_id"], name="delivery_once"),
+            models.UniqueConstraint(fields=["connection", "digest"], name="delivery_once"),
         ]
         indexes = [
             models.Index(fields=["connection", "state", "-id"], name="delivery_by_connection"),
@@ -51,4 +53,4 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event or 'delivery'} {self.delivery_id}"
+        return f"{self.event or 'delivery'} {self.delivery_id or self.digest[:12]}"

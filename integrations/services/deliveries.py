@@ -107,8 +107,9 @@ def accept_delivery(
     named = headers.get(spec.id_header, "") if spec.id_header else ""
     delivery, is_new = Delivery.objects.get_or_create(
         connection=connection,
-        delivery_id=printable(named)[:200] or hashlib.sha256(body).hexdigest(),
+        digest=hashlib.sha256(body).hexdigest(),
         defaults={
+            "delivery_id": printable(named)[:200],
             "event": printable(headers.get(spec.event_header, ""))[:100] if spec.event_header else "",
             "headers": {name: printable(headers[name]) for name in spec.headers if name in headers},
             "body": body,

@@ -86,7 +86,7 @@ def delivery(request: HttpRequest, slug: str, delivery_id: int) -> HttpResponse:
             "body": _readable(bytes(found.body)) if can(request.user, "raw.read", connection) else "",
             "facts": [
                 {"label": _("Event"), "value": found.event},
-                {"label": _("Its id in the tool"), "value": found.delivery_id},
+                {"label": _("Its id in the tool"), "value": found.delivery_id or _("none")},
                 {"label": _("Received"), "time": found.received_at},
                 *([{"label": _("Ended"), "time": found.finished_at}] if found.finished_at else []),
                 {"label": _("Attempts"), "value": str(found.attempts)},

@@ -26,7 +26,12 @@ def farm(tool: Tool, connect: Callable[..., Connection]) -> Connection:
     connection = connect(slug="farm", config={"webhook_secret": "s"})
     for id, body in (("good", b'[{"repository": {"number": 1}}]'), ("bad", b"{ <script>alert(1)</script>")):
         Delivery.objects.create(
-            connection=connection, delivery_id=id, event="push", body=body, received_at=timezone.now()
+            connection=connection,
+            digest=id,
+            delivery_id=id,
+            event="push",
+            body=body,
+            received_at=timezone.now(),
         )
     process_deliveries(connection_id=connection.pk)
     return connection
