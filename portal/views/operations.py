@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -60,7 +61,7 @@ def ask(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRespo
                 idempotency_key=request.POST.get("key", "")[:100],
             )
             execute_operation.delay_on_commit(operation_id=run.pk)
-            return redirect(_url(run))
+            return redirect(_url(connection, run))
     label = _(spec.label)
     return render(
         request,
@@ -92,7 +93,7 @@ def all_operations(request: HttpRequest, slug: str) -> HttpResponse:
         request,
         "operations/list.html",
         shell_of(request, connection, "operations", title=_("Operations"))
-        | {"rows": [_row(request, connection, run) for run in rows], "page": page},
+        | {"rows": _rows(request, connection, list(rows)), "page": page},
     )
 
 
@@ -103,7 +104,7 @@ def operation(request: HttpRequest, slug: str, operation_id: int) -> HttpRespons
     connection = queries.get_connection(request.user, slug)
     require(request.user, "connection.read", connection)
     run = queries.get_operation(request.user, connection, operation_id)
-    row = _row(request, connection, run)
+    row = _rows(request, connection, [run])[0]
     return render(
         request,
         "operations/one.html",
@@ -126,26 +127,30 @@ def _facts(run: OperationRun, subject: dict[str, Any] | None) -> list[dict[str, 
     ]
 
 
-def _url(run: OperationRun) -> str:
-    return f"{connection_url(run.connection)}/operations/{run.pk}"
+def _url(connection: Connection, run: OperationRun) -> str:
+    return f"{connection_url(connection)}/operations/{run.pk}"
 
 
-def _row(request: HttpRequest, connection: Connection, run: OperationRun) -> dict[str, Any]:
+def _rows(
+    request: HttpRequest, connection: Connection, found: Sequence[OperationRun]
+) -> list[dict[str, Any]]:
     kind = connector_of(connection)
-    spec = next((spec for spec in kind.operations() if spec.name == run.operation), None) if kind else None
-    resource, _slash, external_id = run.target_id.partition("/")
-    record = connection.records.filter(resource=resource, external_id=external_id).first()
-    subject = None
-    if run.subject_uid is not None:
-        subject = visible(request.user, Entity.objects.filter(uid=run.subject_uid)).first()
-    label = _(spec.label) if spec else run.operation
-    name = record_name(record.data, external_id) if record else external_id
-    return {
-        "run": run,
-        "url": _url(run),
-        "label": label,
-        "name": name,
-        "title": f"{label}: {name}",
-        "tone": TONES[run.state],
-        "subject": links.chip(subject.ref, subject) if subject else None,
-    }
+    labels = {spec.name: _(spec.label) for spec in kind.operations()} if kind else {}
+    targets_ = [run.target_id.partition("/") for run in found]
+    records = connection.records.filter(external_id__in=[id_ for _list, _slash, id_ in targets_]).defer("raw")
+    named = {f"{row.resource}/{row.external_id}": record_name(row.data, row.external_id) for row in records}
+    subjects = Entity.objects.filter(uid__in=[run.subject_uid for run in found if run.subject_uid])
+    seen = {entity.uid: links.chip(entity.ref, entity) for entity in visible(request.user, subjects)}
+    rows = []
+    for run, (_list, _slash, external_id) in zip(found, targets_, strict=True):
+        label, name = labels.get(run.operation, run.operation), named.get(run.target_id, external_id)
+        rows.append(
+            {
+                "run": run,
+                "url": _url(connection, run),
+                "title": f"{label}: {name}",
+                "tone": TONES[run.state],
+                "subject": seen.get(run.subject_uid) if run.subject_uid else None,
+            }
+        )
+    return rows

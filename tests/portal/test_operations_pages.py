@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from access.models import User
 from catalog.services.render import render_dirty
@@ -96,3 +98,18 @@ def test_what_is_done_beyond_what_one_may_see_is_not_there(
     assert browse(cleo).get(page).status_code == 404
     assert browse(cleo).get("/connections/farm/operations").status_code == 404
     assert client.get("/connections/farm/operations/999999").status_code == 404
+
+
+def test_the_list_costs_the_same_for_one_as_for_many(
+    farm: Connection, browse: Callable[[User], Client], ben: User
+) -> None:
+    client, costs = browse(ben), []
+    url = next(link for link in links(client, PIPELINE) if "operation=build" in link)
+    for count in (1, 12):
+        for number in range(count):
+            client.post(url, {"branch": "next", "key": f"{count}-{number}"})
+        client.get("/connections/farm/operations")
+        with CaptureQueriesContext(connection) as captured:
+            client.get("/connections/farm/operations")
+        costs.append(len(captured))
+    assert costs[0] == costs[1]
