@@ -94,12 +94,13 @@ def look_up(viewer: Any, text: str) -> Lookup:
     if activity := _happened(viewer, text):
         things = list(queries.list_entities(viewer).filter(uid__in=[activity.subject_uid]))
         return Lookup(_components(viewer, things) or things, things, activity)
-    for key in keys_of_text(text):
-        base, folder = identity.split_folder(key) if key.startswith("repo:") else (key, "")
-        ids = EntityKey.objects.filter(key__in={key, base}, is_identity=True).values("entity")
-        things = list(queries.list_entities(viewer).filter(pk__in=ids).order_by("kind", "ref")[:SHOWN])
-        if things:
-            return Lookup(_components(viewer, things, folder=folder) or things, things)
+    keys = [
+        identity.split_folder(key) if key.startswith("repo:") else (key, "") for key in keys_of_text(text)
+    ]
+    known = _known_by(viewer, {key for key, _folder in keys})
+    for key, folder in keys:
+        if found := known.get(key):
+            return Lookup(_components(viewer, found, folder=folder) or found, found)
     if "://" in text and (things := _at_address(viewer, text)):
         return Lookup(_components(viewer, things) or things, things)
     return Lookup()
@@ -115,6 +116,17 @@ def _named(viewer: Any, text: str) -> Entity | None:
     except DomainError:
         pass
     return None
+
+
+def _known_by(viewer: Any, keys: set[str]) -> dict[str, list[Entity]]:
+    """What is each of these keys."""
+    rows = EntityKey.objects.filter(
+        key__in=keys, is_identity=True, entity__in=queries.list_entities(viewer).values("pk")
+    )
+    found: dict[str, dict[int, Entity]] = {}
+    for row in rows.select_related("entity").order_by("entity__kind", "entity__ref")[: SHOWN * len(keys)]:
+        found.setdefault(row.key, {})[row.entity_id] = row.entity
+    return {key: list(entities.values())[:SHOWN] for key, entities in found.items()}
 
 
 def _happened(viewer: Any, text: str) -> Activity | None:

@@ -195,7 +195,7 @@ def test_the_search_box_takes_it_too(company: None, browse: Callable[[User], Cli
 def test_it_is_found_among_many_by_index(
     company: None, vic: User, django_assert_max_num_queries: Any
 ) -> None:
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(6):
         look_up(vic, "https://git.acme.example/pay/gateway/-/merge_requests/937")
 
 
