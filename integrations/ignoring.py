@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+from django.db.models import JSONField
+from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -59,14 +61,14 @@ class Ignored:
     :ivar keys: what the things that are left out are: what happened to them is left out too.
     """
 
-    exact: dict[str, str] = field(default_factory=dict)
+    exact: frozenset[str] = frozenset()
     globs: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
 
     @classmethod
     def by(cls, rule: IgnoreRule, keys: Iterable[str] = ()) -> Ignored:
         return cls(
-            exact={pattern: pattern for pattern in rule.patterns},
+            exact=frozenset(rule.patterns),
             globs=tuple(pattern for pattern in rule.patterns if has_glob(pattern)),
             keys=frozenset(keys),
         )
@@ -96,9 +98,8 @@ class Ignored:
 
     def _pattern(self, resource: str, names: set[str]) -> str:
         own = f"{resource}:"
-        for name in names:
-            if name in self.exact or own + name in self.exact:
-                return name if name in self.exact else own + name
+        if said := self.exact & (names | {own + name for name in names}):
+            return min(said)
         for pattern in self.globs:
             texts = {pattern, pattern.removeprefix(own)}
             if any(matches(name, texts) for name in names):
@@ -140,13 +141,19 @@ class LeftOut:
 
 
 def left_out(*, connection: Connection, rule: IgnoreRule) -> list[LeftOut]:
-    """What a rule leaves out of what is stored, and what it brings back, but for activity. Writes nothing."""
+    """What a rule leaves out of what is stored, and what it brings back, but for activity. Writes nothing.
+
+    The records come without their READMEs and payloads, and are not to be saved.
+    """
     asked = Ignored.by(rule)
     rows = StoredRecord.objects.filter(connection=connection, deleted_at=None).exclude(type__in=ACTIVITY)
     if not asked:
         rows = rows.filter(is_ignored=True)
     found = []
-    for row in rows.order_by("resource", "external_id").defer("raw").iterator():
+    # No pattern asks for a README, and it is most of a record.
+    facts = RawSQL("data - 'readme'", [], output_field=JSONField())
+    for row in rows.order_by("resource", "external_id").defer("raw", "data").annotate(facts=facts).iterator():
+        row.data = row.facts
         reason = asked.reason(row.resource, row.type, row.external_id, row.data.get)
         if reason or row.is_ignored:
             found.append(LeftOut(row, reason))

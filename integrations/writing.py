@@ -184,33 +184,41 @@ class RecordWriter:
             return
         with transaction.atomic():
             self._take_turn()
-            by_id = {item.external_id: item for item in gone}
             known = {
                 row.external_id: row
                 for row in StoredRecord.objects.select_for_update().filter(
-                    connection=self.connection, resource=self.resource, external_id__in=list(by_id)
+                    connection=self.connection,
+                    resource=self.resource,
+                    external_id__in=[item.external_id for item in gone],
                 )
             }
-            for item in gone:
-                row = known.get(item.external_id)
-                if row is None:
-                    row = StoredRecord(
-                        connection=self.connection,
-                        resource=self.resource,
-                        type=item.of.type,
-                        external_id=item.external_id,
-                        digest=b"",
-                        data={},
-                    )
-                elif row.as_of > item.as_of:
-                    continue
-                row.as_of, row.touched_at = item.as_of, self.now
+            rows = [
+                known.get(item.external_id) or self._unknown(item)
+                for item in gone
+                if item.external_id not in known or known[item.external_id].as_of <= item.as_of
+            ]
+            times = {item.external_id: item.as_of for item in gone}
+            for row in rows:
+                row.as_of, row.touched_at = times[row.external_id], self.now
                 row.deleted_at = row.deleted_at or self.now
-                row.save()
-                by_id[item.external_id] = item
-                known[item.external_id] = row
-            went = [id_ for id_, row in known.items() if row.deleted_at is not None]
-            drop_claims(source=self.source(), external_ids=went, at=self.now, by=self.by)
+            StoredRecord.objects.bulk_create(
+                rows,
+                update_conflicts=True,
+                unique_fields=["connection", "resource", "external_id"],
+                update_fields=["as_of", "touched_at", "deleted_at"],
+            )
+            ids = [row.external_id for row in rows]
+            drop_claims(source=self.source(), external_ids=ids, at=self.now, by=self.by)
+
+    def _unknown(self, item: Gone) -> StoredRecord:
+        return StoredRecord(
+            connection=self.connection,
+            resource=self.resource,
+            type=item.of.type,
+            external_id=item.external_id,
+            digest=b"",
+            data={},
+        )
 
     def map(self, records: list[Record], result: Written) -> dict[str, RecordOutcome]:
         """Map records and hand them to the catalog."""
@@ -322,8 +330,8 @@ def settle_ignored(*, connection: Connection, by: str, now: datetime) -> None:
         row for row in happened if not asked.reason(row.resource, row.type, row.external_id, row.data.get)
     ]
     StoredRecord.objects.filter(pk__in=[row.pk for row in comes_too]).update(is_ignored=False, touched_at=now)
-    comes += comes_too
-    remap(connection=connection, rows=comes, by=by, now=now)
+    whole = StoredRecord.objects.filter(pk__in=[row.pk for row in [*comes, *comes_too]])
+    remap(connection=connection, rows=list(whole.order_by("resource", "pk")), by=by, now=now)
 
 
 def digest_of(record: Record) -> bytes:
