@@ -34,6 +34,7 @@ from integrations.contract import (
 from integrations.contract import gettext as _
 from integrations.records import Artifact, ArtifactType, Version
 
+NPM = "https://registry.npmjs.org"
 PAGE = 250
 SHORTHAND = re.compile(r"(?:(github|gitlab|bitbucket):)?([\w.-]+/[\w.-]+)")
 HOSTS = {"github": "github.com", "gitlab": "gitlab.com", "bitbucket": "bitbucket.org"}
@@ -45,7 +46,7 @@ class Config(ConnectionConfig):
     """Where the registry is, how to sign in to it, and what to read."""
 
     base_url: HttpUrl = Field(
-        HttpUrl("https://registry.npmjs.org"),
+        HttpUrl(NPM),
         title="Address",
         description="Address of the registry, as npm's setting “registry” has it.",
     )
@@ -176,8 +177,8 @@ class Npm(Connector[Config]):
         while True:
             asked = {"text": text, "size": PAGE, "from": count}
             answer = await self.api.get("-/v1/search", params=asked)
-            rows = _member(answer, "objects", list)
-            said = answer.json().get("total")
+            rows = answer.rows("objects")
+            said = answer.row().get("total")
             total = max(total, said) if isinstance(said, int) else total
             before = len(listed)
             listed |= {_name(row, answer) for row in rows}
@@ -195,11 +196,12 @@ class Npm(Connector[Config]):
         """What the registry has of a package; the client asks again with the ETag of its last answer."""
         try:
             answer = await self.api.get(quote(name, safe="@"), headers={"Accept": "application/json"})
-            said = answer.json()
-            if isinstance(said, dict) and "unpublished" in (said.get("time") or {}):
+            said = answer.row()
+            if "unpublished" in (said.get("time") or {}):
                 return Refused(external_id=name, reason=_("All its versions were unpublished."))
-            _member(answer, "versions", dict)
-            _member(answer, "dist-tags", dict)
+            for part in ("versions", "dist-tags"):
+                if not isinstance(answer.row(part)[part], dict):
+                    return Refused(external_id=name, reason=_("“%(part)s” is no object.") % {"part": part})
         except (NotThere, BadPayload) as error:  # the others can be read all the same
             return Refused(external_id=name, reason=error.message)
         return said, answer
@@ -263,7 +265,7 @@ class Npm(Connector[Config]):
 
     def page(self, name: str, version: str = "") -> str | None:
         """The package's page for people, where we know of one."""
-        if self.base != "https://registry.npmjs.org":
+        if self.base != NPM:
             return None
         return f"https://www.npmjs.com/package/{name}" + (f"/v/{version}" if version else "")
 
@@ -278,20 +280,6 @@ def _repository(said: Any) -> list[str]:
     folder = folder.removeprefix("./").strip("/")
     key = f"repo:{url}#{folder}" if folder else f"repo:{url}"
     return [key] if re.fullmatch(r"repo:\S{3,900}", key) else []
-
-
-def _member(answer: Answer, name: str, kind: type) -> Any:
-    """A part of an answer.
-
-    :raises BadPayload: if it is not an answer of a registry's.
-    """
-    said = answer.json()
-    if not isinstance(said, dict) or not isinstance(said.get(name), kind):
-        raise BadPayload(
-            _("%(url)s answered JSON without “%(name)s”. Is this an npm registry?")
-            % {"url": answer.url, "name": name}
-        )
-    return said[name]
 
 
 def _name(row: Any, answer: Answer) -> str:

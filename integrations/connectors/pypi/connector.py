@@ -35,6 +35,7 @@ from integrations.contract import (
 from integrations.contract import gettext as _
 from integrations.records import Artifact, ArtifactType, Version
 
+PYPI = "https://pypi.org/simple"
 SIMPLE = {"Accept": "application/vnd.pypi.simple.v1+json"}
 RELEASE = re.compile(r"v?(?:(\d+)!)?(\d+(?:\.\d+)*)(?:[-_.]?([a-z]+)[-_.]?(\d*))?.*", re.IGNORECASE)
 STAGES = {"dev": 0, "a": 1, "alpha": 1, "b": 2, "beta": 2, "c": 3, "rc": 3, "pre": 3, "preview": 3}
@@ -51,7 +52,7 @@ class Config(ConnectionConfig):
     """Where the index is, how to sign in to it, and what to read."""
 
     base_url: HttpUrl = Field(
-        HttpUrl("https://pypi.org/simple"),
+        HttpUrl(PYPI),
         title="Address",
         description="Address of the index, as pip's setting “index-url” has it.",
     )
@@ -234,9 +235,7 @@ class PyPI(Connector[Config]):
 
     def page(self, name: str, version: str = "") -> str | None:
         """The package's page for people, where we know of one."""
-        return (
-            f"https://pypi.org/project/{name}/{version}" if self.base == "https://pypi.org/simple" else None
-        )
+        return f"https://pypi.org/project/{name}/{version}" if self.base == PYPI else None
 
 
 def _repository(said: Json) -> list[str]:
