@@ -35,4 +35,6 @@ class Hook(APIView):
         delivery, is_fresh = accept_delivery(slug=slug, headers=headers, body=body, now=timezone.now())
         if is_fresh:
             start_processing(delivery.connection_id)
-        return Response({"delivery": delivery.delivery_id or delivery.digest, "repeated": not is_fresh}, status=202)
+        return Response(
+            {"delivery": delivery.delivery_id or delivery.digest, "repeated": not is_fresh}, status=202
+        )
