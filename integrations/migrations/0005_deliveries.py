@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 ('event', models.CharField(blank=True, max_length=100)),
                 ('headers', models.JSONField(default=dict)),
                 ('body', models.BinaryField()),
-                ('state', models.CharField(choices=[('queued', 'Waiting'), ('running', 'Being taken in'), ('done', 'Taken in'), ('dead', 'Given up')], default='queued', max_length=20)),
+                ('state', models.CharField(choices=[('dead', 'Given up'), ('queued', 'Waiting'), ('running', 'Being taken in'), ('done', 'Taken in')], default='queued', max_length=20)),
                 ('received_at', models.DateTimeField()),
                 ('attempts', models.PositiveSmallIntegerField(default=0)),
                 ('not_before', models.DateTimeField(null=True)),

@@ -20,10 +20,10 @@ class Delivery(models.Model):
     """
 
     class State(models.TextChoices):
+        DEAD = "dead", _("Given up")
         QUEUED = "queued", _("Waiting")
         RUNNING = "running", _("Being taken in")
         DONE = "done", _("Taken in")
-        DEAD = "dead", _("Given up")
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="deliveries")
     digest = models.CharField(max_length=64)

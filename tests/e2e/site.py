@@ -81,6 +81,7 @@ PLACES = [
     Place("connections", "/connections"),
     Place("gallery", "/connections/new"),
     Place("new-git", "/connections/new/git"),
+    Place("new-github", "/connections/new/github"),
     Place("new-buildbot", "/connections/new/buildbot", is_twin=True),
     Place("import", "/connections/import"),
     Place("connection", "/connections/sample-git"),
@@ -89,6 +90,7 @@ PLACES = [
     Place("connection-records", "/connections/sample-git/records"),
     Place("connection-record", "/connections/sample-git/records/{record}"),
     Place("connection-rules", "/connections/sample-git/rules"),
+    Place("connection-left-out", "/connections/sample-git/left-out"),
     Place("connection-settings", "/connections/sample-git/settings"),
     Place("connection-delete", "/connections/sample-git/delete"),
     Place("settings", "/settings"),
@@ -106,6 +108,7 @@ PLACES = [
     Place("sign-in-link-gone", "/sign-in/gone", status=410, who="nobody"),
     Place("forbidden", "/connections/new", status=403, who="viewer"),
     Place("not-found", "/nowhere", status=404),
+    Place("pasted-not-found", "/to?text=https://git.nowhere.example/pay/gateway", status=404),
     Place("entity-not-found", f"{E}/component/checkout", status=404),
 ]
 
