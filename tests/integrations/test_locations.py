@@ -390,6 +390,47 @@ class TestLater:
         assert not Problem.objects.filter(type__in=["stale", "refused-document"], resolved_at=None).exists()
         assert Entity.objects.get(name="a").uid == uid
 
+    @pytest.mark.parametrize(
+        "first",
+        [None, component("a", owner=5), "kind: [\n"],
+        ids=["removed", "no longer valid", "no longer YAML"],
+    )
+    def test_of_a_name_twice_in_a_file_the_second_takes_over_from_a_first_that_is_gone_or_wrong(
+        self, write: Write, folder: Path, first: str | None
+    ) -> None:
+        second, other = component("a", owner="second"), component("b")
+        write("a.yaml", component("a", owner="first"), second, other)
+        run(folder)
+        assert document("component:default/a")["spec"]["owner"] == "first"
+        assert Problem.objects.filter(type="shadowed", resolved_at=None).count() == 1
+        uid, number = Entity.objects.get(name="a").uid, len(history("component:default/a"))
+        write("a.yaml", *([first] if first else []), second, other)
+        run(folder)
+        assert document("component:default/a")["spec"]["owner"] == "second"
+        assert [claim.stale_reason for claim in Claim.objects.filter(entity__name="a")] == [""]
+        told = Problem.objects.filter(resolved_at=None).values_list("type", flat=True)
+        assert [type_ for type_ in told if type_ in {"shadowed", "stale", "refused-document"}] == (
+            ["refused-document"] if first else []
+        )
+        before = counted_rows()
+        assert run(folder)["written"] == 0
+        assert counted_rows() == before
+        assert len(history("component:default/a")) == number + 1
+        write("a.yaml", component("a", owner="first"), second, other)
+        run(folder)
+        assert document("component:default/a")["spec"]["owner"] == "first"
+        assert Entity.objects.get(name="a").uid == uid
+
+    def test_of_a_name_twice_in_a_file_a_wrong_second_leaves_the_first_alone(
+        self, write: Write, folder: Path
+    ) -> None:
+        write("a.yaml", component("a", owner="first"), component("a", owner=5))
+        for _again in range(2):
+            found = run(folder)
+            assert (found["accepted"], found["refused"]) == (1, 1)
+            assert not Claim.objects.exclude(stale_reason="").exists()
+        assert found["written"] == 0
+
     def test_an_edit_in_a_file_is_one_line_of_its_history(self, write: Write, folder: Path) -> None:
         write("a.yaml", component("a", owner="old"))
         run(folder)

@@ -176,6 +176,8 @@ class Reading:
         except TimeoutError:
             self._cut(_("Reading it takes longer than %(limit)d s.") % {"limit": seconds})
         self.summary.files = len(self.files)
+        # Of what a file holds twice, the one that can be read counts.
+        self.stale = {key: why for key, why in self.stale.items() if key not in self.seen}
         for found in self.causes.values():
             self._report_unreadable(found)
 
@@ -276,6 +278,12 @@ class Reading:
             }
         else:
             self.broken_files[file] = error.message
+
+
+def first_id(external_id: str) -> str:
+    """The id of the first document of a name, of any further one of it in the same file."""
+    file, _hash, ref = external_id.rpartition("#")
+    return f"{file}#{ref.partition('~')[0]}"
 
 
 def _about_file(location: Location) -> list[str]:

@@ -19,7 +19,7 @@ from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_sta
 from integrations.guard import is_much
 from integrations.models import CatalogLocation
 from integrations.services.locations.addresses import label_of, shown
-from integrations.services.locations.reading import Reading
+from integrations.services.locations.reading import Reading, first_id
 from integrations.services.locations.summary import DocumentProblem
 from integrations.services.locations.turns import apart, parts
 
@@ -156,8 +156,8 @@ class Writing:
         """A document that no longer parses keeps its last good claim, marked stale."""
         if self.reading.broken_files:
             for external_id in self._claimed():
-                file = external_id.rpartition("#")[0]
-                if file in self.reading.broken_files and external_id not in self.reading.seen:
+                file, first = external_id.rpartition("#")[0], first_id(external_id)
+                if file in self.reading.broken_files and first not in self.reading.seen:
                     self.reading.stale.setdefault(external_id, self.reading.broken_files[file])
         for part in parts(sorted(self.reading.stale)):
             apart(partial(self._mark_stale, part), take_back=self.dry_run)
