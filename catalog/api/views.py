@@ -143,7 +143,8 @@ class EntityList(View):
         ],
         description=(
             "Declare one entity, or up to 1,000 as a list. A wrong one is reported, the others go in; "
-            "where all are wrong, the status is 422."
+            "where all are wrong, the status is 422. Of one entity the first good document counts, and any "
+            "further one is refused."
         ),
     )
     def post(self, request: Request) -> Response:

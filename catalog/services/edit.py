@@ -298,6 +298,8 @@ def upsert_documents(
 ) -> list[Upserted]:
     """Declare entities through the API; one bad document is reported and the others go in.
 
+    Of one entity the first good document counts, any further one is refused.
+
     :param expected: `If-Match`, for a single document.
     :raises InvalidInput: if there are too many documents.
     :raises BadRequest: if a state is expected of several.
@@ -316,6 +318,7 @@ def upsert_documents(
     results: list[Upserted | None] = [None] * len(documents)
     claims: list[ClaimIn] = []
     places: list[int] = []
+    numbers: dict[str, int] = {}
     for index, data in enumerate(documents):
         try:
             valid = validate_document(data, current_kinds().set)
@@ -325,6 +328,12 @@ def upsert_documents(
             continue
         except Forbidden as error:
             results[index] = Upserted(valid.ref.text, "refused", [FieldError("", error.message)])
+            continue
+        if (first := numbers.setdefault(valid.ref.text, index + 1)) != index + 1:
+            message = _("This is declared twice; document %(number)d of the same request counts.") % {
+                "number": first
+            }
+            results[index] = Upserted(valid.ref.text, "refused", [FieldError("metadata.name", message)])
             continue
         claims.append(
             ClaimIn(

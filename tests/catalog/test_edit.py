@@ -209,9 +209,21 @@ class TestUpsert:
         assert self.outcomes(ben, self.data(owner="else")) == ["changed"]
         assert len(audit("entity.upsert")) == 2
 
-    def test_the_same_entity_twice_ends_as_the_last_word_says(self, ben: User) -> None:
-        assert self.outcomes(ben, self.data(owner="a"), self.data(owner="b")) == ["new", "new"]
-        assert owner() == "b"
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_of_one_entity_the_first_good_document_counts_and_any_further_one_is_refused(
+        self, ben: User, dry_run: bool
+    ) -> None:
+        upper = {**self.data(owner="c"), "metadata": {"name": "Pay", "namespace": "default"}}
+        documents = [self.data(owner=7), self.data(owner="a"), self.data(owner="b"), upper]
+        results = upsert_documents(user=ben, documents=documents, dry_run=dry_run)
+        good = "accepted" if dry_run else "new"
+        assert [result.outcome for result in results] == ["refused", good, "refused", "refused"]
+        for result in results[2:]:
+            (error,) = result.errors
+            assert (error.path, "document 2 " in error.message) == ("metadata.name", True)
+        if not dry_run:
+            assert owner() == "a"
+            assert audit("entity.upsert") == [{"refs": [PAY], "count": 1}]
 
     def test_a_dry_run_writes_nothing(self, ben: User) -> None:
         assert self.outcomes(ben, self.data(), self.data("x", owner=1), dry_run=True) == [
