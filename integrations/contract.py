@@ -49,6 +49,7 @@ from integrations.http import Answer, HttpClient
 from integrations.records import Record
 
 __all__ = [
+    "SELDOM",
     "Answer",
     "AuthFailed",
     "BadPayload",
@@ -96,6 +97,10 @@ class ConnectionConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+SELDOM: dict[str, Any] = {"seldom": True}
+"""For `json_schema_extra` of a setting with a default that few change: the form folds it under "More settings"."""
 
 
 class Category(StrEnum):

@@ -3,7 +3,8 @@
 A pydantic model is the only description of what is asked: its JSON Schema makes the fields, the model itself
 checks what was typed. Nested models become groups of fields with dotted names; what no field fits is typed as
 YAML. A field may say more with `json_schema_extra`: `format` (textarea, query, expression, yaml, json),
-`labels` ({value: text} of its choices), `placeholder`, `suggest`.
+`labels` ({value: text} of its choices), `placeholder`, `suggest`, `seldom` (it stands folded under "More settings",
+as does a nested model that says so of itself).
 
 A secret is write-only: a kept one is handed in as `secrets`, used when its field comes back empty, and never
 shown.
@@ -48,6 +49,7 @@ class _Leaf:
     group: str
     group_help: str
     optional: Path = ()  # the group around it that may be left out as a whole
+    is_seldom: bool = False
 
     @property
     def name(self) -> str:
@@ -86,7 +88,8 @@ class Form:
         schema = model.model_json_schema()
         self._leaves = list(_leaves(schema, schema.get("$defs", {})))
         self._typed: dict[str, str] = {}
-        self.values: dict[str, Any] = _merged(_defaults(model), initial or {})
+        self._defaults = _defaults(model)
+        self.values: dict[str, Any] = _merged(self._defaults, initial or {})
         if data is not None:
             self.values = {}
             for leaf in self._leaves:
@@ -210,13 +213,32 @@ class Form:
 
     @property
     def groups(self) -> list[dict[str, Any]]:
-        """The fields by nested model: `label`, `help`, `fields`; those of the model itself have no label."""
-        found: list[dict[str, Any]] = []
+        """The fields by nested model: `label`, `help`, `fields`; those of the model itself have no label.
+
+        What is seldom changed is a group with `is_folded`; it is open if it holds an error or was changed.
+        """
+        found: dict[tuple[str, bool], dict[str, Any]] = {}
         for leaf in self._leaves:
-            if not found or found[-1]["label"] != leaf.group:
-                found.append({"label": leaf.group, "help": leaf.group_help, "fields": []})
-            found[-1]["fields"].append(self._field(leaf))
-        return found
+            group = found.setdefault(
+                (leaf.group, leaf.is_seldom),
+                {
+                    "label": leaf.group or (_("More settings") if leaf.is_seldom else ""),
+                    "help": leaf.group_help,
+                    "fields": [],
+                    "is_folded": leaf.is_seldom,
+                    "is_open": False,
+                },
+            )
+            group["fields"].append(self._field(leaf))
+            group["is_open"] |= leaf.name in self.errors or self._is_changed(leaf)
+        return list(found.values())
+
+    def _is_changed(self, leaf: _Leaf) -> bool:
+        """Whether a field holds something else than its default."""
+        if leaf.type == "secret":
+            return leaf.name in self.kept
+        value, default = _get(self.values, leaf.path), _get(self._defaults, leaf.path)
+        return _plainly(value) != _plainly(default)
 
     @property
     def summary(self) -> list[dict[str, str]]:
@@ -267,7 +289,13 @@ class Form:
 
 
 def _leaves(
-    schema: Schema, defs: Schema, path: Path = (), group: str = "", group_help: str = "", optional: Path = ()
+    schema: Schema,
+    defs: Schema,
+    path: Path = (),
+    group: str = "",
+    group_help: str = "",
+    optional: Path = (),
+    is_seldom: bool = False,
 ) -> Iterator[_Leaf]:
     required = set(schema.get("required", ()))
     nested: list[tuple[Path, Schema, Path]] = []
@@ -286,11 +314,13 @@ def _leaves(
             group=group,
             group_help=group_help,
             optional=optional,
+            is_seldom=is_seldom or (bool(own.get("seldom")) and name not in required),
         )
     for here, own, leave_out in nested:  # after the plain ones, so that a form begins with what is its own
         title = schema["properties"][here[-1]].get("title")
         label = str(_(title)) if title else capfirst(here[-1].replace("_", " "))
-        yield from _leaves(own, defs, here, label, str(own.get("description") or ""), leave_out)
+        help_ = _(own["description"]) if own.get("description") else ""
+        yield from _leaves(own, defs, here, label, help_, leave_out, bool(own.get("seldom")))
 
 
 def _resolve(schema: Schema, defs: Schema) -> tuple[Schema, bool]:
@@ -404,6 +434,12 @@ def _without(data: dict[str, Any], paths: list[Path]) -> dict[str, Any]:
         if isinstance(holder, dict):
             holder.pop(path[-1], None)
     return data
+
+
+def _plainly(value: Any) -> str:
+    """A value as one types it; nothing, however it is said, is the empty text."""
+    is_nothing = value is None or value is False or value in ("", [], {})
+    return "" if is_nothing else str(value)
 
 
 def _as_yaml(value: Any) -> str:

@@ -11,6 +11,7 @@ from django.template.loader import render_to_string
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from base.errors import FieldError, InvalidInput
+from integrations.contract import SELDOM
 from integrations.registry import connectors
 from portal.forms import Form
 
@@ -120,6 +121,53 @@ def test_nested_models_are_groups_after_the_models_own_fields() -> None:
     groups = Form(Everything).groups
     assert [group["label"] for group in groups] == ["", "Login"]
     assert groups[1]["help"] == "Optional as a whole."
+
+
+class Seldom(BaseModel):
+    """Few of these are changed."""
+
+    address: str = Field(description="Where.")
+    days: int = Field(14, ge=1, description="How many.", json_schema_extra=SELDOM)
+    tags: list[str] = Field(default_factory=lambda: ["main"], description="Which.", json_schema_extra=SELDOM)
+    note: str | None = Field(None, description="What.", json_schema_extra=SELDOM)
+    login: Inner | None = Field(None, description="Who.")
+
+
+def folded(form: Form) -> dict[str, Any]:
+    (group,) = [group for group in form.groups if group["is_folded"]]
+    return group
+
+
+def test_what_is_seldom_changed_is_folded_after_the_models_own_fields() -> None:
+    groups = Form(Seldom).groups
+    assert [(group["label"], group["is_folded"]) for group in groups] == [
+        ("", False),
+        ("More settings", True),
+        ("Login", False),
+    ]
+    assert [field["name"] for field in groups[1]["fields"]] == ["days", "tags", "note"]
+    page = render_to_string("components/form_fields.html", {"groups": groups})
+    assert '<details class="po-fold"><summary>More settings</summary>' in page
+
+
+@pytest.mark.parametrize("changed", [{"days": 15}, {"tags": []}, {"note": "x"}])
+def test_the_fold_is_open_when_something_in_it_is_not_as_by_default(changed: dict[str, Any]) -> None:
+    assert not folded(Form(Seldom, initial={"address": "a", "days": 14, "tags": ["main"]}))["is_open"]
+    assert folded(Form(Seldom, initial={"address": "a", **changed}))["is_open"]
+    page = render_to_string("components/form_fields.html", {"groups": Form(Seldom, initial=changed).groups})
+    assert '<details class="po-fold" open>' in page
+
+
+def test_the_fold_is_open_when_an_error_stands_in_it() -> None:
+    typed = {"address": "a", "tags": "main", "note": ""}
+    wrong = Form(Seldom, QueryDict.fromkeys(["days"], "0", mutable=True))
+    assert not wrong.is_valid()
+    assert folded(wrong)["is_open"]
+    elsewhere = QueryDict(mutable=True)
+    elsewhere.update({**typed, "address": "", "days": "14"})
+    elsewhere_wrong = Form(Seldom, elsewhere)
+    elsewhere_wrong.is_valid()
+    assert not folded(elsewhere_wrong)["is_open"]
 
 
 def test_what_was_typed_comes_back_validated_with_secrets_apart() -> None:

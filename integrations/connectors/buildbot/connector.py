@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
 from integrations.contract import (
+    SELDOM,
     Answer,
     AuthFailed,
     BadPayload,
@@ -86,12 +87,18 @@ class Config(ConnectionConfig):
         description="Patterns of Buildbot projects whose builders are read. Leave empty for all.",
     )
     days: int = Field(
-        14, ge=0, le=3650, title="Days", description="How many days of past builds the first sync reads."
+        14,
+        ge=0,
+        le=3650,
+        title="Days",
+        description="How many days of past builds the first sync reads.",
+        json_schema_extra=SELDOM,
     )
     default_branches: list[str] = Field(
         default=["main", "master", "trunk"],
         title="Default branches",
         description="Branches that speak for a repository's state; builds without a branch are of these.",
+        json_schema_extra=SELDOM,
     )
 
 

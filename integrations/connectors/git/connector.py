@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from integrations.contract import (
+    SELDOM,
     AuthFailed,
     Category,
     Check,
@@ -88,6 +89,7 @@ class Config(ConnectionConfig):
         title="Hosts of the token",
         description="Where the token may be sent, such as git.acme.example or git.acme.example:8443. "
         "Empty for the host of the first https address.",
+        json_schema_extra=SELDOM,
     )
     include: list[str] = Field(
         default_factory=list,
@@ -106,6 +108,7 @@ class Config(ConnectionConfig):
         max_length=50,
         title="Catalog files",
         description="Patterns over the files of a repository that declare entities. Empty for none.",
+        json_schema_extra=SELDOM,
     )
     branches: list[str] = Field(
         default_factory=list,
@@ -113,9 +116,15 @@ class Config(ConnectionConfig):
         title="Branches",
         description="Patterns of branches whose commits are read too, such as release/*. "
         "Empty for the default branch alone.",
+        json_schema_extra=SELDOM,
     )
     days: int = Field(
-        90, ge=1, le=3_650, title="Days of commits", description="How far back the first sync reads."
+        90,
+        ge=1,
+        le=3_650,
+        title="Days of commits",
+        description="How far back the first sync reads.",
+        json_schema_extra=SELDOM,
     )
     max_commits: int = Field(
         500,
@@ -123,15 +132,22 @@ class Config(ConnectionConfig):
         le=10_000,
         title="Commits at a time",
         description="The most that one sync reads of a branch.",
+        json_schema_extra=SELDOM,
     )
     max_tags: int = Field(
-        200, ge=0, le=5_000, title="Tags", description="The newest tags of a repository that are read."
+        200,
+        ge=0,
+        le=5_000,
+        title="Tags",
+        description="The newest tags of a repository that are read.",
+        json_schema_extra=SELDOM,
     )
     depth: int | None = Field(
         None,
         ge=1,
         title="Depth",
         description="Commits that the first fetch of a remote brings, for very large ones. Empty for all.",
+        json_schema_extra=SELDOM,
     )
 
     @field_validator("token_hosts")

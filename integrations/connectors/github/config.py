@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from integrations.connectors.github.app import read_key
-from integrations.contract import ConnectionConfig
+from integrations.contract import SELDOM, ConnectionConfig
 from integrations.contract import gettext as _
 
 
@@ -60,21 +60,33 @@ class Config(ConnectionConfig):
         title="Topics",
         description="Only repositories with one of these topics. Empty for all.",
     )
-    archived: bool = Field(False, title="Archived ones too", description="Also read archived repositories.")
-    forks: bool = Field(False, title="Forks too", description="Also read forks.")
+    archived: bool = Field(
+        False,
+        title="Archived ones too",
+        description="Also read archived repositories.",
+        json_schema_extra=SELDOM,
+    )
+    forks: bool = Field(False, title="Forks too", description="Also read forks.", json_schema_extra=SELDOM)
     people: bool = Field(
         True,
         title="Teams and members",
         description="Read the organisations' teams and members; needs read:org, or Members: read.",
+        json_schema_extra=SELDOM,
     )
     catalog_files: list[str] = Field(
         default_factory=lambda: ["**/catalog-info.{yaml,yml}", ".backstage/*.{yaml,yml}"],
         max_length=50,
         title="Catalog files",
         description="Patterns over the files of a repository that declare entities. Empty for none.",
+        json_schema_extra=SELDOM,
     )
     days: int = Field(
-        14, ge=1, le=3_650, title="Days", description="How many days of the past the first sync reads."
+        14,
+        ge=1,
+        le=3_650,
+        title="Days",
+        description="How many days of the past the first sync reads.",
+        json_schema_extra=SELDOM,
     )
     webhook_secret: SecretStr | None = Field(
         None, title="Webhook secret", description="The secret of the webhook at GitHub. Empty for no webhook."

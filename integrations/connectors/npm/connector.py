@@ -11,6 +11,7 @@ from urllib.parse import quote
 from pydantic import Field, HttpUrl, SecretStr
 
 from integrations.contract import (
+    SELDOM,
     Answer,
     AuthFailed,
     BadPayload,
@@ -62,7 +63,12 @@ class Config(ConnectionConfig):
         description="Names or patterns, such as @acme/pay or @acme/*. Patterns need a registry with a search.",
     )
     versions: int = Field(
-        50, ge=1, le=1000, title="Versions", description="How many of a package's newest versions are read."
+        50,
+        ge=1,
+        le=1000,
+        title="Versions",
+        description="How many of a package's newest versions are read.",
+        json_schema_extra=SELDOM,
     )
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from integrations.contract import (
+    SELDOM,
     Answer,
     AuthFailed,
     BadPayload,
@@ -86,11 +87,13 @@ class Config(ConnectionConfig):
         le=1000,
         title="Tags",
         description="How many tags of each repository to read, the newest versions first.",
+        json_schema_extra=SELDOM,
     )
     platform: str = Field(
         "linux/amd64",
         title="Platform",
         description="Of an image for several platforms, the one whose size, labels and time are shown.",
+        json_schema_extra=SELDOM,
     )
 
     @field_validator("base_url")

@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 from pydantic import Field, HttpUrl, SecretStr
 
 from integrations.contract import (
+    SELDOM,
     Answer,
     AuthFailed,
     BadPayload,
@@ -67,7 +68,12 @@ class Config(ConnectionConfig):
         description="Names or patterns, such as acme-pay or acme-*; * for all of a private index.",
     )
     versions: int = Field(
-        50, ge=1, le=1000, title="Versions", description="How many of a package's newest versions are read."
+        50,
+        ge=1,
+        le=1000,
+        title="Versions",
+        description="How many of a package's newest versions are read.",
+        json_schema_extra=SELDOM,
     )
 
 
