@@ -22,12 +22,12 @@ class UserQuerySet(models.QuerySet["User"]):
     """Sets of accounts."""
 
     def administrators(self) -> Self:
-        """Those who may do everything everywhere and can sign in."""
+        """Those who may do everything everywhere and can sign in; whom we still wait for is not among them."""
         everything = Grant.objects.filter(scope_type=ScopeType.ALL, role__spec__verbs__contains=[EVERYTHING])
         groups = Group.members.through.objects.filter(group_id__in=everything.values("group_id"))
         return self.filter(
             Q(pk__in=everything.values("user_id")) | Q(pk__in=groups.values("user_id")), is_active=True
-        )
+        ).exclude(pk__in=SignInLink.objects.invitations().values("user_id"))
 
 
 class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
@@ -242,21 +242,36 @@ class ApiToken(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
 
+class SignInLinkQuerySet(models.QuerySet["SignInLink"]):
+    """Sets of sign-in links."""
+
+    def invitations(self) -> Self:
+        """Those of people who were invited and did not come yet, expired ones too."""
+        return self.filter(purpose=SignInLink.Purpose.INVITE, used_at=None)
+
+
 class SignInLink(models.Model):
-    """A link that signs a person in once, to choose a password. Only its hash is kept."""
+    """A link that signs a person in once, to choose a password. Only its hash is kept.
+
+    :ivar made_by: who handed it out; None when Portico did, or the account is gone.
+    """
 
     class Purpose(models.TextChoices):
         """Why the link was made."""
 
         FIRST = "first", _("First sign-in")
+        INVITE = "invite", _("Invitation")
         RESET = "reset", _("New password")
 
     user = models.ForeignKey(User, models.CASCADE, related_name="sign_in_links", verbose_name=_("user"))
     digest = models.CharField(max_length=64, unique=True, editable=False)
     purpose = models.CharField(max_length=10, choices=Purpose.choices)
+    made_by = models.ForeignKey(User, models.SET_NULL, related_name="+", null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SignInLinkQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -338,5 +338,5 @@ register_scope(
 register_scope(Role, everywhere)
 register_scope(ApiToken, nowhere, verb="user.read", own=lambda user: Q(user=user))
 register_scope(AuditEvent, nowhere, verb="audit.read")
-register_scope(SignInLink, nowhere, verb=EVERYTHING)
+register_scope(SignInLink, nowhere, verb="user.read")
 register_scope(Secret, nowhere, verb=EVERYTHING)

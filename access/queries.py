@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from access.models import ApiToken, AuditEvent, Grant, Group, Role, User
+from access.models import ApiToken, AuditEvent, Grant, Group, Role, SignInLink, User
 from access.permissions import Viewer, can, visible
 from access.verbs import EVERYTHING, VERBS
 
@@ -28,6 +28,12 @@ def list_grants(*, viewer: Viewer, user: User | None = None) -> QuerySet[Grant]:
     """Grants with holder and role: all of them, or those that reach one person."""
     grants = Grant.objects.reaching(user) if user else Grant.objects.all()
     return visible(viewer, grants).select_related("user", "group", "role").order_by("id")
+
+
+def list_invitations(*, viewer: Viewer) -> QuerySet[SignInLink]:
+    """Open invitations, the newest first: people for whom one still waits, whether or not their link expired."""
+    links = visible(viewer, SignInLink.objects.invitations()).filter(user__is_active=True)
+    return links.select_related("user", "made_by").order_by("-id")
 
 
 def list_roles(*, viewer: Viewer) -> QuerySet[Role]:

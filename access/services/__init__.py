@@ -13,6 +13,7 @@ from access.services.grants import (
     role_called,
     set_members,
 )
+from access.services.invitations import NewInvitation, invite, revoke_invitation
 from access.services.signing_in import (
     LinkNotValid,
     SignInRefused,
@@ -35,6 +36,7 @@ from access.throttling import SignInThrottled
 __all__ = [
     "LastAdministrator",
     "LinkNotValid",
+    "NewInvitation",
     "NewToken",
     "SignInRefused",
     "SignInThrottled",
@@ -51,12 +53,14 @@ __all__ = [
     "ensure_first_account",
     "find_sign_in_link",
     "grant",
+    "invite",
     "lifetime",
     "make_sign_in_link",
     "record_audit",
     "redeem_sign_in_link",
     "register_scope_type",
     "revoke",
+    "revoke_invitation",
     "revoke_token",
     "role_called",
     "set_members",

@@ -22,6 +22,7 @@ from access.services.grants import clean, grant, require_outranks, role_called
 from base.errors import DomainError, InvalidInput
 
 LINK_LIFETIME = timedelta(hours=24)
+INVITATION_LIFETIME = timedelta(days=7)
 
 
 class SignInRefused(DomainError):
@@ -62,8 +63,12 @@ def sign_in(*, username: str, password: str, address: str | None, now: datetime 
     return user
 
 
-def make_sign_in_link(user: User, *, by: User | None = None, now: datetime | None = None) -> str:
-    """The secret part of a new link that signs this person in once, for 24 hours; earlier links end.
+def make_sign_in_link(
+    user: User, *, is_invitation: bool = False, by: User | None = None, now: datetime | None = None
+) -> str:
+    """The secret part of a new link that signs this person in once; earlier links end.
+
+    It works for 24 hours; an invitation, which stays one when it is made anew, for 7 days.
 
     :raises InvalidInput: if the account is inactive.
     :raises Forbidden: if the account may do more than `by`.
@@ -73,13 +78,24 @@ def make_sign_in_link(user: User, *, by: User | None = None, now: datetime | Non
         raise InvalidInput(_("The account “%s” is inactive. Activate it first.") % user)
     now = now or timezone.now()
     text = secrets.token_urlsafe(32)
-    purpose = SignInLink.Purpose.RESET if user.has_usable_password() else SignInLink.Purpose.FIRST
     with transaction.atomic():
-        SignInLink.objects.filter(user=user, used_at=None).delete()
+        earlier = SignInLink.objects.filter(user=user, used_at=None)
+        if is_invitation or earlier.invitations().exists():
+            purpose, life = SignInLink.Purpose.INVITE, INVITATION_LIFETIME
+        else:
+            purpose, life = SignInLink.Purpose.FIRST, LINK_LIFETIME
+            if user.has_usable_password():
+                purpose = SignInLink.Purpose.RESET
+        earlier.delete()
         SignInLink.objects.create(
-            user=user, digest=_digest(text), purpose=purpose, created_at=now, expires_at=now + LINK_LIFETIME
+            user=user,
+            digest=_digest(text),
+            purpose=purpose,
+            made_by=by,
+            created_at=now,
+            expires_at=now + life,
         )
-        record_audit("user.make-sign-in-link", user, actor=by)
+        record_audit("user.make-sign-in-link", user, changes={"purpose": purpose}, actor=by)
     return text
 
 
@@ -89,7 +105,7 @@ def find_sign_in_link(token: str, *, now: datetime | None = None) -> SignInLink:
     :raises LinkNotValid: if it is unknown, used or expired, or the account is inactive.
     """
     found = (
-        SignInLink.objects.select_related("user")
+        SignInLink.objects.select_related("user", "made_by")
         .filter(
             digest=_digest(token), used_at=None, expires_at__gt=now or timezone.now(), user__is_active=True
         )
@@ -147,7 +163,7 @@ def _digest(token: str) -> str:
 def _link_not_valid() -> LinkNotValid:
     return LinkNotValid(
         _(
-            "A sign-in link works once and for 24 hours. This one was used, has expired, or is not complete. "
+            "A sign-in link works once, and not for ever. This one was used, has expired, or is not complete. "
             "Ask an administrator for another."
         )
     )

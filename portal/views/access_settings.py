@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
@@ -31,25 +32,39 @@ from portal.views.connections import page_of
 from portal.views.settings import shell_of, show_once, shown_once
 
 USERS = 50
+INVITATION = "invitation"
 
 
-class NewUser(BaseModel):
-    """An account; it signs in first by a link."""
+class Invitation(BaseModel):
+    """Who is to come, and what they will be allowed."""
 
-    username: str = Field(
-        title=gettext_noop("User name"),
-        min_length=1,
-        max_length=100,
-        description=gettext_noop("Lower-case letters, digits and . _ @ + -. It never changes."),
+    email: str = Field(
+        "",
+        title=gettext_noop("E-mail"),
+        max_length=254,
+        json_schema_extra={"format": "email"},
+        description=gettext_noop("Nothing is sent. It ties the account to the person in the catalog."),
     )
     name: str = Field("", title=gettext_noop("Name"), max_length=200)
-    email: str = Field(
-        "", title=gettext_noop("E-mail"), max_length=254, json_schema_extra={"format": "email"}
-    )
-    role: str = Field(
+    username: str = Field(
         "",
-        title=gettext_noop("Role"),
-        description=gettext_noop("For everything. Leave empty to limit it to a namespace on the next page."),
+        title=gettext_noop("User name"),
+        max_length=100,
+        description=gettext_noop(
+            "Lower-case letters, digits and . _ @ + -. It never changes. Leave empty to take it from the e-mail."
+        ),
+    )
+    role: str = Field("viewer", title=gettext_noop("Role"))
+    namespace: str = Field(
+        "",
+        title=gettext_noop("Only in this namespace"),
+        max_length=63,
+        description=gettext_noop("Leave empty to give the role for everything."),
+    )
+    groups: list[int] = Field(
+        [],
+        title=gettext_noop("Access groups"),
+        description=gettext_noop("What they grant comes on top of the role."),
     )
 
 
@@ -59,11 +74,6 @@ class UserFacts(BaseModel):
     name: str = Field("", title=gettext_noop("Name"), max_length=200)
     email: str = Field(
         "", title=gettext_noop("E-mail"), max_length=254, json_schema_extra={"format": "email"}
-    )
-    is_active: bool = Field(
-        True,
-        title=gettext_noop("Active"),
-        description=gettext_noop("An inactive account cannot sign in, and its tokens rest."),
     )
     entity: str = Field(
         "",
@@ -129,60 +139,124 @@ def _role_choices(request: HttpRequest, field: dict[str, Any]) -> dict[str, Any]
     return field | {"type": "select", "choices": [{"value": r.name, "label": r.title} for r in roles]}
 
 
+def _group_choices(request: HttpRequest, field: dict[str, Any]) -> dict[str, Any]:
+    groups = list(queries.list_groups(viewer=person(request)))
+    choices = [{"value": group.pk, "label": group.name} for group in groups]
+    return field | {"type": "multiple", "choices": choices, "rows": min(max(len(groups), 2), 6)}
+
+
 def _grant_fields(request: HttpRequest, form: Form) -> list[dict[str, Any]]:
-    return [_role_choices(request, f) if f["name"] == "role" else f for f in form.fields]
+    """The form's fields, with the roles and groups that there are; without those that offer no choice."""
+    dynamic = {"role": _role_choices, "groups": _group_choices}
+    fields = [dynamic[f["name"]](request, f) if f["name"] in dynamic else f for f in form.fields]
+    return [field for field in fields if field["name"] != "groups" or field["choices"]]
 
 
 # --- users ----------------------------------------------------------------------------------------------
 
 
+@never_cache
 @login_required
 @require_http_methods(["GET", "POST"])
 def users(request: HttpRequest) -> HttpResponse:
-    """All accounts with their roles; a new one."""
+    """All accounts with their roles and last sign-in; who is invited, and another invitation."""
     require(request.user, "user.read")
-    form = Form(NewUser)
+    form, error = Form(Invitation), ""
     if request.method == "POST":
         require(request.user, "user.write")
-        form = Form(NewUser, request.POST)
-        if form.is_valid():
-            try:
-                made = _make_user(request, form)
-            except DomainError as error:
-                form.add_errors(error)
+        action = request.POST.get("action", "")
+        try:
+            if action == "invite":
+                form = Form(Invitation, request.POST)
+                done = form.is_valid() and _invite(request, form)
             else:
-                messages.success(
-                    request,
-                    _("%(name)s has an account. Make a sign-in link for the first time.")
-                    % {"name": made.label},
-                )
-                return redirect("portal:settings-user", user_id=made.pk)
+                done = _act_on_users(request, action)
+        except DomainError as failure:
+            done = False
+            if action == "invite":
+                form.add_errors(failure)
+            else:
+                error = failure.message
+        if done:
+            return redirect("portal:settings-access")
     text = request.GET.get("q", "").strip()[:100]
     rows, page = page_of(request, queries.list_users(viewer=person(request), text=text), USERS)
+    invitations = list(queries.list_invitations(viewer=person(request)))
+    waiting = _with_grants(request, [invitation.user for invitation in invitations])
+    link = shown_once(request, INVITATION)
     return render(
         request,
         "settings/users.html",
         _part(request, "")
         | {
             "rows": _with_grants(request, rows),
+            "invitations": [
+                row | {"link": invitation} for row, invitation in zip(waiting, invitations, strict=True)
+            ],
+            "now": timezone.now(),
             "page": page,
             "q": text,
             "form": form,
             "fields": _grant_fields(request, form),
             "is_open": bool(form.errors),
+            "link": sign_in_url(link) if link else "",
+            "error": error,
         },
-        status=422 if form.errors else 200,
+        status=422 if form.errors or error else 200,
     )
 
 
-def _make_user(request: HttpRequest, form: Form) -> User:
-    values = form.values
-    user = services.create_user(
-        username=values["username"], name=values["name"], email=values["email"], by=person(request)
+def _invite(request: HttpRequest, form: Form) -> bool:
+    values, by = form.values, person(request)
+    wanted = set(values["groups"])
+    made = services.invite(
+        username=values["username"],
+        name=values["name"],
+        email=values["email"],
+        role=values["role"] or None,
+        scope_type="namespace" if values["namespace"] else "all",
+        scope=values["namespace"],
+        groups=[group for group in queries.list_groups(viewer=by) if group.pk in wanted],
+        by=by,
     )
-    if values["role"]:
-        services.grant(role=values["role"], user=user, by=person(request))
-    return user
+    _show_invitation(request, made.user, made.text)
+    return True
+
+
+def _show_invitation(request: HttpRequest, user: User, text: str) -> None:
+    show_once(request, INVITATION, text)
+    messages.success(request, _("%(name)s is invited. Copy the link now.") % {"name": user.label})
+
+
+def _act_on_users(request: HttpRequest, action: str) -> bool:
+    by = person(request)
+    if action in {"renew", "withdraw"}:
+        waiting = queries.list_invitations(viewer=by)
+        invitation = waiting.filter(pk=whole_number(request.POST.get("invitation", ""))).first()
+        if invitation is None:
+            raise NotFound(_("There is no such invitation any more."))
+        if action == "renew":
+            _show_invitation(request, invitation.user, services.make_sign_in_link(invitation.user, by=by))
+        else:
+            services.revoke_invitation(invitation, by=by)
+            messages.success(
+                request, _("The invitation of %(name)s is taken back.") % {"name": invitation.user.label}
+            )
+    elif action in {"activate", "deactivate"}:
+        _switch(request, _user(request, whole_number(request.POST.get("user", ""))), action)
+    else:
+        raise InvalidInput(_("There is no such act."))
+    return True
+
+
+def _switch(request: HttpRequest, found: User, action: str) -> None:
+    services.change_user(found, is_active=action == "activate", by=person(request))
+    said = (
+        _("%(name)s can sign in again.")
+        if action == "activate"
+        else _("%(name)s can no longer sign in, and their tokens rest.")
+    )
+    messages.success(request, said % {"name": found.label})
 
 
 def _with_grants(request: HttpRequest, rows: list[User]) -> list[dict[str, Any]]:
@@ -217,7 +291,6 @@ def user(request: HttpRequest, user_id: int) -> HttpResponse:
     initial = {
         "name": found.name,
         "email": found.email,
-        "is_active": found.is_active,
         "entity": entity.ref if entity else "",
     }
     facts, grant = Form(UserFacts, initial=initial), Form(NewGrant)
@@ -272,9 +345,7 @@ def _change_user(request: HttpRequest, found: User, form: Form) -> bool:
             form.errors["entity"] = [_("There is no such person in the catalog: write user:namespace/name.")]
             return False
         entity_uid = entity.uid
-    services.change_user(
-        found, name=values["name"], email=values["email"], is_active=values["is_active"], by=person(request)
-    )
+    services.change_user(found, name=values["name"], email=values["email"], by=person(request))
     if entity_uid != found.entity_uid:
         services.tie_account(found, entity_uid=entity_uid, by=person(request))
     messages.success(request, _("The account is saved."))
@@ -299,6 +370,8 @@ def _act_on_user(request: HttpRequest, found: User, action: str) -> bool:
     if action == "link":
         show_once(request, f"link-{found.pk}", services.make_sign_in_link(found, by=by))
         messages.success(request, _("The link is made. Copy it now: it is shown only this once."))
+    elif action in {"activate", "deactivate"}:
+        _switch(request, found, action)
     elif action == "revoke":
         _revoke(request, queries.list_grants(viewer=by, user=found))
     elif action == "token":

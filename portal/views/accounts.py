@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth import login, logout
@@ -67,19 +68,24 @@ def admin_sign_in(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
     """The one-time link: asks for name and password, then signs in."""
-    values = {"name": "", "errors": {}, "error": ""}
+    values: dict[str, Any] = {"name": "", "errors": {}, "error": ""}
     try:
         link = find_sign_in_link(token)
     except DomainError as error:
         return render(request, "accounts/link_gone.html", {"message": error.message}, status=error.status)
-    values |= {"username": link.user.username, "name": link.user.name}
+    values |= {
+        "username": link.user.username,
+        "name": link.user.name,
+        "is_reset": link.purpose == link.Purpose.RESET,
+        "inviter": link.made_by.label if link.made_by and link.purpose == link.Purpose.INVITE else "",
+    }
     if request.method == "POST":
         values["name"] = request.POST.get("name", "")[:200]
         password = request.POST.get("password", "")[:1_000]
         try:
             if password != request.POST.get("again", ""):
                 raise InvalidInput(_("The two passwords are not the same. Type it twice alike."))
-            user = redeem_sign_in_link(token=token, name=str(values["name"]), password=password)
+            user = redeem_sign_in_link(token=token, name=values["name"], password=password)
         except DomainError as error:
             values["error"] = error.message
             values["errors"] = {item.path.strip("/"): item.message for item in error.errors or []}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from access.models import ApiToken, AuditEvent, Grant, Group, Role, User
+from access.models import ApiToken, AuditEvent, Grant, Group, Role, SignInLink, User
 from access.permissions import can
 from access.services import authenticate_token, create_group, create_token, grant, record_audit
 from catalog.models import Entity
@@ -164,26 +165,93 @@ class TestTokens:
 
 
 class TestUsers:
-    def test_a_new_account_with_a_role_and_a_link_shown_once(self, admin: Client) -> None:
+    def link_on(self, client: Client, url: str) -> str:
+        """The link that the page shows now, and never again."""
+        answer = client.get(url)
+        assert "no-store" in answer["Cache-Control"]
+        found = re.search(r"/sign-in/([\w-]{40,})", answer.content.decode())
+        assert found
+        assert found[1] not in client.get(url).content.decode()
+        return found[0]
+
+    def test_an_invitation_with_role_and_groups_lets_one_in_once(self, admin: Client, ana: User) -> None:
+        payments = create_group(name="Payments")
+        grant(role="editor", group=payments)
         answer = admin.post(
-            "/settings/access", {"username": "Dora", "name": "Dora Lee", "email": "", "role": "editor"}
+            "/settings/access",
+            {
+                "action": "invite",
+                "email": "Dora.Lee@acme.example",
+                "name": "Dora Lee",
+                "role": "viewer",
+                "namespace": "shop",
+                "groups": [payments.pk],
+            },
         )
-        dora = User.objects.get(username="dora")
-        assert answer["Location"] == f"/settings/access/users/{dora.pk}"
+        assert answer["Location"] == "/settings/access"
+        dora = User.objects.get(username="dora.lee")
+        assert list(dora.grants.values_list("role__name", "scope")) == [("viewer", "shop")]
         assert can(dora, "connection.sync")
         assert not can(dora, "connection.write")
-        admin.post(answer["Location"], {"action": "link"})
-        html = admin.get(answer["Location"]).content.decode()
-        found = re.search(r"/sign-in/([\w-]{40,})", html)
-        assert found
-        assert found[1] not in admin.get(answer["Location"]).content.decode()
-        assert Client().get(f"/sign-in/{found[1]}").status_code == 200
+        url = self.link_on(admin, "/settings/access")
+        words = text_of(admin.get("/settings/access"))
+        assert "Open invitations" in words
+        assert "invited by Ana Ruiz · expires in 6 d" in words
+        page = Client().get(url)
+        assert "Ana Ruiz invited you." in text_of(page)
+        assert 'value="Dora Lee"' in page.content.decode()
+        new = Client()
+        given = {"name": "Dora Lee", "password": "four words of rain", "again": "four words of rain"}
+        assert new.post(url, given)["Location"] == "/"
+        assert new.get("/settings").status_code == 200
+        assert Client().post(url, given).status_code == 410
+        assert "Open invitations" not in text_of(admin.get("/settings/access"))
+
+    def test_an_invitation_is_renewed_and_taken_back(self, admin: Client) -> None:
+        admin.post("/settings/access", {"action": "invite", "username": "dora", "role": ""})
+        first = self.link_on(admin, "/settings/access")
+        invitation = SignInLink.objects.get()
+        admin.post("/settings/access", {"action": "renew", "invitation": invitation.pk})
+        second = self.link_on(admin, "/settings/access")
+        assert Client().get(first).status_code == 410
+        assert Client().get(second).status_code == 200
+        # What was renewed meanwhile is another invitation.
+        answer = admin.post("/settings/access", {"action": "withdraw", "invitation": invitation.pk})
+        assert answer.status_code == 422
+        assert "no such invitation" in text_of(answer)
+        admin.post("/settings/access", {"action": "withdraw", "invitation": SignInLink.objects.get().pk})
+        assert Client().get(second).status_code == 410
+        assert not User.objects.filter(username="dora").exists()
+        assert AuditEvent.objects.filter(verb="user.revoke-invitation", subject_label="dora").exists()
+
+    def test_an_account_is_deactivated_in_the_list_and_activated_again(
+        self, browse: Callable[[User], Client], admin: Client, vic: User
+    ) -> None:
+        his = browse(vic)
+        admin.post("/settings/access", {"action": "deactivate", "user": vic.pk})
+        assert his.get("/settings").status_code == 302
+        assert "Inactive" in text_of(admin.get("/settings/access"))
+        admin.post(f"/settings/access/users/{vic.pk}", {"action": "activate"})
+        vic.refresh_from_db()
+        assert vic.is_active
+
+    def test_a_reset_link_for_who_has_a_password(self, admin: Client, vic: User) -> None:
+        url = f"/settings/access/users/{vic.pk}"
+        admin.post(url, {"action": "link"})
+        reset = self.link_on(admin, url)
+        words = text_of(Client().get(reset))
+        assert "New password" in words
+        assert "Welcome" not in words
+        link = SignInLink.objects.get()
+        assert link.expires_at - link.created_at == timedelta(hours=24)
 
     @pytest.mark.parametrize(
         ("given", "field"),
         [
             ({"username": "ana"}, "username"),
             ({"username": "no blanks"}, "username"),
+            ({"username": ""}, "email"),
+            ({"email": "Ana@acme.example"}, "email"),
             ({"email": "x"}, "email"),
         ],
     )
@@ -191,7 +259,8 @@ class TestUsers:
         self, admin: Client, given: dict[str, str], field: str
     ) -> None:
         answer = admin.post(
-            "/settings/access", {"username": "dora", "name": "", "email": "", "role": "", **given}
+            "/settings/access",
+            {"action": "invite", "username": "dora", "name": "", "email": "", "role": "", **given},
         )
         assert answer.status_code == 422
         assert f'id="{field}-error"' in answer.content.decode()
@@ -234,15 +303,17 @@ class TestUsers:
         answer = admin.post(url, {"action": "revoke", "grant": Grant.objects.get(user=ana).pk})
         assert answer.status_code == 422
         assert "without an administrator" in text_of(answer)
-        answer = admin.post(url, {"action": "facts", "name": "Ana", "email": "", "entity": ""})
-        assert answer.status_code == 422
+        for page in (url, "/settings/access"):
+            answer = admin.post(page, {"action": "deactivate", "user": ana.pk})
+            assert answer.status_code == 422
+            assert "without an administrator" in text_of(answer)
         ana.refresh_from_db()
         assert ana.is_active
 
     def test_an_account_is_tied_to_its_person(self, admin: Client, vic: User) -> None:
         say("yaml:a", claim("user:vic", {"memberOf": []}))
         url = f"/settings/access/users/{vic.pk}"
-        given = {"action": "facts", "name": "Vic", "email": "", "is_active": "true"}
+        given = {"action": "facts", "name": "Vic", "email": ""}
         answer = admin.post(url, {**given, "entity": "user:default/nobody"})
         assert answer.status_code == 422
         assert 'id="entity-error"' in answer.content.decode()
