@@ -39,7 +39,7 @@ from integrations.errors import (
     SourceUnavailable,
 )
 from integrations.http_store import KeptAnswer, SharedStore
-from integrations.outbound import GuardedTransport, OutboundPolicy, mask_url
+from integrations.outbound import AUTHORITY, GuardedTransport, OutboundPolicy, mask_url
 
 REQUESTS = Counter("portico_outbound_requests", "Requests sent to tools.", ["host", "method", "outcome"])
 SECONDS = Histogram("portico_outbound_seconds", "Time until a tool began to answer.", ["host"])
@@ -185,6 +185,7 @@ class Ask:
 
     :ivar origin_headers: the connection's own, for `origin` alone.
     :ivar headers: the call's own, for the origin of `url` alone.
+    :ivar authority: certificates that vouch for `origin`, in PEM.
     :ivar sent: the headers that were sent so far: what the tool may have echoed.
     """
 
@@ -194,6 +195,7 @@ class Ask:
     origin_headers: dict[str, str]
     headers: dict[str, str]
     auth: Authorize | None
+    authority: str
     body: dict[str, Any]
     accept: Container[int]
     retry: bool
@@ -212,6 +214,10 @@ class Ask:
         else:
             found |= {name: value for name, value in self.headers.items() if name.lower() == "accept"}
         return found
+
+    def authority_for(self, url: str) -> str:
+        """The certificates that alone vouch for the server of `url`, if it is the connection's own."""
+        return self.authority if self.origin and same_origin(self.origin, url) else ""
 
     @property
     def has_credentials(self) -> bool:
@@ -449,8 +455,10 @@ class Wire:
             return SourceUnavailable(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
         if "CERTIFICATE_VERIFY_FAILED" in shown["why"]:
             return Misconfigured(
-                _("The certificate of %(url)s is not trusted: %(why)s. Name the file with your authority's "
-                  "certificate in SSL_CERT_FILE.") % shown
+                (_("The certificate of %(url)s was not issued by the authority that the connection trusts: %(why)s.")
+                 if ask.authority_for(url)
+                 else _("The certificate of %(url)s is not trusted: %(why)s. Name the file with your authority's "
+                        "certificate in SSL_CERT_FILE.")) % shown
             )  # fmt: skip
         if "[SSL" in shown["why"] and "EOF" not in shown["why"]:
             return Misconfigured(_("%(url)s does not speak TLS as expected: %(why)s.") % shown)
@@ -566,7 +574,7 @@ class Wire:
                     {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "gzip"}
                 )
                 headers.update(given)
-                more = {"timeout": self._timeout}
+                more = {"timeout": self._timeout, AUTHORITY: ask.authority_for(url)}
                 request = httpx.Request(ask.method, url, headers=headers, extensions=more, **ask.body)
                 response = await self._transport.handle_async_request(request)
             outcome = str(response.status_code)

@@ -37,6 +37,8 @@ IPNetwork = IPv4Network | IPv6Network
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 RESOLVE_TIMEOUT = 10.0
+AUTHORITY = "portico_authority"
+"""The extension of a request that holds the certificates, in PEM, that alone are trusted to vouch for its server."""
 
 
 class OutboundRefused(Misconfigured):
@@ -339,27 +341,31 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def __init__(self, policy: OutboundPolicy, *, limits: httpx.Limits) -> None:
         self._policy = policy
         self._limits = limits
-        self._tls = tls_context()
-        self._direct = httpx.AsyncHTTPTransport(verify=self._tls, limits=limits)
-        # httpx2 offers no public way to put a network backend in; a test holds this one.
-        self._direct._pool._network_backend = GuardedBackend(policy)
-        self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
+        self._transports: dict[tuple[str, str], httpx.AsyncHTTPTransport] = {}
+        self._through("", "")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = self._policy.check_url(str(request.url))
         proxy = proxy_for(target)
-        if not proxy:
-            return await self._direct.handle_async_request(request)
-        with suppress(NameNotFound):  # behind a proxy, names are often the proxy's alone to know
-            await self._policy.resolve(target.host, target.port)
-        if proxy not in self._proxied:
-            self._proxied[proxy] = httpx.AsyncHTTPTransport(
-                verify=self._tls, limits=self._limits, proxy=proxy
-            )
-        return await self._proxied[proxy].handle_async_request(request)
+        if proxy:
+            with suppress(NameNotFound):  # behind a proxy, names are often the proxy's alone to know
+                await self._policy.resolve(target.host, target.port)
+        transport = self._through(proxy, request.extensions.get(AUTHORITY, ""))
+        return await transport.handle_async_request(request)
+
+    def _through(self, proxy: str, authority: str) -> httpx.AsyncHTTPTransport:
+        found = self._transports.get((proxy, authority))
+        if found is None:
+            tls = tls_context(authority)
+            found = httpx.AsyncHTTPTransport(verify=tls, limits=self._limits, proxy=proxy or None)
+            if not proxy:
+                # httpx2 offers no public way to put a network backend in; a test holds this one.
+                found._pool._network_backend = GuardedBackend(self._policy)
+            self._transports[proxy, authority] = found
+        return found
 
     async def aclose(self) -> None:
-        for transport in (self._direct, *self._proxied.values()):
+        for transport in self._transports.values():
             await transport.aclose()
 
 
@@ -378,11 +384,21 @@ def ca_bundle() -> str:
     return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
-def tls_context() -> ssl.SSLContext:
-    """Certificates are always checked, against the environment's bundle or else the system's.
+def tls_context(authority: str = "") -> ssl.SSLContext:
+    """Certificates are always checked: against the authority's in PEM, the environment's bundle or the system's.
 
-    :raises Misconfigured: if the bundle cannot be read.
+    :raises Misconfigured: if they cannot be read.
     """
+    if authority:
+        try:
+            context = ssl.create_default_context(cadata=authority)
+        except (ssl.SSLError, ValueError) as error:
+            raise Misconfigured(
+                _("The certificate of the authority cannot be read: %(why)s") % {"why": error}
+            ) from error
+        # Python 3.13 asks of authorities what those that tools make for themselves lack.
+        context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+        return context
     bundle = ca_bundle()
     try:
         if not bundle:
