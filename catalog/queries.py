@@ -216,9 +216,10 @@ def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
     tie = visible(viewer, Tie.objects.select_related("source", "target")).filter(pk=tie_id).first()
     if tie is None:
         raise NotFound(_("There is no such tie."))
+    key = tie.key if all(_claims_on(end, tie.key)[0].exists() for end in (tie.source, tie.target)) else ""
     sides = []
     for end in (tie.source, tie.target):
-        claims, commit = _claims_on(end, tie.key)
+        claims, commit = _claims_on(end, key)
         for claim in claims.order_by("rank", "id")[:5]:
             sides.append(
                 {
@@ -228,11 +229,11 @@ def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
                     "place": claim.place,
                     "as_of": claim.as_of,
                     "document": claim.document,
-                    "is_key": claim.keys.filter(key=tie.key, is_identity=True).exists() if tie.key else False,
+                    "is_key": claim.keys.filter(key=key, is_identity=True).exists() if key else False,
                     "commit": commit,
                 }
             )
-    return TieEvidence(tie, tie.key, sides)
+    return TieEvidence(tie, key, sides)
 
 
 def _claims_on(end: Entity, key: str) -> tuple[QuerySet[Claim], str]:

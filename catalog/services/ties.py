@@ -71,19 +71,28 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
             Q(key__in=among(keys, "text")) | Q(source_id__in=among(ids)) | Q(target_id__in=among(ids))
         )
     }
-    names = {(c.source_id, c.type, c.target_id): c for c in wanted}
-    gone = [
-        tie
+    shown: dict[tuple[int, str, int], list[str]] = defaultdict(list)  # the keys that ask for each tie
+    for c in wanted:
+        shown[c.source_id, c.type, c.target_id].append(c.key)
+    judged = {
+        name: tie
         for name, tie in existing.items()
-        if tie.state == TieState.AUTO and name not in names and (tie.key in keys or _touches(tie, ids))
-    ]
+        if tie.key in keys or tie.source_id in ids or tie.target_id in ids
+    }
+    gone = [tie for name, tie in judged.items() if tie.state == TieState.AUTO and name not in shown]
+    # What stays may stand on another key than it did.
+    moved = [tie for name, tie in judged.items() if name in shown and tie.key not in shown[name]]
     fresh = [
-        Tie(source_id=c.source_id, type=c.type, target_id=c.target_id, key=c.key)
-        for name, c in names.items()
+        Tie(source_id=name[0], type=name[1], target_id=name[2], key=found[0])
+        for name, found in shown.items()
         if name not in existing
     ]
     if gone:
         Tie.objects.filter(id__in=among(tie.id for tie in gone)).delete()
+    for tie in moved:
+        tie.key = shown[tie.source_id, tie.type, tie.target_id][0]
+    if moved:
+        Tie.objects.bulk_update(moved, ["key"])
     if fresh:
         Tie.objects.bulk_create(fresh, ignore_conflicts=True)
     _report(contradicted, ids=ids, at=at)
@@ -94,11 +103,7 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
         keys=keys,
         at=at,
     )
-    return {end for tie in (*gone, *fresh) for end in (tie.source_id, tie.target_id)}
-
-
-def _touches(tie: Tie, ids: set[int]) -> bool:
-    return tie.source_id in ids or tie.target_id in ids
+    return {end for tie in (*gone, *moved, *fresh) for end in (tie.source_id, tie.target_id)}
 
 
 def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], dict[str, set[int]]]:
@@ -121,7 +126,7 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
     by_commit, contradicted = _evidence_of_commits(speak)
     for entity_id, repo in by_commit.items():
         speak[repo].append(_Voice(entity_id, "artifact", ""))
-    # Who is not of a repository, as a person said, gets nothing that comes through it.
+    # Who is not of a repository, as a person said, gets nothing that comes through it; why it might be is kept.
     foreign = set(
         Tie.objects.filter(
             state=TieState.FORBIDDEN,
@@ -129,7 +134,7 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
             target_id__in=among(v.entity_id for key in are for v in are[key] if v.kind == "repository"),
         ).values_list("target_id", "source_id")
     )
-    wanted: dict[tuple[int, str, int], Candidate] = {}
+    wanted: list[Candidate] = []
     ambiguous: dict[str, set[int]] = {}
     for key, owners in are.items():
         for kind in {owner.kind for owner in owners}:
@@ -138,22 +143,17 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
                 ambiguous[key] = ambiguous.get(key, set()) | same
                 continue
             owner_id = next(iter(same))
-            voices = [
-                v
-                for v in speak[key]
-                if v.kind != kind
-                and v.entity_id not in contradicted
-                and (owner_id, v.entity_id) not in foreign
-            ]
+            voices = [v for v in speak[key] if v.kind != kind and v.entity_id not in contradicted]
             if len({v.entity_id for v in voices if v.kind == "artifact"}) > CROWD:
                 voices = [v for v in voices if v.kind != "artifact"]
-            for candidate in _around(key, kind, owner_id, voices):
-                wanted.setdefault((candidate.source_id, candidate.type, candidate.target_id), candidate)
-    return list(wanted.values()), contradicted, ambiguous
+            wanted += _direct(key, kind, owner_id, voices)
+            if kind == "repository":
+                wanted += _through(key, [v for v in voices if (owner_id, v.entity_id) not in foreign])
+    return wanted, contradicted, ambiguous
 
 
-def _around(key: str, kind: str, owner_id: int, voices: list[_Voice]) -> Iterable[Candidate]:
-    """The ties that one key makes around the entity that is it."""
+def _direct(key: str, kind: str, owner_id: int, voices: list[_Voice]) -> Iterable[Candidate]:
+    """The ties of an entity with what speaks of the key that it is."""
     for voice in voices:
         if (rule := TIE_TYPES.get((kind, voice.kind))) is None:
             continue
@@ -162,8 +162,10 @@ def _around(key: str, kind: str, owner_id: int, voices: list[_Voice]) -> Iterabl
             yield Candidate(owner_id, type_, voice.entity_id, key)
         else:
             yield Candidate(voice.entity_id, type_, owner_id, key)
-    if kind != "repository":
-        return
+
+
+def _through(key: str, voices: list[_Voice]) -> Iterable[Candidate]:
+    """The ties of a repository's components with what else speaks of it."""
     components = [v for v in voices if v.kind == "component"]
     things: dict[int, list[_Voice]] = defaultdict(list)
     for voice in voices:

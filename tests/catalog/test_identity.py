@@ -256,9 +256,15 @@ class TestTies:
         self.shop()
         assert ("builtBy", "pipeline:default/p") in relations("component:default/c")
         c, r = entity("component:default/c"), entity("repository:default/r")
-        decide_tie(user=ana, source=c, type="hasSource", target=r, state="forbidden")
+        tie = decide_tie(user=ana, source=c, type="hasSource", target=r, state="forbidden")
         assert relations("component:default/c") == []
         assert not Tie.objects.filter(source=c).exclude(state="forbidden").exists()
+        say("yaml:a", claim("component:c", {"type": "service"}, about=("repo:h.example/new",), minute=1))
+        say("connection:git/r", claim("repository:r", {}, keys=("repo:h.example/new",), minute=1))
+        say("connection:ci/p", claim("pipeline:p", {}, about=("repo:h.example/new",), minute=1))
+        assert tie is not None
+        assert queries.evidence_of(ana, tie.pk).key == "repo:h.example/new"
+        assert relations("component:default/c") == []
         decide_tie(user=ana, source=c, type="hasSource", target=r, state="auto")
         assert ("builtBy", "pipeline:default/p") in relations("component:default/c")
 
@@ -271,6 +277,31 @@ class TestTies:
         ends = [entity(ref.replace(":", ":default/")) for ref in (source, target)]
         with pytest.raises(InvalidInput, match="does not go from"):
             decide_tie(user=ana, source=ends[0], type=type_, target=ends[1], state="confirmed")
+
+    @pytest.mark.parametrize("state", ["auto", "confirmed", "forbidden"])
+    @pytest.mark.parametrize("first", ["connection:git/r", "connection:ci/p"])
+    def test_a_tie_shows_the_key_that_both_name_now(self, ana: User, state: str, first: str) -> None:
+        self.shop()
+        tie = Tie.objects.get(source__name="r", type="builtBy")
+        assert queries.evidence_of(ana, tie.pk).key == "repo:h.example/r"
+        if state != "auto":
+            decide_tie(user=ana, source=tie.source, type=tie.type, target=tie.target, state=state)
+        moved = {
+            "connection:git/r": claim("repository:r", {}, keys=("repo:h.example/new",), minute=1),
+            "connection:ci/p": claim(
+                "pipeline:p", {}, keys=("pipeline:ci/p",), about=("repo:h.example/new",), minute=1
+            ),
+        }
+        says = sorted(moved.items(), reverse=first != min(moved))
+        for n, (source, said) in enumerate(says):
+            # An automatic tie goes when its evidence does, so what keeps it tells both in one breath.
+            say(source, said, render=state != "auto" or n == 1)
+            if state != "auto" and n == 0:
+                found = queries.evidence_of(ana, tie.pk)
+                assert (found.key, [s["entity"].name for s in found.sides]) == ("", ["r", "p"])
+        found = queries.evidence_of(ana, tie.pk)
+        assert (found.tie.state, found.key) == (state, "repo:h.example/new")
+        assert [(s["entity"].name, s["is_key"]) for s in found.sides] == [("r", True), ("p", False)]
 
     def test_a_tie_by_a_commit_shows_it(self, ana: User) -> None:
         say("connection:git/r", claim("repository:r", {}, keys=("repo:h.example/r",)))
