@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from django.utils.translation import gettext as _
@@ -55,6 +55,13 @@ class YamlError(InvalidInput):
         )
 
 
+class Place(NamedTuple):
+    """A place in a text; both from 1."""
+
+    line: int
+    column: int
+
+
 class ParsedDocument:
     """One document of a text. It is parsed when `data` or `error` is first asked for.
 
@@ -92,9 +99,10 @@ class ParsedDocument:
         self._parse()
         return self._error
 
-    def line_of(self, path: str | Sequence[Part]) -> int:
-        """The line, in the whole text, of what stands at a path; of the nearest parent if nothing does."""
-        return self.line - 1 + line_of(self.raw, path)
+    def place_of(self, path: str | Sequence[Part]) -> Place:
+        """Where, in the whole text, stands what is at a path; its nearest parent if nothing is."""
+        line, column = place_of(self.raw, path)
+        return Place(self.line - 1 + line, column)
 
     def _parse(self) -> None:
         if self._parsed:
@@ -167,18 +175,18 @@ def load(text: str | bytes, *, name: str) -> Any:
     return documents[0].data
 
 
-def line_of(raw: str, path: str | Sequence[Part]) -> int:
-    """The line, from 1, of what stands at a path of one document; of the nearest parent if nothing does.
+def place_of(raw: str, path: str | Sequence[Part]) -> Place:
+    """Where stands what is at a path of one document; its nearest parent if nothing is.
 
     Parses the document anew, so call it only when an error must be shown.
     """
     wanted = parse_path(path)
-    best, best_depth = 1, -1
+    best, best_depth = Place(1, 1), -1
     try:
-        for where, line in _walk(raw):
+        for where, mark in _walk(raw):
             depth = len(where)
             if depth > best_depth and depth <= len(wanted) and where == wanted[:depth]:
-                best, best_depth = line + 1, depth
+                best, best_depth = Place(mark.line + 1, mark.column + 1), depth
                 if depth == len(wanted):
                     break
     except _Refused:
@@ -467,8 +475,8 @@ def _build(raw: str) -> Any:
     return root
 
 
-def _walk(raw: str) -> Iterator[tuple[tuple[Part, ...], int]]:
-    """Each value's path and line (from 0), in the order of the text; in a mapping the line is the key's."""
+def _walk(raw: str) -> Iterator[tuple[tuple[Part, ...], Any]]:
+    """Each value's path and the parser's mark, in the order of the text; in a mapping the mark is the key's."""
     path: list[Any] = []  # for each open collection: an index, or a key, or _MISSING before a key
     breaks = _hide_breaks(raw)
     for event in _events(raw.translate(breaks) if breaks else raw):
@@ -480,10 +488,10 @@ def _walk(raw: str) -> Iterator[tuple[tuple[Part, ...], int]]:
                     path[-1] = ""
                 else:
                     path[-1] = _key(_plain(event.value)) if kind is ScalarEvent else f"*{event.anchor}"
-                    yield tuple(path), event.start_mark.line
+                    yield tuple(path), event.start_mark
                     continue
             elif not path or isinstance(path[-1], int):
-                yield tuple(path), event.start_mark.line
+                yield tuple(path), event.start_mark
         if starts:
             path.append(_MISSING if kind is MappingStartEvent else 0)
         elif kind is MappingEndEvent or kind is SequenceEndEvent:

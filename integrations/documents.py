@@ -152,7 +152,7 @@ def _record(
     reason = ""
     if error := one.error:
         reason = getattr(error, "reason", error.message)
-        line = error.extra.get("line") or (one.line_of(error.errors[0].path) if error.errors else line)
+        line = error.extra.get("line") or (one.place_of(error.errors[0].path).line if error.errors else line)
     elif not isinstance(one.data, dict):
         reason = _("A document must be an object with keys.")
     elif name in seen:

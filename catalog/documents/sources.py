@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from base import limits
 from base.errors import DomainError, InvalidInput
-from base.safe_yaml import ParsedDocument, parse_documents
+from base.safe_yaml import ParsedDocument, Place, parse_documents
 from catalog.documents.placeholders import (
     PlaceholderInvalid,
     fill_placeholders,
@@ -59,9 +59,9 @@ class SourceDocument:
         """Why it cannot be read, or None."""
         return self._error or self.parsed.error
 
-    def line_of(self, path: str) -> int:
-        """The line of the file at which a path stands, to show where an error is."""
-        return self.parsed.line_of(path)
+    def place_of(self, path: str) -> Place:
+        """Where in the file a path stands, to show where an error is."""
+        return self.parsed.place_of(path)
 
     async def fill(self, reader: Reader) -> None:
         """Read what the placeholders point to."""
@@ -93,19 +93,24 @@ class SourceDocument:
 class Unreadable:
     """A location that could not be read; the others go on.
 
-    :ivar declared_by: the document that points to it, None for where reading began.
+    :ivar declared_by: the document that points to it, None for where reading began; `path` is where in it.
     """
 
     location: Location
     error: DomainError
     declared_by: SourceDocument | None
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     location: Location
     declared_by: SourceDocument | None = None
+    path: str = ""
     is_optional: bool = False
+
+    def unreadable(self, error: DomainError) -> Unreadable:
+        return Unreadable(self.location, error, self.declared_by, self.path)
 
 
 async def read_documents(
@@ -128,18 +133,18 @@ async def read_documents(
             try:
                 matches = await reader.glob(one.location)
             except DomainError as error:
-                yield Unreadable(one.location, error, one.declared_by)
+                yield one.unreadable(error)
                 continue
             if not matches and not one.is_optional:
-                yield Unreadable(one.location, Missing(_("No file matches this pattern.")), one.declared_by)
-            files += [_Wanted(match, one.declared_by, one.is_optional) for match in matches]
+                yield one.unreadable(Missing(_("No file matches this pattern.")))
+            files += [replace(one, location=match) for match in matches]
         fresh = list({one.location: one for one in files if one.location not in seen}.values())
         seen.update(one.location for one in fresh)
         if len(seen) > MAX_LOCATIONS:
             too_many = limits.LimitExceeded(
                 _("This leads to more than %(limit)d files.") % {"limit": MAX_LOCATIONS}
             )
-            yield Unreadable(fresh[0].location, too_many, fresh[0].declared_by)
+            yield fresh[0].unreadable(too_many)
             return
         wanted = []
         for start in range(0, len(fresh), _AT_ONCE):
@@ -160,9 +165,9 @@ async def _read(wanted: _Wanted, reader: Reader) -> list[SourceDocument | Unread
         content = await reader.read(wanted.location)
         parsed = parse_documents(content.data, name=content.location.target)
     except Missing as error:
-        return [] if wanted.is_optional else [Unreadable(wanted.location, error, wanted.declared_by)]
+        return [] if wanted.is_optional else [wanted.unreadable(error)]
     except DomainError as error:
-        return [Unreadable(wanted.location, error, wanted.declared_by)]
+        return [wanted.unreadable(error)]
     documents = [SourceDocument(content.location, document) for document in parsed]
     for document in documents:
         await document.fill(reader)
@@ -180,15 +185,17 @@ def _targets(document: SourceDocument, reader: Reader) -> Iterator[_Wanted | Unr
     base = document.location
     kind = spec.get("type") or base.type
     several = spec.get("targets")
-    targets = [spec.get("target"), *(several if isinstance(several, list) else [])]
-    for target in targets:
+    targets = {"spec.target": spec.get("target")}
+    if isinstance(several, list):
+        targets |= {f"spec.targets[{n}]": target for n, target in enumerate(several)}
+    for path, target in targets.items():
         if not isinstance(target, str) or not target:
             continue
         if kind == base.type:
             try:
                 location = reader.resolve(base, target)
             except DomainError as unclear:
-                yield Unreadable(Location(base.type, target), unclear, document)
+                yield Unreadable(Location(base.type, target), unclear, document, path)
                 continue
         elif kind == "url":
             location = Location("url", target)
@@ -199,10 +206,10 @@ def _targets(document: SourceDocument, reader: Reader) -> Iterator[_Wanted | Unr
                 _("A location of type %(base)s may point to %(base)s and url only, not to %(type)s.")
                 % {"base": base.type, "type": kind}
             )
-            yield Unreadable(location, error, document)
+            yield Unreadable(location, error, document, path)
             continue
         if kind == "file" and target.endswith("/"):
             error = InvalidInput(_("The target is a folder; name a file, or a pattern such as ./*.yaml."))
-            yield Unreadable(location, error, document)
+            yield Unreadable(location, error, document, path)
             continue
-        yield _Wanted(location, document, spec.get("presence") == "optional")
+        yield _Wanted(location, document, path, spec.get("presence") == "optional")

@@ -159,6 +159,8 @@ def _place(problem: Problem) -> str:
             where += _(", document %(number)s") % {"number": place["document"]}
         if place.get("line"):
             where += _(", line %(line)s") % {"line": place["line"]}
+        if place.get("column"):
+            where += _(", column %(column)s") % {"column": place["column"]}
         return where
     return str(place or "")
 

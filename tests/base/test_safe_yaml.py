@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from base import limits
-from base.safe_yaml import YamlError, line_of, load, parse_documents
+from base.safe_yaml import YamlError, load, parse_documents, place_of
 
 
 def one(text: str) -> Any:
@@ -213,29 +213,31 @@ spec: {owner: [x,
 
 
 @pytest.mark.parametrize(
-    ("path", "line"),
+    ("path", "place"),
     [
-        ("", 1),
-        ("metadata", 1),
-        ("metadata.tags[1].c", 6),
-        ('metadata.annotations["a.b/c"]', 8),
-        (["metadata", "annotations", "a.b/c"], 8),
-        ("spec.owner[1]", 10),
-        ("spec.missing.deeper", 9),
-        ("nothing", 1),
+        ("", (1, 1)),
+        ("metadata", (1, 1)),
+        ("metadata.tags[1].c", (6, 7)),
+        ('metadata.annotations["a.b/c"]', (8, 5)),
+        (["metadata", "annotations", "a.b/c"], (8, 5)),
+        ("spec.owner", (9, 8)),
+        ("spec.owner[0]", (9, 16)),
+        ("spec.owner[1]", (10, 3)),
+        ("spec.missing.deeper", (9, 1)),
+        ("nothing", (1, 1)),
     ],
 )
-def test_the_line_of_a_path(path: Any, line: int) -> None:
-    assert line_of(TEXT, path) == line
+def test_the_place_of_a_path(path: Any, place: tuple[int, int]) -> None:
+    assert place_of(TEXT, path) == place
 
 
-def test_the_line_of_a_path_counts_in_the_whole_text() -> None:
+def test_the_place_of_a_path_counts_in_the_whole_text() -> None:
     _first, second = parse_documents("a: 1\n---\nb:\n  c: 1\n", name="a.yaml")
-    assert second.line_of("b.c") == 4
+    assert second.place_of("b.c") == (4, 3)
 
 
-def test_the_line_of_a_path_before_a_broken_place() -> None:
-    assert line_of("a: 1\nb: 2\nc: [", "b") == 2
+def test_the_place_of_a_path_before_a_broken_place() -> None:
+    assert place_of("a: 1\nb: 2\nc: [", "b") == (2, 1)
 
 
 def test_many_documents_are_read_quickly() -> None:

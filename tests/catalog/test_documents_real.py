@@ -81,5 +81,5 @@ def test_a_real_file_fares_as_in_backstage(row: dict[str, str]) -> None:
             places += [(document, each) for each in error.errors]
         else:
             accepted += 1
-    assert all(document.line_of(error.path) >= document.parsed.line for document, error in places)
+    assert all(document.place_of(error.path).line >= document.parsed.line for document, error in places)
     assert (accepted + len(refused), accepted) == (int(row["documents"]), int(row["accepted"])), refused

@@ -106,6 +106,23 @@ def test_a_pattern_without_a_match_is_told_unless_it_is_optional() -> None:
     assert len(gather({"/c/all.yaml": location(["./*/none.yaml"], presence="optional")})) == 1
 
 
+def test_what_cannot_be_read_is_told_with_where_it_is_asked_for() -> None:
+    found = gather({
+        "/c/all.yaml": location(["./good.yaml", "./gone.yaml", "./*/none.yaml"], target="./folder/"),
+        "/c/good.yaml": location(["./gone.yaml", "./lost.yaml"]),
+    })  # fmt: skip
+    assert [
+        (item.location.target, item.declared_by and item.declared_by.location.target, item.path)
+        for item in found
+        if isinstance(item, Unreadable)
+    ] == [
+        ("/c/folder", "/c/all.yaml", "spec.target"),
+        ("/c/*/none.yaml", "/c/all.yaml", "spec.targets[2]"),
+        ("/c/gone.yaml", "/c/all.yaml", "spec.targets[1]"),
+        ("/c/lost.yaml", "/c/good.yaml", "spec.targets[1]"),
+    ]
+
+
 def test_a_missing_target_is_told_unless_it_is_optional() -> None:
     _location, missing = gather({"/c/all.yaml": location(["./none.yaml"])})
     assert isinstance(missing, Unreadable)
@@ -248,9 +265,9 @@ def test_the_digest_follows_what_placeholders_read() -> None:
     assert digest("a: 1", "one") == digest("a: 1", "two")
 
 
-def test_a_placeholders_document_still_knows_its_lines() -> None:
+def test_a_placeholders_document_still_knows_its_places() -> None:
     (found,) = documents(gather({"/c/all.yaml": "# x\na:\n  b: {$text: ./x}\n", "/c/x": "t"}))
-    assert found.line_of("a.b") == 3
+    assert found.place_of("a.b") == (3, 3)
 
 
 @pytest.mark.parametrize(

@@ -128,14 +128,16 @@ class TestImport:
     ) -> None:
         path = write("a.yaml", component("a"), component("b", owner=5), component("c", lifecycle=None))
         found = run(folder)
-        assert [(p["file"], p["document"], p["line"], p["path"], p["ref"]) for p in found["problems"]] == [
-            (str(path), 2, 17, "spec.owner", "component:default/b"),
-            (str(path), 3, 23, "spec.lifecycle", "component:default/c"),
+        told = ("file", "document", "line", "column", "path", "ref")
+        assert [tuple(problem[name] for name in told) for problem in found["problems"]] == [
+            (str(path), 2, 17, 3, "spec.owner", "component:default/b"),
+            (str(path), 3, 23, 1, "spec.lifecycle", "component:default/c"),
         ]
         assert all(p["message"] for p in found["problems"])
         place = Problem.objects.filter(type="refused-document").order_by("detail__place__document").first()
         assert place is not None
-        assert place.detail == {"place": {"file": str(path), "document": 2, "line": 17}, "path": "spec.owner"}
+        where = {"file": str(path), "document": 2, "line": 17, "column": 3}
+        assert place.detail == {"place": where, "path": "spec.owner"}
 
     def test_a_placeholder_that_cannot_be_filled_is_named_with_path_and_line(
         self, write: Write, folder: Path
@@ -196,15 +198,17 @@ class TestImport:
     def test_a_location_document_leads_to_its_targets_and_says_which_is_missing(
         self, write: Write, folder: Path
     ) -> None:
-        top = write("all.yaml", location("all", "./parts/*.yaml", "./gone.yaml"))
+        top = write("all.yaml", component("x"), location("all", "./parts/*.yaml", "./gone.yaml"))
         write("parts/a.yaml", component("a"))
         write("parts/b.yaml", component("b"))
         found = run(top)
-        assert numbers(found) == (3, 3, 3, 0, 3, 0)
-        assert names() == {"all", "a", "b"}
+        assert numbers(found) == (3, 4, 4, 0, 4, 0)
+        assert names() == {"all", "a", "b", "x"}
         (problem,) = found["problems"]
         assert "gone.yaml" in problem["message"]
-        assert (problem["file"], problem["document"]) == (str(top), 1)
+        assert (problem["file"], problem["document"], problem["path"]) == (str(top), 2, "spec.targets[1]")
+        line = top.read_text().splitlines()[problem["line"] - 1]
+        assert line[problem["column"] - 1 :].startswith('"./gone.yaml"')
 
     def test_of_several_addresses_those_that_can_be_read_go_in(self, write: Write, folder: Path) -> None:
         write("good/a.yaml", component("a"))
@@ -289,7 +293,7 @@ class TestImport:
         out = io.StringIO()
         call_command("import_catalog", str(folder), stdout=out)
         text = out.getvalue()
-        assert "a.yaml, document 2, line 17: spec.owner" in text
+        assert "a.yaml, document 2, line 17, column 3: spec.owner" in text
         assert "1 accepted, 1 refused" in text
 
 

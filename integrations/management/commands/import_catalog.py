@@ -80,4 +80,6 @@ def _line(problem: DocumentProblem) -> str:
             "number": problem.document,
             "line": problem.line,
         }
+        if problem.column:
+            where += _(", column %(column)d") % {"column": problem.column}
     return f"{where}: {problem.path + ': ' if problem.path else ''}{problem.message}"

@@ -213,12 +213,17 @@ class Reading:
                 " (And %(count)d more that cannot be read for this reason.)",
                 others,
             ) % {"count": others}
+        if where is None:
+            self.summary.problems.append(DocumentProblem(target, 0, 0, "", message))
+            return
+        place = where.place_of(item.path)
         self.summary.problems.append(
             DocumentProblem(
-                file=where.location.target if where else target,
-                document=where.parsed.number if where else 0,
-                line=where.parsed.line if where else 0,
-                path="spec.targets" if where else "",
+                file=where.location.target,
+                document=where.parsed.number,
+                line=place.line,
+                column=place.column,
+                path=item.path,
                 message=message,
             )
         )
@@ -257,15 +262,13 @@ class Reading:
         self.summary.refused += 1
         file = document.location.target
         for item in errors or [FieldError("", error.message)]:
-            try:
-                line = document.line_of(item.path) if item.path else document.parsed.line
-            except DomainError:
-                line = document.parsed.line
+            line, column = document.place_of(item.path) if item.path else (document.parsed.line, 0)
             self.summary.problems.append(
                 DocumentProblem(
                     file=file,
                     document=document.parsed.number,
                     line=getattr(error, "line", 0) or line,
+                    column=getattr(error, "column", 0) or column,
                     path=item.path,
                     message=item.message,
                     ref=ref,

@@ -11,6 +11,7 @@ class DocumentProblem:
     """Why a document or location was not taken in, and where exactly.
 
     :ivar document: its number in the file, from 1; 0 when the file itself could not be read.
+    :ivar column: where what is wrong stands in the line, from 1; 0 when it is the document as a whole.
     """
 
     file: str
@@ -19,6 +20,13 @@ class DocumentProblem:
     path: str
     message: str
     ref: str = ""
+    column: int = 0
+
+    @property
+    def place(self) -> dict[str, str | int]:
+        """Where it is, as the catalog's problems keep it."""
+        place: dict[str, str | int] = {"file": self.file, "document": self.document, "line": self.line}
+        return place | ({"column": self.column} if self.column else {})
 
 
 @dataclass

@@ -233,11 +233,7 @@ class Writing:
                         remedy=_("Mend the file; it is read again by itself."),
                         discriminator=f"{problem.file}#{problem.document}#{problem.path}#{problem.message}",
                         detail={
-                            "place": {
-                                "file": problem.file,
-                                "document": problem.document,
-                                "line": problem.line,
-                            },
+                            "place": problem.place,
                             "path": problem.path,
                         },
                     ),
