@@ -310,6 +310,7 @@ class CatalogReader:
 
         After them come the folders below that cannot be listed: to read one raises why.
 
+        :raises Missing: if there is none.
         :raises SourceError: if nothing can be listed.
         """
         self._check_type(pattern)
@@ -327,20 +328,25 @@ class CatalogReader:
             if not inside:
                 return [pattern]
             found = await self._files.find(folder, [inside])
-        except NotThere:
-            return []
+        except NotThere as error:
+            raise Missing(error.message) from error
         # As the pattern writes them, though its folder may be a link.
         targets = {str(path): str(folder / path.relative_to(top)) for path in found.paths}
         contents = await self._files.read_many(targets, limit=MAX_FILE_BYTES, total=_PREFETCH_BYTES)
         self._prefetched |= {targets[path]: content for path, content in contents.items()}
         unlisted = {str(folder / path.relative_to(top)): error for path, error in found.unreadable.items()}
         self._unlisted |= unlisted
+        if not targets and not unlisted:
+            raise _nothing_fits(inside, str(folder))
         return [Location("file", target) for target in [*targets.values(), *unlisted]]
 
     async def _glob_committed(self, type_: str, place: GitPlace) -> list[Location]:
         clone, settled = await self._clone(place)
         files = await clone.files(settled.ref)
         found = [file for file in files if not file.is_link and matches(file.path, [settled.path])]
+        if not found:
+            where = _("%(ref)s of %(repository)s") % {"ref": settled.ref, "repository": clone.place}
+            raise _nothing_fits(settled.path, where)
         # A place without a ref stays one: it means the default branch, whatever that is next time.
         shown = settled if place.page else place
         targets = {file.path: shown.at(file.path).target for file in found}
@@ -369,6 +375,25 @@ class CatalogReader:
         folder = "" if target.startswith("/") else posixpath.dirname(place.path)
         path = posixpath.normpath(posixpath.join(folder, target.lstrip("/")))
         return Location(base.type, place.at(path).target)
+
+
+def _nothing_fits(pattern: str, where: str) -> Missing:
+    """No file is what a pattern asks for.
+
+    :param where: the folder, or the repository and branch, in which it was looked for.
+    """
+    folder = pattern.removesuffix(ALL_YAML)
+    if folder == pattern:
+        return Missing(
+            _("No file in %(where)s fits %(pattern)s. Put one there, or mend the pattern.")
+            % {"where": where, "pattern": pattern}
+        )
+    if folder:
+        where = _("%(folder)s in %(where)s") % {"folder": folder.rstrip("/"), "where": where}
+    return Missing(
+        _("There is no *.yaml or *.yml file in %(where)s, nor in a folder below. Put a catalog file there, "
+          "or name the folder that has some.") % {"where": where}
+    )  # fmt: skip
 
 
 def _split_pattern(pattern: str) -> tuple[Path, str]:

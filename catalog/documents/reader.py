@@ -68,7 +68,10 @@ class Reader(Protocol):
         """:raises Missing: if there is nothing."""
 
     async def glob(self, pattern: Location) -> Sequence[Location]:
-        """The files that a pattern stands for, in a stable order; none is no error."""
+        """The files that a pattern stands for, in a stable order.
+
+        :raises Missing: if there is none.
+        """
 
     def resolve(self, base: Location, target: str) -> Location:
         """What a file at `base` means by a target: `resolve_target`, unless the host knows better."""

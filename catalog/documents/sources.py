@@ -131,13 +131,10 @@ async def read_documents(
                 files.append(one)
                 continue
             try:
-                matches = await reader.glob(one.location)
+                files += [replace(one, location=match) for match in await reader.glob(one.location)]
             except DomainError as error:
-                yield one.unreadable(error)
-                continue
-            if not matches and not one.is_optional:
-                yield one.unreadable(Missing(_("No file matches this pattern.")))
-            files += [replace(one, location=match) for match in matches]
+                if not (one.is_optional and isinstance(error, Missing)):
+                    yield one.unreadable(error)
         fresh = list({one.location: one for one in files if one.location not in seen}.values())
         seen.update(one.location for one in fresh)
         if len(seen) > MAX_LOCATIONS:

@@ -40,6 +40,8 @@ class Shelf:
 
     async def glob(self, pattern: Location) -> list[Location]:
         matches = sorted(target for target in self.files if fnmatch.fnmatch(target, pattern.target))
+        if not matches:
+            raise Missing(f"No file fits {pattern}.")
         return [Location(pattern.type, target) for target in matches]
 
     def resolve(self, base: Location, target: str) -> Location:

@@ -86,8 +86,22 @@ async def test_a_folder_means_all_its_yaml_files(reader: CatalogReader, tmp_path
     ]
     assert (await reader.read(found[0])).data == entity("x").encode()
     assert [one.target for one in await reader.glob(found[0])] == [str(folder / "b/[x].yaml")]
-    assert await reader.glob(file(folder / "none/*.yaml")) == []
-    assert await reader.glob(file(folder / "*.yml")) == []
+
+
+async def test_where_no_file_fits_it_says_where_it_looked_for_what(
+    reader: CatalogReader, tmp_path: Path
+) -> None:
+    (tmp_path / "empty" / "docs").mkdir(parents=True)
+    (tmp_path / "empty" / "notes.txt").write_text("no catalog file")
+    for text, says in (
+        ("empty", f"There is no *.yaml or *.yml file in {tmp_path}/empty, nor in a folder below."),
+        ("empty/*.yml", f"No file in {tmp_path}/empty fits *.yml."),
+        ("none/*.yaml", f"There is no {tmp_path}/none."),
+        ("e*/docs/", f"No file in {tmp_path} fits e*/docs."),
+    ):
+        with pytest.raises(Missing) as caught:
+            await reader.glob(await reader.locate(str(tmp_path / text)))
+        assert caught.value.message.startswith(says)
 
 
 async def test_a_person_may_write_a_path_as_they_like(
@@ -254,6 +268,14 @@ async def test_a_repository_means_all_its_yaml_files(
         others = ["catalog-info.yaml", "docs/x%20y.yaml", "other.yml"]
         assert paths == (services if "services" in text else others + services)
         assert b"name: b" in (await reader.read(found[-1])).data
+    for pattern, says in (
+        ("no/such", "There is no *.yaml or *.yml file in no/such in team/next of "),
+        ("services/*.yaml", "No file in team/next of "),
+    ):
+        with pytest.raises(Missing) as caught:
+            await reader.glob(await reader.locate(f"git+{remote}//{pattern}#team/next"))
+        assert caught.value.message.startswith(says)
+        assert f"{remote} " in caught.value.message or f"{remote}," in caught.value.message
 
 
 async def test_locations_are_followed_inside_a_repository(

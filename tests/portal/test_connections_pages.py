@@ -861,7 +861,7 @@ class TestCatalogFiles:
             "Nothing of it could be read, so nothing of it is in the catalog. It is tried again every 5 min."
             in words
         )
-        assert "No file matches this pattern." in words
+        assert f"There is no *.yaml or *.yml file in {folder}/empty, nor in a folder below." in words
         assert "Try again" in words
         assert f'href="/connections/import/{location.pk}/remove"' in html
         with patch.object(read_location, "delay_on_commit") as asked:
