@@ -13,6 +13,7 @@ A key is `scheme:value`. Schemes:
 `team:`            `<host>/<organisation>/<team>`
 `user:`            an e-mail address
 `component:`       what a connection's rule inferred a component from: a `repo:` value with its folder
+`ref:`             of activity's `about` only: an entity by its ref, where a setting says that a label names one
 =================  =====================================================================
 
 Values are normalised here, once: every spelling of an address gives one key. What is plainly no address (a

@@ -21,6 +21,7 @@ raise them again in a clearer sentence, and in `check`, which tells them to a pe
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import inspect
@@ -416,8 +417,17 @@ def signed_with_hmac(request: WebhookRequest, secret: str, *, header: str, prefi
 
 
 def bears_token(request: WebhookRequest, secret: str) -> bool:
-    """Whether `Authorization: Bearer` holds the secret: how tools prove themselves that cannot sign."""
-    return hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {secret}".encode())
+    """Whether `Authorization` holds the secret, as a bearer token or as the password of any user: how tools prove
+    themselves that cannot sign."""
+    scheme, _space, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except ValueError:
+            return False
+    elif scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(given.encode(), secret.encode())
 
 
 @dataclass(frozen=True)

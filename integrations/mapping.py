@@ -17,6 +17,7 @@ from base.errors import DomainError
 from base.text import derive_name
 from catalog import identity
 from catalog.documents.envelope import DocumentInvalid, validate_document
+from catalog.documents.refs import InvalidRef, parse_ref
 from catalog.kinds import current_kinds
 from catalog.models import Rank
 from catalog.services.activity import ActivityIn
@@ -173,7 +174,13 @@ def _cluster(record: r.Cluster, context: Context) -> ClaimIn:
 
 
 def _workload(record: r.Workload, context: Context) -> ClaimIn:
-    spec = {"images": record.images, "replicas": record.replicas, "readyReplicas": record.ready_replicas}
+    spec = {
+        "type": record.workload_type,
+        "images": record.images,
+        "replicas": record.replicas,
+        "readyReplicas": record.ready_replicas,
+        "health": str(record.health) if record.health else None,
+    }
     return _entity(record, context, "Workload", spec)
 
 
@@ -237,11 +244,20 @@ def _activity(record: r.ActivityRecord, context: Context, **fields: Any) -> Acti
         title=record.title,
         url=record.url or "",
         actor=record.actor,
-        about=tuple(record.about),
+        about=tuple(_complete(key, context.namespace) for key in record.about),
         data=data,
         raw=cast("dict[str, Any] | None", record.raw),
         **fields,
     )
+
+
+def _complete(key: str, namespace: str) -> str:
+    """A key that names an entity without saying where means the connection's namespace."""
+    scheme, _colon, ref = key.partition(":")
+    try:
+        return f"ref:{parse_ref(ref, default_namespace=namespace)}" if scheme == "ref" else key
+    except InvalidRef:
+        return key
 
 
 _COLUMNS = {

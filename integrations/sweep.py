@@ -10,6 +10,7 @@ from catalog.models import Source
 from catalog.services.ingest import drop_claims
 from integrations.contract import Refused
 from integrations.models import RecordOutcome, ResourceRun, StoredRecord
+from integrations.records import RECORD_TYPES, AlertStatus, Record
 
 
 def unseen(row: ResourceRun) -> QuerySet[StoredRecord]:
@@ -22,10 +23,33 @@ def unseen(row: ResourceRun) -> QuerySet[StoredRecord]:
 
 def spared(row: ResourceRun) -> list[Refused]:
     """What this pass did not show for it may stand in a document that was refused, each with the reason."""
+    if not row.refused:
+        return []
     return [
         Refused(external_id=external_id, reason=refusal["reason"], place=refusal.get("place", ""))
         for _pk, external_id, refusal in _not_shown(row)
         if refusal is not None
+    ]
+
+
+def ended(row: ResourceRun, *, read_at: datetime) -> list[Record]:
+    """Alerts that this pass no longer showed, as over: the tool lists what is so now, and does not tell of ends.
+
+    What a delivery told since the pass began stays as it is.
+    """
+    seen = {external_id for page in row.pages.all() for external_id in page.ids}
+    rows = StoredRecord.objects.filter(
+        connection_id=row.run.connection_id,
+        resource=row.name,
+        deleted_at=None,
+        is_ignored=False,
+        as_of__lt=read_at,
+    ).exclude(data__status=AlertStatus.RESOLVED)
+    over = {"status": AlertStatus.RESOLVED, "ended_at": read_at, "as_of": read_at}
+    return [
+        RECORD_TYPES[one.type].model_validate({**one.data, "raw": one.raw, **over})
+        for one in rows
+        if one.external_id not in seen
     ]
 
 

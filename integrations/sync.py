@@ -41,9 +41,9 @@ from integrations.models import (
     StoredRecord,
     SyncRun,
 )
-from integrations.records import Record
+from integrations.records import Alert, Record
 from integrations.services.connections import build_connector, close_connector
-from integrations.sweep import remove_unseen, spared, unseen
+from integrations.sweep import ended, remove_unseen, spared, unseen
 from integrations.writing import PAGE, RecordWriter, settle_ignored
 
 logger = logging.getLogger(__name__)
@@ -262,6 +262,7 @@ class _Execution:
                 if not page.resource.incremental:
                     self._writer(row.name, now).keep_last_good(spared(row))
                     self._sweep(page.resource, row, now)
+                    self._end(page, row, now)
             row.save()
         self._check_cancel()
 
@@ -352,6 +353,15 @@ class _Execution:
             return
         row.removed = remove_unseen(row, now=now, by=self.connection.label)
 
+    def _end(self, page: _Page, row: ResourceRun, now: datetime) -> None:
+        """Resolve the alerts that a complete pass under one lease no longer showed; that all are over is no outage."""
+        if row.pass_lease != self.lease or not _lists_alerts(page.resource):
+            return
+        over = ended(row, read_at=page.read_at)
+        for start in range(0, len(over), PAGE):
+            self._writer(row.name, now, page.read_at).write(over[start : start + PAGE])
+        row.changed += len(over)
+
     def _close(self, rows: list[ResourceRun]) -> None:
         now = timezone.now()
         held = [row for row in rows if row.state == ResourceState.HELD]
@@ -383,6 +393,11 @@ class _Execution:
                 due_at=now + timedelta(seconds=max(self.retry_after, self.connection.interval)),
                 quick_due_at=now + timedelta(seconds=self.retry_after),
             )
+
+
+def _lists_alerts(spec: ResourceSpec) -> bool:
+    """Whether a list shows what is so at present, and nothing else."""
+    return not spec.incremental and all(issubclass(of, Alert) for of in spec.of)
 
 
 def _makes_entities(spec: ResourceSpec) -> bool:

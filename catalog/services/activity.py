@@ -17,6 +17,7 @@ from catalog.bulk import among
 from catalog.models import Activity, Entity, EntityKey, Tie, Transition
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import Outcome
+from catalog.services.relations import targets_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +177,9 @@ def _write(
         ],
     )
     transitions = []
-    for activity, (item, _) in zip(activities, rows.values(), strict=True):
-        for event, status, at in (*item.steps, (item.event, item.status, item.at)):
+    for activity, (name, (item, _)) in zip(activities, rows.items(), strict=True):
+        now = () if _ended_so(known.get(name), item) else ((item.event, item.status, item.at),)
+        for event, status, at in (*item.steps, *now):
             transitions.append(Transition(activity=activity, event=event, status=status, at=at))
     Transition.objects.bulk_create(transitions, ignore_conflicts=True)
     before = {old.subject_uid for name in rows if (old := known.get(name)) is not None}
@@ -190,8 +192,17 @@ def _write(
         )
 
 
+def _ended_so(old: Activity | None, item: ActivityIn) -> bool:
+    """Whether this end was told before, perhaps with a time that is corrected now: what began once ends once."""
+    return (
+        old is not None
+        and None not in (old.finished_at, item.finished_at)
+        and (old.status, old.started_at) == (item.status, item.started_at)
+    )
+
+
 def subjects_of(keys: set[str]) -> dict[str, Entity]:
-    """The living entity that each key belongs to; of several, the oldest."""
+    """The living entity that each key belongs to, or that it names by a ref; of several, the oldest."""
     found: dict[str, Entity] = {}
     rows = (
         EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True, entity__deleted_at=None)
@@ -201,6 +212,9 @@ def subjects_of(keys: set[str]) -> dict[str, Entity]:
     )
     for row in rows:
         found.setdefault(row.key, row.entity)
+    if ids := targets_of({key.removeprefix("ref:") for key in keys if key.startswith("ref:")}):
+        named = Entity.objects.only("uid", "ref", "namespace").in_bulk(ids.values())
+        found |= {f"ref:{ref}": named[id_] for ref, id_ in ids.items() if id_ in named}
     return found
 
 

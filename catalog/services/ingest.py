@@ -720,7 +720,8 @@ def _word(value: Any) -> str:
 
 def _normal(keys: Iterable[str]) -> list[str]:
     found = (identity.normalise(key) for key in keys)
-    return list(dict.fromkeys(key for key in found if key))
+    # A name is no identity: it may say what an alert is about, and never what a thing is or is tied to.
+    return list(dict.fromkeys(key for key in found if key and not key.startswith("ref:")))
 
 
 def claims_of(entity: Entity) -> list[Claim]:

@@ -38,7 +38,7 @@ def relate(
         dirty |= {relation.target_id for relation in removed if relation.target_id}
         Relation.objects.filter(id__in=among(relation.id for relation in removed)).delete()
     if added:
-        targets = _targets({relation.target_ref for relation in added})
+        targets = targets_of({relation.target_ref for relation in added})
         for relation in added:
             target_id = targets.get(relation.target_ref)
             if target_id is not None:
@@ -66,7 +66,7 @@ def relate(
     mark_dirty(dirty)
 
 
-def _targets(refs: set[str]) -> dict[str, int]:
+def targets_of(refs: set[str]) -> dict[str, int]:
     """Ids of the living entities behind some refs, old refs included."""
     found = dict(Entity.objects.filter(ref__in=among(refs, "text"), deleted_at=None).values_list("ref", "id"))
     missing = refs - set(found)

@@ -102,7 +102,8 @@ def _render(ids: set[int], *, at: datetime) -> None:
     keys = set(
         EntityKey.objects.filter(entity_id__in=among(ids), is_identity=True).values_list("key", flat=True)
     )
-    mark_subjects_dirty(resolve_subjects(keys))
+    names = Entity.objects.filter(id__in=among(ids)).values_list("ref", flat=True)
+    mark_subjects_dirty(resolve_subjects(keys | {f"ref:{ref}" for ref in names}))
     mark_dirty(resolve_missed(ids) - ids)
     follow_renames(ids)
     write_relations(ids)

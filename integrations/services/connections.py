@@ -500,7 +500,9 @@ class _Neighbours:
     def __init__(self, outcomes: list[ClaimIn | ActivityIn]) -> None:
         keys = {key for outcome in outcomes for key in (*self._own(outcome), *self._about(outcome))}
         refs = {ref for o in outcomes if isinstance(o, ClaimIn) and (ref := o.declared_ref())}
-        self.refs = set(Entity.objects.filter(ref__in=refs, deleted_at=None).values_list("ref", flat=True))
+        refs |= {key.removeprefix("ref:") for key in keys if key.startswith("ref:")}
+        living = Entity.objects.filter(ref__in=refs, deleted_at=None)
+        self.titles = dict(living.values_list("ref", "title"))
         self.by_key: dict[str, list[tuple[str, str, bool]]] = {}
         rows = EntityKey.objects.filter(key__in=keys, entity__deleted_at=None, claim__is_shadowed=False)
         for key, kind, title, is_identity in rows.values_list("key", "kind", "entity__title", "is_identity"):
@@ -518,7 +520,7 @@ class _Neighbours:
         ]
 
     def knows(self, claim: ClaimIn) -> bool:
-        return claim.declared_ref() in self.refs or any(
+        return claim.declared_ref() in self.titles or any(
             kind == claim.kind and is_identity
             for key in self._own(claim)
             for kind, _title, is_identity in self.by_key.get(key, ())
@@ -532,6 +534,10 @@ class _Neighbours:
             for kind, title, is_identity in self.by_key.get(key, ())
             if is_identity and (not own_kind or (kind, own_kind) in TIE_TYPES)
         ]
+        if not own_kind:
+            found += [
+                title for key in self._about(outcome) if (title := self.titles.get(key.removeprefix("ref:")))
+            ]
         found += [
             title
             for key in self._own(outcome)

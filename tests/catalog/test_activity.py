@@ -12,11 +12,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog import queries
-from catalog.models import Activity, Rank, Transition
+from catalog.models import Activity, EntityKey, Rank, Transition
 from catalog.services.activity import ActivityIn, apply_activity, forget_activity, resolve_subjects
 from catalog.services.ingest import ClaimIn, Outcome
 from catalog.services.render import render_dirty
-from tests.catalog.saying import claim, component, entity, later, say, unsay, writes
+from tests.catalog.saying import claim, component, entity, later, relations, say, unsay, writes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
 
@@ -116,6 +116,18 @@ class TestForward:
         assert tell(run("unstable", read=5)) == [Outcome.CHANGED]
         assert Activity.objects.get().status == "unstable"
 
+    def test_what_ended_is_not_over_twice_when_its_end_is_corrected(self) -> None:
+        tell(run("passed", finished=5, read=6))
+        assert tell(run("passed", finished=4, read=7)) == [Outcome.CHANGED]
+        assert Activity.objects.get().finished_at == later(4)
+        tell(run("passed", started=10, finished=12, read=13))
+        assert [(status, at) for _event, status, at in steps()] == [
+            ("running", later(1)),
+            ("passed", later(5)),
+            ("running", later(10)),
+            ("passed", later(12)),
+        ]
+
     def test_of_one_thing_twice_in_a_page_the_newer_stands(self) -> None:
         tell(run("passed", read=4), run("running", read=2), run("queued", id="2", started=None))
         assert Activity.objects.get(external_id="1").status == "passed"
@@ -153,6 +165,26 @@ class TestSubjects:
         say("yaml:a", claim("component:pay", about=("repo:h.example/pay",)))
         tell(run(about=("repo:h.example/pay",)))
         assert Activity.objects.get().subject_uid is None
+
+    def test_a_ref_leads_to_what_it_names_now_or_named_once(self) -> None:
+        tell(run(about=("ref:component:default/pay",)))
+        assert Activity.objects.get().subject_uid is None
+        say("yaml:a", component("pays"), component("pay", id="1"))
+        assert Activity.objects.get().subject_ref == "component:default/pay"
+        say("yaml:a", component("payments", id="1"), minute=1)
+        tell(run(id="2", about=("ref:Component:default/Pay",)))
+        assert Activity.objects.get(external_id="2").subject_uid == entity("component:default/payments").uid
+        say("yaml:a", component("pay", id="2"), minute=2)
+        tell(run(id="3", about=("ref:component:default/pay",)))
+        assert Activity.objects.get(external_id="3").subject_uid == entity("component:default/pay").uid
+
+    def test_a_ref_is_nothings_identity(self) -> None:
+        ref = "ref:component:default/pay"
+        say("yaml:a", component("pay"))
+        other = claim("repository:other", rank=Rank.CONNECTION, keys=(ref,), about=(ref,))
+        say("connection:git/repositories", other)
+        assert not EntityKey.objects.filter(key__startswith="ref:").exists()
+        assert relations("component:default/pay") == [("ownedBy", "group:default/team")]
 
     def test_a_subject_that_comes_later_is_found_and_shows_what_happened(self, vic: Any) -> None:
         tell(run("failed"), run("passed", id="2", started=20, finished=21))

@@ -214,6 +214,7 @@ class ConnectorContract:
 
 OURS = {"access", "catalog", "integrations", "plugins", "portal", "django"}
 ALLOWED = {
+    "integrations.alerting",
     "integrations.contract",
     "integrations.records",
     "integrations.documents",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +17,13 @@ from access.models import User
 from base.errors import Conflict
 from catalog.models import Activity, Claim, Entity, Problem, Source
 from catalog.services.digest import catalog_facts
-from integrations import queries, sync, tasks
-from integrations.contract import Refused
+from integrations import queries, registry, sync, tasks
+from integrations.contract import Refused, resource
 from integrations.errors import AuthFailed, SourceUnavailable
 from integrations.guard import COUNT
 from integrations.models import Connection, ResourceState, RunState, SeenPage, StoredRecord, SyncRun
 from integrations.queries import removed_by
+from integrations.records import Alert, AlertStatus
 from integrations.services.runs import (
     SyncAlreadyActive,
     cancel_run,
@@ -38,6 +39,8 @@ from integrations.services.runs import (
 from integrations.sync import LEASE, RunNotLeasable, execute_run
 from tests.catalog.saying import counted_rows
 from tests.integrations.tool import (
+    NOW,
+    Controlled,
     Tool,
     balanced,
     document,
@@ -369,6 +372,64 @@ class TestSweep:
         run = synced(connection)
         assert numbers(things_of(run)) == {"listed": 1, "unchanged": 1}
         assert StoredRecord.objects.get().data["description"] == "newer"
+
+
+class Watching(Controlled):
+    """A tool whose list shows what is so at present."""
+
+    @resource(of=Alert)
+    async def alerts(self) -> AsyncIterator[Any]:
+        """What fires."""
+        async for item in self.tool.give(self.tool.alerts):
+            yield item
+
+
+class TestAlerts:
+    @pytest.fixture(autouse=True)
+    def watching(self, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(registry.connectors(), Controlled.slug, Watching)
+
+    def fires(self, name: str, **more: Any) -> Alert:
+        fields = {"status": AlertStatus.FIRING, "started_at": NOW - timedelta(hours=1), **more}
+        return Alert(external_id=name, title=name, severity="high", **fields)
+
+    def stands(self) -> dict[str, str]:
+        return dict(Activity.objects.filter(type="alert").values_list("external_id", "status"))
+
+    def test_what_a_complete_list_no_longer_shows_is_resolved(self, tool: Tool, connect: Connect) -> None:
+        connection = connect()
+        tool.alerts = [self.fires(str(number)) for number in range(12)]
+        assert synced(connection).state == RunState.SYNCED
+        tool.alerts = []
+        before = timezone.now()
+        run = synced(connection)
+        assert run.state == RunState.SYNCED
+        assert run.resources.get(name="alerts").changed == 12
+        assert set(self.stands().values()) == {"resolved"}
+        over = Activity.objects.get(type="alert", external_id="3")
+        assert before < over.finished_at < timezone.now()
+        assert (over.title, over.data["severity"]) == ("3", "high")
+        assert synced(connection).resources.get(name="alerts").changed == 0
+        tool.alerts = [self.fires("3")]
+        synced(connection)
+        assert {name for name, status in self.stands().items() if status == "firing"} == {"3"}
+
+    def test_a_list_that_breaks_off_resolves_nothing(self, tool: Tool, connect: Connect) -> None:
+        connection = connect()
+        tool.alerts = [self.fires("a"), self.fires("b")]
+        synced(connection)
+        tool.alerts = [self.fires("a"), SourceUnavailable("gone")]
+        assert synced(connection).state == RunState.PARTIAL
+        assert self.stands() == {"a": "firing", "b": "firing"}
+
+    def test_what_was_told_since_it_was_asked_stays(self, tool: Tool, connect: Connect) -> None:
+        connection = connect()
+        tool.alerts = [self.fires("a"), self.fires("b")]
+        synced(connection)
+        StoredRecord.objects.filter(external_id="b").update(as_of=timezone.now() + timedelta(seconds=9))
+        tool.alerts = [self.fires("a")]
+        synced(connection)
+        assert self.stands() == {"a": "firing", "b": "firing"}
 
 
 class TestIncremental:

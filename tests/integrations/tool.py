@@ -62,6 +62,7 @@ class Tool:
 
     things: list[Any] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
+    alerts: list[Any] = field(default_factory=list)
     since: list[dict[str, Any] | None] = field(default_factory=list)
     done: list[tuple[str, str]] = field(default_factory=list)
     reads: int = 0

@@ -1,0 +1,120 @@
+"""Alertmanager: alerts become activity of what their labels name; it may also call when one fires or ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from integrations.alerting import AlertingConfig, not_reached, texts, words_of
+from integrations.contract import (
+    BadPayload,
+    Category,
+    Check,
+    Connector,
+    Health,
+    Refused,
+    SourceError,
+    SourceUnavailable,
+    Tools,
+    WebhookRequest,
+    bears_token,
+    record_or_refusal,
+    resource,
+    webhook,
+)
+from integrations.contract import gettext as _
+from integrations.records import Alert, AlertStatus
+
+SETTLED = timedelta(minutes=5)  # after a start; before that not all that watch have told it again what fires
+
+
+class Config(AlertingConfig):
+    """Where Alertmanager is, how to sign in to it, and what its alerts' labels name."""
+
+    webhook_secret: SecretStr | None = Field(
+        None,
+        title="Webhook secret",
+        description="What Alertmanager delivers with, as a bearer token or as the password of any user; while it is "
+        "empty, no delivery is taken.",
+    )
+
+
+class Alertmanager(Connector[Config]):
+    slug, label, monogram, category = "alertmanager", "Alertmanager", "Am", Category.MONITORING
+    brings = "Alerts, firing, silenced and resolved, on what their labels name; takes deliveries"
+
+    def __init__(self, config: Config, tools: Tools) -> None:
+        super().__init__(config, tools)
+        self.api = self.http.at(str(config.base_url).rstrip("/"), headers=config.headers(self.http))
+
+    @resource(of=Alert, often=True)
+    async def alerts(self) -> AsyncIterator[Alert | Refused]:
+        """The alerts that fire now or are kept quiet. What is not among them is over."""
+        answer = await self.api.get(
+            "api/v2/alerts", params={"active": True, "silenced": True, "inhibited": True}
+        )
+        for row in answer.rows():
+            yield self.alert(row, answer.sent_at)
+        status = await self.api.get("api/v2/status")
+        if status.sent_at - datetime.fromisoformat(status.row("uptime")["uptime"]) < SETTLED:
+            raise SourceUnavailable(
+                _("Alertmanager started a short while ago and may not know yet of all that fires, so nothing is taken "
+                  "for resolved.")
+            )  # fmt: skip
+
+    @webhook(verify=bears_token)
+    async def told(self, request: WebhookRequest) -> AsyncIterator[Alert | Refused]:
+        """What Alertmanager delivers: the alerts of a group, each as it is now."""
+        said = request.json()
+        rows = said.get("alerts") if isinstance(said, dict) and said.get("version") == "4" else None
+        if not isinstance(rows, list):
+            raise BadPayload(_("This is no delivery of Alertmanager: version 4, with a list of alerts."))
+        for row in rows:
+            yield self.alert(row, request.received_at)
+
+    def alert(self, row: Any, as_of: datetime) -> Alert | Refused:
+        """An alert as its list and its deliveries tell it; their status is an object there and a word here."""
+        row = row if isinstance(row, dict) else {}
+        labels, notes, status = texts(row.get("labels")), texts(row.get("annotations")), row.get("status")
+        is_over = status == "resolved"
+        is_quiet = isinstance(status, dict) and status.get("state") == "suppressed"
+        return record_or_refusal(
+            Alert,
+            str(row.get("fingerprint") or ""),
+            as_of=as_of,
+            url=row.get("generatorURL") or None,
+            about=self.config.about(labels),
+            title=words_of(labels, notes),
+            status=AlertStatus.RESOLVED
+            if is_over
+            else AlertStatus.SILENCED
+            if is_quiet
+            else AlertStatus.FIRING,
+            severity=labels.get("severity", ""),
+            started_at=row.get("startsAt"),
+            ended_at=row.get("endsAt") if is_over else None,
+            raw=row,
+        )
+
+    async def check(self) -> Health:
+        """Say which Alertmanager answers, and how many of its alerts have labels that may name something."""
+        try:
+            status = (await self.api.get("api/v2/status")).row("versionInfo")
+            rows = (await self.api.get("api/v2/alerts")).rows()
+        except SourceError as error:
+            return not_reached(error, self.label)
+        named = sum(bool(self.config.about(texts(row.get("labels")))) for row in rows)
+        return Health(
+            [
+                Check(label=_("Reached Alertmanager %(version)s") % status["versionInfo"], ok=True),
+                Check(
+                    label=_("Reads %(count)d alerts; %(named)d have labels that name something")
+                    % {"count": len(rows), "named": named},
+                    ok=True,
+                    remedy="" if named == len(rows) else _("Name more labels under “What labels name”."),
+                ),
+            ]
+        )
