@@ -174,13 +174,7 @@ def _cluster(record: r.Cluster, context: Context) -> ClaimIn:
 
 
 def _workload(record: r.Workload, context: Context) -> ClaimIn:
-    spec = {
-        "type": record.workload_type,
-        "images": record.images,
-        "replicas": record.replicas,
-        "readyReplicas": record.ready_replicas,
-        "health": str(record.health) if record.health else None,
-    }
+    spec = {"images": record.images, "replicas": record.replicas, "readyReplicas": record.ready_replicas}
     return _entity(record, context, "Workload", spec)
 
 
