@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from access.permissions import require
 from access.services.audit import record_audit
@@ -34,8 +35,16 @@ from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims
 from catalog.services.render import A_WHILE, render_dirty
 
 MAX_BULK = 1_000
-# Fields that belong to the entity's identity and are changed by renaming, not by an override.
-FIXED = {"metadata.name", "metadata.namespace", "metadata.uid", "metadata.etag"}
+# What an entity is known by is no matter of an override; what to do instead.
+FIXED = {
+    "metadata.name": gettext_lazy(
+        "Files, links and other entities call it by that. For what people read, override metadata.title; to "
+        "rename it, change the name where it is declared; if it is the same as another entity, merge the two."
+    ),
+    "metadata.namespace": gettext_lazy("Change it where the entity is declared."),
+    "metadata.uid": gettext_lazy("The catalog gives it once, and it stays."),
+    "metadata.etag": gettext_lazy("The catalog makes it with each change."),
+}
 
 
 class StaleEntity(PreconditionFailed):
@@ -123,7 +132,7 @@ def change_overrides(
 
 
 def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> None:
-    parts = _parts(path)
+    parts = parts_of(path)
     _check_override(entity, parts, value)
     _check_nobody_did(user, entity, parts)
     claim = _own_claim(user, entity)
@@ -151,7 +160,7 @@ def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
 def _drop(user: Any, entity: Entity, path: str) -> None:
     found = False
     for claim in _amendments(entity):
-        document, removed = _without(claim.document, _parts(path))
+        document, removed = _without(claim.document, parts_of(path))
         if not removed:
             continue
         found = True
@@ -173,20 +182,20 @@ def _amendments(entity: Entity) -> QuerySet[Claim]:
     return rows.select_related("source").order_by("id")
 
 
-def _parts(path: str) -> list[str]:
+def parts_of(path: str) -> list[str]:
     """A dotted path's parts. Keys of labels and annotations may hold dots themselves.
 
-    :raises InvalidInput: if no override can stand there.
+    :raises InvalidInput: if no override can stand there; it says what is possible instead.
     """
     head, _dot, rest = path.partition(".")
     name, _dot, key = rest.partition(".")
     is_flat = head == "metadata" and name in {"labels", "annotations"} and key
     parts = [head, name, key] if is_flat else path.split(".")
-    is_fixed = ".".join(parts[:2]) in FIXED  # nor may anything stand below them
-    if is_fixed or head not in {"spec", "metadata"} or len(parts) < 2 or not all(parts):
+    instead = FIXED.get(".".join(parts[:2]))  # nor may anything stand below them
+    if instead or head not in {"spec", "metadata"} or len(parts) < 2 or not all(parts):
         raise InvalidInput(
             _("%(path)s cannot be overridden.") % {"path": path},
-            errors=[FieldError(path, _("Choose a field below spec or metadata."))],
+            errors=[FieldError(path, str(instead or _("Choose a field below spec or metadata.")))],
         )
     return parts
 

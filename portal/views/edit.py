@@ -63,8 +63,9 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     entity = _entity(request, namespace, kind, name)
     require(request.user, "entity.write", entity)
     path = (request.POST.get("field") or request.GET.get("field") or COMMON_FIELDS[0]).strip()[:300]
-    value, error = request.POST.get("value", ""), ""
-    if request.method == "POST":
+    refused = error = _why_not(path)
+    path, value = "metadata.title" if refused else path, request.POST.get("value", "")
+    if not refused and request.method == "POST":
         said = queries.provenance_of(claims_of(entity)).get(path)
         present = said.value if said else ""
         try:
@@ -87,14 +88,14 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
                 )
             return redirect(links.entity_url(entity))
         except DomainError as failure:
-            error = " ".join([failure.message, *(item.message for item in failure.errors or [])])
+            error = _in_words(failure)
     sources = queries.provenance_of(claims_of(entity))
     known = list(
         dict.fromkeys([*COMMON_FIELDS, *(p for p in sources if p.startswith(("spec.", "metadata.")))])
     )
     found = sources.get(path)
-    if request.method == "GET" and found is not None:
-        value = _typed(found.value)
+    if refused or request.method == "GET":
+        value = _typed(found.value) if found else ""
     voices = _voices(request, path, found)
     kinds = current_kinds()
     unions = kinds.by_name(entity.kind).unions if entity.kind in kinds else frozenset()
@@ -119,6 +120,19 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
         },
         status=422 if error else 200,
     )
+
+
+def _why_not(path: str) -> str:
+    """Why a field cannot be overridden, and what to do instead; empty if it can."""
+    try:
+        service.parts_of(path)
+    except InvalidInput as failure:
+        return _in_words(failure)
+    return ""
+
+
+def _in_words(failure: DomainError) -> str:
+    return " ".join([failure.message, *(item.message for item in failure.errors or [])])
 
 
 _OWNERS = "/search/refs?kinds=group,user"

@@ -112,6 +112,14 @@ class TestOverrides:
             override_field(user=ben, entity=pay, path=path, value="x")
         assert error.value.errors[0].path == path
 
+    def test_of_a_name_it_is_said_what_is_possible_instead(self, ben: User, pay: Entity) -> None:
+        with pytest.raises(InvalidInput) as error:
+            override_field(user=ben, entity=pay, path="metadata.name", value="x")
+        assert error.value.message == "metadata.name cannot be overridden."
+        (reason,) = error.value.errors
+        for way in ("override metadata.title", "where it is declared", "merge the two"):
+            assert way in reason.message
+
     @pytest.mark.parametrize(
         ("path", "value"),
         [

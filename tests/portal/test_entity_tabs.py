@@ -99,6 +99,19 @@ class TestOverrides:
         client.post(f"{PAGE}/edit", {"field": "spec.owner", "action": "drop"})
         assert document(PAY)["spec"]["owner"] == "payments"
 
+    @pytest.mark.parametrize("way", ["get", "post"])
+    def test_a_name_is_not_overridden_and_the_form_says_what_to_do_instead(
+        self, browse: Callable[[User], Client], ben: User, way: str
+    ) -> None:
+        answer = getattr(browse(ben), way)(f"{PAGE}/edit", {"field": "metadata.name", "value": "paid"})
+        assert answer.status_code == 422
+        html = answer.content.decode()
+        assert "metadata.name cannot be overridden." in html
+        assert "override metadata.title" in html
+        assert '<option value="metadata.title" selected>' in html
+        assert "paid" not in html
+        assert not Claim.objects.filter(rank=Rank.PERSON).exists()
+
     def test_lists_that_are_put_together_say_so(self, browse: Callable[[User], Client], ben: User) -> None:
         client = browse(ben)
         assert "nothing of theirs can be taken away" in text(client, f"{PAGE}/edit?field=metadata.tags")
