@@ -395,6 +395,7 @@ class Deployment(ActivityRecord):
 
 
 class AlertStatus(StrEnum):
+    PENDING = "pending"
     FIRING = "firing"
     ACKNOWLEDGED = "acknowledged"
     SILENCED = "silenced"

@@ -89,6 +89,7 @@ STATUSES: dict[str, dict[str, Status]] = {
     "alert": {
         "resolved": _ok(_("Resolved")),
         "warning": _warn(_("Warning")),
+        "pending": _wait(_("Pending")),
         "firing": _fail(_("Firing")),
         "acknowledged": _wait(_("Acknowledged")),
         "silenced": _off(_("Silenced")),

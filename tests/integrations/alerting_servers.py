@@ -61,3 +61,34 @@ def silence(url: str, label: str, value: str) -> None:
     said = {"matchers": [matcher], "createdBy": "ana", "comment": "Known."}
     times = {"startsAt": now.isoformat(), "endsAt": (now + timedelta(hours=1)).isoformat()}
     post(f"{url}/api/v2/silences", {**said, **times})
+
+
+# What --web.config.file of Prometheus and of Alertmanager needs for the user ana with the password of the contract's
+# tests, by bcrypt.
+WITH_PASSWORD = 'basic_auth_users: {ana: "$2b$04$cLH8h4XG6Omfahfo3ZtSHePFmBG/Qq6TNh8VOYt9HzkCGR.JSkFfu"}\n'
+
+
+@contextmanager
+def run_prometheus(
+    found: str, folder: Path, rules: list[dict[str, Any]], targets: list[str]
+) -> Iterator[str]:
+    """Run the program, which looks at the targets and evaluates the rules each second; gives its address.
+
+    :param targets: hosts with ports, as the job `shop`.
+    """
+    url = f"http://127.0.0.1:{free_port()}"
+    scraped = [{"job_name": "shop", "static_configs": [{"targets": targets}]}]
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "scrape_configs": scraped,
+        "rule_files": [str(folder / "rules.yml")],
+    }
+    (folder / "config.yml").write_text(json.dumps(config))
+    (folder / "rules.yml").write_text(json.dumps({"groups": [{"name": "all", "rules": rules}]}))
+    (folder / "web.yml").write_text(WITH_PASSWORD)
+    command = [
+        found, f"--config.file={folder / 'config.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={url.removeprefix('http://')}", f"--web.config.file={folder / 'web.yml'}",
+    ]  # fmt: skip
+    with program(command, folder=folder, ready=lambda: answers(f"{url}/-/ready")):
+        yield url
