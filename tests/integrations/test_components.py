@@ -253,6 +253,29 @@ class TestEvidence:
         synced(company)
         assert uid in components().values()
 
+    @pytest.mark.parametrize(
+        ("named", "lives_in"), [(None, "default"), ("shop", "shop"), ("elsewhere", "elsewhere")]
+    )
+    def test_a_document_lives_where_it_says_or_in_default_whatever_the_connections_namespace_is(
+        self, tool: Tool, connect: Connect, named: str | None, lives_in: str
+    ) -> None:
+        tool.things = [thing(1), thing(2)]
+        shop = connect(namespace="shop")
+        synced(shop)
+        found = dict(Entity.objects.filter(kind="component").values_list("ref", "uid"))
+        assert set(found) == {"component:shop/acme-r1", "component:shop/acme-r2"}, "what it names itself"
+        here = {"about": ["repo:h.example/acme/r1"], "keys": ["component:h.example/acme/r1"]}
+        declared = document("payments", file="catalog-info.yaml").model_copy(update=here)
+        if named:
+            declared.document["metadata"]["namespace"] = named
+        tool.things = [thing(1), thing(2), declared]
+        synced(shop)
+        payments = Entity.objects.get(kind="component", name="payments")
+        assert payments.ref == f"component:{lives_in}/payments"
+        assert payments.uid == found["component:shop/acme-r1"]
+        assert ("ownedBy", f"group:{lives_in}/team") in relations(payments.ref)
+        assert ("hasSource", "repository:shop/acme-r1") in relations(payments.ref)
+
     def test_the_owner_is_the_one_of_the_whole_repository(self, tool: Tool, connect: Connect) -> None:
         tool.things = [
             thing("a", owners=["@acme/pay-team", "@joe"]),
