@@ -266,10 +266,12 @@ class TestEvidence:
         assert set(found) == {"component:shop/acme-r1", "component:shop/acme-r2"}, "what it names itself"
         here = {"about": ["repo:h.example/acme/r1"], "keys": ["component:h.example/acme/r1"]}
         declared = document("payments", file="catalog-info.yaml").model_copy(update=here)
+        alone = document("alone")  # of which nothing was found before
         if named:
-            declared.document["metadata"]["namespace"] = named
-        tool.things = [thing(1), thing(2), declared]
+            declared.document["metadata"]["namespace"] = alone.document["metadata"]["namespace"] = named
+        tool.things = [thing(1), thing(2), declared, alone]
         synced(shop)
+        assert Entity.objects.get(kind="component", name="alone").namespace == lives_in
         payments = Entity.objects.get(kind="component", name="payments")
         assert payments.ref == f"component:{lives_in}/payments"
         assert payments.uid == found["component:shop/acme-r1"]
