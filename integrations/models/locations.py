@@ -16,9 +16,6 @@ class CatalogLocation(models.Model):
 
     address = models.TextField(_("path or address"), unique=True)
     interval = models.PositiveIntegerField(_("seconds between readings"), default=300)
-    fingerprint = models.TextField(
-        blank=True, editable=False, help_text=_("Of the files at the last reading.")
-    )
     created_at = models.DateTimeField(auto_now_add=True)
     # Whoever imports from the shell may read what the shell may; the background readings then may, too.
     roots = models.JSONField(
