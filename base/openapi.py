@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
 
 from base.api import PROBLEM_JSON
 from base.pagination import DEFAULT_LIMIT, MAX_LIMIT
@@ -18,6 +19,45 @@ CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` 
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag: 304 if nothing has changed since."
 )
+
+FIELDS = OpenApiParameter(
+    "fields", str, description="Dotted paths with commas between them; all if left out."
+)
+PAGE = [FIELDS, LIMIT, CURSOR, IF_NONE_MATCH]
+
+
+class _Part(serializers.Serializer[Any]):
+    """Of which `fields` may take a part."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        for field in fields.values():
+            field.required = False
+        return fields
+
+
+_parts: dict[type, type[serializers.Serializer[Any]]] = {}
+
+
+def part_of(item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """The shape of an item of which `fields` may take a part."""
+    name = f"{item.__name__.removesuffix('Out')}RowOut"
+    return _parts.setdefault(item, type(name, (_Part, item), {}))
+
+
+def list_of(name: str, item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """The shape of all lists around one kind of item."""
+    return type(
+        name,
+        (serializers.Serializer,),
+        {
+            "results": part_of(item)(many=True),
+            "next": serializers.CharField(allow_null=True),
+            "previous": serializers.CharField(allow_null=True),
+            "total": serializers.IntegerField(),
+        },
+    )
+
 
 _METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 _TEXT = {"type": "string"}

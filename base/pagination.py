@@ -3,7 +3,7 @@ twice while rows come and go, and the last page costs what the first one does.""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.core import signing
 from django.db.models import Q, QuerySet
+from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from base.answers import json_answer, pick, wanted_fields
+from base.api import dump_json
 from base.errors import BadRequest, FieldError
 
 if TYPE_CHECKING:
@@ -102,7 +104,8 @@ def read_limit(text: str | None) -> int:
 
 
 class KeysetPagination(BasePagination):
-    """Pages of a view's queryset: `?limit=`, `?cursor=`; the answer is `{results, next, previous, total}`.
+    """Pages of a view's queryset: `?limit=`, `?cursor=`, `?fields=`, with an ETag; the answer is
+    `{results, next, previous, total}`.
 
     The view names its order as `ordering`, under the conditions of `paginate`.
     """
@@ -125,9 +128,9 @@ class KeysetPagination(BasePagination):
         self.total = queryset.order_by().count()
         return self.page.rows
 
-    def get_paginated_response(self, data: Any) -> Response:
+    def get_paginated_response(self, data: Any) -> HttpResponse:  # type: ignore[override]
         """The answer with the links to the neighbours."""
-        return Response(list_answer(self.request, data, self.page, total=self.total))
+        return list_response(self.request, data, self.page, total=self.total)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The answer's shape, for the API's description."""
@@ -154,6 +157,18 @@ class KeysetPagination(BasePagination):
                 "description": _("Where the page begins, from `next` or `previous`."),
                 "schema": {"type": "string"},
             },
+            {
+                "name": "fields",
+                "in": "query",
+                "description": _("Dotted paths with commas between them; all if left out."),
+                "schema": {"type": "string"},
+            },
+            {
+                "name": "If-None-Match",
+                "in": "header",
+                "description": _("An ETag: 304 if nothing has changed since."),
+                "schema": {"type": "string"},
+            },
         ]
 
 
@@ -165,6 +180,42 @@ def list_answer(request: Request, results: Any, page: Page[Any], *, total: int) 
         return replace_query_param(here, "cursor", cursor) if cursor else None
 
     return {"results": results, "next": link(page.next), "previous": link(page.previous), "total": total}
+
+
+def list_response(
+    request: Request, results: Sequence[dict[str, Any]], page: Page[Any], *, total: int
+) -> HttpResponse:
+    """A page of a list with the fields that the client wants, or 304 when it has it.
+
+    :raises BadRequest: if `?fields=` is wrong.
+    """
+    if (wanted := wanted_fields(request)) is not None:
+        results = [pick(result, wanted) for result in results]
+    return json_answer(request, dump_json(list_answer(request, results, page, total=total)))
+
+
+def rows_answer(
+    request: Request,
+    rows: QuerySet[Any, R],
+    order: Sequence[str],
+    shape: Callable[[R], dict[str, Any]],
+    *,
+    seen: Callable[[list[R]], Iterable[R]] = list,
+) -> HttpResponse:
+    """Any list in pages, in the shape of all lists.
+
+    :param shape: a row as plain data.
+    :param seen: the rows of the page as the viewer may see them.
+    :raises BadRequest: if limit, cursor or fields are wrong.
+    """
+    page = paginate(
+        rows,
+        order=order,
+        limit=read_limit(request.query_params.get("limit")),
+        cursor=request.query_params.get("cursor"),
+    )
+    total = rows.order_by().count()
+    return list_response(request, [shape(row) for row in seen(page.rows)], page, total=total)
 
 
 def _after(order: Sequence[str], values: Sequence[Any]) -> Q:

@@ -35,6 +35,14 @@ from pydantic import (
 )
 
 from base.limits import MAX_DEPTH, readable_size
+from catalog.statuses import (
+    AlertStatus,
+    ChangeStatus,
+    CheckStatus,
+    DeploymentStatus,
+    IssueStatus,
+    RunStatus,
+)
 
 MAX_BYTES = 2_000  # of what is looked up by an index, whose rows hold little more
 MAX_RAW = 512 * 1024
@@ -264,16 +272,6 @@ class ActivityRecord(Record):
         return self.as_of
 
 
-class RunStatus(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    PASSED = "passed"
-    UNSTABLE = "unstable"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    SKIPPED = "skipped"
-
-
 class Step(BaseModel):
     """One step of a run."""
 
@@ -321,12 +319,6 @@ class Commit(ActivityRecord):
         return self.committed_at
 
 
-class ChangeStatus(StrEnum):
-    OPEN = "open"
-    MERGED = "merged"
-    CLOSED = "closed"
-
-
 class Change(ActivityRecord):
     """A pull or merge request."""
 
@@ -368,15 +360,6 @@ class Version(ActivityRecord):
         return self.released_at or self.as_of
 
 
-class DeploymentStatus(StrEnum):
-    QUEUED = "queued"
-    AWAITING_APPROVAL = "awaiting-approval"
-    DEPLOYING = "deploying"
-    DEPLOYED = "deployed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 class Deployment(ActivityRecord):
     """A version brought to an environment."""
 
@@ -392,14 +375,6 @@ class Deployment(ActivityRecord):
 
     def happened_at(self) -> datetime | None:
         return self.finished_at or self.started_at or self.as_of
-
-
-class AlertStatus(StrEnum):
-    PENDING = "pending"
-    FIRING = "firing"
-    ACKNOWLEDGED = "acknowledged"
-    SILENCED = "silenced"
-    RESOLVED = "resolved"
 
 
 class Alert(ActivityRecord):
@@ -422,11 +397,6 @@ class Incident(Alert):
     type = "incident"
 
 
-class IssueStatus(StrEnum):
-    OPEN = "open"
-    CLOSED = "closed"
-
-
 class Issue(ActivityRecord):
     """An issue in a tracker."""
 
@@ -439,12 +409,6 @@ class Issue(ActivityRecord):
 
     def happened_at(self) -> datetime | None:
         return self.closed_at or self.as_of or self.opened_at
-
-
-class CheckStatus(StrEnum):
-    PASSES = "passes"
-    WARNS = "warns"
-    FAILS = "fails"
 
 
 class Check(ActivityRecord):

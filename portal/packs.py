@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from access.definitions import document_types
+from access.definitions import Definition, DefinitionType, document_types
 from access.services.audit import Subject, differences, record_audit
-from base.errors import DomainError, FieldError, InvalidInput, NotFound
+from base.answers import names_state
+from base.errors import DomainError, FieldError, InvalidInput, NotFound, PreconditionFailed
 from base.safe_yaml import parse_documents
 from catalog.kinds import forget_kinds
 from catalog.query.relations import forget_directions
@@ -175,6 +177,82 @@ def restore_definition(*, kind: str, name: str, by: str) -> bool:
                 changes=differences({"spec": change.before}, {"spec": change.after}),
             )
     return change is not None
+
+
+def edit_definition(*, kind: str, name: str, spec: Any, by: str, expected: str = "") -> Definition:
+    """Serve a definition that was composed by a person; what its pack shipped is kept.
+
+    :param expected: the etag that the person saw; empty for any.
+    :raises InvalidInput: if the spec is wrong, with each place.
+    :raises StaleDefinition: if it has changed since.
+    """
+    document_type = document_types()[kind]
+    if not DEFINITION_NAME.match(name):
+        raise InvalidInput(
+            _("A name is lower-case letters, digits and hyphens, at most 63 characters."),
+            errors=[FieldError("name", _("Not a name."), got=name[:80])],
+        )
+    with transaction.atomic():
+        transaction.on_commit(_forget_definitions)
+        if expected:
+            _check_expected(document_type, name, expected)
+        change = document_type.edit(name, spec, by=by)
+        if change is not None:
+            record_audit(
+                f"{kind.lower()}.write",
+                Subject(kind.lower(), name, f"{kind} {name}"),
+                changes=differences({"spec": change.before}, {"spec": change.after}),
+            )
+    row: Definition = document_type.model.objects.get(name=name)
+    return row
+
+
+def remove_definition(*, kind: str, name: str, by: str, expected: str = "") -> None:
+    """Take away what people composed: what a pack shipped is served as it was shipped, anything else goes.
+
+    :raises NotFound: if there is no such definition.
+    :raises StaleDefinition: if it has changed since.
+    """
+    document_type = document_types()[kind]
+    with transaction.atomic():
+        transaction.on_commit(_forget_definitions)
+        row = document_type.model.objects.select_for_update().filter(name=name).first()
+        if row is None:
+            raise NotFound(_("There is no %(kind)s “%(name)s”.") % {"kind": kind, "name": name})
+        if expected:
+            _check_expected(document_type, name, expected)
+        if row.pristine is not None:
+            restore_definition(kind=kind, name=name, by=by)
+        elif (change := document_type.delete(name)) is not None:
+            record_audit(
+                f"{kind.lower()}.delete",
+                Subject(kind.lower(), name, f"{kind} {name}"),
+                changes=differences({"spec": change.before}, {"spec": None}),
+            )
+
+
+DEFINITION_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+class StaleDefinition(PreconditionFailed):
+    """Somebody changed the definition since it was read."""
+
+    code = "stale-definition"
+
+
+def etag_of(row: Definition) -> str:
+    """What names the present state of a definition: for `If-Match`. What follows a `+` in it does not count."""
+    return f'"{row.revision}-{row.updated_at.timestamp():.6f}"'
+
+
+def _check_expected(document_type: DefinitionType[Any], name: str, expected: str) -> None:
+    row = document_type.model.objects.select_for_update().filter(name=name).first()
+    if row is None or not names_state(expected, etag_of(row)):
+        raise StaleDefinition(
+            _("%(kind)s “%(name)s” was changed since you read it. Read it again, then repeat your change.")
+            % {"kind": document_type.kind, "name": name},
+            current=etag_of(row) if row else None,
+        )
 
 
 def _forget_definitions() -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -24,6 +24,7 @@ from access.definitions import (
     forget_stamps,
     register_document_type,
 )
+from access.permissions import everywhere, register_scope
 from base.errors import FieldError, InvalidInput, NotFound
 from base.expressions import ExpressionError, compile_expression
 from base.safe_yaml import parse_documents
@@ -33,6 +34,7 @@ from portal.widgets import Placed, widget_types
 logger = logging.getLogger(__name__)
 
 Slot = Literal["home", "list", "entity", "activity", "problems", "dashboard"]
+SLOTS: tuple[str, ...] = get_args(Slot)
 ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 CORE_PACK = "core"
 
@@ -148,8 +150,9 @@ PAGES = DefinitionType(kind="Page", model=Page, check=check_page)
 
 
 def register_pages() -> None:
-    """Make pages known as pack documents."""
+    """Make pages known as pack documents, which all may read who see anything."""
     register_document_type(PAGES)
+    register_scope(Page, everywhere)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ api: list[Any] = [
     path("", include("access.api.urls")),
     path("", include("catalog.api.urls")),
     path("", include("integrations.api.urls")),
+    path("", include("portal.api.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
@@ -45,6 +45,13 @@ class HasVerb(BasePermission):
         if verb is not None:
             require(request.user, verb, thing)
         return True
+
+
+class View(APIView):
+    """A view that names the verb for each method; reading the catalog is what all can do who see anything."""
+
+    permission_classes = [HasVerb]
+    verbs: ClassVar[Mapping[str, str | None]] = {"GET": "entity.read"}
 
 
 def person_of(request: Request) -> User:

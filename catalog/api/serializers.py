@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from base.openapi import list_of
 from catalog.models import Activity, FeedItem, Kind, Problem, RelationType, Revision, Tie
 
 
@@ -83,31 +84,6 @@ class MergeIn(serializers.Serializer[Any]):
 
     into = serializers.CharField(max_length=400, help_text="Ref of the entity that stays.")
     reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
-
-
-class _Row(serializers.Serializer[Any]):
-    """An item of a list, of which `fields` may take a part."""
-
-    def get_fields(self) -> dict[str, Any]:
-        fields = super().get_fields()
-        for field in fields.values():
-            field.required = False
-        return fields
-
-
-def _list_of(name: str, item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
-    """The shape of all lists around one kind of item."""
-    row = type(f"{item.__name__.removesuffix('Out')}RowOut", (_Row, item), {})
-    return type(
-        name,
-        (serializers.Serializer,),
-        {
-            "results": row(many=True),
-            "next": serializers.CharField(allow_null=True),
-            "previous": serializers.CharField(allow_null=True),
-            "total": serializers.IntegerField(),
-        },
-    )
 
 
 class KindOut(serializers.Serializer[Any]):
@@ -229,13 +205,13 @@ class FeedOut(serializers.Serializer[Any]):
     next = serializers.CharField()
 
 
-EntityListOut = _list_of("EntityListOut", EntityOut)
-KindListOut = _list_of("KindListOut", KindOut)
-RelationTypeListOut = _list_of("RelationTypeListOut", RelationTypeOut)
-TieListOut = _list_of("TieListOut", TieOut)
-ActivityListOut = _list_of("ActivityListOut", ActivityOut)
-ProblemListOut = _list_of("ProblemListOut", ProblemOut)
-RevisionListOut = _list_of("RevisionListOut", RevisionOut)
+EntityListOut = list_of("EntityListOut", EntityOut)
+KindListOut = list_of("KindListOut", KindOut)
+RelationTypeListOut = list_of("RelationTypeListOut", RelationTypeOut)
+TieListOut = list_of("TieListOut", TieOut)
+ActivityListOut = list_of("ActivityListOut", ActivityOut)
+ProblemListOut = list_of("ProblemListOut", ProblemOut)
+RevisionListOut = list_of("RevisionListOut", RevisionOut)
 
 
 # Rows as plain data; a dict costs a tenth of a serializer and these lists are long.

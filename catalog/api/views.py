@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
 import orjson
 from django.http import HttpResponse
 from django.utils import timezone
-from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
@@ -21,91 +19,39 @@ from drf_spectacular.utils import (
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
-from rest_framework.views import APIView
 
-from access.api.permissions import HasVerb
+from access.api.permissions import View
 from access.permissions import visible
+from base.answers import chosen, json_answer, one_answer, pick, wanted_fields
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
-from base.openapi import CURSOR, IF_NONE_MATCH, LIMIT
-from base.pagination import Page, list_answer, paginate, read_limit
+from base.openapi import FIELDS, IF_NONE_MATCH, LIMIT, PAGE, part_of
+from base.pagination import Page, paginate, read_limit, rows_answer
 from catalog import queries
 from catalog.api import serializers as shapes
 from catalog.documents import InvalidRef
-from catalog.models import Activity, Entity, Kind, RelationType, Tie, TieState
+from catalog.models import PROBLEM_TYPES, Activity, Entity, Kind, RelationType, Tie, TieState
 from catalog.query import order_by
 from catalog.services import edit, joining
 from catalog.services.ingest import claims_of
 from catalog.services.render import splice
+from catalog.statuses import ACTIVITY_STATUSES, STATUSES
 
 QUERY = OpenApiParameter("q", str, description="A query, see docs/query-language.md.")
 OF_QUERY = OpenApiParameter("q", str, description="Only of entities that a query finds.")
-FIELDS = OpenApiParameter(
-    "fields", str, description="Dotted paths with commas between them; all if left out."
-)
 ORDER = OpenApiParameter("order", str, description="Fields with commas between them, `-` for descending.")
-PAGE = [FIELDS, LIMIT, CURSOR, IF_NONE_MATCH]
 LIST = [QUERY, ORDER, *PAGE]
-MAX_FIELDS = 50
 
 
-class View(APIView):
-    """A view that names the verb for each method."""
-
-    permission_classes = [HasVerb]
-    verbs: ClassVar[Mapping[str, str | None]] = {"GET": "entity.read"}
-
-
-def json_answer(request: Request, body: bytes, *, state: str = "") -> HttpResponse:
-    """Ready-made JSON, or 304 when the client has it.
-
-    :param state: the etag of an entity's state, which its representation's begins with.
-    """
-    tag = f'{state[:-1]}+{_hash(body)}"' if state else f'W/"{_hash(body)}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if request.method in {"GET", "HEAD"}:
-        known = {given.removeprefix("W/") for given in parse_etags(request.headers.get("If-None-Match", ""))}
-        if known & {"*", tag.removeprefix("W/")}:
-            return HttpResponse(status=304, headers=headers)
-    return HttpResponse(body, content_type="application/json", headers=headers)
-
-
-def _hash(body: bytes) -> str:
-    return hashlib.blake2b(body, digest_size=12).hexdigest()
-
-
-def _wanted_fields(request: Request) -> list[list[str]] | None:
-    text = request.query_params.get("fields", "")
-    if not text:
-        return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if len(names) > MAX_FIELDS or any(len(name) > 300 for name in names):
-        raise BadRequest(_("`fields` takes at most %(max)d paths.") % {"max": MAX_FIELDS})
-    return [name.split(".") for name in names]
-
-
-def pick(document: dict[str, Any], wanted: list[list[str]]) -> dict[str, Any]:
-    """The parts of a document that some dotted paths name; keys may hold dots."""
-    picked: dict[str, Any] = {}
-    for parts in wanted:
-        _copy(document, picked, parts)
-    return picked
-
-
-def _copy(source: Any, target: dict[str, Any], parts: list[str]) -> None:
-    if not isinstance(source, dict):
-        return
-    for length in range(len(parts), 0, -1):
-        key = ".".join(parts[:length])
-        if key not in source:
-            continue
-        if length == len(parts):
-            target[key] = source[key]
-        else:
-            _copy(source[key], target.setdefault(key, {}), parts[length:])
-            if not target[key]:
-                del target[key]
-        return
+def _choice(name: str, known: Iterable[str]) -> OpenApiParameter:
+    """A parameter of `base.answers.chosen`."""
+    return OpenApiParameter(
+        name,
+        {"type": "array", "items": {"type": "string", "enum": list(known)}},
+        style="form",
+        explode=False,
+        description="Some of these words, with commas between them.",
+    )
 
 
 class EntityList(View):
@@ -188,7 +134,7 @@ _KEYSET = ("id", "uid", "ref", "namespace")
 
 def _texts(request: Request, entities: list[Entity]) -> list[str]:
     """The entities' JSON. Who sees everything gets the stored texts; for others hidden relations are left out."""
-    wanted = _wanted_fields(request)
+    wanted = wanted_fields(request)
     relations = {entity.pk: entity.served.relations for entity in entities}
     if _is_limited(request):
         parsed = {pk: orjson.loads(text) for pk, text in relations.items()}
@@ -239,7 +185,7 @@ class EntityDetail(View):
     def get(self, request: Request, **names: str) -> HttpResponse:
         entity = self._entity(request, **names)
         document = queries.documents(request.user, [entity])[entity.pk]
-        if (wanted := _wanted_fields(request)) is not None:
+        if (wanted := wanted_fields(request)) is not None:
             document = pick(document, wanted)
         return json_answer(request, dump_json(document), state="" if wanted else edit.etag_of(entity))
 
@@ -295,7 +241,9 @@ class EntityHistory(View):
     )
     def get(self, request: Request, **names: str) -> HttpResponse:
         entity = queries.get_entity(request.user, **names)
-        return _rows(request, queries.revisions(request.user, entity), ("-number", "-id"), shapes.revision)
+        return rows_answer(
+            request, queries.revisions(request.user, entity), ("-number", "-id"), shapes.revision
+        )
 
 
 class EntityMerge(View):
@@ -338,10 +286,15 @@ class EntityMerge(View):
 class EntityProvenance(View):
     """Who says each field of an entity."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="entities_provenance")
-    def get(self, request: Request, **names: str) -> Response:
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: OpenApiTypes.OBJECT, 304: None},
+        operation_id="entities_provenance",
+    )
+    def get(self, request: Request, **names: str) -> HttpResponse:
         entity = queries.get_entity(request.user, **names)
-        return Response(
+        return one_answer(
+            request,
             {
                 path: {
                     "value": found.value,
@@ -354,22 +307,8 @@ class EntityProvenance(View):
                     ],
                 }
                 for path, found in queries.provenance_of(claims_of(entity)).items()
-            }
+            },
         )
-
-
-def _rows(request: Request, rows: Any, order: tuple[str, ...], shape: Any) -> HttpResponse:
-    """Any list in pages, in the shape of all lists."""
-    wanted = _wanted_fields(request)
-    page = paginate(
-        rows,
-        order=order,
-        limit=read_limit(request.query_params.get("limit")),
-        cursor=request.query_params.get("cursor"),
-    )
-    total = rows.order_by().count()
-    shown = [shape(row) if wanted is None else pick(shape(row), wanted) for row in page.rows]
-    return json_answer(request, dump_json(list_answer(request, shown, page, total=total)))
 
 
 class KindList(View):
@@ -377,7 +316,7 @@ class KindList(View):
 
     @extend_schema(parameters=PAGE, responses={200: shapes.KindListOut, 304: None}, operation_id="kinds_list")
     def get(self, request: Request) -> HttpResponse:
-        return _rows(request, visible(request.user, Kind.objects.all()), ("name", "id"), shapes.kind)
+        return rows_answer(request, visible(request.user, Kind.objects.all()), ("name", "id"), shapes.kind)
 
 
 class RelationTypeList(View):
@@ -387,7 +326,7 @@ class RelationTypeList(View):
         parameters=PAGE, responses={200: shapes.RelationTypeListOut, 304: None}, operation_id="relations_list"
     )
     def get(self, request: Request) -> HttpResponse:
-        return _rows(
+        return rows_answer(
             request, visible(request.user, RelationType.objects.all()), ("name", "id"), shapes.relation_type
         )
 
@@ -398,22 +337,15 @@ class TieList(View):
     verbs = {"GET": "entity.read", "POST": "tie.write"}
 
     @extend_schema(
-        parameters=[*PAGE, OpenApiParameter("state", str, enum=TieState.values)],
+        parameters=[*PAGE, _choice("state", TieState.values)],
         responses={200: shapes.TieListOut, 304: None},
         operation_id="ties_list",
     )
     def get(self, request: Request) -> HttpResponse:
         rows = visible(request.user, Tie.objects.select_related("source", "target"))
-        if state := request.query_params.get("state"):
-            if state not in TieState.values:
-                expected = ", ".join(TieState.values)
-                raise BadRequest(
-                    _("`state` is one of %(states)s, but “%(got)s” came.")
-                    % {"states": expected, "got": state[:60]},
-                    errors=[FieldError("state", _("Unknown."), expected=expected, got=state[:60])],
-                )
-            rows = rows.filter(state=state)
-        return _rows(request, rows, ("id",), shapes.tie)
+        if states := chosen(request, "state", TieState.values):
+            rows = rows.filter(state__in=states)
+        return rows_answer(request, rows, ("id",), shapes.tie)
 
     @extend_schema(
         request=shapes.TieIn,
@@ -439,10 +371,15 @@ class TieList(View):
 class TieDetail(View):
     """Why two entities are tied."""
 
-    @extend_schema(responses=shapes.TieEvidenceOut, operation_id="ties_retrieve")
-    def get(self, request: Request, tie_id: int) -> Response:
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(shapes.TieEvidenceOut), 304: None},
+        operation_id="ties_retrieve",
+    )
+    def get(self, request: Request, tie_id: int) -> HttpResponse:
         found = queries.evidence_of(request.user, tie_id)
-        return Response(
+        return one_answer(
+            request,
             {
                 **shapes.tie(found.tie),
                 "sides": [
@@ -456,7 +393,7 @@ class TieDetail(View):
                     }
                     for side in found.sides
                 ],
-            }
+            },
         )
 
 
@@ -473,10 +410,8 @@ class ActivityList(View):
     @extend_schema(
         parameters=[
             OF_QUERY,
-            OpenApiParameter(
-                "type", str, description="Types with commas between them: run, commit, version..."
-            ),
-            OpenApiParameter("status", str),
+            _choice("type", STATUSES),
+            _choice("status", ACTIVITY_STATUSES),
             OpenApiParameter("entity", str, description="Ref of an entity: its own and what is tied to it."),
             *PAGE,
         ],
@@ -491,30 +426,34 @@ class ActivityList(View):
             rows = queries.list_activity(request.user)
         if text := params.get("q"):
             rows = rows.filter(subject_uid__in=queries.search_entities(request.user, text).values("uid"))
-        if types := params.get("type"):
-            rows = rows.filter(type__in=types.split(","))
-        if status := params.get("status"):
-            rows = rows.filter(status=status)
-        return _rows(request, rows, ("-at", "-id"), shapes.activity)
+        if types := chosen(request, "type", STATUSES):
+            rows = rows.filter(type__in=types)
+        if statuses := chosen(request, "status", ACTIVITY_STATUSES):
+            rows = rows.filter(status__in=statuses)
+        return rows_answer(request, rows, ("-at", "-id"), shapes.activity)
 
 
 class ActivityDetail(View):
     """One activity with its transitions."""
 
-    @extend_schema(responses=shapes.ActivityDetailOut, operation_id="activity_retrieve")
-    def get(self, request: Request, activity_id: int) -> Response:
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(shapes.ActivityDetailOut), 304: None},
+        operation_id="activity_retrieve",
+    )
+    def get(self, request: Request, activity_id: int) -> HttpResponse:
         row = visible(request.user, Activity.objects.all()).filter(pk=activity_id).first()
         if row is None:
             raise NotFound(_("There is no activity %(id)d here.") % {"id": activity_id})
         steps = row.transitions.order_by("at", "id").values("event", "status", "at")
-        return Response({**shapes.activity(row), "transitions": list(steps)})
+        return one_answer(request, {**shapes.activity(row), "transitions": list(steps)})
 
 
 class ProblemList(View):
     """Open problems."""
 
     @extend_schema(
-        parameters=[OF_QUERY, *PAGE, OpenApiParameter("type", str)],
+        parameters=[OF_QUERY, *PAGE, _choice("type", PROBLEM_TYPES)],
         responses={200: shapes.ProblemListOut, 304: None},
         operation_id="problems_list",
     )
@@ -522,9 +461,9 @@ class ProblemList(View):
         rows = queries.open_problems(request.user, now=timezone.now())
         if text := request.query_params.get("q"):
             rows = rows.filter(subject_uid__in=queries.search_entities(request.user, text).values("uid"))
-        if wanted := request.query_params.get("type"):
-            rows = rows.filter(type=wanted)
-        return _rows(request, rows, ("severity", "first_seen_at", "id"), shapes.problem)
+        if types := chosen(request, "type", PROBLEM_TYPES):
+            rows = rows.filter(type__in=types)
+        return rows_answer(request, rows, ("severity", "first_seen_at", "id"), shapes.problem)
 
 
 class Feed(View):

@@ -14,9 +14,10 @@ from catalog.models.claims import (
 from catalog.models.entities import Alias, DirtyEntity, Entity, Redirect, Relation, Served, Tie, TieState
 from catalog.models.history import FeedItem, Revision
 from catalog.models.kinds import Kind, RelationType
-from catalog.models.problems import Problem, Severity
+from catalog.models.problems import PROBLEM_TYPES, Problem, Severity
 
 __all__ = [
+    "PROBLEM_TYPES",
     "Activity",
     "Alias",
     "Claim",

@@ -3,6 +3,24 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+# Every type of problem, with what a list of them is called.
+PROBLEM_TYPES = {
+    "ambiguous-key": _("Ambiguous"),
+    "ambiguous-tie": _("Unclear ties"),
+    "conflict": _("Disagreements"),
+    "delivery": _("Deliveries"),
+    "incomplete": _("Gaps"),
+    "missing-target": _("Missing targets"),
+    "name-taken": _("Names taken"),
+    "refused-document": _("Refused documents"),
+    "refused-record": _("Refused records"),
+    "rule": _("Rules"),
+    "shadowed": _("Declared twice"),
+    "stale": _("Stale"),
+    "sync": _("Connections"),
+}
 
 
 class Severity(models.TextChoices):
@@ -16,6 +34,7 @@ class Problem(models.Model):
     One row for each cause: `fingerprint` names it, and what raises it again finds the row. The subject is held by
     type, uid and label, for the problem outlives it.
 
+    :ivar type: one of `PROBLEM_TYPES`.
     :ivar raised_by: who keeps it up to date (`catalog`, `connection:git-main`); it resolves what it no longer sees.
     :ivar detail: facts for the page: place (file, document, line, path), values, refs.
     """

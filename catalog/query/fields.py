@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -24,7 +24,8 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from catalog.models import Claim, ClaimMode, Entity, Problem, Rank
+from catalog.kinds import current_kinds
+from catalog.models import PROBLEM_TYPES, Claim, ClaimMode, Entity, Problem, Rank
 from catalog.query.conditions import (
     NOTHING,
     Comparison,
@@ -48,6 +49,7 @@ from catalog.query.nodes import Span, Value
 from catalog.query.refs import RefPattern
 from catalog.query.relations import Direction, directions, directions_called
 from catalog.query.sight import seen_by
+from catalog.statuses import RunStatus
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
@@ -140,6 +142,28 @@ def _wrong(value: Value, sentence: str, *, expected: str, suggestions: Sequence[
     )
 
 
+def _check_known(field: Field, value: Value, known: Collection[str]) -> None:
+    """
+    :raises QueryError: if there are words for a field, and the value is none of them; it names the nearest.
+    """
+    text = value.text.lower()
+    if not known or text in known or value.is_pattern or _is_none(value):
+        return
+    near = get_close_matches(text, known, n=1)
+    words = ", ".join(known)
+    sentence = _("There is no %(field)s “%(got)s”.") % {"field": field.label.lower(), "got": value.text}
+    raise _wrong(
+        value,
+        " ".join(
+            filter(
+                None, [sentence, did_you_mean(near), _("Expected is one of: %(words)s.") % {"words": words}]
+            )
+        ),
+        expected=words,
+        suggestions=near,
+    )
+
+
 def _text_of(value: Value) -> str:
     if value.operator == "..":
         return f"{value.text}..{value.upper}"
@@ -158,7 +182,12 @@ def _is_none(value: Value) -> bool:
 
 @dataclass(frozen=True)
 class Word(Field):
-    """A word in a column, such as a kind or a type; looked up as a token where it is in the document too."""
+    """A word in a column, such as a kind or a type; looked up as a token where it is in the document too.
+
+    :ivar known: the only words that there are, in the order of help; None where any may occur.
+    """
+
+    known: Callable[[], Collection[str]] | None = None
 
     def condition(self, values: Sequence[Value], context: Context) -> Condition:
         found = Condition()
@@ -166,6 +195,8 @@ class Word(Field):
         for value in values:
             _no_comparison(self, value)
             text = value.text.lower()
+            if self.known:
+                _check_known(self, value, self.known())
             if _is_any(value):
                 found |= self.exists(context)
             elif value.is_pattern:
@@ -434,6 +465,7 @@ class Problems(Field):
         _no_comparison(self, value)
         if _is_any(value):
             return self.exists(context)
+        _check_known(self, value, PROBLEM_TYPES)
         if value.is_pattern:
             return self._open(Q(Like(F("type"), Literal(like_pattern(value.text.lower())))))
         return self._open(Q(type=value.text.lower()))
@@ -535,6 +567,7 @@ FIELDS: dict[str, Field] = {
             "kind:component",
             column="kind",
             is_facet=True,
+            known=lambda: [kind.name for kind in current_kinds()],
         ),
         Word(
             "type",
@@ -597,6 +630,7 @@ FIELDS: dict[str, Field] = {
             "run:failed",
             column="last_run",
             is_facet=True,
+            known=lambda: [status.value for status in RunStatus],
         ),
         Word(
             "namespace",

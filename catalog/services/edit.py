@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
-from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from access.permissions import require
 from access.services.audit import record_audit
+from base.answers import names_state
 from base.errors import (
     BadRequest,
     Conflict,
@@ -202,8 +201,7 @@ def parts_of(path: str) -> list[str]:
 
 def _locked(entity: Entity, expected: str) -> Entity:
     locked = Entity.objects.select_for_update(no_key=True).get(pk=entity.pk)
-    tags = {re.sub(r"\+[^\"]*", "", tag) for tag in parse_etags(expected)}
-    if expected and not tags & {"*", etag_of(locked)}:
+    if expected and not names_state(expected, etag_of(locked)):
         raise StaleEntity(
             _("%(ref)s was changed since you read it. Read it again, then repeat your change.")
             % {"ref": locked.ref},

@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from catalog.bulk import among
-from catalog.models import Claim, Entity, Problem, Rank, Severity
+from catalog.models import PROBLEM_TYPES, Claim, Entity, Problem, Rank, Severity
 from catalog.services.merge import Conflict
 
 if TYPE_CHECKING:
@@ -193,9 +193,12 @@ def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at:
     """Make the open problems of `raised_by` within a set equal to what is seen now.
 
     :param within: which of its problems this call speaks of; what is among them and not seen is resolved.
+    :raises KeyError: if a type is none of `PROBLEM_TYPES`.
     """
     wanted: dict[str, Problem] = {}
     for subject, item in seen:
+        if item.type not in PROBLEM_TYPES:
+            raise KeyError(item.type)
         mark = fingerprint(
             raised_by=raised_by, type=item.type, subject=subject, discriminator=item.discriminator
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from base.openapi import list_of
 from integrations.models import ResourceRun, SyncRun
 
 
@@ -80,21 +81,8 @@ class SyncRunOut(serializers.Serializer[Any]):
     resources = ResourceOut(many=True)
 
 
-def _list_of(name: str, item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
-    return type(
-        name,
-        (serializers.Serializer,),
-        {
-            "results": item(many=True),
-            "next": serializers.CharField(allow_null=True),
-            "previous": serializers.CharField(allow_null=True),
-            "total": serializers.IntegerField(),
-        },
-    )
-
-
-ConnectionListOut = _list_of("ConnectionListOut", ConnectionOut)
-SyncRunListOut = _list_of("SyncRunListOut", SyncRunOut)
+ConnectionListOut = list_of("ConnectionListOut", ConnectionOut)
+SyncRunListOut = list_of("SyncRunListOut", SyncRunOut)
 
 
 def connection(row: Any, *, config: dict[str, Any] | None, secrets: Iterable[str]) -> dict[str, Any]:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from access.api.permissions import HasVerb, person_of
+from access.api.permissions import View, person_of
 from access.permissions import can, require
-from base.openapi import CURSOR, LIMIT
-from base.pagination import list_answer, paginate, read_limit
+from base.answers import one_answer
+from base.errors import FieldError, InvalidInput, NotFound
+from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, part_of
+from base.pagination import list_response, paginate, read_limit, rows_answer
 from integrations import queries
 from integrations.api import serializers as shapes
 from integrations.models import SyncRun
 from integrations.services import connections, runs
 from integrations.tasks import start_sync
-
-PAGE = [LIMIT, CURSOR]
-
-
-class View(APIView):
-    """A view that names the verb for each method."""
-
-    permission_classes = [HasVerb]
-    verbs: ClassVar[Mapping[str, str | None]] = {"GET": "connection.read"}
 
 
 def _shown(request: Request, rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -49,8 +43,12 @@ class ConnectionList(View):
 
     verbs = {"GET": "connection.read", "POST": "connection.write"}
 
-    @extend_schema(parameters=PAGE, responses=shapes.ConnectionListOut, operation_id="connections_list")
-    def get(self, request: Request) -> Response:
+    @extend_schema(
+        parameters=PAGE,
+        responses={200: shapes.ConnectionListOut, 304: None},
+        operation_id="connections_list",
+    )
+    def get(self, request: Request) -> HttpResponse:
         rows = queries.list_connections(request.user)
         page = paginate(
             rows,
@@ -59,7 +57,7 @@ class ConnectionList(View):
             cursor=request.query_params.get("cursor"),
         )
         shown = _shown(request, page.rows)
-        return Response(list_answer(request, shown, page, total=rows.order_by().count()))
+        return list_response(request, shown, page, total=rows.order_by().count())
 
     @extend_schema(
         request=shapes.ConnectionIn, responses={201: shapes.ConnectionOut}, operation_id="connections_create"
@@ -85,10 +83,14 @@ class ConnectionDetail(View):
 
     verbs = {"GET": "connection.read", "PATCH": "connection.write", "DELETE": "connection.write"}
 
-    @extend_schema(responses=shapes.ConnectionOut, operation_id="connections_retrieve")
-    def get(self, request: Request, slug: str) -> Response:
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(shapes.ConnectionOut), 304: None},
+        operation_id="connections_retrieve",
+    )
+    def get(self, request: Request, slug: str) -> HttpResponse:
         row = queries.get_connection(request.user, slug)
-        return Response(_shown(request, [row])[0])
+        return one_answer(request, _shown(request, [row])[0])
 
     @extend_schema(
         request=shapes.ConnectionChange, responses=shapes.ConnectionOut, operation_id="connections_update"
@@ -126,21 +128,20 @@ class SyncRunList(View):
 
     @extend_schema(
         parameters=[*PAGE, OpenApiParameter("connection", str)],
-        responses=shapes.SyncRunListOut,
+        responses={200: shapes.SyncRunListOut, 304: None},
         operation_id="sync_runs_list",
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         rows: Any = queries.list_runs(request.user)
         if slug := request.query_params.get("connection"):
-            rows = rows.filter(connection__slug=slug)
-        page = paginate(
-            rows,
-            order=("-id",),
-            limit=read_limit(request.query_params.get("limit")),
-            cursor=request.query_params.get("cursor"),
+            try:
+                rows = rows.filter(connection=queries.get_connection(request.user, slug))
+            except NotFound as error:
+                field = FieldError("connection", error.message, got=slug[:200])
+                raise InvalidInput(error.message, errors=[field]) from None
+        return rows_answer(
+            request, rows, ("-id",), shapes.sync_run, seen=partial(queries.as_seen, request.user)
         )
-        shown = [shapes.sync_run(row) for row in queries.as_seen(request.user, page.rows)]
-        return Response(list_answer(request, shown, page, total=rows.order_by().count()))
 
 
 class SyncRunDetail(View):
@@ -148,9 +149,13 @@ class SyncRunDetail(View):
 
     verbs = {"GET": "connection.read", "DELETE": "connection.sync"}
 
-    @extend_schema(responses=shapes.SyncRunOut, operation_id="sync_runs_retrieve")
-    def get(self, request: Request, run_id: int) -> Response:
-        return Response(shapes.sync_run(queries.get_run(request.user, run_id)))
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(shapes.SyncRunOut), 304: None},
+        operation_id="sync_runs_retrieve",
+    )
+    def get(self, request: Request, run_id: int) -> HttpResponse:
+        return one_answer(request, shapes.sync_run(queries.get_run(request.user, run_id)))
 
     @extend_schema(
         responses={202: shapes.SyncRunOut}, operation_id="sync_runs_cancel", description="Cancel the run."

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from access.permissions import visible
 from catalog import queries
-from catalog.models import Entity, Problem
+from catalog.models import PROBLEM_TYPES, Entity, Problem
 from portal import links
 from portal.sources import visible_connections
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
@@ -37,9 +37,9 @@ class ProblemList(Widget[ProblemListConfig]):
         for group in groups:
             types[group["type"]] = types.get(group["type"], 0) + len(group["problems"])
         wanted = context.params.get("type", "")
-        if wanted and wanted not in TYPE_LABELS:
+        if wanted and wanted not in PROBLEM_TYPES:
             sentence = _("There are no problems of type “%(name)s”; there are: %(names)s.")
-            names = ", ".join(TYPE_LABELS)
+            names = ", ".join(PROBLEM_TYPES)
             context.refuse("type", sentence % {"name": wanted[:60], "names": names})
             wanted = ""
         if wanted:
@@ -60,7 +60,7 @@ class ProblemList(Widget[ProblemListConfig]):
                 {"label": _("All"), "url": context.url(type=None), "is_active": not wanted},
                 *(
                     {
-                        "label": TYPE_LABELS.get(name, name),
+                        "label": PROBLEM_TYPES.get(name, name),
                         "count": count,
                         "url": context.url(type=name),
                         "is_active": name == wanted,
@@ -163,21 +163,6 @@ def _place(problem: Problem) -> str:
             where += _(", column %(column)s") % {"column": place["column"]}
         return where
     return str(place or "")
-
-
-TYPE_LABELS: dict[str, Any] = {
-    "ambiguous-key": gettext_lazy("Ambiguous"),
-    "ambiguous-tie": gettext_lazy("Unclear ties"),
-    "conflict": gettext_lazy("Disagreements"),
-    "incomplete": gettext_lazy("Gaps"),
-    "missing-target": gettext_lazy("Missing targets"),
-    "name-taken": gettext_lazy("Names taken"),
-    "refused-document": gettext_lazy("Refused documents"),
-    "refused-record": gettext_lazy("Refused records"),
-    "shadowed": gettext_lazy("Declared twice"),
-    "stale": gettext_lazy("Stale"),
-    "sync": gettext_lazy("Connections"),
-}
 
 
 @register

@@ -258,9 +258,39 @@ class TestRest:
         assert 0 < mine < total
         assert mine + others <= total  # some are of no entity
 
-    @pytest.mark.parametrize("name", ["kinds", "relations", "ties", "activity", "problems"])
-    def test_every_list_has_fields_and_an_etag(self, api: Api, world: Any, name: str) -> None:
-        field = {"kinds": "spec.kind", "relations": "spec.inverse"}.get(name, "type")
+    @pytest.mark.parametrize(
+        ("name", "field"),
+        [
+            ("kinds", "spec.kind"),
+            ("relations", "spec.inverse"),
+            ("ties", "type"),
+            ("activity", "type"),
+            ("problems", "type"),
+            ("connections", "slug"),
+            ("sync-runs", "state"),
+            ("pages", "spec.slot"),
+            ("users", "username"),
+            ("roles", "title"),
+            ("grants", "role"),
+            ("tokens", "name"),
+            ("audit", "verb"),
+        ],
+    )
+    def test_every_list_has_fields_and_an_etag(
+        self,
+        client: Client,
+        ana: User,
+        as_token: Callable[..., dict[str, str]],
+        world: Any,
+        name: str,
+        field: str,
+    ) -> None:
+        token = as_token(ana)
+
+        def api(method: str, path: str, **headers: str) -> Any:
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            return getattr(client, method)(f"/api/v1/{path}", headers=token | given)
+
         answer = api("get", f"{name}/?fields={field}")
         assert answer.json()["results"]
         assert {tuple(row) for row in answer.json()["results"]} == {(field.split(".")[0],)}
@@ -284,6 +314,13 @@ class TestErrors:
             ("patch", "entities/default/component/nothing/", {"overrides": {"spec.a": 1}}, 404, "not-found"),
             ("put", "entities/", {}, 405, "method-not-allowed"),
             ("get", "ties/?state=tied", None, 400, "bad-request"),
+            ("get", "activity/?type=run,build", None, 400, "bad-request"),
+            ("get", "activity/?status=success", None, 400, "bad-request"),
+            ("get", "problems/?type=bogus", None, 400, "bad-request"),
+            ("get", "pages/?slot=entities", None, 400, "bad-request"),
+            ("get", "entities/?q=kind:componnt", None, 400, "bad-query"),
+            ("get", "sync-runs/?connection=nothing", None, 422, "invalid-input"),
+            ("get", "pages/nothing/", None, 404, "not-found"),
             ("get", "ties/999999/", None, 404, "not-found"),
             ("get", "activity/999999/", None, 404, "not-found"),
             ("get", "nothing/at/all/", None, 404, "not-found"),

@@ -21,9 +21,10 @@ EXAMPLES = re.findall(r"^\| `(.+?)` \|", PAGE, re.MULTILINE)
 
 @pytest.fixture(autouse=True)
 def relation_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of relations, without a database."""
+    """The names of relations and kinds, without a database."""
     known = relations.directions_of((name, {"inverse": inverse}) for name, inverse in RELATIONS.items())
     monkeypatch.setattr(relations, "directions", lambda: known)
+    monkeypatch.setattr("catalog.query.fields.current_kinds", list)
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

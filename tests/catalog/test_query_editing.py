@@ -15,10 +15,11 @@ pytestmark = pytest.mark.usefixtures("relation_names")
 
 @pytest.fixture
 def relation_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of relations, without a database."""
+    """The names of relations and kinds, without a database."""
     known = relations_module.directions_of([("dependsOn", {"inverse": "dependencyOf"})])
     monkeypatch.setattr(relations_module, "directions", lambda: known)
     monkeypatch.setattr("catalog.query.fields.directions", lambda: known)
+    monkeypatch.setattr("catalog.query.fields.current_kinds", list)
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,8 @@ def test_no_value_reaches_the_statement(catalog: list[Sample], field: str, value
         ("has:is", 4, 2, "means nothing"),
         ("conflict:kind", 9, 4, "cannot disagree"),
         ("owner:a/b/c", 6, 5, "no reference"),
+        ("run:success", 4, 7, "queued, running, passed, unstable, failed, cancelled, skipped"),
+        ("-problem:mising-target", 9, 13, "Did you mean “missing-target”"),
         ("(a OR nope:x)", 6, 4, "no field"),
     ],
 )

@@ -1,0 +1,105 @@
+"""Ready-made answers of the API: with an ETag, and with the fields that the client wants."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils.http import parse_etags
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+
+from base.api import dump_json
+from base.errors import BadRequest, FieldError
+
+MAX_FIELDS = 50
+
+
+def json_answer(request: Request, body: bytes, *, state: str = "") -> HttpResponse:
+    """Ready-made JSON, or 304 when the client has it.
+
+    :param state: the etag of an entity's state, which its representation's begins with.
+    """
+    tag = f'{state[:-1]}+{_hash(body)}"' if state else f'W/"{_hash(body)}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if request.method in {"GET", "HEAD"}:
+        known = {given.removeprefix("W/") for given in parse_etags(request.headers.get("If-None-Match", ""))}
+        if known & {"*", tag.removeprefix("W/")}:
+            return HttpResponse(status=304, headers=headers)
+    return HttpResponse(body, content_type="application/json", headers=headers)
+
+
+def names_state(if_match: str, etag: str) -> bool:
+    """Whether an `If-Match` header names a state; what follows a `+` in a tag is the representation's."""
+    return bool({re.sub(r'\+[^"]*', "", tag) for tag in parse_etags(if_match)} & {"*", etag})
+
+
+def one_answer(request: Request, shown: dict[str, Any]) -> HttpResponse:
+    """One thing with the fields that the client wants, or 304 when it has it.
+
+    :raises BadRequest: if `?fields=` is wrong.
+    """
+    wanted = wanted_fields(request)
+    return json_answer(request, dump_json(shown if wanted is None else pick(shown, wanted)))
+
+
+def chosen(request: Request, name: str, known: Collection[str]) -> list[str]:
+    """The words of a parameter, with commas between them; none if it is left out.
+
+    :raises BadRequest: if one is not among those that there are.
+    """
+    words = [word for word in request.query_params.get(name, "").split(",") if word]
+    for word in words:
+        if word not in known:
+            expected = ", ".join(known)
+            raise BadRequest(
+                _("`%(name)s` is one of %(known)s, but “%(got)s” came.")
+                % {"name": name, "known": expected, "got": word[:60]},
+                errors=[FieldError(name, _("Unknown."), expected=expected, got=word[:60])],
+            )
+    return words
+
+
+def _hash(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
+
+
+def wanted_fields(request: Request) -> list[list[str]] | None:
+    """The dotted paths of `?fields=`, taken apart; None for everything.
+
+    :raises BadRequest: if there are too many, or one is too long.
+    """
+    text = request.query_params.get("fields", "")
+    if not text:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) > MAX_FIELDS or any(len(name) > 300 for name in names):
+        raise BadRequest(_("`fields` takes at most %(max)d paths.") % {"max": MAX_FIELDS})
+    return [name.split(".") for name in names]
+
+
+def pick(document: dict[str, Any], wanted: list[list[str]]) -> dict[str, Any]:
+    """The parts of a document that some dotted paths name; keys may hold dots."""
+    picked: dict[str, Any] = {}
+    for parts in wanted:
+        _copy(document, picked, parts)
+    return picked
+
+
+def _copy(source: Any, target: dict[str, Any], parts: list[str]) -> None:
+    if not isinstance(source, dict):
+        return
+    for length in range(len(parts), 0, -1):
+        key = ".".join(parts[:length])
+        if key not in source:
+            continue
+        if length == len(parts):
+            target[key] = source[key]
+        else:
+            _copy(source[key], target.setdefault(key, {}), parts[length:])
+            if not target[key]:
+                del target[key]
+        return

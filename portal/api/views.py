@@ -1,0 +1,127 @@
+"""`/api/v1/pages/`: the definitions that home, lists, entity pages, activity and problems are rendered from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.api.permissions import View, person_of
+from access.permissions import visible
+from base.answers import chosen, json_answer, pick, wanted_fields
+from base.api import dump_json
+from base.errors import NotFound
+from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, list_of, part_of
+from base.pagination import rows_answer
+from portal.models import Page
+from portal.packs import edit_definition, etag_of, remove_definition
+from portal.pages import PAGES, SLOTS
+
+IF_MATCH = OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="The page's ETag.")
+
+
+class PageIn(serializers.Serializer[Any]):
+    """What a page shows; see docs/packs-and-pages.md."""
+
+    spec = serializers.DictField()
+
+
+class PageOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    pack = serializers.CharField(
+        allow_blank=True, help_text="Where it came from; empty if people composed it."
+    )
+    slot = serializers.CharField(help_text="Which page of the portal it is.")
+    spec = serializers.DictField()
+    is_edited = serializers.BooleanField(help_text="Whether it differs from what its pack shipped.")
+    revision = serializers.IntegerField()
+    updated_at = serializers.DateTimeField()
+    updated_by = serializers.CharField(allow_blank=True)
+
+
+PageListOut = list_of("PageListOut", PageOut)
+
+
+def shape(row: Page) -> dict[str, Any]:
+    """A page as plain data."""
+    names = ("name", "pack", "spec", "is_edited", "revision", "updated_at", "updated_by")
+    slot = row.spec.get("slot", "") if isinstance(row.spec, dict) else ""
+    return {**{name: getattr(row, name) for name in names}, "slot": slot}
+
+
+class PageList(View):
+    """Pages."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("slot", str, enum=SLOTS, many=True, explode=False), *PAGE],
+        responses={200: PageListOut, 304: None},
+        operation_id="pages_list",
+    )
+    def get(self, request: Request) -> HttpResponse:
+        rows = visible(request.user, Page.objects.all())
+        if slots := chosen(request, "slot", SLOTS):
+            rows = rows.filter(spec__slot__in=slots)
+        return rows_answer(request, rows, ("name", "id"), shape)
+
+
+class PageDetail(View):
+    """One page."""
+
+    verbs = {"GET": "entity.read", "PUT": "page.write", "DELETE": "page.write"}
+
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(PageOut), 304: None},
+        operation_id="pages_retrieve",
+        description="One page; its ETag is for If-Match.",
+    )
+    def get(self, request: Request, name: str) -> HttpResponse:
+        row = visible(request.user, Page.objects.filter(name=name)).first()
+        if row is None:
+            raise NotFound(_("There is no page “%(name)s”.") % {"name": name})
+        return self._answer(request, row)
+
+    @extend_schema(
+        request=PageIn,
+        responses=PageOut,
+        parameters=[IF_MATCH],
+        operation_id="pages_write",
+        description="Compose a page, or a new one. What its pack shipped is kept.",
+    )
+    def put(self, request: Request, name: str) -> HttpResponse:
+        data = PageIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = edit_definition(
+            kind=PAGES.kind,
+            name=name,
+            spec=data.validated_data["spec"],
+            by=person_of(request).label,
+            expected=request.headers.get("If-Match", ""),
+        )
+        return self._answer(request, row)
+
+    @extend_schema(
+        responses={204: None},
+        parameters=[IF_MATCH],
+        operation_id="pages_reset",
+        description="Take back what people composed: a pack's page is as it was shipped again, another one goes.",
+    )
+    def delete(self, request: Request, name: str) -> Response:
+        remove_definition(
+            kind=PAGES.kind,
+            name=name,
+            by=person_of(request).label,
+            expected=request.headers.get("If-Match", ""),
+        )
+        return Response(status=204)
+
+    def _answer(self, request: Request, row: Any) -> HttpResponse:
+        shown = shape(row)
+        wanted = wanted_fields(request)
+        body = dump_json(shown if wanted is None else pick(shown, wanted))
+        return json_answer(request, body, state=etag_of(row))
