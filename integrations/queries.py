@@ -140,17 +140,12 @@ class _Sight:
     def __init__(self, viewer: Any, connection: Connection) -> None:
         self.viewer = viewer
         self.is_limited = not sees_all(viewer)
-        self.hidden: dict[tuple[str, str], datetime | None] = {}
+        self.hidden: set[tuple[str, str]] = set()
         self._namespaces: dict[str, bool] = {"": True}
         if self.is_limited:
             records = StoredRecord.objects.filter(connection=connection)
             rows = records.exclude(pk__in=seen_records(viewer, records).values("pk"))
-            self.hidden = {
-                (resource, external_id): deleted_at
-                for resource, external_id, deleted_at in rows.values_list(
-                    "resource", "external_id", "deleted_at"
-                )
-            }
+            self.hidden = set(rows.values_list("resource", "external_id"))
 
     def hides(self, resource: str, external_id: str) -> bool:
         if not self.is_limited:
@@ -180,7 +175,7 @@ def as_seen(viewer: Any, runs: Iterable[SyncRun]) -> list[SyncRun]:
             if sight.hides(row.name, external_id):
                 partly.add(row.run_id)
                 name = RecordOutcome(outcome).name.lower()
-                row.listed -= 1
+                row.listed -= outcome != RecordOutcome.REMOVED
                 setattr(row, name, getattr(row, name) - 1)
     for run in runs:
         if run.pk not in partly:
@@ -188,10 +183,6 @@ def as_seen(viewer: Any, runs: Iterable[SyncRun]) -> list[SyncRun]:
         sight = sights[run.connection]
         for row in run.resources.all():
             row.expected, row.message = None, ""
-            row.removed -= sum(
-                resource == row.name and at is not None and at == row.finished_at
-                for (resource, _id), at in sight.hidden.items()
-            )
             if row.would_remove:
                 row.would_remove = held_records(viewer, row).count()
         if run.message:
@@ -360,9 +351,8 @@ def records_of(
     if not resources:
         return [], 0
     connection = resources[0].run.connection
-    if outcome == "removed":
-        return _removed(viewer, resources, offset=offset, limit=limit)
-    wanted = RecordOutcome[outcome.upper()] if outcome else None
+    listed = set(RecordOutcome) - {RecordOutcome.REMOVED}
+    wanted = {RecordOutcome[outcome.upper()]} if outcome else listed
     sight = _Sight(viewer, connection)
     names = {row.pk: row.name for row in resources}
     found: list[tuple[str, str, int, dict[str, str]]] = []
@@ -371,7 +361,7 @@ def records_of(
     for page in pages.iterator():
         name = names[page.resource_id]
         for external_id, code in zip(page.ids, page.outcomes, strict=True):
-            if (wanted is not None and code != wanted) or sight.hides(name, external_id):
+            if code not in wanted or sight.hides(name, external_id):
                 continue
             if offset <= total < offset + limit:
                 found.append((name, external_id, code, page.errors.get(external_id, {})))
@@ -395,19 +385,6 @@ def records_of(
         )
         for name, external_id, code, error in found
     ], total
-
-
-def _removed(
-    viewer: Any, resources: Sequence[ResourceRun], *, offset: int, limit: int
-) -> tuple[list[SeenRecord], int]:
-    rows = StoredRecord.objects.none()
-    for resource in resources:
-        rows = rows | removed_by(resource)
-    rows = seen_records(viewer, rows).order_by("resource", "external_id").defer("raw")
-    return [
-        SeenRecord(row.resource, row.external_id, "removed", "", "", row)
-        for row in rows[offset : offset + limit]
-    ], rows.count()
 
 
 def removed_by(resource: ResourceRun) -> QuerySet[StoredRecord]:

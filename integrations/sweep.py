@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from catalog.models import Source
 from catalog.services.ingest import drop_claims
 from integrations.contract import Refused
-from integrations.models import RecordOutcome, ResourceRun, StoredRecord
+from integrations.models import RecordOutcome, ResourceRun, SeenPage, StoredRecord
 from integrations.records import RECORD_TYPES, AlertStatus, Record
 
 
@@ -83,4 +83,11 @@ def remove_unseen(row: ResourceRun, *, now: datetime, by: str) -> int:
     if source is not None:
         drop_claims(source=source, external_ids=[external_id for _, external_id in gone], at=now, by=by)
     StoredRecord.objects.filter(pk__in=[pk for pk, _ in gone]).update(deleted_at=now, touched_at=now)
+    if gone:
+        SeenPage.objects.create(
+            resource=row,
+            number=row.pages.count() + 1,
+            ids=sorted(external_id for _, external_id in gone),
+            outcomes=[int(RecordOutcome.REMOVED)] * len(gone),
+        )
     return len(gone)

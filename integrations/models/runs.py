@@ -161,10 +161,13 @@ class RecordOutcome(models.IntegerChoices):
     UNCHANGED = 3, _("Unchanged")
     SKIPPED = 4, _("Left out by rule")
     REFUSED = 5, _("Refused")
+    REMOVED = 6, _("Removed")  # it was not listed: what the sweep let go
 
 
 class SeenPage(models.Model):
     """The ids of one page of a resource and what became of each: the only row that an unchanged page writes.
+
+    What the sweep removed is a page too, so that a run tells of it also when it is back.
 
     :ivar outcomes: `RecordOutcome` for each id.
     :ivar errors: {id: {"reason", "place"}} of the refused and skipped ones.

@@ -192,7 +192,9 @@ class TestSweep:
         assert len(alive()) == 3
         assert removed_by(things_of(run)).count() == 5
 
-    def test_what_was_removed_can_be_brought_back_as_it_was(self, tool: Tool, connect: Connect) -> None:
+    def test_what_was_removed_can_be_brought_back_as_it_was(
+        self, tool: Tool, connect: Connect, vic: User
+    ) -> None:
         connection = connect()
         tool.things = [thing(n) for n in range(4)]
         synced(connection)
@@ -202,6 +204,8 @@ class TestSweep:
         assert restore_removed(resource=things_of(run), by="ana") == 3
         assert dict(Entity.objects.filter(deleted_at=None).values_list("ref", "uid")) == before
         assert removed_by(things_of(run)).count() == 0
+        balanced(run, vic)  # the run still lists what it removed
+        assert numbers(things_of(run)) == {"listed": 1, "unchanged": 1, "removed": 3}
 
     def test_a_listing_that_shows_it_again_brings_back_the_same_entity(
         self, tool: Tool, connect: Connect
