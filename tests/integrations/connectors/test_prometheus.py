@@ -35,7 +35,7 @@ RULES = [
         "annotations": {"summary": "{{ $labels.job }} does not answer."},
     },
     {"alert": "Slow", "expr": "vector(1)", "for": "1h", "labels": {"app": "web"}},
-    {"alert": "Odd", "expr": 'rate({__name__=~"up|scrape_.*"}[1m]) > 0'},
+    {"alert": "Odd", "expr": 'label_replace(vector(1), "a", "b", "c", "(")'},
     {"record": "shop:up", "expr": "sum(up)"},
 ]
 
