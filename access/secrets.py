@@ -115,6 +115,22 @@ def register_sealed(model: type[models.Model], field: str) -> None:
     _sealed_columns.append((model, field))
 
 
+def count_secrets() -> tuple[int, int]:
+    """How many secrets are kept, and how many of them none of the present keys opens."""
+    sealed = list(Secret.objects.values_list("sealed", flat=True))
+    for model, field in _sealed_columns:
+        sealed += model._base_manager.exclude(**{field: ""}).values_list(field, flat=True)
+    return len(sealed), sum(not _opens(text) for text in sealed)
+
+
+def _opens(sealed: str) -> bool:
+    try:
+        unseal(sealed)
+    except SecretUnreadable:
+        return False
+    return True
+
+
 def rotate_keys() -> int:
     """Seal everything with the newest key; after that the older ones can go.
 

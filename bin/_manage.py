@@ -38,6 +38,7 @@ _UNPREPARED = {
     "makemigrations",
     "migrate",
     "prepare",
+    "restore",
     "showmigrations",
     "spectacular",
     "sqlmigrate",
@@ -45,7 +46,8 @@ _UNPREPARED = {
     "--help",
     "--version",
 }
-_REPLACING = {"flush", "migrate"}
+_REPLACING = {"flush", "migrate", "restore"}
+_NEEDING_SERVERS = {"restore"}  # of those that are unprepared
 
 
 def manage() -> int:
@@ -56,7 +58,8 @@ def manage() -> int:
     ensure(console)
     environment = application_environment(home, address=home.read_note().get("address", ""))
     command = next(iter(sys.argv[1:]), "help")
-    check_environment(environment, servers=command not in _UNPREPARED)
+    needs_servers = command not in _UNPREPARED or command in _NEEDING_SERVERS
+    check_environment(environment, servers=needs_servers)
     with _servers(home) as addresses:
         environment |= addresses
         if command not in _UNPREPARED:

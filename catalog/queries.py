@@ -15,9 +15,10 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from access.permissions import visible
-from base.errors import NotFound
+from base.errors import DomainError, NotFound
 from catalog.documents import parse_ref
 from catalog.kinds import current_kinds
 from catalog.models import (
@@ -490,15 +491,44 @@ def titles_by_uid(viewer: Any, uids: Iterable[uuid.UUID | None]) -> dict[uuid.UU
 # --- feed -------------------------------------------------------------------------------------------------
 
 
+class FeedPositionLost(DomainError):
+    """A position in the feed that another database server gave: what came after it cannot be told."""
+
+    code = "feed-position-lost"
+    status = 410
+    title = _lazy("The feed has to be read anew")
+
+
+def next_transaction() -> int:
+    """The lowest number that the database server has not given to a transaction."""
+    return _transactions()[1]
+
+
+def _transactions() -> tuple[int, int]:
+    """The number of the oldest transaction that runs, and the lowest that was not given out."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint"
+            " FROM pg_current_snapshot() s"
+        )
+        oldest, following = cursor.fetchone()
+    return oldest, following
+
+
 def feed_since(viewer: Any, *, position: tuple[int, int], limit: int) -> list[FeedItem]:
     """The catalog's changes after a position (transaction, id), in that order, each at least once.
 
     Only transactions older than every running one are read, so that one which commits late is not skipped.
+
+    :raises FeedPositionLost: if this server has not come to that transaction: the position is another one's.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        (horizon,) = cursor.fetchone()
+    horizon, following = _transactions()
     transaction, last = position
+    if transaction >= following:
+        raise FeedPositionLost(
+            _("The data have moved to another database server since this position was given. Read the catalog "
+              "anew, and the feed from its beginning.")
+        )  # fmt: skip
     rows = visible(viewer, FeedItem.objects.filter(transaction__lt=horizon)).filter(
         Q(transaction__gt=transaction) | Q(transaction=transaction, id__gt=last)
     )

@@ -162,6 +162,8 @@ SPECTACULAR_SETTINGS = {
 PORTICO_OUTBOUND_ALLOW = env.words("PORTICO_OUTBOUND_ALLOW")
 # Folders below which a connector or an import may read local files; the checkout's and the sample company's always.
 PORTICO_FILES_ALLOW = [BASE_DIR, PORTICO_HOME / "sample", *env.paths("PORTICO_FILES_ALLOW", default=[])]
+# Whether the data are backed up before they are migrated.
+PORTICO_BACKUP_BEFORE_MIGRATING = env.boolean("PORTICO_BACKUP_BEFORE_MIGRATING", default=True)
 # Packs to load besides packs/core; a later one's definitions replace an earlier one's of the same name.
 PORTICO_PACKS = env.paths("PORTICO_PACKS", default=[])
 

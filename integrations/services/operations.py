@@ -171,10 +171,12 @@ def _target(run: OperationRun) -> Record:
     return RECORD_TYPES[row.type].model_validate({**row.data, "raw": row.raw, "as_of": row.as_of})
 
 
-def _close(run: OperationRun, state: str, message: str, *, url: str = "") -> None:
+def _close(
+    run: OperationRun, state: str, message: str, *, url: str = "", at: datetime | None = None
+) -> None:
     with transaction.atomic():
         OperationRun.objects.filter(pk=run.pk).update(
-            state=state, message=message, url=url, finished_at=timezone.now()
+            state=state, message=message, url=url, finished_at=at or timezone.now()
         )
         _record_end(run, state, message)
 
@@ -182,6 +184,15 @@ def _close(run: OperationRun, state: str, message: str, *, url: str = "") -> Non
 def _record_end(run: OperationRun, state: str, message: str) -> None:
     changes = {"operation": run.operation, "target": run.target_id, "state": state, "message": message}
     record_audit("operation.end", run.connection, changes=changes)
+
+
+def close_open_operations(*, now: datetime, message: str) -> int:
+    """Close as unknown whatever is queued or under way: the moment for which it was asked is over."""
+    open_states = (OperationRun.State.QUEUED, OperationRun.State.RUNNING)
+    runs = list(OperationRun.objects.filter(state__in=open_states).select_related("connection"))
+    for run in runs:
+        _close(run, OperationRun.State.UNKNOWN, message, at=now)
+    return len(runs)
 
 
 def due_operations(*, now: datetime) -> list[int]:

@@ -20,7 +20,8 @@ from schemathesis import GenerationMode, checks
 
 from access.models import AuditEvent, User
 from base.pagination import MAX_LIMIT
-from catalog.models import Entity
+from catalog.models import Entity, FeedItem
+from catalog.services.feed import settle_feed
 from tests.catalog.saying import component, document, entity, say, unsay
 from tests.routes import METHODS, Route, routes
 
@@ -212,6 +213,16 @@ class TestRest:
         # A transaction is read once it is over, and this test is one; so its rows are asked for as they stand.
         assert first == {"results": [], "next": "0.0"}
         problem(api("get", "feed?since=yesterday"), 400, "bad-request")
+
+    def test_on_another_server_the_feed_begins_anew_and_old_positions_are_told_so(self, api: Api) -> None:
+        say("yaml:a", component("pay"), component("web"))
+        assert settle_feed() == 0
+        FeedItem.objects.update(transaction=2**40)  # as the server wrote them that was here before
+        assert api("get", "feed").json()["results"] == []
+        moved = FeedItem.objects.count()
+        assert settle_feed() == moved
+        assert len(api("get", "feed").json()["results"]) == moved
+        problem(api("get", f"feed?since={2**40}.7"), 410, "feed-position-lost")
 
     def test_ties_tell_their_evidence_and_are_decided(self, api: Api, world: Any) -> None:
         tie = next(t for t in api("get", "ties/").json()["results"] if t["id"] == world["tie_id"])

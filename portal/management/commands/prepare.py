@@ -15,9 +15,11 @@ from access.links import sign_in_url
 from access.models import User
 from access.services import ensure_first_account, make_sign_in_link
 from base.errors import DomainError
+from catalog.services.feed import settle_feed
 from integrations.models import Connection
 from integrations.services.connections import create_connection
 from integrations.tasks import start_sync
+from portal.backups import before_migrating
 from portal.packs import apply_packs, installed_packs
 from portal.sample import load_sample
 from portal.staticfiles import collect
@@ -34,7 +36,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         collect()
+        try:
+            before_migrating(self.stdout.write)
+        except DomainError as error:
+            raise CommandError(error.message) from error
         call_command("migrate", interactive=False, verbosity=0)
+        settle_feed()
         self.stdout.write(_("The database is up to date."))
         with acting_as(system("prepare")):
             try:
