@@ -500,16 +500,16 @@ class FeedPositionLost(DomainError):
 
 
 def next_transaction() -> int:
-    """The lowest number that the database server has not given to a transaction."""
+    """A number that the database server has given to no transaction whose rows are seen here."""
     return _transactions()[1]
 
 
 def _transactions() -> tuple[int, int]:
-    """The number of the oldest transaction that runs, and the lowest that was not given out."""
+    """The number of the oldest transaction that runs, and one above those whose rows are seen here."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint"
-            " FROM pg_current_snapshot() s"
+            "SELECT pg_snapshot_xmin(s)::text::bigint, greatest(pg_snapshot_xmax(s)::text::bigint,"
+            " pg_current_xact_id_if_assigned()::text::bigint + 1) FROM pg_current_snapshot() s"
         )
         oldest, following = cursor.fetchone()
     return oldest, following

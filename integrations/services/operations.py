@@ -171,9 +171,7 @@ def _target(run: OperationRun) -> Record:
     return RECORD_TYPES[row.type].model_validate({**row.data, "raw": row.raw, "as_of": row.as_of})
 
 
-def _close(
-    run: OperationRun, state: str, message: str, *, url: str = "", at: datetime | None = None
-) -> None:
+def _close(run: OperationRun, state: str, message: str, *, url: str = "", at: datetime | None = None) -> None:
     with transaction.atomic():
         OperationRun.objects.filter(pk=run.pk).update(
             state=state, message=message, url=url, finished_at=at or timezone.now()
