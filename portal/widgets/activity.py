@@ -264,6 +264,47 @@ class Deployed(Widget[RowsConfig]):
         }
 
 
+@register
+class Alerts(Widget[RowsConfig]):
+    """Alerts and incidents that are not over, newest first: of the page's entity, or of what is its own."""
+
+    slug = "alerts"
+    label = gettext_lazy("Alerts")
+    description = gettext_lazy("Alerts and incidents that are not over")
+    template = "widgets/alerts.html"
+    needs = frozenset({"alert", "incident"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        rows = queries.list_activity(context.viewer).filter(type__in=self.needs)
+        found = list(_around(context, rows).exclude(status="resolved")[: self.config.rows + 1])
+        if not found:
+            raise NothingToShow(_("Nothing alerts."), icon="circle-check-filled")
+        shown = found[: self.config.rows]
+        subjects = queries.titles_by_uid(context.viewer, {a.subject_uid for a in shown} - {entity.uid})
+        return {
+            "alerts": [
+                {
+                    "status": a.status,
+                    "title": events.title_of(a),
+                    "url": a.url,
+                    "severity": a.data.get("severity", ""),
+                    "at": a.at,
+                    "chip": links.chip(a.subject_ref, subjects[a.subject_uid])
+                    if a.subject_uid in subjects
+                    else None,
+                }
+                for a in shown
+            ],
+            "card": {
+                "more": {
+                    "label": _("All alerts"),
+                    "url": links.entity_url(entity, "activity") + "&type=alert,incident",
+                }
+            },
+        }
+
+
 FIGURE_DAYS = 60
 FIGURE_ROWS = 5_000
 
