@@ -35,6 +35,8 @@ TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
     ("repository", "artifact"): ("repository", "packagedAs"),
     ("repository", "workload"): ("repository", "runsAs"),
     ("artifact", "component"): ("component", "packagedAs"),
+    ("cluster", "environment"): ("environment", "runsOn"),
+    ("environment", "workload"): ("workload", "runsOn"),
     ("artifact", "workload"): ("artifact", "runsAs"),
     ("pipeline", "component"): ("component", "builtBy"),
     ("pipeline", "artifact"): ("pipeline", "makes"),

@@ -174,7 +174,13 @@ def _cluster(record: r.Cluster, context: Context) -> ClaimIn:
 
 
 def _workload(record: r.Workload, context: Context) -> ClaimIn:
-    spec = {"images": record.images, "replicas": record.replicas, "readyReplicas": record.ready_replicas}
+    spec = {
+        "type": record.workload_type,
+        "images": record.images,
+        "replicas": record.replicas,
+        "readyReplicas": record.ready_replicas,
+        "health": str(record.health) if record.health else None,
+    }
     return _entity(record, context, "Workload", spec)
 
 

@@ -225,14 +225,27 @@ class Artifact(EntityRecord):
     latest_at: Moment | None = None
 
 
+class WorkloadHealth(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    MAINTENANCE = "maintenance"
+
+
 class Workload(EntityRecord):
     """Something that runs in a cluster: a deployment, a stateful set."""
 
     type = "workload"
 
-    images: list[Short] = Field(default_factory=list, max_length=500)
+    workload_type: Short = Field("", description="deployment, stateful-set, ...")
+    images: list[Short] = Field(
+        default_factory=list,
+        max_length=500,
+        description="What runs, with tag and digest: `registry.acme.example/acme/pay:1.4@sha256:...`.",
+    )
     replicas: Number | None = None
     ready_replicas: Number | None = None
+    health: WorkloadHealth | None = None
 
 
 class Team(EntityRecord):

@@ -1,0 +1,487 @@
+"""A Kubernetes cluster: its namespaces become environments, what runs in them becomes workloads."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from pydantic import Field, HttpUrl, SecretStr, field_validator
+
+from integrations.contract import (
+    SELDOM,
+    Answer,
+    AuthFailed,
+    Category,
+    Check,
+    ConnectionConfig,
+    Connector,
+    Expect,
+    Health,
+    Misconfigured,
+    NotThere,
+    Refused,
+    SourceError,
+    Tools,
+    has_glob,
+    matches,
+    ngettext,
+    record_or_refusal,
+    resource,
+)
+from integrations.contract import gettext as _
+from integrations.records import Cluster, Environment, Workload, WorkloadHealth
+
+PAGE = 250
+RESTARTS = 3
+# What is read, and where it is: group, resource, and what it is called here.
+LISTS = {
+    "Deployment": ("apps", "deployments", "deployment"),
+    "StatefulSet": ("apps", "statefulsets", "stateful-set"),
+    "DaemonSet": ("apps", "daemonsets", "daemon-set"),
+    "CronJob": ("batch", "cronjobs", "cron-job"),
+    "Job": ("batch", "jobs", ""),  # for the cron jobs that they belong to
+    "Pod": ("", "pods", ""),  # for the images that run
+}
+# By these a component's catalog file may name its workloads, as Backstage has it.
+SELECTABLE = ("backstage.io/kubernetes-id", "app.kubernetes.io/name", "app.kubernetes.io/instance", "app")
+DESCRIPTION = "kubernetes.io/description"
+DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
+
+Row = dict[str, Any]
+Id = tuple[str, str, str]  # namespace, kind, name
+
+
+class Config(ConnectionConfig):
+    """Where the cluster is, how to sign in to it, and what to read."""
+
+    base_url: HttpUrl = Field(
+        title="API address",
+        description="Where kubectl finds the cluster, such as https://k8s.acme.example:6443.",
+    )
+    token: SecretStr = Field(
+        title="Token", description="Of a service account that may read; see the documentation for one."
+    )
+    authority: str = Field(
+        "",
+        max_length=100_000,
+        title="CA certificate",
+        description="The cluster's own, in PEM or as the kubeconfig's certificate-authority-data has it. Empty if "
+        "its certificate is one that this machine trusts.",
+        json_schema_extra={"format": "textarea"},
+    )
+    cluster: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        title="Name of the cluster",
+        description="As people call it, such as prod-eu. No other cluster has the same.",
+    )
+    stage: str = Field(
+        "", max_length=100, title="Stage", description="What the cluster serves, such as production."
+    )
+    namespaces: list[str] = Field(
+        default_factory=list,
+        max_length=500,
+        title="Only these namespaces",
+        description="Names or patterns, such as payments or team-*. Empty for all. With full names alone, the token "
+        "need not read others.",
+    )
+    exclude: list[str] = Field(
+        default_factory=lambda: ["kube-*", "openshift-*"],
+        max_length=500,
+        title="Not these namespaces",
+        description="Patterns; at first those of the system.",
+        json_schema_extra=SELDOM,
+    )
+
+    @field_validator("authority")
+    @classmethod
+    def _is_a_certificate(cls, value: str) -> str:
+        pem = value
+        if value and "-----BEGIN" not in value:
+            with suppress(ValueError):
+                pem = b64decode(value).decode().strip()
+        try:
+            if pem:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+        except (ssl.SSLError, ValueError):
+            raise ValueError(
+                _("This is no certificate in PEM: one begins with -----BEGIN CERTIFICATE-----.")
+            ) from None
+        return pem
+
+
+class Kubernetes(Connector[Config]):
+    slug, label, monogram, category = "kubernetes", "Kubernetes", "Ku", Category.CLUSTER
+    brings = "Clusters, namespaces and workloads with their images and health"
+
+    def __init__(self, config: Config, tools: Tools) -> None:
+        super().__init__(config, tools)
+        self.name = config.cluster
+        bearer = self.http.bearer(config.token.get_secret_value())
+        self.api = self.http.at(str(config.base_url), headers=bearer, authority=config.authority)
+        self.version: Answer | None = None
+
+    @resource(of=Cluster)
+    async def clusters(self) -> AsyncIterator[Cluster | Refused]:
+        """The cluster itself."""
+        answer = await self.told_version()
+        yield record_or_refusal(
+            Cluster,
+            "cluster",  # a connection has one, whatever it is called
+            as_of=answer.sent_at,
+            keys=[f"cluster:{self.name}"],
+            name=self.name,
+            version=answer.row()["gitVersion"],
+            raw=answer.row(),
+        )
+
+    @resource(of=Environment)
+    async def namespaces(self) -> AsyncIterator[Environment | Expect | Refused]:
+        """The selected namespaces."""
+        rows, as_of, missing = await self.spaces()
+        yield Expect(len(rows))
+        for refused in missing:
+            yield refused
+        for row in rows:
+            meta = row["metadata"]
+            yield record_or_refusal(
+                Environment,
+                meta["name"],
+                as_of=as_of,
+                keys=[self.env_key(meta["name"])],
+                about=[f"cluster:{self.name}"],
+                name=f"{self.name}/{meta['name']}",
+                description=(meta.get("annotations") or {}).get(DESCRIPTION, ""),
+                labels=meta.get("labels") or {},
+                stage=self.config.stage,
+                raw={"metadata": _slim(meta), "status": row.get("status") or {}},
+            )
+
+    @resource(of=Workload)
+    async def workloads(self) -> AsyncIterator[Workload | Expect | Refused]:
+        """Deployments, stateful sets, daemon sets and cron jobs, with what runs of them."""
+        rows, as_of = await self.everything()
+        jobs = _jobs(rows["Job"])
+        running = _running(rows["Pod"], jobs)
+        found = [
+            (kind, row) for kind, (_group, _plural, type_) in LISTS.items() if type_ for row in rows[kind]
+        ]
+        yield Expect(len(found))
+        for kind, row in found:
+            yield self.workload(kind, row, running, jobs, as_of)
+
+    def workload(
+        self, kind: str, row: Row, running: dict[Id, dict[str, list[str]]], jobs: list[tuple[Id | None, Row]],
+        as_of: datetime,
+    ) -> Workload | Refused:  # fmt: skip
+        meta, spec, status = row["metadata"], row["spec"], row.get("status") or {}
+        namespace, name, labels = meta["namespace"], meta["name"], meta.get("labels") or {}
+        type_ = LISTS[kind][2]
+        template = spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"]
+        containers = template["spec"]["containers"]
+        seen = running.get((namespace, kind, name), {})
+        images = [image for one in containers for image in sorted(seen.get(one["name"]) or [one["image"]])]
+        digests = [found[1] for image in images if (found := DIGEST.search(image))]
+        annotations = meta.get("annotations") or {}
+        selectable = {label: {**annotations, **labels}.get(label) for label in SELECTABLE}
+        if kind == "CronJob":
+            desired = ready = None
+            health = _health_of_jobs(spec, [job for owner, job in jobs if owner == (namespace, kind, name)])
+        else:
+            desired, ready = _replicas(kind, spec, status)
+            health = _health(meta, status, desired, ready)
+        return record_or_refusal(
+            Workload,
+            f"{namespace}/{type_}/{name}",
+            as_of=as_of,
+            keys=[f"workload:{self.name}/{namespace}/{type_}/{name}"],
+            about=[
+                self.env_key(namespace),
+                *(f"image:{image}" for image in images),
+                *(f"image-digest:{digest}" for digest in digests),
+                *(
+                    key
+                    for label, value in selectable.items()
+                    if value
+                    for key in self.scoped(namespace, label, value)
+                ),
+            ],
+            name=f"{self.name}/{namespace}/{name}",
+            title=name,
+            description=annotations.get(DESCRIPTION, ""),
+            labels=labels,
+            workload_type=type_,
+            images=images,
+            replicas=desired,
+            ready_replicas=ready,
+            health=health,
+            raw={
+                "metadata": _slim(meta),
+                "spec": {
+                    **{
+                        name: spec[name]
+                        for name in ("replicas", "selector", "schedule", "suspend")
+                        if name in spec
+                    },
+                    "containers": [{"name": one["name"], "image": one["image"]} for one in containers],
+                },
+                "status": status,
+            },
+        )
+
+    def env_key(self, namespace: str) -> str:
+        return f"env:{self.name}/{namespace}"
+
+    def scoped(self, namespace: str, label: str, value: str) -> list[str]:
+        """The keys by which a catalog file may name what bears a label: here, in this namespace, or anywhere."""
+        scopes = ("", f"{namespace}:", f"{self.name}/:", f"{self.name}/{namespace}:")
+        return [f"kubernetes:{scope}{label}={value}" for scope in scopes]
+
+    # --- health -------------------------------------------------------------------------------------------
+
+    async def check(self) -> Health:
+        """Say whether the cluster answers, and which of the permissions that we need are missing."""
+        checks: list[Check] = []
+        try:
+            version = (await self.told_version()).row()["gitVersion"]
+            checks.append(
+                Check(label=_("Reached the API server, %(version)s") % {"version": version}, ok=True)
+            )
+            for namespace in self.named() or [""]:
+                if lacking := await self.lacking(namespace):
+                    checks.append(_lacking(namespace, lacking))
+            if all(check.ok for check in checks):
+                checks.append(Check(label=_("May list all that is read"), ok=True))
+                rows, _as_of, missing = await self.spaces()
+                checks.append(
+                    Check(
+                        label=ngettext("Sees %(count)d namespace", "Sees %(count)d namespaces", len(rows))
+                        % {"count": len(rows)},
+                        ok=True,
+                    )
+                    if rows
+                    else Check(label=_("No namespace is selected"), ok=False,
+                               detail=" ".join(one.reason for one in missing),
+                               remedy=_("Correct “Only these namespaces” and “Not these namespaces”."))
+                )  # fmt: skip
+        except SourceError as error:
+            label = _("Not every permission is there") if checks else _("Not reached")
+            checks.append(Check(label=label, ok=False, detail=error.message, remedy=_remedy(error)))
+        return Health(checks)
+
+    async def lacking(self, namespace: str) -> list[str]:
+        """The permissions that the token lacks, each as `kubectl auth can-i` has it."""
+        verb = "get" if namespace else "list"
+        wanted = [
+            (verb, "", "namespaces"),
+            *(("list", group, plural) for group, plural, _type in LISTS.values()),
+        ]
+        said = await asyncio.gather(*(self.may(namespace, *one) for one in wanted))
+        return [
+            f"{verb} {plural}.{group}".rstrip(".")
+            for (verb, group, plural), may in zip(wanted, said, strict=True)
+            if not may
+        ]
+
+    async def may(self, namespace: str, verb: str, group: str, plural: str) -> bool:
+        asked = {"verb": verb, "group": group, "resource": plural, "namespace": namespace}
+        answer = await self.api.post(
+            "apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            json={
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": asked},
+            },
+            retry=True,  # it changes nothing
+        )
+        return bool(answer.row("status")["status"].get("allowed"))
+
+    # --- asking -------------------------------------------------------------------------------------------
+
+    async def told_version(self) -> Answer:
+        """The cluster's word on its version; once a run."""
+        if self.version is None:
+            answer = await self.api.get("version")
+            answer.row("gitVersion", "minor")
+            self.version = answer
+        return self.version
+
+    def named(self) -> list[str]:
+        """The namespaces that the settings name, if they name all by full names."""
+        names = self.config.namespaces
+        return [] if any(has_glob(name) for name in names) else list(dict.fromkeys(names))
+
+    def is_wanted(self, namespace: str) -> bool:
+        if namespace in self.config.namespaces:
+            return True  # who names it wants it
+        wanted = not self.config.namespaces or matches(namespace, self.config.namespaces)
+        return wanted and not matches(namespace, self.config.exclude)
+
+    async def spaces(self) -> tuple[list[Row], datetime, list[Refused]]:
+        """The selected namespaces, and those named that are not there."""
+        if not self.named():
+            rows, as_of = await self.listed("api/v1/namespaces")
+            return [row for row in rows if self.is_wanted(row["metadata"]["name"])], as_of, []
+        found, missing = [], []
+        as_of = (await self.told_version()).sent_at
+        for name in self.named():
+            try:
+                answer = await self.api.get(f"api/v1/namespaces/{quote(name)}")
+            except NotThere as error:
+                missing.append(Refused(external_id=name, reason=error.message))
+                continue
+            found.append(answer.row("metadata"))
+        return found, as_of, missing
+
+    async def everything(self) -> tuple[dict[str, list[Row]], datetime]:
+        """All rows by kind, of the selected namespaces, as they were when the first was asked for."""
+        minor = re.match(r"\d+", (await self.told_version()).row()["minor"])
+        batch = "v1" if minor and int(minor[0]) >= 21 else "v1beta1"
+        found: dict[str, list[Row]] = defaultdict(list)
+        times = []
+        for kind, (group, plural, _type) in LISTS.items():
+            version = batch if kind == "CronJob" else "v1"
+            base = f"apis/{group}/{version}" if group else f"api/{version}"
+            for within in [f"namespaces/{quote(name)}/" for name in self.named()] or [""]:
+                rows, as_of = await self.listed(f"{base}/{within}{plural}")
+                times.append(as_of)
+                found[kind] += (row for row in rows if self.is_wanted(row["metadata"]["namespace"]))
+        return found, min(times)
+
+    async def listed(self, path: str) -> tuple[list[Row], datetime]:
+        """A whole list, as it was when its first page was asked for."""
+        restarts = 0
+        while True:
+            pages: list[Answer] = []
+            try:
+                async for page in self.api.pages(path, params={"limit": PAGE}, next=_following):
+                    pages.append(page)
+            except (
+                NotThere
+            ):  # a list that takes minutes to read is gone before its last page (410): begin anew
+                restarts += 1
+                if not pages or restarts > RESTARTS:
+                    raise
+            else:
+                return [row for page in pages for row in page.rows("items")], pages[0].sent_at
+
+
+def _lacking(namespace: str, permissions: list[str]) -> Check:
+    what = ", ".join(permissions)
+    return Check(
+        label=_("May not: %(permissions)s") % {"permissions": what},
+        ok=False,
+        detail=_("The token lacks these permissions in the namespace %(name)s.") % {"name": namespace}
+        if namespace
+        else _("The token lacks these permissions in the whole cluster."),
+        remedy=_("Bind the role that the documentation has to the service account; or name in full, under “Only "
+                 "these namespaces”, those that it may read."),
+    )  # fmt: skip
+
+
+def _following(page: Answer) -> str | None:
+    page.rows("items")
+    token = (page.row("metadata")["metadata"] or {}).get("continue")
+    return "?" + urlencode({"limit": PAGE, "continue": token}) if token else None
+
+
+def _owner(row: Row) -> Id | None:
+    """What made it; of a pod of a deployment that is a replica set, whose name ends in the template's hash."""
+    meta = row["metadata"]
+    for owner in meta.get("ownerReferences") or []:
+        if owner.get("controller"):
+            kind, name = owner["kind"], owner["name"]
+            if kind == "ReplicaSet" and (suffix := (meta.get("labels") or {}).get("pod-template-hash")):
+                kind, name = "Deployment", name.removesuffix(f"-{suffix}")
+            return meta["namespace"], kind, name
+    return None
+
+
+def _jobs(rows: Iterable[Row]) -> list[tuple[Id | None, Row]]:
+    """Each job with what made it, the newest first."""
+    newest = sorted(rows, key=lambda row: row["metadata"].get("creationTimestamp") or "", reverse=True)
+    return [(_owner(row), row) for row in newest]
+
+
+def _running(pods: Iterable[Row], jobs: list[tuple[Id | None, Row]]) -> dict[Id, dict[str, list[str]]]:
+    """The images that run of each workload, by container, with their digests where the nodes tell them."""
+    cron = {(job["metadata"]["namespace"], "Job", job["metadata"]["name"]): owner for owner, job in jobs}
+    found: dict[Id, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for pod in pods:
+        owner = _owner(pod)
+        owner = cron.get(owner, owner) if owner else None
+        status = pod.get("status") or {}
+        if owner is None or (status.get("phase") == "Failed" and owner[1] != "CronJob"):
+            continue
+        asked = {one["name"]: one["image"] for one in pod["spec"]["containers"]}
+        for one in status.get("containerStatuses") or []:
+            digest = DIGEST.search(one.get("imageID") or "")
+            image = asked.get(one["name"]) or one["image"]
+            image = f"{image}{digest[0]}" if digest and "@" not in image else image
+            if image not in found[owner][one["name"]]:
+                found[owner][one["name"]].append(image)
+    return found
+
+
+def _replicas(kind: str, spec: Row, status: Row) -> tuple[int, int]:
+    """How many are wanted, and how many are ready."""
+    if kind == "DaemonSet":
+        return status.get("desiredNumberScheduled") or 0, status.get("numberReady") or 0
+    return spec.get("replicas", 1), status.get("readyReplicas") or 0
+
+
+def _health(meta: Row, status: Row, desired: int, ready: int) -> WorkloadHealth | None:
+    """Nothing, where the cluster has not yet looked at it."""
+    if status.get("observedGeneration", 0) < meta.get("generation", 1):
+        return None
+    if desired == 0:
+        return WorkloadHealth.MAINTENANCE
+    if ready == 0:
+        return WorkloadHealth.DOWN
+    conditions = {(one["type"], one["status"]) for one in status.get("conditions") or []}
+    is_stuck = ("Progressing", "False") in conditions or ("ReplicaFailure", "True") in conditions
+    return WorkloadHealth.DEGRADED if ready < desired or is_stuck else WorkloadHealth.HEALTHY
+
+
+def _health_of_jobs(spec: Row, jobs: list[Row]) -> WorkloadHealth | None:
+    """By the newest job that is over."""
+    if spec.get("suspend"):
+        return WorkloadHealth.MAINTENANCE
+    for job in jobs:
+        over = {
+            one["type"] for one in job.get("status", {}).get("conditions") or [] if one["status"] == "True"
+        }
+        if over & {"Complete", "Failed"}:
+            return WorkloadHealth.DEGRADED if "Failed" in over else WorkloadHealth.HEALTHY
+    return None
+
+
+def _slim(meta: Row) -> Row:
+    """What names a thing. Annotations stay away: kubectl keeps in them all that was applied, settings included."""
+    kept = ("name", "namespace", "uid", "labels", "generation", "creationTimestamp")
+    return {name: meta[name] for name in kept if name in meta}
+
+
+def _remedy(error: SourceError) -> str:
+    match error:
+        case AuthFailed():
+            return _(
+                "Give a token that the cluster knows, of a service account with the role of the documentation."
+            )
+        case Misconfigured():
+            return _(
+                "Correct the API address and the CA certificate, or have an administrator allow the address."
+            )
+        case SourceError():
+            return _(
+                "See that the API server runs, that this machine can reach it, and that the address is its own."
+            )
