@@ -42,6 +42,7 @@ class User(AbstractBaseUser):
     """An account. What it may do comes from grants alone.
 
     :ivar username: in lower case; people may type it in any.
+    :ivar is_email_verified: whether an identity provider or an administrator said so, not the person alone.
     :ivar entity_uid: the catalog's User entity that is this person, once that is known.
     :ivar token: the API token that the present request came with; it caps what the account may do.
     """
@@ -55,6 +56,7 @@ class User(AbstractBaseUser):
     )
     name = models.CharField(_("name"), max_length=200, blank=True)
     email = models.EmailField(_("e-mail"), blank=True)
+    is_email_verified = models.BooleanField(_("e-mail is verified"), default=False)
     is_active = models.BooleanField(
         _("active"),
         default=True,
@@ -278,6 +280,68 @@ class SignInLink(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}: {self.get_purpose_display()}"
+
+
+class IdentityProvider(models.Model):
+    """The one OpenID Connect provider through which people may sign in. Its secret is kept sealed.
+
+    :ivar issuer: the address under which it publishes what it is.
+    :ivar groups_claim: the claim with the groups that the provider puts people in; empty for none.
+    :ivar roles: which role each of those groups gives everywhere, by its name; `*` stands for everybody.
+    :ivar access_groups: which access group each of those groups leads into, by its name; `*` as well.
+    :ivar email_domains: whose addresses may sign in; empty for all.
+    :ivar makes_accounts: whether somebody without an account gets one.
+    :ivar trusts_email: whether addresses count as verified of which the provider does not say either.
+    """
+
+    label = models.CharField(_("name"), max_length=100)
+    issuer = models.CharField(_("issuer"), max_length=500)
+    client_id = models.CharField(_("client id"), max_length=300)
+    scopes = models.CharField(_("scopes"), max_length=300, default="openid email profile")
+    groups_claim = models.CharField(_("claim for groups"), max_length=200, blank=True, default="groups")
+    roles = models.JSONField(_("roles by group"), default=dict)
+    access_groups = models.JSONField(_("access groups by group"), default=dict)
+    email_domains = models.JSONField(_("e-mail domains"), default=list)
+    makes_accounts = models.BooleanField(_("makes accounts"), default=False)
+    trusts_email = models.BooleanField(_("e-mail counts as verified"), default=False)
+    is_active = models.BooleanField(_("active"), default=True)
+
+    class Meta:
+        verbose_name = _("identity provider")
+        verbose_name_plural = _("identity providers")
+        constraints = [models.CheckConstraint(condition=Q(pk=1), name="access_identityprovider_single")]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Identity(models.Model):
+    """Whom an identity provider knows as which account.
+
+    :ivar subject: the provider's own, lasting name of the person; an address may pass to somebody else.
+    :ivar grants: those that the provider's groups gave, and take away again.
+    :ivar groups: the access groups that they led into, and out of again.
+    """
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="identities", verbose_name=_("user"))
+    issuer = models.CharField(_("issuer"), max_length=500)
+    subject = models.CharField(_("subject"), max_length=255)
+    email = models.CharField(_("e-mail"), max_length=254, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    seen_at = models.DateTimeField(_("last signed in"), default=timezone.now)
+    grants = models.ManyToManyField(Grant, related_name="identities", blank=True)
+    groups = models.ManyToManyField(Group, related_name="identities", blank=True)
+
+    class Meta:
+        verbose_name = _("identity")
+        verbose_name_plural = _("identities")
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "subject"], name="access_identity_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.email or self.subject}"
 
 
 class Secret(models.Model):

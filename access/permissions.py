@@ -27,6 +27,8 @@ from access.models import (
     AuditEvent,
     Grant,
     Group,
+    Identity,
+    IdentityProvider,
     Role,
     ScopeType,
     Secret,
@@ -340,3 +342,5 @@ register_scope(ApiToken, nowhere, verb="user.read", own=lambda user: Q(user=user
 register_scope(AuditEvent, nowhere, verb="audit.read")
 register_scope(SignInLink, nowhere, verb="user.read")
 register_scope(Secret, nowhere, verb=EVERYTHING)
+register_scope(IdentityProvider, nowhere, verb=EVERYTHING)
+register_scope(Identity, nowhere, verb="user.read", own=lambda user: Q(user=user))

@@ -13,6 +13,16 @@ from access.services.grants import (
     role_called,
     set_members,
 )
+from access.services.identities import (
+    Person,
+    ProviderRefused,
+    disconnect_identity,
+    identity_provider,
+    provider_secret,
+    remove_provider,
+    save_provider,
+    sign_in_person,
+)
 from access.services.invitations import NewInvitation, invite, revoke_invitation
 from access.services.signing_in import (
     LinkNotValid,
@@ -22,6 +32,7 @@ from access.services.signing_in import (
     make_sign_in_link,
     redeem_sign_in_link,
     sign_in,
+    sign_in_link_again,
 )
 from access.services.tokens import (
     NewToken,
@@ -38,6 +49,8 @@ __all__ = [
     "LinkNotValid",
     "NewInvitation",
     "NewToken",
+    "Person",
+    "ProviderRefused",
     "SignInRefused",
     "SignInThrottled",
     "Subject",
@@ -50,21 +63,28 @@ __all__ = [
     "create_user",
     "delete_group",
     "differences",
+    "disconnect_identity",
     "ensure_first_account",
     "find_sign_in_link",
     "grant",
+    "identity_provider",
     "invite",
     "lifetime",
     "make_sign_in_link",
+    "provider_secret",
     "record_audit",
     "redeem_sign_in_link",
     "register_scope_type",
+    "remove_provider",
     "revoke",
     "revoke_invitation",
     "revoke_token",
     "role_called",
+    "save_provider",
     "set_members",
     "set_password",
     "sign_in",
+    "sign_in_link_again",
+    "sign_in_person",
     "tie_account",
 ]

@@ -22,7 +22,10 @@ def create_user(*, username: str, name: str = "", email: str = "", by: User | No
     :param by: who makes it; None when Portico does.
     :raises InvalidInput: if the user name is taken, or a field is wrong.
     """
-    user = User(username=username.strip().lower(), name=name.strip(), email=email.strip())
+    email = email.strip()
+    user = User(
+        username=username.strip().lower(), name=name.strip(), email=email, is_email_verified=bool(email)
+    )
     user.set_unusable_password()
     with changing_access():
         clean(user)
@@ -39,7 +42,7 @@ def change_user(
     is_active: bool | None = None,
     by: User | None = None,
 ) -> User:
-    """Change what is given of an account.
+    """Change what is given of an account. An address that somebody else enters counts as verified.
 
     :raises InvalidInput: if a field is wrong.
     :raises Forbidden: if the account may do more than `by`.
@@ -50,11 +53,13 @@ def change_user(
         user = User.objects.select_for_update().get(pk=user.pk)
         before = _facts(user)
         user.name = user.name if name is None else name.strip()
-        user.email = user.email if email is None else email.strip()
+        if email is not None and email.strip() != user.email:
+            user.email = email.strip()
+            user.is_email_verified = bool(user.email) and (by is None or by.pk != user.pk)
         user.is_active = user.is_active if is_active is None else is_active
         clean(user)
         if changes := differences(before, _facts(user)):
-            user.save(update_fields=["name", "email", "is_active"])
+            user.save(update_fields=["name", "email", "is_email_verified", "is_active"])
             record_audit("user.update", user, changes=changes, actor=by)
     return user
 

@@ -120,7 +120,8 @@ def grant(
     scope: str = "",
     by: User | None = None,
 ) -> Grant:
-    """Give a person or a group a role, as far as the scope reaches; the grant that is already there stays.
+    """Give a person or a group a role, as far as the scope reaches; the grant that is already there stays,
+    whatever an identity provider says later.
 
     :param by: who grants it; None when Portico does.
     :raises InvalidInput: if the scope is wrong, or not exactly one holder is named.
@@ -141,6 +142,8 @@ def grant(
         )
         if is_new:
             record_audit("grant.create", made, actor=by)
+        else:
+            made.identities.clear()
     return made
 
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth import authenticate
 from django.db import transaction
@@ -104,13 +105,22 @@ def find_sign_in_link(token: str, *, now: datetime | None = None) -> SignInLink:
 
     :raises LinkNotValid: if it is unknown, used or expired, or the account is inactive.
     """
-    found = (
-        SignInLink.objects.select_related("user", "made_by")
-        .filter(
-            digest=_digest(token), used_at=None, expires_at__gt=now or timezone.now(), user__is_active=True
-        )
-        .first()
-    )
+    return _valid_link(now=now, digest=_digest(token))
+
+
+def sign_in_link_again(pk: int, *, now: datetime | None = None) -> SignInLink:
+    """The link that was found before, if it still works.
+
+    :raises LinkNotValid: if it was used, has expired, or its account is inactive.
+    """
+    return _valid_link(now=now, pk=pk)
+
+
+def _valid_link(*, now: datetime | None, **which: Any) -> SignInLink:
+    links = SignInLink.objects.select_related("user", "made_by")
+    found = links.filter(
+        **which, used_at=None, expires_at__gt=now or timezone.now(), user__is_active=True
+    ).first()
     if found is None:
         raise _link_not_valid()
     return found
@@ -131,15 +141,22 @@ def redeem_sign_in_link(*, token: str, name: str, password: str, now: datetime |
     clean(user)
     check_password(user, password)
     with transaction.atomic():
-        # Of two who redeem it at once the second waits here and then changes no row. (The condition must
-        # be on this row alone: what is joined would not be looked at again after the wait.)
-        unused = SignInLink.objects.filter(pk=link.pk, used_at=None)
-        if not unused.update(used_at=now):
-            raise _link_not_valid()
+        use_up(link, now=now)
         user.set_password(password)
         user.save(update_fields=["name", "password"])
         record_audit("user.redeem-sign-in-link", user, actor=user)
     return user
+
+
+def use_up(link: SignInLink, *, now: datetime) -> None:
+    """Mark a link as used, in the transaction of what it was used for.
+
+    :raises LinkNotValid: if it is used already.
+    """
+    # Of two who redeem it at once the second waits here and then changes no row. (The condition must
+    # be on this row alone: what is joined would not be looked at again after the wait.)
+    if not SignInLink.objects.filter(pk=link.pk, used_at=None).update(used_at=now):
+        raise _link_not_valid()
 
 
 def ensure_first_account(*, now: datetime | None = None) -> str | None:

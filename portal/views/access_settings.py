@@ -20,7 +20,7 @@ from access import queries, services
 from access.links import sign_in_url
 from access.models import ApiToken, Grant, Group, User
 from access.permissions import can, require, visible
-from access.verbs import VERBS
+from access.verbs import EVERYTHING, VERBS
 from base.errors import DomainError, InvalidInput, NotFound
 from base.text import whole_number
 from catalog.models import Entity
@@ -118,9 +118,11 @@ class NewGroup(BaseModel):
     )
 
 
-def _part(request: HttpRequest, part: str, *, title: str = "") -> dict[str, Any]:
+def access_part(request: HttpRequest, part: str, *, title: str = "") -> dict[str, Any]:
     """What the access pages share: besides the tabs, which part of it one is in."""
     parts = [("", _("Users")), ("groups", _("Groups")), ("roles", _("Roles"))]
+    if can(request.user, EVERYTHING):
+        parts.append(("sign-in", _("Sign-in")))
     return shell_of(request, "settings-access", title=title) | {
         "parts": [
             {
@@ -183,13 +185,14 @@ def users(request: HttpRequest) -> HttpResponse:
     rows, page = page_of(request, queries.list_users(viewer=person(request), text=text), USERS)
     invitations = list(queries.list_invitations(viewer=person(request)))
     waiting = _with_grants(request, [invitation.user for invitation in invitations])
+    invited = {invitation.user_id for invitation in invitations}
     link = shown_once(request, INVITATION)
     return render(
         request,
         "settings/users.html",
-        _part(request, "")
+        access_part(request, "")
         | {
-            "rows": _with_grants(request, rows),
+            "rows": [row | {"is_invited": row["user"].pk in invited} for row in _with_grants(request, rows)],
             "invitations": [
                 row | {"link": invitation} for row, invitation in zip(waiting, invitations, strict=True)
             ],
@@ -320,7 +323,7 @@ def user(request: HttpRequest, user_id: int) -> HttpResponse:
     return render(
         request,
         "settings/user.html",
-        _part(request, "", title=found.label)
+        access_part(request, "", title=found.label)
         | {
             "account": found,
             "facts": facts,
@@ -328,6 +331,7 @@ def user(request: HttpRequest, user_id: int) -> HttpResponse:
             "grant_fields": _grant_fields(request, grant),
             "grants": list(queries.list_grants(viewer=person(request), user=found)),
             "tokens": tokens,
+            "identities": list(found.identities.all()),
             "link": sign_in_url(link) if link else "",
             "chip": links.chip(entity.ref, entity) if entity else None,
             "is_me": found.pk == person(request).pk,
@@ -372,6 +376,12 @@ def _act_on_user(request: HttpRequest, found: User, action: str) -> bool:
         messages.success(request, _("The link is made. Copy it now: it is shown only this once."))
     elif action in {"activate", "deactivate"}:
         _switch(request, found, action)
+    elif action == "disconnect":
+        identity = found.identities.filter(pk=whole_number(request.POST.get("identity", ""))).first()
+        if identity is None:
+            raise NotFound(_("This is not connected any more."))
+        services.disconnect_identity(identity, by=by)
+        messages.success(request, _("%(name)s is disconnected.") % {"name": found.label})
     elif action == "revoke":
         _revoke(request, queries.list_grants(viewer=by, user=found))
     elif action == "token":
@@ -421,7 +431,7 @@ def groups(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "settings/groups.html",
-        _part(request, "groups")
+        access_part(request, "groups")
         | {"rows": [{"group": group, "grants": held[group.pk]} for group in found], "form": form},
         status=422 if form.errors else 200,
     )
@@ -464,7 +474,7 @@ def group(request: HttpRequest, group_id: int) -> HttpResponse:
     return render(
         request,
         "settings/group.html",
-        _part(request, "groups", title=found.name)
+        access_part(request, "groups", title=found.name)
         | {
             "group": found,
             "members": members,
@@ -514,7 +524,7 @@ def roles(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "settings/roles.html",
-        _part(request, "roles")
+        access_part(request, "roles")
         | {
             "roles": [
                 {"role": role, "verbs": [VERBS[verb] for verb in sorted(role.verbs) if verb in VERBS]}

@@ -16,14 +16,21 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from access.actors import client_address
-from access.services import find_sign_in_link, redeem_sign_in_link
+from access.models import IdentityProvider
+from access.services import find_sign_in_link, identity_provider, redeem_sign_in_link
 from access.services import sign_in as check_sign_in
 from base.errors import DomainError, Forbidden, InvalidInput
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
-def _next(request: HttpRequest) -> str:
+def active_provider() -> IdentityProvider | None:
+    """The identity provider, if people may sign in through it at present."""
+    provider = identity_provider()
+    return provider if provider and provider.is_active else None
+
+
+def next_page(request: HttpRequest) -> str:
     """Where the person wanted to go, if it is a page of ours."""
     wanted = request.POST.get("next") or request.GET.get("next") or "/"
     safe = url_has_allowed_host_and_scheme(
@@ -38,8 +45,13 @@ def _next(request: HttpRequest) -> str:
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in with name and password."""
     if request.user.is_authenticated:
-        return HttpResponseRedirect(_next(request))  # an address, never a view's name
-    values = {"username": "", "next": _next(request), "error": ""}
+        return HttpResponseRedirect(next_page(request))  # an address, never a view's name
+    values: dict[str, Any] = {
+        "username": "",
+        "next": next_page(request),
+        "error": "",
+        "provider": active_provider(),
+    }
     if request.method == "POST":
         values["username"] = request.POST.get("username", "")[:200]
         try:
@@ -60,7 +72,7 @@ def admin_sign_in(request: HttpRequest) -> HttpResponse:
     """Lead those who want into Django's admin to the portal's own sign-in; who is signed in lacks the right."""
     if request.user.is_authenticated:
         raise Forbidden(_("Django's admin is for administrators. Ask one of them for access."))
-    return redirect(f"{reverse('portal:sign-in')}?{urlencode({'next': _next(request)})}")
+    return redirect(f"{reverse('portal:sign-in')}?{urlencode({'next': next_page(request)})}")
 
 
 @never_cache
@@ -77,6 +89,8 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
         "username": link.user.username,
         "name": link.user.name,
         "is_reset": link.purpose == link.Purpose.RESET,
+        "provider": active_provider(),
+        "provider_url": reverse("portal:sign-in-link-provider", kwargs={"token": token}),
         "inviter": link.made_by.label if link.made_by and link.purpose == link.Purpose.INVITE else "",
     }
     if request.method == "POST":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import access_settings, settings, system_settings
+from portal.views import access_settings, identity, settings, system_settings
 
 urlpatterns = [
     path("look", settings.look, name="settings-look"),
@@ -15,6 +15,7 @@ urlpatterns = [
     path("access/groups", access_settings.groups, name="settings-groups"),
     path("access/groups/<int:group_id>", access_settings.group, name="settings-group"),
     path("access/roles", access_settings.roles, name="settings-roles"),
+    path("access/sign-in", identity.provider, name="settings-provider"),
     path("packs", system_settings.packs, name="settings-packs"),
     path("packs/restore", system_settings.restore, name="settings-packs-restore"),
     path("sample", system_settings.sample, name="settings-sample"),

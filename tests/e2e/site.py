@@ -99,6 +99,7 @@ PLACES = [
     Place("settings-user", "/settings/access/users/{account}"),
     Place("settings-groups", "/settings/access/groups", is_twin=True),
     Place("settings-roles", "/settings/access/roles"),
+    Place("settings-sign-in", "/settings/access/sign-in"),
     Place("settings-packs", "/settings/packs"),
     Place("settings-sample", "/settings/sample"),
     Place("settings-audit", "/settings/audit"),
