@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,16 +11,18 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from access.services.audit import record_audit
 from base.errors import Conflict
-from catalog.models import Claim, Severity
+from catalog.models import Activity, Claim, Severity
 from catalog.services import problems
 from catalog.services.render import render_dirty
 from integrations.components import apply_rules
 from integrations.models import Connection, ResourceRun, ResourceState, RunState, StoredRecord, SyncRun
 from integrations.permissions import namespaces_of
 from integrations.queries import removed_by
+from integrations.records import AlertStatus
 from integrations.registry import connectors
 from integrations.sweep import remove_unseen
 from integrations.writing import remap, settle_ignored
@@ -262,13 +265,35 @@ def _report(connection: Connection, run: SyncRun, now: datetime) -> None:
             )
             for external_id, error in refusals
         ]
+    seen += [(subject, one) for one in _names_of_nothing(connection)]
     whole = [row.name for row in resources if row.state in (ResourceState.COMPLETE, ResourceState.HELD)]
     problems.sync(
         raised_by=f"connection:{connection.slug}",
         seen=seen,
-        within=Q(type="sync") | Q(type="refused-record", detail__resource__in=whole),
+        within=Q(type__in=("sync", "missing-target")) | Q(type="refused-record", detail__resource__in=whole),
         at=now,
     )
+
+
+def _names_of_nothing(connection: Connection) -> list[problems.Seen]:
+    """What alerts that are not over name first, where nothing that they name is in the catalog."""
+    waiting = Activity.objects.filter(
+        connection=connection.slug, type__in=("alert", "incident"), subject_uid=None
+    ).exclude(Q(status=AlertStatus.RESOLVED) | Q(keys=[]))
+    names = Counter(keys[0] for keys in waiting.values_list("keys", flat=True))
+    return [
+        problems.Seen(
+            type="missing-target",
+            severity=Severity.WARN,
+            cause=_("Alerts name %(name)s, which is not in the catalog") % {"name": key.removeprefix("ref:")},
+            message=ngettext("%(count)d alert shows on no page.", "%(count)d alerts show on no page.", count)
+            % {"count": count},
+            remedy=_("Import what declares it, or correct in the connection's settings what labels name."),
+            discriminator=key,
+            detail={"connection": connection.slug, "target": key},
+        )
+        for key, count in names.most_common(REPORTED)
+    ]
 
 
 def _stays_at_home(connection: Connection) -> bool:

@@ -418,6 +418,28 @@ class TestAlerts:
         synced(connection)
         assert {name for name, status in self.stands().items() if status == "firing"} == {"3"}
 
+    def test_what_alerts_name_and_nothing_is_stays_to_be_reviewed(self, tool: Tool, connect: Connect) -> None:
+        def missing() -> dict[str, str]:
+            found = Problem.objects.filter(type="missing-target", resolved_at=None, subject_label="CT")
+            return dict(found.values_list("cause", "message"))
+
+        def read() -> None:
+            report_run(run_id=synced(connection).pk, now=timezone.now())
+
+        connection = connect()
+        pay, web = ["ref:component:pay", "ref:component:node"], ["ref:component:web"]
+        tool.alerts = [self.fires("a", about=pay), self.fires("b", about=pay), self.fires("c", about=web)]
+        tool.alerts += [self.fires("d", about=["ref:component:over"], status="resolved"), self.fires("e")]
+        read()
+        assert missing() == {
+            "Alerts name component:default/pay, which is not in the catalog": "2 alerts show on no page.",
+            "Alerts name component:default/web, which is not in the catalog": "1 alert shows on no page.",
+        }
+        tool.things = [document("node")]
+        tool.alerts = tool.alerts[:2]
+        read()
+        assert missing() == {}
+
     def test_a_list_that_breaks_off_resolves_nothing(self, tool: Tool, connect: Connect) -> None:
         connection = connect()
         tool.alerts = [self.fires("a"), self.fires("b")]

@@ -111,7 +111,7 @@ class Alertmanager(Connector[Config]):
             [
                 Check(label=_("Reached Alertmanager %(version)s") % status["versionInfo"], ok=True),
                 Check(
-                    label=_("Reads %(count)d alerts; %(named)d have labels that name something")
+                    label=_("Reads alerts: %(count)d, of which %(named)d have labels that may name something")
                     % {"count": len(rows), "named": named},
                     ok=True,
                     remedy="" if named == len(rows) else _("Name more labels under “What labels name”."),

@@ -117,8 +117,8 @@ class Prometheus(Connector[Config]):
             [
                 Check(label=_("Reached Prometheus %(version)s") % {"version": version}, ok=True),
                 Check(
-                    label=_("Reads %(rules)d alerting rules: %(count)d alerts fire, %(named)d of them have labels that "
-                            "name something") % shown,
+                    label=_("Reads alerting rules: %(rules)d; alerts that fire: %(count)d, of which %(named)d have "
+                            "labels that may name something") % shown,
                     ok=True,
                     detail="; ".join(broken[:3]),
                     remedy=_("Mend the rules that cannot be evaluated.") if broken

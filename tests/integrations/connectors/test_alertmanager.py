@@ -107,7 +107,7 @@ def test_it_signs_in_with_name_and_password(server: Any, make_answer: Any) -> No
     health = use(Alertmanager, config, lambda made: made.check())
     assert [check.label for check in health.checks] == [
         "Reached Alertmanager 0.25.0",
-        "Reads 1 alerts; 0 have labels that name something",
+        "Reads alerts: 1, of which 0 have labels that may name something",
     ]
     assert "What labels name" in health.checks[1].remedy
     sent = server.asked("/api/v2/status")[0].headers

@@ -117,7 +117,7 @@ def test_the_check_tells_what_works_and_which_rules_do_not(shop: Shop) -> None:
     assert health.checks[0].label.startswith("Reached Prometheus 2.")
     assert (
         health.checks[1].label
-        == "Reads 3 alerting rules: 1 alerts fire, 1 of them have labels that name something"
+        == "Reads alerting rules: 3; alerts that fire: 1, of which 1 have labels that may name something"
     )
     assert health.checks[1].detail.startswith("Odd: ")
     assert "Mend the rules" in health.checks[1].remedy
