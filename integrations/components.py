@@ -225,7 +225,7 @@ def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None 
     :param only: just this connection, after a run that changed nothing: then only time can have changed anything.
     """
     connections = Connection.objects.filter(
-        pk__in=StoredRecord.objects.filter(type="repository").values("connection")
+        removal_at=None, pk__in=StoredRecord.objects.filter(type="repository").values("connection")
     ).order_by("pk")
     for connection in connections.filter(pk=only.pk) if only else connections:
         seen = []
@@ -254,7 +254,7 @@ def lost_without(connection: Connection, *, now: datetime) -> int:
     count = 0
     repositories = StoredRecord.objects.filter(type="repository", deleted_at=None)
     for other in Connection.objects.exclude(pk=connection.pk).filter(
-        pk__in=repositories.values("connection")
+        removal_at=None, pk__in=repositories.values("connection")
     ):
         try:
             decisions = decide(connection=other, rule=rule_of(other), now=now, without=connection.slug)

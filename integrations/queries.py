@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from access.models import ScopeType
 from access.permissions import Scope, can, covers, visible
 from base.errors import NotFound
-from catalog.models import Claim, SourceType
+from catalog.models import Activity, Claim, SourceType
 from catalog.permissions import Planned
 from integrations.models import (
     CatalogLocation,
@@ -84,6 +84,27 @@ def get_connection(viewer: Any, slug: str) -> Connection:
     if found is None:
         raise NotFound(_("There is no connection %(slug)s here.") % {"slug": slug})
     return found
+
+
+def rows_left(connection: Connection) -> int:
+    """How many rows a connection has of those that can be many: claims, activities and records."""
+    claims = Claim.objects.filter(source__key__startswith=f"connection:{connection.slug}/")
+    activities = Activity.objects.filter(connection=connection.slug)
+    return claims.count() + activities.count() + connection.records.count()
+
+
+def removals(viewer: Any, connections: Iterable[Connection]) -> dict[int, tuple[int, int]]:
+    """How many rows are gone, and of how many, of connections that are being removed, by their keys.
+
+    Of those that brought anything beyond what the viewer may see, nothing is counted.
+    """
+    going = [connection for connection in connections if connection.is_removed]
+    whole = wholly_seen(viewer, going)
+    return {
+        connection.pk: (max(connection.removal_rows - rows_left(connection), 0), connection.removal_rows)
+        for connection in going
+        if connection.pk in whole
+    }
 
 
 def entity_counts(viewer: Any, connections: Iterable[Connection]) -> dict[str, int]:

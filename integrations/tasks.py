@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 from integrations import sync
 from integrations.git import GitClient
 from integrations.models import Connection, SyncRun
-from integrations.services import deliveries, locations, operations, runs
+from integrations.services import deliveries, locations, operations, removal, runs
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,28 @@ def start_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSON,
     """Queue a run of a connection, and hand it to a worker once it is stored.
 
     :raises SyncAlreadyActive: if one is queued or running.
+    :raises BeingRemoved: if the connection is on its way out.
     """
     run = runs.request_sync(connection=connection, trigger=trigger, by=by)
     execute_run.delay_on_commit(run_id=run.pk)
     return run
+
+
+@shared_task(name="integrations.remove_connection")
+def remove_connection(*, connection_id: int, **_from_newer_release: Any) -> None:
+    """Let go of a connection whose removal was asked for."""
+    removal.remove_connection(connection_id=connection_id)
+
+
+def start_removal(*, connection: Connection, by: str) -> removal.Removal:
+    """Have a connection removed by a worker once that is stored.
+
+    :raises BeingRemoved: if that was asked for already.
+    :raises Conflict: while a run is active.
+    """
+    gone = removal.request_removal(connection=connection, by=by, now=timezone.now())
+    remove_connection.delay_on_commit(connection_id=connection.pk)
+    return gone
 
 
 @shared_task(name="integrations.execute_operation")
@@ -89,6 +107,8 @@ def tick(**_from_newer_release: Any) -> None:
         execute_operation.delay(operation_id=operation_id)
     for connection_id in deliveries.lost_deliveries(now=now):
         process_delivery.delay(connection_id=connection_id)
+    for connection_id in removal.due_removals(now=now):
+        remove_connection.delay(connection_id=connection_id)
     for location in locations.due_locations(now=now):
         task = remove_location if location.is_removed else read_location
         task.delay(location_id=location.pk)

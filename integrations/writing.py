@@ -63,7 +63,7 @@ class RecordWriter:
             return Written()
         try:
             with transaction.atomic():
-                self._take_turn()
+                take_turn(self.connection)
                 return self._write(records)
         except Exception as error:
             if not lies_in_the_data(error):
@@ -165,11 +165,6 @@ class RecordWriter:
         )
         return result
 
-    def _take_turn(self) -> None:
-        """One writer of a connection at a time: of two new words on a thing, the newer must stay."""
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_WRITING_LOCK, self.connection.pk])
-
     def _is_known(self, old: StoredRecord, digest: bytes, as_of: datetime, *, is_ignored: bool) -> bool:
         """Whether a record tells nothing newer than what is stored."""
         if self.known_at is not None and as_of < self.known_at:
@@ -183,7 +178,7 @@ class RecordWriter:
         if not gone:
             return
         with transaction.atomic():
-            self._take_turn()
+            take_turn(self.connection)
             known = {
                 row.external_id: row
                 for row in StoredRecord.objects.select_for_update().filter(
@@ -292,6 +287,12 @@ class RecordWriter:
             },
         )
         return source
+
+
+def take_turn(of: Connection) -> None:
+    """One writer of a connection at a time, until the transaction ends: of two new words, the newer must stay."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_WRITING_LOCK, of.pk])
 
 
 def remap(*, connection: Connection, rows: list[StoredRecord], by: str, now: datetime) -> None:

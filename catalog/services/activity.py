@@ -284,13 +284,18 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
         return {uid for row in cursor.fetchall() for uid in row if uid is not None}
 
 
-def forget_activity(*, connection_slug: str) -> int:
-    """Remove all that a connection told, when the connection goes.
+def forget_activity(*, connection_slug: str, limit: int | None = None) -> int:
+    """Remove what a connection told, when the connection goes.
 
+    :param limit: at most so many, for one step of several.
     :returns: how many activities went.
     """
     with transaction.atomic():
         rows = Activity.objects.filter(connection=connection_slug)
+        if limit is not None:
+            rows = Activity.objects.filter(
+                pk__in=list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
+            )
         uids = set(rows.exclude(subject_uid=None).values_list("subject_uid", flat=True))
         mark_subjects_dirty(uids)
         count = rows.count()

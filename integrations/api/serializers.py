@@ -49,6 +49,7 @@ class ConnectionOut(serializers.Serializer[Any]):
     state = serializers.CharField(allow_null=True)
     message = serializers.CharField(allow_blank=True)
     synced_at = serializers.DateTimeField(allow_null=True)
+    is_removed = serializers.BooleanField(help_text="It is on its way out, with all that it brought.")
 
 
 class ResourceOut(serializers.Serializer[Any]):
@@ -87,7 +88,16 @@ SyncRunListOut = list_of("SyncRunListOut", SyncRunOut)
 
 def connection(row: Any, *, config: dict[str, Any] | None, secrets: Iterable[str]) -> dict[str, Any]:
     """A connection from `queries.list_connections` as plain data."""
-    names = ("slug", "label", "connector", "namespace", "interval", "is_paused", "allows_operations")
+    names = (
+        "slug",
+        "label",
+        "connector",
+        "namespace",
+        "interval",
+        "is_paused",
+        "allows_operations",
+        "is_removed",
+    )
     return {
         **{name: getattr(row, name) for name in names},
         "config": config,

@@ -21,7 +21,7 @@ from integrations import queries
 from integrations.api import serializers as shapes
 from integrations.models import SyncRun
 from integrations.services import connections, runs
-from integrations.tasks import start_sync
+from integrations.tasks import start_removal, start_sync
 
 
 def _shown(request: Request, rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -103,11 +103,16 @@ class ConnectionDetail(View):
         row = queries.get_connection(request.user, slug)
         return Response(_shown(request, [row])[0])
 
-    @extend_schema(responses={204: None}, operation_id="connections_delete")
+    @extend_schema(
+        responses={202: shapes.ConnectionOut},
+        operation_id="connections_delete",
+        description="Remove the connection and all that it brought. A worker does it; when it is done, this is 404.",
+    )
     def delete(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
-        connections.delete_connection(connection=row, by=person_of(request).label)
-        return Response(status=204)
+        start_removal(connection=row, by=person_of(request).label)
+        row = queries.get_connection(request.user, slug)
+        return Response(_shown(request, [row])[0], status=202)
 
 
 class ConnectionSync(View):

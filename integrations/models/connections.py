@@ -22,6 +22,7 @@ class Connection(models.Model):
     :ivar interval: seconds between two runs.
     :ivar due_at: when the schedule starts the next run; later when the tool asked us to wait.
     :ivar quick_due_at: when it starts one of what is read often, between two whole ones.
+    :ivar removal_at: since when it is being removed, which a worker does; `removal_rows` were then to go.
     """
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -52,6 +53,9 @@ class Connection(models.Model):
     quick_due_at = models.DateTimeField(null=True, editable=False)
     checked_at = models.DateTimeField(_("last tested"), null=True, blank=True)
     check_result = models.JSONField(default=list, editable=False)
+    removal_at = models.DateTimeField(null=True, editable=False)
+    removal_by = models.CharField(max_length=200, blank=True, db_default="", default="", editable=False)
+    removal_rows = models.PositiveIntegerField(db_default=0, default=0, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("last changed"), auto_now=True)
 
@@ -62,6 +66,11 @@ class Connection(models.Model):
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether it is on its way out."""
+        return self.removal_at is not None
 
 
 class RuleRevision(models.Model):

@@ -1,4 +1,4 @@
-"""Connections: made, changed, tested, previewed, removed."""
+"""Connections: made, changed, tested, previewed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ from access.services.audit import differences, record_audit
 from base.errors import Conflict, FieldError, InvalidInput
 from catalog import identity
 from catalog.kinds import TIE_TYPES
-from catalog.models import Activity, Claim, Entity, EntityKey, Problem, Source
-from catalog.services.activity import ActivityIn, forget_activity
-from catalog.services.ingest import ClaimIn, drop_claims
-from catalog.services.render import render_dirty
-from integrations.components import ComponentRule, apply_rule, apply_rules, lost_without
+from catalog.models import Entity, EntityKey, Source
+from catalog.services.activity import ActivityIn
+from catalog.services.ingest import ClaimIn
+from integrations.components import ComponentRule, apply_rule
 from integrations.contract import ConnectionConfig, Connector, Health, Refused, ResourceSpec, Tools
 from integrations.errors import AuthFailed, Misconfigured, SourceError
 from integrations.files import FileReader
@@ -35,7 +34,7 @@ from integrations.git import GitClient
 from integrations.http import HttpClient
 from integrations.ignoring import ACTIVITY, IgnoreRule, ignore_rule_of, pattern_of
 from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
-from integrations.models import Connection, RuleRevision, StoredRecord, SyncRun
+from integrations.models import Connection, RuleRevision, StoredRecord
 from integrations.models.connections import SLUG
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
@@ -48,7 +47,6 @@ OWNER = "connection"
 CHECK_SECONDS = 20
 PREVIEW_SECONDS = 20
 PREVIEW_RECORDS = 20
-DROP_PAGE = 500
 RESERVED = {"new", "import"}  # pages of the portal at the place where a connection's would be
 
 
@@ -139,6 +137,23 @@ async def close_connector(connector: Connector[Any]) -> None:
 # --- making and changing ----------------------------------------------------------------------------------
 
 
+class BeingRemoved(Conflict):
+    """The connection is on its way out, so nothing of it is changed or begun."""
+
+    code = "connection-being-removed"
+
+
+def lock_connection(connection: Connection) -> Connection:
+    """The connection as it is now, until the transaction ends.
+
+    :raises BeingRemoved: if it is, or is gone by now.
+    """
+    locked = Connection.objects.select_for_update().filter(pk=connection.pk, removal_at=None).first()
+    if locked is None:
+        raise BeingRemoved(_("%(connection)s is being removed.") % {"connection": connection.label})
+    return locked
+
+
 @transaction.atomic
 def create_connection(
     *,
@@ -200,7 +215,7 @@ def update_connection(
 
     :raises InvalidInput: if a setting is wrong.
     """
-    connection = Connection.objects.select_for_update().get(pk=connection.pk)
+    connection = lock_connection(connection)
     before = _state(connection)
     changed_secrets: list[str] = []
     if config is not None:
@@ -281,7 +296,7 @@ def _state(connection: Connection) -> dict[str, Any]:
 @transaction.atomic
 def change_rule(*, connection: Connection, rule: ComponentRule | IgnoreRule, by: str) -> None:
     """Change how repositories become components, or what is left out, and decide anew at once; nothing is fetched."""
-    connection = Connection.objects.select_for_update().get(pk=connection.pk)
+    connection = lock_connection(connection)
     RuleRevision.objects.create(connection=connection, rules=connection.rules, by=by)
     name = "components" if isinstance(rule, ComponentRule) else "ignored"
     before = connection.rules
@@ -323,7 +338,7 @@ def undo_rule(*, connection: Connection, by: str) -> bool:
 
     :returns: False when there is nothing to go back to.
     """
-    connection = Connection.objects.select_for_update().get(pk=connection.pk)
+    connection = lock_connection(connection)
     last = connection.rule_revisions.first()
     if last is None:
         return False
@@ -545,78 +560,3 @@ class _Neighbours:
             if not is_identity and (own_kind, kind) in TIE_TYPES
         ]
         return tuple(dict.fromkeys(found))
-
-
-# --- removing ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """What goes with a connection.
-
-    :ivar entities: how many nobody else speaks of, so that they go; `amended` lose what the connection said.
-    :ivar components: how many components that other connections inferred go, since what showed that they are
-        built goes.
-    """
-
-    claims: int
-    entities: int
-    amended: int
-    activities: int
-    runs: int
-    records: int = 0
-    operations: int = 0
-    components: int = 0
-
-
-def removal_of(connection: Connection) -> Removal:
-    """What would go. Writes nothing."""
-    mine = Claim.objects.filter(source__key__startswith=f"connection:{connection.slug}/")
-    touched = Entity.objects.filter(deleted_at=None, claims__in=mine).distinct()
-    kept = touched.filter(
-        pk__in=Claim.objects.filter(mode="assert", entity__in=touched)
-        .exclude(source__key__startswith=f"connection:{connection.slug}/")
-        .values("entity")
-    ).count()
-    total = touched.count()
-    return Removal(
-        claims=mine.count(),
-        entities=total - kept,
-        amended=kept,
-        components=lost_without(connection, now=timezone.now()),
-        activities=Activity.objects.filter(connection=connection.slug).count(),
-        records=connection.records.filter(deleted_at=None).count(),
-        runs=connection.runs.count(),
-        operations=connection.operation_runs.count(),
-    )
-
-
-def delete_connection(*, connection: Connection, by: str) -> Removal:
-    """Remove a connection and all that it brought. What people said of its entities waits for their return.
-
-    What other connections inferred from it is decided anew.
-
-    :raises Conflict: while a run is active.
-    """
-    removal = removal_of(connection)
-    with transaction.atomic():
-        locked = Connection.objects.select_for_update().get(pk=connection.pk)
-        if SyncRun.objects.active().filter(connection=locked).exists():
-            raise Conflict(_("A sync is running. Cancel it first, then remove the connection."))
-        prefix = f"connection:{locked.slug}/"
-        for source in Source.objects.filter(key__startswith=prefix):
-            ids = list(Claim.objects.filter(source=source).values_list("external_id", flat=True))
-            for start in range(0, len(ids), DROP_PAGE):
-                drop_claims(
-                    source=source, external_ids=ids[start : start + DROP_PAGE], at=timezone.now(), by=by
-                )
-        forget_activity(connection_slug=locked.slug)
-        raised = [f"connection:{locked.slug}", f"rule:{locked.slug}"]
-        Problem.objects.filter(raised_by__in=raised, resolved_at=None).update(resolved_at=timezone.now())
-        Source.objects.filter(key__startswith=prefix).delete()
-        forget_secrets(owner_type=OWNER, owner_uid=str(locked.uid))
-        record_audit("connection.delete", locked, changes=asdict(removal))
-        locked.delete()
-        apply_rules(now=timezone.now(), guarded=False)
-    render_dirty(at=timezone.now())
-    return removal

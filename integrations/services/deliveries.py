@@ -95,7 +95,7 @@ def accept_delivery(
     :raises NotFound: if there is no such connection, or it has no secret.
     :raises Unproven: if the signature is missing or wrong.
     """
-    connection = Connection.objects.filter(slug=slug).first()
+    connection = Connection.objects.filter(slug=slug, removal_at=None).first()
     spec = webhook_of(connection) if connection is not None else None
     secret = _secret(connection) if connection is not None and spec is not None else ""
     if connection is None or spec is None or not secret:
@@ -149,7 +149,7 @@ def process_deliveries(*, connection_id: int) -> int:
 
     :returns: how many were taken in.
     """
-    connection = Connection.objects.filter(pk=connection_id).first()
+    connection = Connection.objects.filter(pk=connection_id, removal_at=None).first()
     count = 0
     while connection is not None and (batch := _claim(connection)):
         count += _take_in(connection, batch)
@@ -344,8 +344,10 @@ def replay(*, connection: Connection, delivery_ids: Sequence[int] | None = None)
 
 def lost_deliveries(*, now: datetime) -> list[int]:
     """Connections with deliveries whose message may be lost: by their keys."""
-    rows = due(now).filter(
-        Q(received_at__lt=now - LOST_AFTER) | Q(state=Delivery.State.RUNNING) | ~Q(not_before=None)
+    rows = (
+        due(now)
+        .filter(connection__removal_at=None)
+        .filter(Q(received_at__lt=now - LOST_AFTER) | Q(state=Delivery.State.RUNNING) | ~Q(not_before=None))
     )
     return list(rows.order_by("connection").values_list("connection", flat=True).distinct()[:100])
 

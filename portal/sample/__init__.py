@@ -26,7 +26,8 @@ from catalog.services.activity import forget_activity
 from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
 from integrations.models import Connection, SyncRun
-from integrations.services.connections import OWNER, Removal, create_connection
+from integrations.services.connections import OWNER, create_connection
+from integrations.services.removal import Removal
 from integrations.tasks import start_sync
 from portal.sample.company import NAMESPACE, Company
 from portal.sample.history import History

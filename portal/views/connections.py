@@ -33,7 +33,8 @@ from integrations.records import Repository
 from integrations.registry import connectors
 from integrations.services import connections as service
 from integrations.services import runs
-from integrations.tasks import start_sync
+from integrations.services.removal import removal_of
+from integrations.tasks import start_removal, start_sync
 from portal import links
 from portal.forms import Form
 from portal.people import person
@@ -149,7 +150,9 @@ def _acts(
     """What one may do to a connection as it is now."""
     after = "?" + urlencode({"next": back}) if back else ""
     url = connection_url(connection)
-    found = []
+    found: list[dict[str, Any]] = []
+    if connection.is_removed:
+        return found
     if can(request.user, "connection.write", connection):
         if connection.is_paused:
             found.append(act(_("Resume"), f"{url}/resume{after}", icon="player-play", small=small))
@@ -216,7 +219,7 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
     meta: list[dict[str, Any]] = [{"label": kind.label if kind else connection.connector}]
     if connection.over_at:
         meta.append({"label": _("Read"), "time": connection.over_at})
-    if connection.due_at and not connection.is_paused:
+    if connection.due_at and not connection.is_paused and not connection.is_removed:
         meta.append({"label": _("Next run"), "time": connection.due_at})
     url = connection_url(connection)
     tabs = [("", _("Overview")), ("runs", _("Runs"))]
@@ -229,16 +232,17 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
         tabs.append(("deliveries", _("Deliveries")))
     if kind is not None and kind.operations():
         tabs.append(("operations", _("Operations")))
-    if can(request.user, "connection.write", connection):
+    if can(request.user, "connection.write", connection) and not connection.is_removed:
         tabs.append(("settings", _("Settings")))
+    status = {
+        "domain": "sync",
+        "state": state_of(connection),
+        "stale": queries.stale_since(connection, now=now),
+    }
     return {
         "title": connection.label,
         "monogram": badge,
-        "status": {
-            "domain": "sync",
-            "state": state_of(connection),
-            "stale": queries.stale_since(connection, now=now),
-        },
+        "status": {"tone": "mute", "word": _("Being removed")} if connection.is_removed else status,
         "meta": meta,
         "actions": _acts(request, connection),
         "tabs": [
@@ -276,6 +280,7 @@ def index(request: HttpRequest) -> HttpResponse:
     active = {c.last_run for c in rows if c.last_state == RunState.RUNNING}
     progress = queries.progress_of(request.user, active)
     counts = queries.entity_counts(request.user, rows)
+    removals = queries.removals(request.user, rows)
     values = {
         "title": _("Connections"),
         "rows": [
@@ -287,16 +292,17 @@ def index(request: HttpRequest) -> HttpResponse:
                 "state": state_of(c),
                 "stale": queries.stale_since(c, now=now),
                 "progress": progress.get(c.last_run) if c.last_run else None,
+                "removal": removals.get(c.pk),
                 "entities": counts.get(c.slug, 0),
                 "entities_url": links.catalog_url(f"source:{c.slug}"),
                 "message": c.last_message if c.over_state in ("failed", "partial") else "",
-                "next": c.due_at if not c.is_paused else None,
+                "next": c.due_at if not c.is_paused and not c.is_removed else None,
                 "acts": _acts(request, c, back="/connections", small=True),
             }
             for c in rows
         ],
         "held": held_banners(request, queries.held_resources(request.user)),
-        "is_active": any(c.last_state in (RunState.QUEUED, RunState.RUNNING) for c in rows),
+        "is_active": any(c.is_removed or c.last_state in (RunState.QUEUED, RunState.RUNNING) for c in rows),
         "may_write": can(request.user, "connection.write"),
         "locations": queries.list_locations(request.user).count(),
     }
@@ -328,6 +334,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
         "current": current,
         "current_numbers": queries.totals_of(current) if current else {},
         "progress": queries.progress_of(request.user, [current.pk]).get(current.pk) if current else None,
+        "removal": queries.removals(request.user, [connection]).get(connection.pk),
         "entities": queries.entity_counts(request.user, [connection]).get(connection.slug, 0),
         "entities_url": links.catalog_url(f"source:{connection.slug}"),
         "records": queries.seen_records(request.user, connection.records.filter(deleted_at=None)).count(),
@@ -449,7 +456,7 @@ def sync(request: HttpRequest, slug: str) -> HttpResponse:
     require(request.user, "connection.sync", connection)
     try:
         start_sync(connection=connection, by=person(request).label)
-    except runs.SyncAlreadyActive as error:
+    except Conflict as error:
         messages.warning(request, error.message)
     else:
         messages.success(request, _("A sync of %(name)s is queued.") % {"name": connection.label})
@@ -659,14 +666,13 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
             error = _("Type %(slug)s exactly to remove the connection.") % {"slug": connection.slug}
         else:
             try:
-                removal = service.delete_connection(connection=connection, by=person(request).label)
+                start_removal(connection=connection, by=person(request).label)
             except Conflict as conflict:
                 error = conflict.message
             else:
                 messages.success(
                     request,
-                    _("%(name)s is removed, with %(entities)d entities that nobody else spoke of.")
-                    % {"name": connection.label, "entities": removal.entities},
+                    _("%(name)s is being removed; the progress follows here.") % {"name": connection.label},
                 )
                 return redirect("portal:connections")
     return render(
@@ -674,7 +680,7 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
         "connections/delete.html",
         shell_of(request, connection, "settings", title=_("Remove"))
         | {
-            "removal": service.removal_of(connection),
+            "removal": removal_of(connection),
             "entities_url": links.catalog_url(f"source:{connection.slug}"),
             "is_active": connection.last_state in (RunState.QUEUED, RunState.RUNNING),
             "error": error,

@@ -244,7 +244,11 @@ def test_every_list_of_the_api_takes_the_parameters_that_are_documented(core_pac
     documented = {}
     for line in section("api.md", "Lists in pages").splitlines():
         for name in first_cells(line):
-            documented[name] = set(re.findall(r"`(\w+)`", line.split(" | ")[1])) | {"limit", "cursor", "fields"}
+            documented[name] = set(re.findall(r"`(\w+)`", line.split(" | ")[1])) | {
+                "limit",
+                "cursor",
+                "fields",
+            }
     assert set(documented) == set(lists)
     for name, parameters in documented.items():
         if "users/" not in name:  # whose row stands for several lists

@@ -1,4 +1,4 @@
-"""Connections as a whole: previewed, tested, listed, removed."""
+"""Connections as a whole: previewed, tested, listed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEvent, User
-from catalog.models import Entity, Problem
 from integrations.contract import Refused
 from integrations.errors import AuthFailed, SourceUnavailable
 from integrations.models import Connection
-from integrations.records import Pipeline
 from integrations.services import connections as service
-from tests.integrations.tool import Settings, Tool, event, synced, thing
+from tests.integrations.tool import Settings, Tool, event, thing
 
 Connect = Callable[..., Connection]
 
@@ -74,38 +72,6 @@ class TestPreview:
 def test_a_test_is_on_record(tool: Tool, connect: Connect) -> None:
     service.check_connection(connection=connect(config={"token": "good"}))
     assert AuditEvent.objects.get(verb="connection.check").changes == {"ok": True}
-
-
-class TestRemoving:
-    def test_what_others_inferred_from_it_is_told_and_decided_anew(
-        self, tool: Tool, connect: Connect
-    ) -> None:
-        tool.things = [thing(1, build_files=[]), thing(2), thing(3, build_files=[])]
-        synced(connect("git"))
-        tool.things = [
-            Pipeline(
-                external_id="p", name="p", keys=["pipeline:c.example/p"], about=["repo:h.example/acme/r1"]
-            )
-        ]
-        builds = connect("ci")
-        synced(builds)
-        components = Entity.objects.filter(kind="component", deleted_at=None)
-        assert {entity.name for entity in components.all()} == {"acme-r1", "acme-r2"}
-        told = service.removal_of(builds)
-        assert (told.components, told.entities, told.records) == (1, 1, 1)
-        assert service.delete_connection(connection=builds, by="ana") == told
-        assert {entity.name for entity in components.all()} == {"acme-r2"}
-
-    def test_its_problems_are_over(self, tool: Tool, connect: Connect) -> None:
-        connection = connect()
-        for raised_by in ("connection:ct", "rule:ct", "rule:other"):
-            Problem.objects.create(
-                fingerprint=raised_by, type="rule", severity="warn", raised_by=raised_by, subject_type="connection",
-                subject_label="x", cause="x", message="x", first_seen_at=connection.created_at,
-                last_seen_at=connection.created_at,
-            )  # fmt: skip
-        service.delete_connection(connection=connection, by="ana")
-        assert [row.raised_by for row in Problem.objects.filter(resolved_at=None)] == ["rule:other"]
 
 
 def test_the_list_costs_the_same_for_many(

@@ -15,10 +15,9 @@ from catalog.services.edit import drop_override, override_field
 from catalog.services.ingest import claims_of
 from catalog.services.merge import leaves
 from integrations.models import Connection
-from integrations.services.connections import delete_connection
 from integrations.services.locations import import_paths
 from tests.catalog.saying import document, relations
-from tests.integrations.tool import Tool, synced, thing
+from tests.integrations.tool import Tool, removed, synced, thing
 
 pytestmark = pytest.mark.django_db
 
@@ -98,7 +97,7 @@ def test_the_right_one_wins_each_time_and_the_history_is_complete(
     assert (owner(), said()) == ("file-team-2", ("yaml", ["tool-team-3"]))
 
     if connection_goes_first:
-        delete_connection(connection=connection, by="ana")
+        removed(connection)
         note()
         assert (owner(), said()) == ("file-team-2", ("yaml", []))
     else:
@@ -106,7 +105,7 @@ def test_the_right_one_wins_each_time_and_the_history_is_complete(
         import_paths(addresses=[str(tmp_path / "catalog.yaml")], by="a file", from_shell=True)
         note()
         assert (owner(), said()) == ("tool-team-3", ("connection", []))
-        delete_connection(connection=connection, by="ana")
+        removed(connection)
         assert not Entity.objects.get(ref=REF).is_alive
 
     rows = list(Revision.objects.filter(entity_uid=uid).order_by("number"))

@@ -37,6 +37,7 @@ from integrations.contract import (
 from integrations.models import Connection, ResourceRun, SyncRun
 from integrations.records import Document, Pipeline, Record, Repository, Run, RunStatus
 from integrations.services.connections import create_connection
+from integrations.services.removal import Removal, remove_connection, request_removal
 from integrations.services.runs import request_sync
 
 NOW = timezone.now()
@@ -225,6 +226,14 @@ def synced(connection: Connection, *, now: datetime | None = None) -> SyncRun:
     sync.execute_run(run_id=run.pk, now=now or timezone.now())
     run.refresh_from_db()
     return run
+
+
+def removed(connection: Connection) -> Removal:
+    """A connection's removal from its request to its end."""
+    gone = request_removal(connection=connection, by="ana", now=timezone.now())
+    remove_connection(connection_id=connection.pk)
+    assert not Connection.objects.filter(pk=connection.pk).exists()
+    return gone
 
 
 def things_of(run: SyncRun) -> ResourceRun:

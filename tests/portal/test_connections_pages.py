@@ -24,7 +24,7 @@ from integrations.models import CatalogLocation, Connection, ResourceRun, RunSta
 from integrations.services.connections import OWNER, config_of, create_connection
 from integrations.services.runs import request_sync
 from integrations.sync import execute_run
-from integrations.tasks import read_location, remove_location
+from integrations.tasks import read_location, remove_connection, remove_location
 
 SECRET = "s3cret-of-the-tool"
 REPO = "repo:git.acme.example/acme/"
@@ -754,8 +754,23 @@ class TestRemoving:
         assert Claim.objects.exists()
 
     def test_then_it_and_all_that_it_brought_goes(self, admin: Client, images: Connection) -> None:
-        answer = admin.post("/connections/images/delete", {"confirm": "images"})
+        with patch.object(remove_connection, "delay_on_commit") as asked:
+            answer = admin.post("/connections/images/delete", {"confirm": "images"})
+            again = admin.post("/connections/images/delete", {"confirm": "images"})
         assert answer["Location"] == "/connections"
+        assert asked.call_count == 1
+        assert "is being removed" in text_of(again)
+        for page in ("/connections", "/connections/images"):
+            answer = admin.get(page)
+            words, html = text_of(answer), answer.content.decode()
+            assert "Being removed" in words
+            assert "0/80" in words
+            assert 'hx-trigger="every 2s"' in html
+            assert "/connections/images/sync" not in html
+            assert "/connections/images/settings" not in html
+        said = text_of(admin.post("/connections/images/sync", follow=True))
+        assert "is being removed" in said
+        remove_connection(**asked.call_args.kwargs)
         assert not Connection.objects.exists()
         assert not list_entities(User.objects.get(username="ana")).exists()
         assert not Secret.objects.exists()

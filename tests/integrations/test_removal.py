@@ -1,0 +1,234 @@
+"""A connection's removal: asked for, done by the page, finished by whoever comes after one that was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from access.models import AuditEvent, Secret, User
+from base.errors import Conflict, NotFound
+from catalog.models import Activity, Claim, Entity, Problem, Source
+from catalog.services.edit import override_field
+from integrations import queries, tasks
+from integrations.components import rule_of
+from integrations.models import Connection, Delivery, OperationRun, StoredRecord, SyncRun
+from integrations.records import Pipeline
+from integrations.services import deliveries, removal, runs
+from integrations.services.connections import BeingRemoved, change_rule, undo_rule, update_connection
+from integrations.services.removal import due_removals, removal_of, remove_connection, request_removal
+from tests.catalog.saying import history
+from tests.integrations.tool import Tool, document, event, removed, synced, thing
+
+Connect = Callable[..., Connection]
+
+pytestmark = pytest.mark.django_db
+
+
+def alive(kind: str) -> set[str]:
+    return set(Entity.objects.filter(kind=kind, deleted_at=None).values_list("name", flat=True))
+
+
+@pytest.fixture
+def full(tool: Tool, connect: Connect) -> Connection:
+    """A connection with everything that one can have."""
+    tool.things = [*[thing(n) for n in range(5)], document("a"), document("bad", owner=7)]
+    tool.events = [event(str(n), about="repo:h.example/acme/r1") for n in range(5)]
+    connection = connect(config={"token": "good", "webhook_secret": "proof"})
+    synced(connection)
+    runs.report_runs(now=timezone.now())
+    Delivery.objects.create(connection=connection, digest="d", body=b"[]", received_at=timezone.now())
+    return connection
+
+
+def ask(connection: Connection) -> removal.Removal:
+    return request_removal(connection=connection, by="ana", now=timezone.now())
+
+
+class TestWhole:
+    def test_all_that_it_brought_goes_and_is_told_before(self, full: Connection) -> None:
+        told = removal_of(full)
+        assert (told.entities, told.activities, told.records, told.runs) == (11, 5, 11, 1)
+        assert removed(full) == told
+        assert not Entity.objects.filter(deleted_at=None).exists()
+        for model in (Activity, Claim, StoredRecord, SyncRun, Delivery, Secret):
+            assert not model.objects.exists(), model
+        assert not Source.objects.filter(key__startswith="connection:ct/").exists()
+        assert not Problem.objects.filter(resolved_at=None).exists()
+        (noted,) = AuditEvent.objects.filter(verb="connection.delete")
+        assert (noted.changes["entities"], noted.changes["activities"]) == (11, 5)
+        assert history("repository:default/acme-r1")[-1].by == "ana"
+
+    def test_what_others_inferred_from_it_is_told_and_decided_anew(
+        self, tool: Tool, connect: Connect
+    ) -> None:
+        tool.things = [thing(1, build_files=[]), thing(2), thing(3, build_files=[])]
+        synced(connect("git"))
+        tool.things = [
+            Pipeline(
+                external_id="p", name="p", keys=["pipeline:c.example/p"], about=["repo:h.example/acme/r1"]
+            )
+        ]
+        builds = connect("ci")
+        synced(builds)
+        assert alive("component") == {"acme-r1", "acme-r2"}
+        told = removal_of(builds)
+        assert (told.components, told.entities, told.records) == (1, 1, 1)
+        assert removed(builds) == told
+        assert alive("component") == {"acme-r2"}
+
+    def test_its_problems_are_over_and_no_others(self, connect: Connect) -> None:
+        connection = connect()
+        for raised_by in ("connection:ct", "rule:ct", "deliveries:ct", "rule:other"):
+            Problem.objects.create(
+                fingerprint=raised_by, type="rule", severity="warn", raised_by=raised_by, subject_type="connection",
+                subject_label="x", cause="x", message="x", first_seen_at=connection.created_at,
+                last_seen_at=connection.created_at,
+            )  # fmt: skip
+        removed(connection)
+        assert [row.raised_by for row in Problem.objects.filter(resolved_at=None)] == ["rule:other"]
+
+    def test_what_people_said_waits_for_the_return(
+        self, full: Connection, tool: Tool, connect: Connect, ben: User
+    ) -> None:
+        entity = Entity.objects.get(ref="component:default/a")
+        override_field(user=ben, entity=entity, path="spec.owner", value="ours")
+        removed(full)
+        assert "a" not in alive("component")
+        synced(connect())
+        back = Entity.objects.get(ref="component:default/a", deleted_at=None)
+        assert (back.uid, back.owner) == (entity.uid, "group:default/ours")
+
+
+class TestSteps:
+    def test_one_that_is_killed_half_way_is_finished_by_the_tick(
+        self, full: Connection, vic: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(removal, "PAGE", 4)
+        ask(full)
+        total = Connection.objects.get().removal_rows
+        assert total == 27  # 11 claims, 5 activities, 11 records
+        drop, pages = removal.drop_claims, []
+
+        def killed(**given: Any) -> Any:
+            pages.append(len(given["external_ids"]))
+            if len(pages) == 3:
+                raise SystemExit
+            return drop(**given)
+
+        monkeypatch.setattr(removal, "drop_claims", killed)
+        with pytest.raises(SystemExit):
+            remove_connection(connection_id=full.pk)
+        gone, of = queries.removals(vic, Connection.objects.all())[full.pk]
+        assert (gone, of) == (sum(pages[:2]), total)
+        assert 0 < gone < total
+        asked: list[int] = []
+        monkeypatch.setattr(
+            tasks.remove_connection, "delay", lambda *, connection_id: asked.append(connection_id)
+        )
+        monkeypatch.setattr(
+            tasks.execute_run, "delay", lambda *, run_id: pytest.fail("nothing of it is read")
+        )
+        monkeypatch.setattr(
+            tasks.process_delivery, "delay", lambda *, connection_id: pytest.fail("nor what it was told")
+        )
+        tasks.tick()
+        assert asked == [], "another may still be at it"
+        Connection.objects.update(due_at=timezone.now())
+        tasks.tick()
+        tasks.tick()
+        assert asked == [full.pk]
+        tasks.remove_connection(connection_id=full.pk)
+        assert not Connection.objects.exists()
+        assert not Entity.objects.filter(deleted_at=None).exists()
+        assert due_removals(now=timezone.now() + timedelta(hours=1)) == []
+
+    def test_no_step_holds_more_than_a_page(self, full: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(removal, "PAGE", 3)
+        ask(full)
+        sizes: list[int] = []
+        page = removal._remove_page
+
+        def counted(connection: Connection) -> bool:
+            before = queries.rows_left(connection)
+            more = page(connection)
+            sizes.append(before - queries.rows_left(connection))
+            return more
+
+        monkeypatch.setattr(removal, "_remove_page", counted)
+        remove_connection(connection_id=full.pk)
+        assert sum(sizes) == 27
+        assert max(sizes) == 3
+
+    def test_only_what_was_asked_for_goes_and_it_is_asked_once(self, full: Connection) -> None:
+        remove_connection(connection_id=full.pk)
+        assert Connection.objects.filter(pk=full.pk).exists()
+        ask(full)
+        with pytest.raises(BeingRemoved):
+            ask(full)
+        assert AuditEvent.objects.filter(verb="connection.delete").count() == 1
+
+
+class TestMeanwhile:
+    def test_nothing_of_it_is_begun_or_changed(self, full: Connection, tool: Tool) -> None:
+        held = SyncRun.objects.get().resources.get(name="things")
+        ask(full)
+        for act in (
+            lambda: runs.request_sync(connection=full),
+            lambda: runs.restore_removed(resource=held, by="ana"),
+            lambda: runs.decide_guard(resource=held, remove=True, by="ana"),
+            lambda: update_connection(connection=full, label="Other"),
+            lambda: change_rule(connection=full, rule=rule_of(full), by="ana"),
+            lambda: undo_rule(connection=full, by="ana"),
+        ):
+            with pytest.raises(BeingRemoved):
+                act()
+        with pytest.raises(NotFound):
+            deliveries.accept_delivery(slug="ct", headers={}, body=b"[]", now=timezone.now())
+        assert deliveries.process_deliveries(connection_id=full.pk) == 0
+        assert runs.schedule_due(now=timezone.now() + timedelta(days=1)) == []
+        assert not Secret.objects.exists(), "what opens the tool is forgotten at once"
+        assert not Connection.objects.get().allows_operations
+
+    def test_another_connections_sync_does_not_infer_from_it_again(
+        self, full: Connection, tool: Tool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ask(full)
+        while Claim.objects.exists():
+            removal._remove_page(full)
+        assert StoredRecord.objects.filter(connection=full, type="repository").exists()
+        tool.things = [thing("x")]
+        tool.events = []
+        synced(connect("other"))
+        assert alive("component") == {"acme-rx"}
+
+    def test_what_runs_is_waited_for(self, full: Connection) -> None:
+        run = runs.request_sync(connection=full)
+        with pytest.raises(Conflict, match="A sync is running"):
+            ask(full)
+        runs.cancel_run(run=run)
+        operation = OperationRun.objects.create(
+            connection=full, operation="build", target_type="pipeline", target_id="things/1", params={},
+            idempotency_key="k", requested_by="ana", requested_at=timezone.now(), state="running",
+        )  # fmt: skip
+        with pytest.raises(Conflict, match="An operation is running"):
+            ask(full)
+        OperationRun.objects.filter(pk=operation.pk).update(state="queued")
+        ask(full)
+        assert not OperationRun.objects.exists(), "what nobody began is not begun"
+
+
+def test_through_the_api_it_is_accepted_and_then_gone(
+    full: Connection, ana: User, as_token: Callable[..., dict[str, str]]
+) -> None:
+    headers, url = as_token(ana), "/api/v1/connections/ct/"
+    answer = Client().delete(url, headers=headers)
+    assert (answer.status_code, answer.json()["is_removed"]) == (202, True)
+    assert Client().delete(url, headers=headers).status_code == 409
+    assert Client().get(url, headers=headers).json()["is_removed"] is True
+    remove_connection(connection_id=full.pk)
+    assert Client().get(url, headers=headers).status_code == 404
