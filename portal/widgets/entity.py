@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
-from access.permissions import can
+from access.permissions import can, visible
 from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Claim, Entity, Rank
@@ -502,9 +502,8 @@ class Source(Widget[WidgetConfig]):
         claims = claims_on(context)
         raw: dict[str, str] = {}
         if can(context.viewer, "raw.read", entity):
-            for record in queries.records_of_entities(
-                [entity.pk], StoredRecord.objects.filter(deleted_at=None)
-            )[:10]:
+            theirs = visible(context.viewer, StoredRecord.objects.filter(deleted_at=None))
+            for record in queries.records_of_entities([entity.pk], theirs)[:10]:
                 if record.raw:
                     raw[f"{record.resource}/{record.external_id}"] = orjson.dumps(
                         record.raw, option=orjson.OPT_INDENT_2

@@ -16,10 +16,10 @@ from access.models import ApiToken, Role, User
 from access.services import create_token, grant
 from base.errors import NotFound
 from catalog import queries
-from catalog.models import Entity, FeedItem, Tie, TieState
+from catalog.models import Activity, Claim, Entity, FeedItem, Tie, TieState
 from catalog.query import facets
 from catalog.services.joining import merge_into
-from integrations.models import Connection
+from integrations.models import Connection, Delivery, StoredRecord
 from integrations.queries import entity_counts, list_records
 from integrations.services.runs import report_runs
 from portal.pages import page_for
@@ -99,12 +99,17 @@ def reading(world: dict[str, Any]) -> Iterator[tuple[Route, str]]:
                 yield route, url + query
 
 
+# Where a tool's own words are read.
+RAW = {
+    "catalog/<str:namespace>/<str:kind>/<str:name>",
+    "connections/<str:slug>/records/<int:record_id>",
+    "widgets/<str:page>/<str:widget>",
+}
 # Addresses that must tell a viewer of everything what they must not tell cleo: else this test shows nothing.
 TELLING = {
     "", "catalog", "catalog/<str:namespace>/<str:kind>/<str:name>", "activity", "problems", "search/suggest",
     "search/refs", "search/terms", "widgets/<str:page>/<str:widget>", "ties/<int:tie_id>",
     "connections", "connections/<str:slug>",
-    "connections/<str:slug>/records", "connections/<str:slug>/records/<int:record_id>",
     "connections/<str:slug>/runs/<int:run_id>", "connections/import",
     "api/v1/entities/", "api/v1/entities/<uuid:uid>/", "api/v1/entities/<str:namespace>/<str:kind>/<str:name>/",
     "api/v1/entities/<str:namespace>/<str:kind>/<str:name>/history/",
@@ -114,7 +119,9 @@ TELLING = {
 }  # fmt: skip
 
 
-def told(user: User, asked: Iterable[tuple[Route, str]], *, once: bool = False) -> dict[str, list[str]]:
+def told(
+    user: User, asked: Iterable[tuple[Route, str]], *, once: bool = False, word: str = WORD
+) -> dict[str, list[str]]:
     """What addresses told somebody of what lies in `default`: by route.
 
     :param once: ask no further at a route that told something.
@@ -128,11 +135,64 @@ def told(user: User, asked: Iterable[tuple[Route, str]], *, once: bool = False) 
         assert answer.status_code < 500, url
         text = b"".join(answer.streaming_content) if answer.streaming else answer.content
         rest = text.decode().lower()
-        for words in re.findall(rf"[\w-]*{WORD}[\w-]*", url):
+        for words in re.findall(rf"[\w-]*{word}[\w-]*", url):
             rest = rest.replace(words, "")  # what one asked for may come back
-        if (at := rest.find(WORD)) >= 0:
+        if (at := rest.find(word)) >= 0:
             found.setdefault(route.pattern, []).append(f"{url}: {rest[max(at - 80, 0) : at + 80]}")
     return found
+
+
+class TestRawPayloads:
+    """A tool's own words may hold what nobody meant to show: they are for editors."""
+
+    @pytest.fixture
+    def spoken(self, world: dict[str, Any]) -> dict[str, Any]:
+        """All that is kept of tools' own words holds one of its own."""
+        StoredRecord.objects.update(raw={"note": "bittersweet"})
+        Activity.objects.update(raw={"note": "bittersweet"})
+        Delivery.objects.create(
+            connection=Connection.objects.get(slug=world["slug"]),
+            digest="0" * 64,
+            body=b'{"note": "bittersweet"}',
+            state=Delivery.State.DONE,
+            received_at=timezone.now(),
+        )
+        return world | {"delivery_id": Delivery.objects.get().pk}
+
+    def test_no_address_tells_them_to_a_viewer(self, spoken: dict[str, Any], vic: User) -> None:
+        assert told(vic, reading(spoken), word="bittersweet") == {}
+        for slug in ("", "/records", f"/records/{spoken['record_id']}"):
+            expected = 403 if slug else 200
+            assert signed_in(vic).get(f"/connections/{spoken['slug']}{slug}").status_code == expected
+
+    def test_editors_are_told_them(self, spoken: dict[str, Any], ben: User) -> None:
+        found = told(
+            ben, (pair for pair in reading(spoken) if pair[0].pattern in RAW), once=True, word="bittersweet"
+        )
+        assert set(found) == RAW
+
+    def test_whose_record_it_is_decides_on_the_page_of_an_entity_too(
+        self, spoken: dict[str, Any], cleo: User
+    ) -> None:
+        """An editor of one namespace sees an entity there that a connection of another one tells of."""
+        grant(role="editor", user=cleo, scope_type="namespace", scope="elsewhere")
+        claim = Claim.objects.filter(
+            entity__namespace="elsewhere", source__key__startswith="connection:", entity__deleted_at=None
+        ).select_related("entity", "source")[0]
+        slug, _slash, resource = claim.source.key.removeprefix("connection:").partition("/")
+        there, _new = Connection.objects.get_or_create(slug=slug, defaults={"connector": "records"})
+        Connection.objects.filter(pk=there.pk).update(namespace="elsewhere")
+        StoredRecord.objects.filter(
+            connection=there, resource=resource, external_id=claim.external_id
+        ).delete()
+        StoredRecord.objects.create(
+            connection=there, resource=resource, external_id=claim.external_id, type="pipeline", digest=b"1",
+            data={}, raw={"note": "bittersweet"}, as_of=timezone.now(), touched_at=timezone.now(),
+        )  # fmt: skip
+        page = f"/catalog/elsewhere/{claim.entity.kind}/{claim.entity.name}?tab=source"
+        assert "bittersweet" in signed_in(cleo).get(page).content.decode()
+        Connection.objects.filter(pk=there.pk).update(namespace="default")
+        assert "bittersweet" not in signed_in(cleo).get(page).content.decode()
 
 
 class TestOneNamespace:
@@ -142,6 +202,7 @@ class TestOneNamespace:
             "incomplete",
             "missing-target",
         }
+        grant(role="editor", user=cleo, scope_type="namespace", scope="elsewhere")  # sees records there too
         assert told(cleo, reading(world)) == {}
 
     def test_a_viewer_of_everything_is_told_it(self, world: dict[str, Any], vic: User) -> None:
@@ -273,6 +334,8 @@ class TestOneNamespace:
             "builds": (0, 0),
             "more": (0, 0),
         }
+        for editor, reach in ((cleo, {"scope_type": "namespace", "scope": "elsewhere"}), (vic, {})):
+            grant(role="editor", user=editor, **reach)
         records = {
             viewer.username: list_records(viewer, Connection.objects.get(slug="there-ci")).count()
             for viewer in (cleo, vic)
