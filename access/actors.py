@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
@@ -80,11 +79,8 @@ def answering(request: HttpRequest) -> Iterator[None]:
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address that the request came from; a proxy's word is taken only where one is trusted."""
+    """The address that the request came from: the server settles which, where proxies are trusted."""
     address = request.META.get("REMOTE_ADDR", "")
-    if settings.SECURE_PROXY_SSL_HEADER:  # set where a proxy is trusted
-        # The last entry is the one that our own proxy wrote; those before it are the client's word.
-        address = request.META.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", 1)[-1].strip() or address
     try:
         return str(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:

@@ -127,6 +127,21 @@ def hosts(name: str, *, url: str) -> list[str]:
     return found
 
 
+def proxies(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Read whose word is taken for where a request came from: `yes` is a proxy on this machine, `no` nobody."""
+    value = _read(name).lower()
+    if value in ("", "no", "0", "false", "off"):
+        return []
+    if value in ("yes", "1", "true", "on"):
+        value = "127.0.0.0/8 ::1"
+    try:
+        return [ipaddress.ip_network(word, strict=False) for word in re.split(r"[\s,]+", value.strip(", "))]
+    except ValueError:
+        raise _refuse(
+            name, value, "no, yes for a proxy on this machine, or addresses and networks such as 10.0.0.0/8"
+        ) from None
+
+
 def _is_host(text: str) -> bool:
     return _is_address(text) or bool(_HOST.fullmatch(text))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
@@ -41,6 +44,56 @@ def policy_for(path: str) -> str:
         if path.startswith(start):
             rules |= exception
     return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+class ProxyMiddleware:
+    """Settles who asks, and by which scheme, before anybody else looks.
+
+    What a proxy says in `X-Forwarded-For` and `X-Forwarded-Proto` is taken from those that are trusted, and removed
+    from all others. `X-Forwarded-Host` and the like are never read: a proxy passes the host on as it came. A request
+    for the host of an https `PORTICO_URL` came by https, unless a trusted proxy knows better.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        meta = request.META
+        said = {name: meta.pop(name) for name in list(meta) if name.startswith("HTTP_X_FORWARDED_")}
+        if self._is_trusted(meta.get("REMOTE_ADDR", "")):
+            meta["REMOTE_ADDR"] = self._client(said.get("HTTP_X_FORWARDED_FOR", "")) or meta["REMOTE_ADDR"]
+            if scheme := said.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower():
+                meta["HTTP_X_FORWARDED_PROTO"] = scheme
+        public = urlsplit(settings.PORTICO_URL)
+        if public.scheme == "https" and _host_of(meta.get("HTTP_HOST", "")) == public.hostname:
+            meta["wsgi.url_scheme"] = "https"
+        return self.get_response(request)
+
+    @classmethod
+    def _client(cls, chain: str) -> str:
+        """The nearest address that is no proxy of ours: what stands before it is the client's own word."""
+        nearest = ""
+        for text in reversed(chain.split(",")):
+            nearest = text.strip()
+            if not cls._is_trusted(nearest):
+                break
+        return nearest
+
+    @staticmethod
+    def _is_trusted(text: str) -> bool:
+        try:
+            address = ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:
+            return False
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in settings.TRUSTED_PROXIES)
+
+
+def _host_of(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class SecurityHeadersMiddleware:

@@ -41,6 +41,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "portal.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "portal.middleware.SecurityHeadersMiddleware",
@@ -109,7 +110,9 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W021",  # nor for how long browsers hold them to it
     "security.W008",  # SECURE_SSL_REDIRECT, above
 ]
-if env.boolean("PORTICO_TRUST_PROXY", default=False):
+# Of others `portal.middleware.ProxyMiddleware` removes the headers before anybody reads them.
+TRUSTED_PROXIES = env.proxies("PORTICO_TRUST_PROXY")
+if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024

@@ -113,7 +113,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def on(self, path: str, *replies: Reply) -> None:
-        """Answer a path with these in turn, and with the last of them from then on."""
+        """Answer a path, or with `*` any other, with these in turn, and with the last of them from then on."""
         self._routes[path] = list(replies)
 
     def asked(self, path: str) -> list[Request]:
@@ -123,7 +123,8 @@ class Server:
         try:
             while request := await self._read(reader):
                 self.requests.append(request)
-                replies = self._routes.get(request.path) or [answer("no such page", status=404)]
+                replies = self._routes.get(request.path) or self._routes.get("*")
+                replies = replies or [answer("no such page", status=404)]
                 reply = replies.pop(0) if len(replies) > 1 else replies[0]
                 if isinstance(reply, bytes):
                     writer.write(reply)
@@ -302,7 +303,7 @@ def secure_git_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield [one, other]
 
 
-def make_certificate(name: str, key_file: Path, certificate_file: Path) -> None:
+def make_certificate(name: str, key_file: Path, certificate_file: Path, *, days: int = 1) -> None:
     """Write a key and a certificate that it signed itself, for a host's name or address."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
@@ -313,8 +314,8 @@ def make_certificate(name: str, key_file: Path, certificate_file: Path) -> None:
         names = [x509.DNSName(name)]
     certificate = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -40,6 +40,13 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             lambda: env.hosts(NAME, url=""),
             [*env.LOOPBACK, "a.example", ".b.example"],
         ),
+        ("no", lambda: env.proxies(NAME), []),
+        ("yes", lambda: [str(one) for one in env.proxies(NAME)], ["127.0.0.0/8", "::1/128"]),
+        (
+            "10.1.2.3, 10.20.0.1/16 fd00::5",
+            lambda: [str(one) for one in env.proxies(NAME)],
+            ["10.1.2.3/32", "10.20.0.0/16", "fd00::5/128"],
+        ),
     ],
 )
 def test_a_value_is_read(

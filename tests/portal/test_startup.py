@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
         ("PORTICO_URL", "portal.example", "expected: an address such as https://portal.example"),
         ("PORTICO_URL", "https://port al.example", "expected: an address such as https://portal.example"),
         ("PORTICO_LOG_LEVEL", "LOUD", "expected: one of DEBUG, INFO, WARNING"),
-        ("PORTICO_TRUST_PROXY", "perhaps", "expected: one of 1, 0"),
+        ("PORTICO_TRUST_PROXY", "perhaps", "expected: no, yes for a proxy on this machine, or addresses"),
         ("PORTICO_DATABASE_POOL", "many", "expected: a whole number"),
         ("PORTICO_ALLOWED_HOSTS", "a/b", "expected: host names"),
         ("PORTICO_OUTBOUND_ALLOW", "https://git.example/x", "Expected a host name, an address, a network"),
