@@ -5,11 +5,23 @@ Connectors raise these or let the shared clients raise them; they do not catch t
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
 from base.errors import DomainError
+
+_EXPIRED = re.compile(
+    r"(token|password|credential|secret|key|licen[cs]e)s?\b[^.,;:]{0,60}\bexpired|\bexpired\b[^.,;:]{0,20}"
+    r"(token|password|credential|secret|key)|token_expired",
+    re.IGNORECASE,
+)
+
+
+def says_expired(text: str) -> bool:
+    """Whether a tool's words say that what it was given ran out, and not that it may have been wrong in many ways."""
+    return _EXPIRED.search(text) is not None
 
 
 class SourceError(DomainError):

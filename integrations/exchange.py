@@ -37,9 +37,17 @@ from integrations.errors import (
     NotThere,
     SourceError,
     SourceUnavailable,
+    says_expired,
 )
 from integrations.http_store import KeptAnswer, SharedStore
-from integrations.outbound import AUTHORITY, GuardedTransport, OutboundPolicy, mask_url
+from integrations.outbound import (
+    AUTHORITY,
+    GuardedTransport,
+    OutboundPolicy,
+    ProxyUnreachable,
+    Route,
+    mask_url,
+)
 
 REQUESTS = Counter("portico_outbound_requests", "Requests sent to tools.", ["host", "method", "outcome"])
 SECONDS = Histogram("portico_outbound_seconds", "Time until a tool began to answer.", ["host"])
@@ -224,6 +232,12 @@ class Ask:
         return bool(self.auth or self.origin_headers or self.headers.keys() - {"Accept", "Content-Type"})
 
     @property
+    def wants_no_page(self) -> bool:
+        """Whether a page for people is no answer: a tool's API was asked, or JSON."""
+        accepted = self.headers.get("Accept", "")
+        return "json" in accepted or (not accepted and bool(self.origin))
+
+    @property
     def is_storable(self) -> bool:
         given = {name.lower() for name in self.headers}
         asks_itself = "if-none-match" in given
@@ -405,13 +419,17 @@ class Wire:
         limits: HttpLimits,
         store: SharedStore,
         transport: httpx.AsyncBaseTransport | None,
+        route: Route | None = None,
     ) -> None:
         self.policy = policy
+        self.route = route or Route()
         self.limits = limits
         self.store = store
         self.slots = asyncio.Semaphore(limits.concurrency)
         self._transport = transport or GuardedTransport(
-            policy, limits=httpx.Limits(max_connections=None, max_keepalive_connections=limits.concurrency)
+            policy,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=limits.concurrency),
+            route=self.route,
         )
         self._timeout = httpx.Timeout(limits.read, connect=limits.connect, pool=None).as_dict()
 
@@ -437,19 +455,31 @@ class Wire:
         if isinstance(error, TimeoutError):
             ask.retry = False  # the time is used up
             return SourceUnavailable(
-                _("%(url)s did not answer completely within %(seconds)d seconds.")
-                % {**shown, "seconds": ask.total}
+                _("%(url)s did not answer completely within %(seconds)d seconds. %(advice)s")
+                % {**shown, "seconds": ask.total, "advice": self._when_silent()}
             )
         if isinstance(error, httpx.TimeoutException):
             is_connecting = isinstance(error, httpx.ConnectTimeout)
             seconds = self.limits.connect if is_connecting else self.limits.read
             return SourceUnavailable(
-                _("%(url)s did not answer within %(seconds)d seconds.") % {**shown, "seconds": seconds}
+                _("%(url)s did not answer within %(seconds)d seconds. %(advice)s")
+                % {**shown, "seconds": seconds, "advice": self._when_silent()}
             )
         if isinstance(error, httpx.LocalProtocolError | UnicodeEncodeError):
             return Misconfigured(
                 _("The request to %(url)s cannot be sent: a credential or header holds characters that HTTP "
                   "does not allow, such as a line break.") % shown
+            )  # fmt: skip
+        if isinstance(error, ProxyUnreachable):
+            return SourceUnavailable(
+                _("The proxy %(why)s cannot be reached, so %(url)s cannot be either. Correct its address under "
+                  "Network in the settings of the connection, or in HTTPS_PROXY if it is the server's own.")
+                % {**shown, "why": error}
+            )  # fmt: skip
+        if isinstance(error, httpx.ProxyError) and shown["why"].startswith("407"):
+            return Misconfigured(
+                _("The proxy asks for credentials before it lets us through to %(url)s. Give its user and password "
+                  "under Network in the settings of the connection.") % shown
             )  # fmt: skip
         if isinstance(error, httpx.ProxyError):
             return SourceUnavailable(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
@@ -457,14 +487,20 @@ class Wire:
             return Misconfigured(
                 (_("The certificate of %(url)s was not issued by the authority that the connection trusts: %(why)s.")
                  if ask.authority_for(url)
-                 else _("The certificate of %(url)s is not trusted: %(why)s. Name the file with your authority's "
-                        "certificate in SSL_CERT_FILE.")) % shown
+                 else _("The certificate of %(url)s is not trusted: %(why)s. Paste the certificate of your authority "
+                        "under Network in the settings of the connection, or name its file in SSL_CERT_FILE.")) % shown
             )  # fmt: skip
         if "[SSL" in shown["why"] and "EOF" not in shown["why"]:
             return Misconfigured(_("%(url)s does not speak TLS as expected: %(why)s.") % shown)
         if isinstance(error, httpx.ConnectError):
             return SourceUnavailable(_("%(url)s cannot be reached: %(why)s.") % shown)
         return SourceUnavailable(_("%(url)s broke off in the middle of its answer: %(why)s.") % shown)
+
+    def _when_silent(self) -> str:
+        if self.route.proxy:
+            return _("See whether the address is right, and whether the proxy may reach it.")
+        return _("See whether the address is right, and whether a firewall lies between; if only a proxy leads there, "
+                 "name it under Network in the settings of the connection.")  # fmt: skip
 
     async def attempt(self, ask: Ask, do: Callable[[Ask], Awaitable[T]]) -> T:
         """Wait for our turn and do it; after a failure that may pass, do it again."""
@@ -495,7 +531,8 @@ class Wire:
 
     async def fetch(self, ask: Ask) -> Answer:
         """Once: the complete answer, from the store if the tool says that it is unchanged."""
-        kept = await self.store.recall(ask.identity) if ask.is_storable else None
+        identity = self._identity(ask)
+        kept = await self.store.recall(identity) if ask.is_storable else None
         ask.conditions = {"If-None-Match": kept.headers["etag"]} if kept else {}
         flow = await self.open(ask)
         try:
@@ -506,8 +543,14 @@ class Wire:
             newer = {name: value for name, value in flow.headers.items() if not name.startswith("content-")}
             return Answer(200, {**kept.headers, **newer}, kept.body, kept.url, flow.sent_at)
         if ask.is_storable and flow.status == 200:
-            await self.store.remember(ask.identity, KeptAnswer(flow.url, flow.headers, body))
+            await self.store.remember(identity, KeptAnswer(flow.url, flow.headers, body))
         return Answer(flow.status, flow.headers, body, flow.url, flow.sent_at)
+
+    def _identity(self, ask: Ask) -> str:
+        """An answer that came another way, or was vouched for by others, is not the same answer."""
+        if self.route == Route():
+            return ask.identity
+        return _digest(ask.identity, self.route.authorities, self.route.proxy)
 
     async def open(self, ask: Ask) -> Flow:
         """Once: follow redirects up to an accepted answer, or raise what the status means."""
@@ -525,6 +568,13 @@ class Wire:
                     % {"url": mask_url(ask.url), "target": mask_url(url), "why": error.message}
                 ) from error
             if flow.status in ask.accept or (flow.status == 304 and ask.conditions):
+                if url != ask.url and ask.wants_no_page and "html" in flow.headers.get("content-type", ""):
+                    await flow.aclose()
+                    raise Misconfigured(
+                        _("%(url)s redirects to %(target)s, a web page, as for signing in. Give the address of the "
+                          "API, and credentials that it takes.")
+                        % {"url": mask_url(ask.url), "target": mask_url(url)}
+                    )  # fmt: skip
                 if pause := _exhausted_for(flow.headers):
                     await self.store.hold(ask.budget, pause)
                 return flow
@@ -609,19 +659,55 @@ class Wire:
             )
         if status >= 500:
             return SourceUnavailable(_("%(url)s failed with status %(status)d.%(said)s") % shown)
+        if (
+            status in (401, 403, 404)
+            and ask.has_credentials
+            and not same_origin(origin_of(ask.url), flow.url)
+        ):
+            return Misconfigured(
+                _("%(asked)s redirects to %(url)s, another server, which is sent no credentials and answers "
+                  "%(status)d. Give the address of the server that is meant.%(said)s")
+                % {**shown, "asked": mask_url(ask.url)}
+            )  # fmt: skip
         if status == 401:
             if not ask.has_credentials:
-                return AuthFailed(_("%(url)s cannot be read without signing in (401).%(said)s") % shown)
-            return AuthFailed(_("%(url)s refused the credentials (401).%(said)s") % shown)
+                advice = _("Give credentials in the settings of the connection.") if ask.origin else ""
+                return AuthFailed(
+                    _("%(url)s cannot be read without signing in (401).%(advice)s%(said)s")
+                    % {**shown, "advice": f" {advice}" if advice else ""}
+                )
+            if says_expired(f"{said}\n{flow.headers.get('www-authenticate', '')}"):
+                return AuthFailed(
+                    _("%(url)s says that the credentials have expired (401). Make new ones there, and put them into "
+                      "the settings of the connection.%(said)s") % shown
+                )  # fmt: skip
+            return AuthFailed(
+                _("%(url)s refused the credentials (401). Replace them in the settings of the connection; they may "
+                  "be mistyped, revoked, or another server's.%(said)s") % shown
+            )  # fmt: skip
         if status == 403:
-            return AuthFailed(_("%(url)s: a permission is missing (403).%(said)s") % shown)
+            needed = _needed_scopes(flow.headers)
+            return AuthFailed(
+                _(
+                    "%(url)s: a permission is missing (403)%(needed)s. Give it to the token or its user there.%(said)s"
+                )
+                % {**shown, "needed": f": {needed}" if needed else ""}
+            )
         if status in (404, 410):
             return NotThere(_("There is nothing at %(url)s (%(status)d).%(said)s") % shown)
         if status == 407:
             return Misconfigured(
-                _("The proxy asks for credentials before it lets us through to %(url)s.") % shown
-            )
+                _("The proxy asks for credentials before it lets us through to %(url)s. Give its user and password "
+                  "under Network in the settings of the connection.") % shown
+            )  # fmt: skip
         return BadPayload(_("%(url)s answered status %(status)d, which was not expected.%(said)s") % shown)
+
+
+def _needed_scopes(headers: Mapping[str, str]) -> str:
+    """What a tool says that it takes: RFC 6750, or GitHub's own header."""
+    challenge = re.search(r"\bscope=\"([^\"]{1,200})\"", headers.get("www-authenticate", ""))
+    found = challenge[1] if challenge else headers.get("x-accepted-oauth-scopes", "")
+    return ", ".join(re.findall(r"[\w:./-]+", found))[:200]
 
 
 def _number(text: str | None) -> float | None:

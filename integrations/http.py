@@ -25,7 +25,7 @@ from integrations.errors import BadPayload, Misconfigured
 from integrations.exchange import SAFE, Answer, Ask, Authorize, HttpLimits, Wire, origin_of, same_origin
 from integrations.files import LineCutter
 from integrations.http_store import SharedStore
-from integrations.outbound import OutboundPolicy, mask_url
+from integrations.outbound import OutboundPolicy, Route, mask_url
 
 __all__ = ["Answer", "Authorize", "HttpClient", "HttpLimits", "NextPage"]
 
@@ -42,6 +42,7 @@ class HttpClient:
     :param redis: the store that workers share; the settings' by default. It only saves work: without it, all
         goes on.
     :param transport: answers instead of the network, for tests with recorded answers.
+    :param route: a connection's own proxy and authorities.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class HttpClient:
         limits: HttpLimits | None = None,
         redis: Redis | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        route: Route | None = None,
     ) -> None:
         # Recorded answers are nobody else's business.
         store = SharedStore(redis) if redis or transport else SharedStore.from_settings()
@@ -59,6 +61,7 @@ class HttpClient:
             limits=limits or HttpLimits(),
             store=store,
             transport=transport,
+            route=route,
         )
         self._base = ""
         self._origin = ""
@@ -102,6 +105,11 @@ class HttpClient:
         client._auth = auth
         client._authority = authority
         return client
+
+    @property
+    def policy(self) -> OutboundPolicy:
+        """Where it may go, and what it was refused so far."""
+        return self._wire.policy
 
     async def judge(self, url: str) -> None:
         """Refuse an address that may not be read, whatever is there; nobody is contacted.

@@ -2,8 +2,8 @@
 
 A name is resolved once, its addresses are judged, and the connection is made to an address that passed: there
 is no second look-up that could answer otherwise. Public addresses are allowed; loopback and private ones only
-where `PORTICO_OUTBOUND_ALLOW` names the host, the address or its network; link-local and cloud metadata
-addresses never.
+where `PORTICO_OUTBOUND_ALLOW` names the host, the address or its network, or an administrator allowed the host in
+the browser; link-local and cloud metadata addresses never.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,7 +42,7 @@ AUTHORITY = "portico_authority"
 
 
 class OutboundRefused(Misconfigured):
-    """The guard does not let us speak to this address. The sentence says which setting would allow it."""
+    """The guard does not let us speak to this address. The sentence says what would allow it, if anything can."""
 
     code = "outbound-refused"
     status = 403
@@ -74,14 +74,16 @@ _NEVER: tuple[tuple[tuple[IPNetwork, ...], _StrOrPromise], ...] = (
     (_networks("224.0.0.0/4", "255.255.255.255/32", "ff00::/8"), gettext_lazy("a multicast address")),
 )  # fmt: skip
 _NEVER_NAMES = {"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"}
-_INSIDE: tuple[tuple[tuple[IPNetwork, ...], _StrOrPromise], ...] = (
+_OWN: tuple[tuple[tuple[IPNetwork, ...], _StrOrPromise], ...] = (
     (_networks("127.0.0.0/8", "::1/128"), gettext_lazy("a loopback address")),
+    (_networks("0.0.0.0/8", "::/128"), gettext_lazy("an unspecified address")),
+)
+_INSIDE: tuple[tuple[tuple[IPNetwork, ...], _StrOrPromise], ...] = (
     (
         _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10"),
         gettext_lazy("a private address"),
     ),
     (_networks("100.64.0.0/10"), gettext_lazy("a carrier's shared address")),
-    (_networks("0.0.0.0/8", "::/128"), gettext_lazy("an unspecified address")),
 )
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -94,10 +96,12 @@ class Verdict:
 
     :ivar what: the kind of address, for people.
     :ivar final: no setting can allow it.
+    :ivar is_own: it is this machine itself, where more listens than the tool that is meant.
     """
 
     what: _StrOrPromise
     final: bool = False
+    is_own: bool = False
 
 
 def judge(ip: IPAddress) -> Verdict | None:
@@ -113,13 +117,16 @@ def judge(ip: IPAddress) -> Verdict | None:
     for networks, what in _NEVER:
         if any(ip in network for network in networks):
             return Verdict(what, final=True)
+    for networks, what in _OWN:
+        if any(ip in network for network in networks):
+            return Verdict(what, is_own=True)
     for networks, what in _INSIDE:
         if any(ip in network for network in networks):
             return Verdict(what)
     if isinstance(ip, IPv6Address) and any(ip in network for network in _TUNNELS):
         carried = ip.sixtofour or (ip.teredo[1] if ip.teredo else IPv4Address(int(ip) & 0xFFFFFFFF))
-        inner = judge(carried)
-        return Verdict(gettext_lazy("a tunnel's address"), final=bool(inner and inner.final))
+        inner = judge(carried) or Verdict("")
+        return Verdict(gettext_lazy("a tunnel's address"), final=inner.final, is_own=inner.is_own)
     if not ip.is_global or (isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST):
         return Verdict(gettext_lazy("a reserved address"))
     return None
@@ -161,6 +168,19 @@ class _Rule:
         return host == self.name
 
 
+def host_of(word: str) -> tuple[str, int | None]:
+    """The one host of a word of the allow list, and its port if it names one.
+
+    :raises Misconfigured: if it is another form, such as a network.
+    """
+    rule = _Rule.parse(word)
+    if rule.network is not None and rule.network.num_addresses == 1:
+        return str(rule.network.network_address), rule.port
+    if rule.network is not None or rule.name.startswith("*."):
+        raise Misconfigured(_("“%(word)s” is more than one host. Name one, or its address.") % {"word": word})
+    return rule.name, rule.port
+
+
 async def system_resolver(host: str, port: int) -> list[str]:
     """All addresses of a name, by the machine's own resolver, in its order of preference."""
     loop = asyncio.get_running_loop()
@@ -173,13 +193,23 @@ class OutboundPolicy:
 
     :param allow: host names (also `*.corp.example`), addresses, networks or `host:port` that may be reached
         besides public addresses.
+    :param hosts: what was allowed in the browser. A name there opens this machine itself only with a port.
     :param resolver: how names become addresses.
+    :ivar refusals: what was refused and can be allowed: by the word that allows it, what is the matter with it.
     :raises Misconfigured: for a word that is none of these.
     """
 
-    def __init__(self, allow: Iterable[str] = (), *, resolver: Resolver = system_resolver) -> None:
+    def __init__(
+        self,
+        allow: Iterable[str] = (),
+        *,
+        hosts: Iterable[str] = (),
+        resolver: Resolver = system_resolver,
+    ) -> None:
         self._rules = [_Rule.parse(word) for word in allow]
+        self._hosts = [_Rule.parse(word) for word in hosts]
         self._resolver = resolver
+        self.refusals: dict[str, str] = {}
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -261,7 +291,7 @@ class OutboundPolicy:
         permitted = []
         for ip in addresses:
             verdict = judge(ip)
-            if verdict and (verdict.final or not any(rule.allows(host, port, ip) for rule in self._rules)):
+            if verdict and (verdict.final or not self._is_allowed(host, port, ip, verdict)):
                 refused = refused or (ip, verdict)
             else:
                 permitted.append(ip)
@@ -278,10 +308,18 @@ class OutboundPolicy:
             raise OutboundRefused(
                 _("%(subject)s, which outbound calls may never reach.") % {"subject": subject}
             )
+        word = f"[{host}]" if ":" in host else host
+        if verdict.is_own:
+            word = f"{word}:{port}"
+        self.refusals[word] = subject
         raise OutboundRefused(
-            _("%(subject)s. Allow it with PORTICO_OUTBOUND_ALLOW=%(host)s")
-            % {"subject": subject, "host": host}
-        )
+            _("%(subject)s. An administrator can allow this host under Settings > Outbound calls, or with "
+              "PORTICO_OUTBOUND_ALLOW=%(word)s") % {"subject": subject, "word": word}
+        )  # fmt: skip
+
+    def _is_allowed(self, host: str, port: int, ip: IPAddress, verdict: Verdict) -> bool:
+        by_browser = [rule for rule in self._hosts if rule.port is not None or not verdict.is_own]
+        return any(rule.allows(host, port, ip) for rule in (*self._rules, *by_browser))
 
 
 class NameNotFound(SourceUnavailable):
@@ -331,34 +369,69 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
+@dataclass(frozen=True)
+class Route:
+    """The way of one connection's calls, where it is not the way of all.
+
+    :ivar authorities: certificates in PEM that are trusted besides the usual ones.
+    :ivar proxy: its address, with its user and password; else the environment says which, if any.
+    """
+
+    authorities: str = ""
+    proxy: str = field(default="", repr=False)
+
+
+class ProxyUnreachable(httpx.ProxyError):
+    """The proxy itself does not answer; its text says so, without credentials."""
+
+
+def where(proxy: str) -> Target:
+    """The place of a proxy, without its credentials."""
+    parsed = httpx.URL(proxy)
+    host = parsed.raw_host.decode("ascii").lower()
+    return Target(parsed.scheme, host, parsed.port or _PORTS.get(parsed.scheme, 1080))
+
+
 class GuardedTransport(httpx.AsyncBaseTransport):
     """The one HTTP transport: each request is judged, then sent to a judged address or through a proxy.
 
-    A proxy comes from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`): it is the
-    operator's choice, so its own address is not judged. It looks names up itself; we judge what we can first.
+    A proxy of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`) is the operator's choice, so its
+    own address is not judged; one of a connection's settings is, like any other. A proxy looks names up itself; we
+    judge what we can first.
     """
 
-    def __init__(self, policy: OutboundPolicy, *, limits: httpx.Limits) -> None:
+    def __init__(self, policy: OutboundPolicy, *, limits: httpx.Limits, route: Route | None = None) -> None:
         self._policy = policy
         self._limits = limits
+        self._route = route or Route()
         self._transports: dict[tuple[str, str], httpx.AsyncHTTPTransport] = {}
         self._through("", "")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = self._policy.check_url(str(request.url))
-        proxy = proxy_for(target)
+        proxy = self._route.proxy or proxy_for(target)
         if proxy:
             with suppress(NameNotFound):  # behind a proxy, names are often the proxy's alone to know
                 await self._policy.resolve(target.host, target.port)
         transport = self._through(proxy, request.extensions.get(AUTHORITY, ""))
-        return await transport.handle_async_request(request)
+        try:
+            return await transport.handle_async_request(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if not proxy or "[SSL" in str(error):
+                raise
+            # What a proxy cannot reach it says in an answer, so it is the proxy that was not reached.
+            place = where(proxy)
+            raise ProxyUnreachable(f"{place.host}:{place.port}") from error
 
     def _through(self, proxy: str, authority: str) -> httpx.AsyncHTTPTransport:
         found = self._transports.get((proxy, authority))
         if found is None:
-            tls = tls_context(authority)
-            found = httpx.AsyncHTTPTransport(verify=tls, limits=self._limits, proxy=proxy or None)
-            if not proxy:
+            tls = tls_context(authority, more=self._route.authorities)
+            via = None
+            if proxy:
+                via = httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None)
+            found = httpx.AsyncHTTPTransport(verify=tls, limits=self._limits, proxy=via)
+            if not proxy or proxy == self._route.proxy:
                 # httpx2 offers no public way to put a network backend in; a test holds this one.
                 found._pool._network_backend = GuardedBackend(self._policy)
             self._transports[proxy, authority] = found
@@ -384,11 +457,35 @@ def ca_bundle() -> str:
     return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
-def tls_context(authority: str = "") -> ssl.SSLContext:
+def system_bundle() -> str:
+    """The file of the authorities that this machine trusts, or an empty string."""
+    own = ssl.get_default_verify_paths().openssl_cafile
+    candidates = (
+        own,
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    )
+    return next((path for path in candidates if os.path.isfile(path)), "")
+
+
+def tls_context(authority: str = "", *, more: str = "") -> ssl.SSLContext:
     """Certificates are always checked: against the authority's in PEM, the environment's bundle or the system's.
 
+    :param more: certificates in PEM that are trusted besides.
     :raises Misconfigured: if they cannot be read.
     """
+    context = _tls_context(authority)
+    if more:
+        context.load_verify_locations(cadata=more)
+        # One that is not at the root of its chain will do, as it does for git.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    return context
+
+
+def _tls_context(authority: str) -> ssl.SSLContext:
     if authority:
         try:
             context = ssl.create_default_context(cadata=authority)

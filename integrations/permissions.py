@@ -14,9 +14,11 @@ from django.db.models.functions import Concat
 
 from access.models import ScopeType
 from access.permissions import Scopes, nowhere, register_scope
+from access.verbs import EVERYTHING
 from catalog.models import Activity, Claim, Entity
 from catalog.permissions import entities_within
 from integrations.models import (
+    AllowedHost,
     CatalogLocation,
     Connection,
     Delivery,
@@ -86,3 +88,4 @@ def register() -> None:
     # What a delivery tells of is not known before it is taken in.
     register_scope(Delivery, nowhere, verb="raw.read")
     register_scope(CatalogLocation, nowhere, verb="connection.read")
+    register_scope(AllowedHost, nowhere, verb=EVERYTHING)

@@ -11,6 +11,17 @@ from base.openapi import list_of
 from integrations.models import ResourceRun, SyncRun
 
 
+class NetworkIn(serializers.Serializer[Any]):
+    """How a connection reaches its tool, where that is not the usual way; what is left out is empty."""
+
+    ca_bundle = serializers.CharField(required=False, allow_blank=True, help_text="Certificates in PEM.")
+    proxy = serializers.CharField(required=False, allow_blank=True)
+    proxy_user = serializers.CharField(required=False, allow_blank=True)
+    proxy_password = serializers.CharField(
+        required=False, allow_blank=True, help_text="Kept if it is left out, forgotten if it is empty."
+    )
+
+
 class ConnectionIn(serializers.Serializer[Any]):
     """A new connection. Secrets are part of `config` and are never given back."""
 
@@ -20,6 +31,7 @@ class ConnectionIn(serializers.Serializer[Any]):
     config = serializers.DictField(required=False)
     namespace = serializers.CharField(max_length=63, required=False)
     interval = serializers.IntegerField(required=False, min_value=30, max_value=604_800)
+    network = NetworkIn(required=False)
 
 
 class ConnectionChange(serializers.Serializer[Any]):
@@ -27,6 +39,7 @@ class ConnectionChange(serializers.Serializer[Any]):
 
     label = serializers.CharField(max_length=100, required=False)  # type: ignore[assignment]
     config = serializers.DictField(required=False)
+    network = NetworkIn(required=False)
     interval = serializers.IntegerField(required=False, min_value=30, max_value=604_800)
     is_paused = serializers.BooleanField(required=False)
     allows_operations = serializers.BooleanField(required=False)
@@ -38,6 +51,9 @@ class ConnectionOut(serializers.Serializer[Any]):
     connector = serializers.CharField()
     config = serializers.JSONField(
         allow_null=True, help_text="The settings, for those who may change them; null for others."
+    )
+    network = serializers.JSONField(
+        allow_null=True, help_text="How the tool is reached, without the proxy's password; likewise."
     )
     secrets = serializers.ListField(
         child=serializers.CharField(), help_text="Names of the secrets that are set, likewise."
@@ -86,7 +102,7 @@ ConnectionListOut = list_of("ConnectionListOut", ConnectionOut)
 SyncRunListOut = list_of("SyncRunListOut", SyncRunOut)
 
 
-def connection(row: Any, *, config: dict[str, Any] | None, secrets: Iterable[str]) -> dict[str, Any]:
+def connection(row: Any, *, may_write: bool, secrets: Iterable[str]) -> dict[str, Any]:
     """A connection from `queries.list_connections` as plain data."""
     names = (
         "slug",
@@ -100,7 +116,8 @@ def connection(row: Any, *, config: dict[str, Any] | None, secrets: Iterable[str
     )
     return {
         **{name: getattr(row, name) for name in names},
-        "config": config,
+        "config": row.config if may_write else None,
+        "network": row.network if may_write else None,
         "secrets": sorted(secrets),
         "state": row.last_state,
         "message": row.last_message or "",

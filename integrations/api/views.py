@@ -31,7 +31,7 @@ def _shown(request: Request, rows: Sequence[Any]) -> list[dict[str, Any]]:
     return [
         shapes.connection(
             row,
-            config=row.config if may_write else None,
+            may_write=may_write,
             secrets=secrets.get(row.uid, ()),
         )
         for row in queries.words_as_seen(request.user, rows)
@@ -73,6 +73,7 @@ class ConnectionList(View):
             config=given.get("config", {}),
             namespace=given.get("namespace", "default"),
             interval=given.get("interval", 600),
+            network=given.get("network"),
         )
         row = queries.get_connection(request.user, connection.slug)
         return Response(_shown(request, [row])[0], status=201)

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,11 +29,22 @@ import httpx2 as httpx
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from integrations.errors import Misconfigured, SourceError, SourceUnavailable
+from integrations.errors import AuthFailed, Misconfigured, SourceError, SourceUnavailable, says_expired
 from integrations.files import FileReader, Listing
 from integrations.git.clone import DAMAGED_MARK, Clone
 from integrations.git.program import Damaged, GitLimits, GitProgram, configured
-from integrations.outbound import NameNotFound, OutboundPolicy, ca_bundle, mask_url, proxy_for
+from integrations.outbound import (
+    IPAddress,
+    NameNotFound,
+    OutboundPolicy,
+    Route,
+    Target,
+    ca_bundle,
+    mask_url,
+    proxy_for,
+    system_bundle,
+    where,
+)
 
 Credentials = tuple[str, str]
 
@@ -56,6 +67,7 @@ class GitClient:
     :param policy: which hosts may be reached; the settings' by default.
     :param files: which local folders may be read; the settings' by default.
     :param home: where mirrors are kept.
+    :param route: a connection's own proxy and authorities.
     """
 
     def __init__(
@@ -65,12 +77,15 @@ class GitClient:
         files: FileReader | None = None,
         home: Path | None = None,
         limits: GitLimits | None = None,
+        route: Route | None = None,
     ) -> None:
+        self._route = route or Route()
         self._policy = policy or OutboundPolicy.from_settings()
         self._files = files or FileReader()
         self._home = home or settings.PORTICO_HOME / "git"
         self.limits = limits or GitLimits()
-        self._program = GitProgram(self.limits)
+        proxy = where(self._route.proxy) if self._route.proxy else None
+        self._program = GitProgram(self.limits, proxy=f"{proxy.host}:{proxy.port}" if proxy else "")
 
     async def mirror(
         self, url_or_path: str, *, depth: int | None = None, credentials: Credentials | None = None
@@ -160,6 +175,9 @@ class GitClient:
     async def prune(self, *, unused_for: timedelta) -> int:
         """Remove the mirrors that nobody has asked for in this time; returns how many."""
         removed = 0
+        for file in await asyncio.to_thread(lambda: list((self._home / "authorities").glob("*"))):
+            if time.time() - file.stat().st_mtime > unused_for.total_seconds():
+                file.unlink(missing_ok=True)
         for lock in await asyncio.to_thread(lambda: list(self._home.glob("*.lock"))):
             if time.time() - lock.stat().st_mtime > unused_for.total_seconds():
                 folder = lock.with_suffix("")
@@ -231,7 +249,18 @@ class GitClient:
         self, address: _Address, environment: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:
         ask = partial(self._program.run, "ls-remote", "--symref", "--", address.url, place=address.shown)
-        listed = await ask(environment=environment, seconds=self.limits.network)
+        with tempfile.NamedTemporaryFile() as exchanged:
+            # What a server says beside a 401 git keeps to itself; credentials are masked in its notes.
+            noting = {**environment, "GIT_TRACE_CURL": exchanged.name, "GIT_TRACE_REDACT": "1"}
+            try:
+                listed = await ask(environment=noting, seconds=self.limits.network)
+            except AuthFailed as error:
+                if says_expired(_refusal(exchanged.read())):
+                    raise AuthFailed(
+                        _("%(place)s says that the credentials have expired. Make new ones there, and put them into "
+                          "the settings of the connection.") % {"place": address.shown}
+                    ) from error  # fmt: skip
+                raise
         if not listed and address.url.startswith("http"):
             # To git, a sign-in page is a repository without branches. Only a true server speaks in packets.
             with tempfile.NamedTemporaryFile() as packets:
@@ -295,13 +324,18 @@ class GitClient:
     async def _online(self, address: _Address, credentials: Credentials | None) -> dict[str, str]:
         """The environment of a command that connects, to a judged address only; credentials stay in it."""
         target = self._policy.check_url(address.url, schemes=("http", "https", "ssh"))
-        pinned: list[str] = []
+        pin = ""
         try:
             found = await self._policy.resolve(target.host, target.port)
-            pinned = [f"[{ip}]" if ip.version == 6 else str(ip) for ip in found[:4]]
+            pin = _pin(target, found)
         except NameNotFound:
-            if target.scheme == "ssh" or not proxy_for(target):
+            if target.scheme == "ssh" or not (self._route.proxy or proxy_for(target)):
                 raise
+        if target.scheme == "ssh" and self._route.proxy:
+            raise Misconfigured(
+                _("%(url)s is reached over SSH, which does not go through the connection's proxy. Give its https "
+                  "address, or take the proxy out.") % {"url": address.shown}
+            )  # fmt: skip
         if target.scheme == "ssh":
             if credentials:
                 raise Misconfigured(
@@ -310,8 +344,13 @@ class GitClient:
                 )  # fmt: skip
             return self._ssh(target.host, str(found[0]))
         options = {"http.followRedirects": "false", "http.lowSpeedLimit": "500", "http.lowSpeedTime": "60"}
-        if pinned and ":" not in target.host:
-            options["http.curloptResolve"] = f"{target.host}:{target.port}:{','.join(pinned)}"
+        if self._route.proxy:
+            options |= {"http.proxy": self._route.proxy, "http.proxyAuthMethod": "basic"}
+            proxy = where(self._route.proxy)
+            # It is judged as any other address, and looks up the target's name itself.
+            pin = _pin(proxy, await self._policy.resolve(proxy.host, proxy.port))
+        if pin:
+            options["http.curloptResolve"] = pin
         if credentials and target.scheme == "http":
             raise Misconfigured(
                 _("%(url)s is reached over http, where everybody on the way can read a password or token. None "
@@ -322,15 +361,37 @@ class GitClient:
             parsed = httpx.URL(address.url)
             origin = f"{parsed.scheme}://{parsed.netloc.decode()}"
             options[f"http.{origin}/.extraHeader"] = f"Authorization: Basic {token}"
-        environment = {"GIT_ALLOW_PROTOCOL": target.scheme, **configured(options)}
-        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-            for spelled in (name, name.upper()):
-                if value := os.environ.get(spelled):
-                    environment[spelled] = value
-        if bundle := ca_bundle():
-            is_folder = await asyncio.to_thread(os.path.isdir, bundle)
-            environment["GIT_SSL_CAPATH" if is_folder else "GIT_SSL_CAINFO"] = bundle
+        trusted = await asyncio.to_thread(self._trusted)
+        if self._route.proxy.startswith("https:") and "GIT_SSL_CAINFO" in trusted:
+            options["http.proxySSLCAInfo"] = trusted["GIT_SSL_CAINFO"]
+        environment = {"GIT_ALLOW_PROTOCOL": target.scheme, **configured(options), **trusted}
+        if not self._route.proxy:
+            for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+                for spelled in (name, name.upper()):
+                    if value := os.environ.get(spelled):
+                        environment[spelled] = value
         return environment
+
+    def _trusted(self) -> dict[str, str]:
+        """Which authorities git trusts: those of the environment, and the connection's own besides."""
+        bundle = ca_bundle()
+        environment = {}
+        if bundle:
+            environment["GIT_SSL_CAPATH" if os.path.isdir(bundle) else "GIT_SSL_CAINFO"] = bundle
+        if not self._route.authorities:
+            return environment
+        usual = environment.get("GIT_SSL_CAINFO") or ("" if bundle else system_bundle())
+        text = self._route.authorities
+        if usual:
+            text += "\n" + Path(usual).read_text("utf-8", "replace")
+        file = self._home / "authorities" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.pem"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".new", delete=False) as written:
+                written.write(text)
+            os.replace(written.name, file)
+        os.utime(file)
+        return {**environment, "GIT_SSL_CAINFO": str(file)}
 
     def _ssh(self, host: str, ip: str) -> dict[str, str]:
         known = f'UserKnownHostsFile="{self._home / "known_hosts"}" ~/.ssh/known_hosts'
@@ -348,6 +409,20 @@ class GitClient:
         if agent := os.environ.get("SSH_AUTH_SOCK"):
             environment["SSH_AUTH_SOCK"] = agent
         return environment
+
+
+def _pin(target: Target, found: Sequence[IPAddress]) -> str:
+    """What keeps curl from looking a name up again; empty for what is an address already."""
+    if ":" in target.host:
+        return ""
+    ips = [f"[{ip}]" if ip.version == 6 else str(ip) for ip in found[:4]]
+    return f"{target.host}:{target.port}:{','.join(ips)}"
+
+
+def _refusal(trace: bytes) -> str:
+    """What a server said with its last 401, from curl's notes."""
+    said = trace.decode("utf-8", "replace").rpartition(" 401")[2]
+    return "\n".join(re.findall(r"<= Recv (?:header|data)[^:]*: ?(.*)", said))
 
 
 def _stale_locks(folder: Path) -> list[Path]:

@@ -47,10 +47,14 @@ class GitLimits:
 
 
 class GitProgram:
-    """Runs git, a few processes at a time."""
+    """Runs git, a few processes at a time.
 
-    def __init__(self, limits: GitLimits) -> None:
+    :param proxy: `host:port` of what all connections go through, for messages; empty where it is not known to us.
+    """
+
+    def __init__(self, limits: GitLimits, *, proxy: str = "") -> None:
         self.limits = limits
+        self._proxy = proxy
         self._slots = asyncio.Semaphore(limits.processes)
 
     async def run(
@@ -95,10 +99,10 @@ class GitProgram:
                     )
                     code = await process.wait()
             except TimeoutError as error:
-                raise SourceUnavailable(
-                    _("Git did not finish with %(place)s within %(seconds)d seconds.")
-                    % {"place": place, "seconds": seconds}
-                ) from error
+                said_ = _("Git did not finish with %(place)s within %(seconds)d seconds.")
+                if "GIT_ALLOW_PROTOCOL" in (environment or {}):
+                    said_ = f"{said_} {_WHEN_SILENT}"
+                raise SourceUnavailable(said_ % {"place": place, "seconds": seconds}) from error
             except _TooMuch as error:
                 raise BadPayload(
                     _("Git answered more than %(limit)s about %(place)s.")
@@ -110,7 +114,13 @@ class GitProgram:
                         os.killpg(process.pid, signal.SIGKILL)
                     await process.wait()
         if code:
-            raise _explain(place, said.decode("utf-8", "replace"))
+            text = said.decode("utf-8", "replace")
+            if self._proxy and re.search(r"Failed to connect to|Couldn't connect|Could not resolve", text):
+                raise SourceUnavailable(
+                    _("The proxy %(why)s cannot be reached, so %(url)s cannot be either. Correct its address under "
+                      "Network in the settings of the connection.") % {"why": self._proxy, "url": place}
+                )  # fmt: skip
+            raise _explain(place, text)
         if b"ignoring broken ref" in said:  # git goes on without it, as if there were no such branch
             raise Damaged(
                 _("A branch or tag of %(place)s is damaged; git fsck in that repository names it.")
@@ -192,17 +202,34 @@ async def _feed(stream: asyncio.StreamWriter | None, given: bytes) -> None:
         await stream.wait_closed()
 
 
+_WHEN_SILENT = gettext_lazy(
+    "See whether the address is right, and whether a firewall lies between; if only a proxy leads there, name it under "
+    "Network in the settings of the connection."
+)
 # What git's words mean for the person who looks after the connection; the first that fits.
 _MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
     (
+        "code 407 from proxy|CONNECT tunnel failed, response 407",
+        Misconfigured,
+        gettext_lazy("The proxy asks for credentials before it lets git through to %(place)s. Give its user and "
+                     "password under Network in the settings of the connection."),
+    ),
+    (
+        "Proxy CONNECT aborted|CONNECT tunnel failed|from proxy after CONNECT",
+        SourceUnavailable,
+        gettext_lazy("The proxy did not let git through to %(place)s. Git says: %(said)s"),
+    ),
+    (
         "could not read (Username|Password)|Authentication failed|Permission denied \\(|returned error: 401",
         AuthFailed,
-        gettext_lazy("%(place)s asks for other credentials than it was given, if it is there at all."),
+        gettext_lazy("%(place)s asks for other credentials than it was given, if it is there at all. Replace them in "
+                     "the settings of the connection."),
     ),
     (
         "returned error: 403|access denied",
         AuthFailed,
-        gettext_lazy("%(place)s may not be read with these credentials: a permission is missing (403)."),
+        gettext_lazy("%(place)s may not be read with these credentials: a permission is missing (403). Give the "
+                     "token, or its user, the right to read this repository."),
     ),
     (
         "update url base from redirection|returned error: 30\\d",
@@ -217,8 +244,16 @@ _MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
     (
         "certificate (problem|verif)|server certificate",
         Misconfigured,
-        gettext_lazy("The certificate of %(place)s is not trusted. Name the file with your authority's "
-                     "certificate in SSL_CERT_FILE. Git says: %(said)s"),
+        gettext_lazy("The certificate of %(place)s is not trusted. Paste the certificate of your authority under "
+                     "Network in the settings of the connection, or name its file in SSL_CERT_FILE. "
+                     "Git says: %(said)s"),
+    ),
+    (
+        "Operation too slow|timed? ?out",
+        SourceUnavailable,
+        gettext_lazy("%(place)s does not answer. Git says: %(said)s See whether the address is right, and whether a "
+                     "firewall lies between; if only a proxy leads there, name it under Network in the settings of "
+                     "the connection."),
     ),
     (
         "object file .* is empty|corrupt|bad object|missing blob|not our ref .* shallow|bad tree object",

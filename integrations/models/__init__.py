@@ -1,6 +1,6 @@
 """State of the ways in and out: connections, runs, what was read, operations, catalog files."""
 
-from integrations.models.connections import Connection, RuleRevision
+from integrations.models.connections import AllowedHost, Connection, RuleRevision
 from integrations.models.deliveries import Delivery
 from integrations.models.locations import CatalogLocation
 from integrations.models.operations import OperationRun
@@ -8,6 +8,7 @@ from integrations.models.records import StoredRecord
 from integrations.models.runs import RecordOutcome, ResourceRun, ResourceState, RunState, SeenPage, SyncRun
 
 __all__ = [
+    "AllowedHost",
     "CatalogLocation",
     "Connection",
     "Delivery",

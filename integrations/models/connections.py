@@ -19,6 +19,9 @@ class Connection(models.Model):
 
     :ivar config: the settings without secrets; secrets lie sealed in `access.Secret`, owned by the uid.
     :ivar rules: how records become components (`integrations.components.ComponentRule`).
+    :ivar network: how the tool is reached (`integrations.network.Network`), without its secret.
+    :ivar barred_hosts: those that the guard refused when it was last read or tested: what is the matter, by the word of
+        the allow list that would open it.
     :ivar interval: seconds between two runs.
     :ivar due_at: when the schedule starts the next run; later when the tool asked us to wait.
     :ivar quick_due_at: when it starts one of what is read often, between two whole ones.
@@ -39,6 +42,8 @@ class Connection(models.Model):
         ),
     )
     rules = models.JSONField(_("rules"), default=dict)
+    network = models.JSONField(_("network"), default=dict, blank=True)
+    barred_hosts = models.JSONField(default=dict, editable=False)
     interval = models.PositiveIntegerField(
         _("seconds between runs"),
         default=600,
@@ -71,6 +76,29 @@ class Connection(models.Model):
     def is_removed(self) -> bool:
         """Whether it is on its way out."""
         return self.removal_at is not None
+
+
+class AllowedHost(models.Model):
+    """A host inside the company's network that an administrator let calls reach.
+
+    :ivar host: as the allow list has it: a name or an address, of this machine itself with its port.
+    :ivar what: what it was when it was allowed: "ghe.corp is 10.2.3.4, a private address".
+    :ivar connection: slug of the connection that asked for it, if one did.
+    """
+
+    host = models.CharField(_("host"), max_length=300, unique=True)
+    what = models.CharField(max_length=300)
+    connection = models.CharField(_("connection"), max_length=63, blank=True)
+    by = models.CharField(_("allowed by"), max_length=200)
+    at = models.DateTimeField(_("allowed"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("allowed host")
+        verbose_name_plural = _("allowed hosts")
+        ordering = ["host"]
+
+    def __str__(self) -> str:
+        return self.host
 
 
 class RuleRevision(models.Model):

@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -27,17 +27,20 @@ from catalog.models import Entity, EntityKey, Source
 from catalog.services.activity import ActivityIn
 from catalog.services.ingest import ClaimIn
 from integrations.components import ComponentRule, apply_rule
-from integrations.contract import ConnectionConfig, Connector, Health, Refused, ResourceSpec, Tools
+from integrations.contract import Check, ConnectionConfig, Connector, Refused, ResourceSpec, Tools
 from integrations.errors import AuthFailed, Misconfigured, SourceError
 from integrations.files import FileReader
-from integrations.git import GitClient
-from integrations.http import HttpClient
+from integrations.git import GitClient, GitLimits
+from integrations.http import HttpClient, HttpLimits
 from integrations.ignoring import ACTIVITY, IgnoreRule, ignore_rule_of, pattern_of
 from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
 from integrations.models import Connection, RuleRevision, StoredRecord
 from integrations.models.connections import SLUG
+from integrations.outbound import Route
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
+from integrations.services.network import OWNER as NETWORK_OWNER
+from integrations.services.network import keep_network, note_barred, outbound_policy, route_of
 from integrations.writing import settle_ignored
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,9 @@ logger = logging.getLogger(__name__)
 OWNER = "connection"
 # Both are done while somebody waits for the page, and hold one of the few threads that serve pages.
 CHECK_SECONDS = 20
+# So that what hangs is named before that.
+CHECK_HTTP = HttpLimits(connect=8, read=15, total=18, attempts=1)
+CHECK_GIT = GitLimits(network=15)
 PREVIEW_SECONDS = 20
 PREVIEW_RECORDS = 20
 RESERVED = {"new", "import"}  # pages of the portal at the place where a connection's would be
@@ -113,7 +119,9 @@ def config_of(connection: Connection) -> ConnectionConfig:
 def secrets_of(connections: Iterable[Connection]) -> dict[uuid.UUID, set[str]]:
     """Which secrets connections have, by their uid, without their values."""
     found: dict[uuid.UUID, set[str]] = {connection.uid: set() for connection in connections}
-    rows = Secret.objects.filter(owner_type=OWNER, owner_uid__in=[str(uid) for uid in found])
+    rows = Secret.objects.filter(
+        owner_type__in=[OWNER, NETWORK_OWNER], owner_uid__in=[str(uid) for uid in found]
+    )
     for uid, name in rows.values_list("owner_uid", "name"):
         found[uuid.UUID(uid)].add(name)
     return found
@@ -121,11 +129,23 @@ def secrets_of(connections: Iterable[Connection]) -> dict[uuid.UUID, set[str]]:
 
 def build_connector(connection: Connection) -> Connector[Any]:
     """The connection's connector, ready to read. Close it with `close_connector` in its event loop."""
-    return _build(connection.connector, config_of(connection))
+    return _build(connection.connector, config_of(connection), route_of(connection))
 
 
-def _build(slug: str, config: ConnectionConfig) -> Connector[Any]:
-    tools = Tools(http=HttpClient(), git=GitClient(), files=FileReader())
+def _build(
+    slug: str,
+    config: ConnectionConfig,
+    route: Route | None,
+    *,
+    http_limits: HttpLimits | None = None,
+    git_limits: GitLimits | None = None,
+) -> Connector[Any]:
+    policy = outbound_policy()
+    tools = Tools(
+        http=HttpClient(policy=policy, route=route, limits=http_limits),
+        git=GitClient(policy=policy, route=route, limits=git_limits),
+        files=FileReader(),
+    )
     return connector_class(slug)(config, tools)
 
 
@@ -164,10 +184,13 @@ def create_connection(
     namespace: str = "default",
     interval: int = 600,
     rules: Mapping[str, Any] | None = None,
+    network: Mapping[str, Any] | None = None,
     is_sample: bool = False,
     now: datetime | None = None,
 ) -> Connection:
     """Make a connection; the schedule runs it soon.
+
+    :param network: how the tool is reached, where that is not the usual way (`integrations.network.Network`).
 
     :raises InvalidInput: if slug or settings are wrong.
     :raises Conflict: if the slug is taken.
@@ -186,6 +209,7 @@ def create_connection(
         due_at=now or timezone.now(),
     )
     _validate(connection)
+    secrets_of_network = keep_network(connection, network) if network else []
     try:
         with transaction.atomic():
             connection.save()
@@ -196,7 +220,12 @@ def create_connection(
     record_audit(
         "connection.create",
         connection,
-        changes={"connector": connector, "config": plain, "secrets": sorted(secrets)},
+        changes={
+            "connector": connector,
+            "config": plain,
+            "network": connection.network,
+            "secrets": sorted([*secrets, *secrets_of_network]),
+        },
     )
     return connection
 
@@ -207,6 +236,7 @@ def update_connection(
     connection: Connection,
     label: str | None = None,
     config: Mapping[str, Any] | None = None,
+    network: Mapping[str, Any] | None = None,
     interval: int | None = None,
     is_paused: bool | None = None,
     allows_operations: bool | None = None,
@@ -234,6 +264,8 @@ def update_connection(
                 keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
                 changed_secrets.append(name)
         changed_secrets += sorted(forgotten)
+    if network is not None:
+        changed_secrets += keep_network(connection, network)
     given_facts: dict[str, Any] = {
         "label": label,
         "interval": interval,
@@ -289,7 +321,7 @@ def _validate(connection: Connection) -> None:
 def _state(connection: Connection) -> dict[str, Any]:
     return {
         name: getattr(connection, name)
-        for name in ("label", "config", "interval", "is_paused", "allows_operations")
+        for name in ("label", "config", "network", "interval", "is_paused", "allows_operations")
     }
 
 
@@ -353,33 +385,51 @@ def undo_rule(*, connection: Connection, by: str) -> bool:
 # --- testing and previewing -------------------------------------------------------------------------------
 
 
-def check_config(*, connector: str, config: ConnectionConfig) -> Health:
-    """Ask the tool whether these settings work.
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The outcome of a connection test.
 
-    :raises SourceError: when the connector could not even begin to say.
+    :ivar barred: hosts that the guard refused and an administrator can allow: by the word that does, what they are.
     """
 
-    async def ask() -> Health:
-        instance = _build(connector, config)
+    checks: list[Check]
+    barred: dict[str, str]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+
+def check_config(*, connector: str, config: ConnectionConfig, route: Route | None = None) -> Tested:
+    """Ask the tool whether these settings work."""
+    instance = _build(connector, config, route, http_limits=CHECK_HTTP, git_limits=CHECK_GIT)
+
+    async def ask() -> list[Check]:
         try:
-            return await asyncio.wait_for(instance.check(), CHECK_SECONDS)
+            return (await asyncio.wait_for(instance.check(), CHECK_SECONDS)).checks
         except TimeoutError:
-            raise SourceError(
-                _("The tool did not answer within %(seconds)d seconds.") % {"seconds": CHECK_SECONDS}
-            ) from None
+            said = _("The tool did not answer within %(seconds)d seconds.") % {"seconds": CHECK_SECONDS}
+            remedy = _("Test again, or see whether the tool is up.")
+        except SourceError as error:
+            said = error.message
+            acts = isinstance(error, AuthFailed | Misconfigured)
+            remedy = _("Correct the settings.") if acts else _("Test again, or see whether the tool is up.")
         finally:
             await close_connector(instance)
+        return [Check(label=_("It could not be tested"), ok=False, detail=said, remedy=remedy)]
 
-    return asyncio.run(ask())
+    return Tested(asyncio.run(ask()), instance.http.policy.refusals)
 
 
-def check_connection(*, connection: Connection) -> Health:
+def check_connection(*, connection: Connection) -> Tested:
     """Test a stored connection and remember the outcome.
 
-    :raises SourceError: when the connector could not even begin to say.
+    :raises InvalidInput: if the stored settings no longer fit the connector.
     """
-    health = check_config(connector=connection.connector, config=config_of(connection))
+    config, route = config_of(connection), route_of(connection)
+    health = check_config(connector=connection.connector, config=config, route=route)
     with transaction.atomic():
+        note_barred(connection, health.barred)
         Connection.objects.filter(pk=connection.pk).update(
             checked_at=timezone.now(), check_result=[asdict(check) for check in health.checks]
         )
@@ -411,22 +461,32 @@ class Preview:
     """The first records of a tool.
 
     :ivar errors: why some of its lists could not be read, or not to their end.
+    :ivar barred: as in `Tested`.
     """
 
     rows: list[Previewed]
     errors: list[str]
+    barred: dict[str, str] = field(default_factory=dict)
 
 
-def preview_config(*, connector: str, config: ConnectionConfig, namespace: str = "default") -> Preview:
+def preview_config(
+    *,
+    connector: str,
+    config: ConnectionConfig,
+    namespace: str = "default",
+    route: Route | None = None,
+) -> Preview:
     """The first records that these settings bring, and what they would become. Writes nothing.
 
     What cannot be read is told beside what can: one broken list must not hide the others.
     """
-    found, errors = asyncio.run(_first_records(_build(connector, config)))
+    instance = _build(connector, config, route)
+    found, errors = asyncio.run(_first_records(instance))
     context = Context(connection="preview", connector=connector, namespace=namespace, read_at=timezone.now())
     mapped = [(resource, item, _mapped(item, context)) for resource, item in found]
     near = _Neighbours([outcome for _resource, _item, outcome in mapped if not isinstance(outcome, str)])
-    return Preview([_previewed(resource, item, outcome, near) for resource, item, outcome in mapped], errors)
+    rows = [_previewed(resource, item, outcome, near) for resource, item, outcome in mapped]
+    return Preview(rows, errors, instance.http.policy.refusals)
 
 
 async def _first_records(

@@ -29,6 +29,7 @@ from integrations.queries import rows_left
 from integrations.services.connections import OWNER, lock_connection
 from integrations.services.locations.removal import SILENT_FOR
 from integrations.services.locations.turns import PAGE, REGISTERED_FOR, apart
+from integrations.services.network import OWNER as NETWORK_OWNER
 from integrations.writing import take_turn
 
 RUNS_AT_ONCE = 10  # each has a row for every page that it read
@@ -86,7 +87,8 @@ def request_removal(*, connection: Connection, by: str, now: datetime) -> Remova
         if locked.operation_runs.filter(state=OperationRun.State.RUNNING).exists():
             raise Conflict(_("An operation is running. Remove the connection when it is over."))
         locked.operation_runs.all().delete()
-        forget_secrets(owner_type=OWNER, owner_uid=str(locked.uid))
+        for owner in (OWNER, NETWORK_OWNER):
+            forget_secrets(owner_type=owner, owner_uid=str(locked.uid))
         Connection.objects.filter(pk=locked.pk).update(
             removal_at=now,
             removal_by=by,

@@ -19,21 +19,33 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from pydantic import BaseModel, Field
 
-from access.permissions import require
+from access.permissions import can, require
 from access.secrets import SecretUnreadable, seal, unseal
+from access.verbs import EVERYTHING
 from base.errors import Conflict, DomainError, InvalidInput, NotFound
 from integrations.contract import Category, Connector
 from integrations.models import Connection
 from integrations.models.connections import SLUG
+from integrations.network import Network
+from integrations.outbound import Route
 from integrations.registry import connectors, guide
 from integrations.services import connections as service
+from integrations.services.network import still_barred, validate_network
 from integrations.tasks import start_sync
 from portal.forms import Form
 from portal.people import person
-from portal.views.connections import connection_url, interval_field
+from portal.views.connections import (
+    KEPT,
+    allow_host,
+    back_to,
+    connection_url,
+    interval_field,
+    network_values,
+    reach_form,
+)
 
 SESSION = "connecting"
 SHOWN = 6  # records of each list that a preview shows before one asks for more
@@ -106,6 +118,8 @@ class Draft:
     :ivar sealed: the secrets, encrypted.
     :ivar checks: the outcome of the test of exactly these settings, or None.
     :ivar preview: the first records of exactly these settings, or None.
+    :ivar network_sealed: the proxy's password, encrypted.
+    :ivar barred: hosts that the guard refused meanwhile, as `network.still_barred` takes them.
     """
 
     name: dict[str, Any] = field(default_factory=dict)
@@ -116,6 +130,9 @@ class Draft:
     checks: list[dict[str, Any]] | None = None
     preview: list[dict[str, Any]] | None = None
     preview_error: str = ""
+    network: dict[str, Any] = field(default_factory=dict)
+    network_sealed: str = ""
+    barred: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: HttpRequest, connector: str) -> Draft:
@@ -144,6 +161,28 @@ class Draft:
     def seal(self, secrets: dict[str, str]) -> None:
         """Hold these secrets."""
         self.sealed = {name: seal(value) for name, value in secrets.items()}
+
+    def hold_network(self, form: Form, *, forget: bool) -> None:
+        """Hold what was typed of the network settings."""
+        values = network_values(form)
+        if password := values.pop(Network.SECRET, ""):
+            self.network_sealed = seal(password)
+        if forget or not values.get("proxy"):
+            self.network_sealed = ""
+        self.network = values
+
+    def whole_network(self) -> dict[str, Any]:
+        """The network settings, the secret in the clear: for the moment of use."""
+        try:
+            return self.network | (
+                {Network.SECRET: unseal(self.network_sealed)} if self.network_sealed else {}
+            )
+        except SecretUnreadable:
+            return dict(self.network)
+
+    def route(self) -> Route:
+        """The same for the clients."""
+        return validate_network(self.whole_network()).route()
 
 
 # --- the gallery -------------------------------------------------------------------------------------------
@@ -255,31 +294,35 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
     url = f"/connections/new/{connector}"
     name = Form(Name, initial={"connection_name": _free_name(kind.label)} | draft.name)
     config = Form(kind.Config, initial=draft.config, secrets=draft.secrets())
+    reach = reach_form(None, values=draft.network, has_secret=bool(draft.network_sealed))
     if request.method == "POST":
         if request.POST.get("action") == "discard":
             Draft.drop(request, connector)
             return redirect("/connections/new")
         name, config = Form(Name, request.POST), Form(kind.Config, request.POST, secrets=draft.secrets())
+        reach = reach_form(request.POST, values={}, has_secret=bool(draft.network_sealed))
         secrets = dict(config.secrets)
         if forgotten := request.POST.get("forget", ""):
             secrets.pop(forgotten, None)
             is_good = False
         else:
-            is_good = _is_good_name(name) & config.is_valid()
+            is_good = _is_good_name(name) & config.is_valid() & reach.is_valid()
         # Kept even if something else is wrong, for a password field comes back empty.
         draft.seal(secrets)
         config.kept = secrets
         draft.name, draft.config, draft.is_complete = name.values, config.values, is_good
         draft.slug = _slug_of(name)
-        draft.checks, draft.preview, draft.preview_error = None, None, ""
+        draft.hold_network(reach, forget=forgotten == f"connection_network.{Network.SECRET}")
+        reach.kept = {f"connection_network.{Network.SECRET}": KEPT} if draft.network_sealed else {}
+        draft.checks, draft.preview, draft.preview_error, draft.barred = None, None, "", {}
         if is_good:
-            draft.checks = _checks(kind, draft)
+            _test(kind, draft)
         draft.keep(request, connector)
         if is_good:
             return redirect(f"{url}/test")
     fields = {field["name"]: field for field in name.fields}
     fields["connection_slug"]["placeholder"] = _free_slug(fields["connection_name"]["value"])
-    for group in (groups := config.groups):
+    for group in (groups := [*config.groups, *reach.groups]):
         for one in group["fields"]:
             if one["type"] == "secret" and one["is_set"]:
                 one |= {"note": _("Set, will be saved"), "forget": True}
@@ -288,8 +331,12 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
         kind,
         draft,
         "",
-        {"name_fields": list(fields.values()), "groups": groups, "summary": [*name.summary, *config.summary]},
-        status=422 if name.errors or config.errors else 200,
+        {
+            "name_fields": list(fields.values()),
+            "groups": groups,
+            "summary": [*name.summary, *config.summary, *reach.summary],
+        },
+        status=422 if name.errors or config.errors or reach.errors else 200,
     )
 
 
@@ -338,13 +385,38 @@ def _free(base: str, taken: Iterable[str], between: str) -> str:
     return name
 
 
-def _checks(kind: type[Connector[Any]], draft: Draft) -> list[dict[str, Any]]:
+def _test(kind: type[Connector[Any]], draft: Draft) -> None:
+    """Ask the tool, and hold in the draft what it said."""
+    draft.barred = {}
     try:
         config = service.validate_config(kind.slug, {**draft.config, **draft.secrets()})
-        return [asdict(check) for check in service.check_config(connector=kind.slug, config=config).checks]
+        tested = service.check_config(connector=kind.slug, config=config, route=draft.route())
+        draft.checks, draft.barred = [asdict(check) for check in tested.checks], tested.barred
     except DomainError as error:
         said = " ".join([error.message, *(str(item) for item in error.errors)])
-        return [{"label": _("It could not be tested"), "ok": False, "detail": said, "remedy": ""}]
+        draft.checks = [{"label": _("It could not be tested"), "ok": False, "detail": said, "remedy": ""}]
+
+
+def _barred(request: HttpRequest, kind: type[Connector[Any]], draft: Draft, step: str) -> dict[str, Any]:
+    """The hosts that were refused, for the page with the button."""
+    return {
+        "barred": [{"host": host, "what": what} for host, what in still_barred(draft.barred).items()],
+        "allow_url": f"/connections/new/{kind.slug}/allow" if can(request.user, EVERYTHING) else "",
+        "back": f"/connections/new/{kind.slug}/{step}",
+    }
+
+
+@login_required
+@require_POST
+def allow(request: HttpRequest, connector: str) -> HttpResponse:
+    """Let calls reach a host that the guard refused, and test anew."""
+    require(request.user, EVERYTHING)
+    kind, draft = _connector(connector), Draft.of(request, connector)
+    if draft.is_complete and allow_host(request, still_barred(draft.barred), draft.slug):
+        _test(kind, draft)
+        draft.preview_error = ""
+        draft.keep(request, connector)
+    return back_to(request, f"/connections/new/{connector}/test")
 
 
 @login_required
@@ -356,17 +428,18 @@ def test(request: HttpRequest, connector: str) -> HttpResponse:
     if not draft.is_complete:
         return redirect(f"/connections/new/{connector}")
     if request.method == "POST" or draft.checks is None:
-        draft.checks = _checks(kind, draft)
+        _test(kind, draft)
         draft.keep(request, connector)
         if request.method == "POST":
             return redirect(f"/connections/new/{connector}/test")
-    failed = [check for check in draft.checks if not check["ok"]]
+    checks = draft.checks or []
+    failed = [check for check in checks if not check["ok"]]
     return _page(
         request,
         kind,
         draft,
         "test",
-        {"checks": draft.checks, "failed": len(failed), "passed": len(draft.checks) - len(failed)},
+        {"checks": checks, "failed": len(failed), **_barred(request, kind, draft, "test")},
     )
 
 
@@ -383,9 +456,12 @@ def preview(request: HttpRequest, connector: str) -> HttpResponse:
         try:
             config = service.validate_config(connector, {**draft.config, **draft.secrets()})
             found = service.preview_config(
-                connector=connector, config=config, namespace=draft.name["connection_namespace"]
+                connector=connector,
+                config=config,
+                namespace=draft.name["connection_namespace"],
+                route=draft.route(),
             )
-            draft.preview_error = "\n".join(found.errors)
+            draft.preview_error, draft.barred = "\n".join(found.errors), found.barred
             if found.rows or not found.errors:
                 draft.preview = [asdict(row) for row in found.rows]
         except DomainError as error:
@@ -423,6 +499,7 @@ def preview(request: HttpRequest, connector: str) -> HttpResponse:
             "tied": sum(bool(row["tied"]) for row in rows),
             "new": len(rows) - refused - known,
             "each": service.PREVIEW_RECORDS,
+            **_barred(request, kind, draft, "preview"),
         },
     )
 
@@ -447,6 +524,7 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
                     config={**draft.config, **draft.secrets()},
                     namespace=draft.name["connection_namespace"],
                     interval=form.values["connection_interval"],
+                    network=draft.whole_network(),
                 )
             except (InvalidInput, Conflict) as error:
                 messages.error(request, " ".join([error.message, *(str(item) for item in error.errors)]))
@@ -466,7 +544,7 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
             "field": interval_field(form),
             "summary": form.summary,
             "draft": draft,
-            "secrets": len(draft.sealed),
+            "secrets": len(draft.sealed) + bool(draft.network_sealed),
             "operations": [_(spec.label) for spec in kind.operations()],
         },
         status=422 if form.errors else 200,

@@ -23,16 +23,18 @@ from pydantic import BaseModel, Field
 
 from access.permissions import can, require
 from access.secrets import SecretUnreadable, read_secrets
+from access.verbs import EVERYTHING
 from base.errors import Conflict, DomainError, InvalidInput, NotFound
 from base.text import whole_number
 from integrations import queries
 from integrations.contract import Connector
 from integrations.ignoring import ACTIVITY
 from integrations.models import Connection, ResourceRun, RunState, SyncRun
+from integrations.network import Network
 from integrations.records import Repository
 from integrations.registry import connectors
 from integrations.services import connections as service
-from integrations.services import runs
+from integrations.services import network, runs
 from integrations.services.removal import removal_of
 from integrations.tasks import start_removal, start_sync
 from portal import links
@@ -41,6 +43,7 @@ from portal.people import person
 from portal.sources import badge_of_connection
 from portal.templatetags.portico import duration
 
+KEPT = "•"  # stands for a secret that is kept and that no page needs to know
 RECORDS = 50
 RUNS = 20
 NAMED = 5  # things that a banner names before it says how many more there are
@@ -63,6 +66,12 @@ INTERVALS: list[tuple[int, str]] = [
     (21_600, gettext_noop("Every 6 hours")),
     (86_400, gettext_noop("Once a day")),
 ]
+
+
+class Reach(BaseModel):
+    """How the tool is reached, whatever the connector."""
+
+    connection_network: Network = Field(default_factory=Network, title=gettext_noop("Network"))
 
 
 class Facts(BaseModel):
@@ -239,7 +248,15 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
         "state": state_of(connection),
         "stale": queries.stale_since(connection, now=now),
     }
+    is_administrator = can(request.user, EVERYTHING)
     return {
+        "barred": [
+            {"host": host, "what": what}
+            for host, what in network.still_barred(connection.barred_hosts).items()
+        ]
+        if can(request.user, "connection.write", connection) and not connection.is_removed
+        else [],
+        "allow_url": f"{url}/allow" if is_administrator else "",
         "title": connection.label,
         "monogram": badge,
         "status": {"tone": "mute", "word": _("Being removed")} if connection.is_removed else status,
@@ -499,6 +516,11 @@ def check(request: HttpRequest, slug: str) -> HttpResponse:
     """Test a connection as it is stored."""
     connection = queries.get_connection(request.user, slug)
     require(request.user, "connection.write", connection)
+    _check(request, connection)
+    return back_to(request, f"{connection_url(connection)}#checks")
+
+
+def _check(request: HttpRequest, connection: Connection) -> None:
     try:
         health = service.check_connection(connection=connection)
     except DomainError as error:
@@ -506,7 +528,36 @@ def check(request: HttpRequest, slug: str) -> HttpResponse:
     else:
         if health.ok:
             messages.success(request, _("All checks of %(name)s pass.") % {"name": connection.label})
-    return back_to(request, f"{connection_url(connection)}#checks")
+
+
+@login_required
+@require_POST
+def allow(request: HttpRequest, slug: str) -> HttpResponse:
+    """Let calls reach a host that the guard refused this connection, and test it anew."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, EVERYTHING)
+    if allow_host(request, network.still_barred(connection.barred_hosts), connection.slug):
+        _check(request, connection)
+    return back_to(request, connection_url(connection))
+
+
+def allow_host(request: HttpRequest, barred: dict[str, str], connection: str) -> bool:
+    """Allow the host of a button, if it is one of those that were refused; says what came of it."""
+    host = request.POST.get("host", "")
+    if host not in barred:
+        messages.warning(request, _("%(host)s is not refused any more.") % {"host": host[:100]})
+        return False
+    try:
+        network.allow_host(host=host, by=person(request).label, connection=connection)
+    except DomainError as error:
+        messages.error(request, error.message)
+        return False
+    messages.success(
+        request,
+        _("%(host)s may be reached from now on. It can be closed again under Settings > Outbound calls.")
+        % {"host": host},
+    )
+    return True
 
 
 @login_required
@@ -577,11 +628,13 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
     except SecretUnreadable as error:  # its key is gone; entering it again mends that
         kept, unreadable = {}, error.message
     facts, config = _settings_forms(connection, kind, kept)
+    reach = _reach_form(connection)
     if request.method == "POST":
         if name := request.POST.get("forget", ""):
             return _forget(request, connection, kind, name)
         facts, config = _settings_forms(connection, kind, kept, data=request.POST)
-        if facts.is_valid() & config.is_valid():
+        reach = _reach_form(connection, data=request.POST)
+        if facts.is_valid() & config.is_valid() & reach.is_valid():
             try:
                 service.update_connection(
                     connection=connection,
@@ -589,6 +642,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
                     interval=facts.values["connection_interval"],
                     allows_operations=facts.values["allows_operations"] if kind.operations() else None,
                     config={**config.values, **config.secrets},
+                    network=network_values(reach),
                 )
             except InvalidInput as error:
                 config.add_errors(error)
@@ -605,17 +659,37 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
         "connections/settings.html",
         shell_of(request, connection, "settings", title=_("Settings"))
         | {
-            "summary": [*facts.summary, *config.summary],
+            "summary": [*facts.summary, *config.summary, *reach.summary],
             "label_field": own["connection_label"],
             "interval_field": interval_field(facts),
             "operations_field": own["allows_operations"] if kind.operations() else None,
             "operations": [_(spec.label) for spec in kind.operations()],
-            "groups": _with_forget(config),
+            "groups": [*with_forget(config), *with_forget(reach)],
+            "hosts": network.allowed_hosts(connection),
+            "may_withdraw": can(request.user, EVERYTHING),
             "checks": connection.check_result,
             "unreadable": unreadable,
         },
-        status=422 if facts.errors or config.errors else 200,
+        status=422 if facts.errors or config.errors or reach.errors else 200,
     )
+
+
+def _reach_form(connection: Connection, data: QueryDict | None = None) -> Form:
+    return reach_form(data, values=connection.network, has_secret=network.has_secret(connection))
+
+
+def reach_form(data: QueryDict | None, *, values: dict[str, Any], has_secret: bool) -> Form:
+    """The form of a connection's network settings; of a secret it knows only that it is kept."""
+    is_without_proxy = data is not None and not data.get("connection_network.proxy", "").strip()
+    kept = {f"connection_network.{Network.SECRET}": KEPT} if has_secret and not is_without_proxy else {}
+    return Form(Reach, data, initial={"connection_network": values}, secrets=kept)
+
+
+def network_values(form: Form) -> dict[str, Any]:
+    """What the form of the network settings holds, as the service takes it."""
+    values = dict(form.values.get("connection_network", {}))
+    password = form.secrets.get(f"connection_network.{Network.SECRET}", "")
+    return values | ({Network.SECRET: password} if password not in ("", KEPT) else {})
 
 
 def _settings_forms(
@@ -633,7 +707,7 @@ def _settings_forms(
     return facts, Form(kind.Config, data, initial=connection.config, secrets=kept)
 
 
-def _with_forget(form: Form) -> list[dict[str, Any]]:
+def with_forget(form: Form) -> list[dict[str, Any]]:
     """The form's groups, with a button to forget at each secret that is set."""
     groups = form.groups
     for field in (field for group in groups for field in group["fields"]):
@@ -644,9 +718,15 @@ def _with_forget(form: Form) -> list[dict[str, Any]]:
 def _forget(
     request: HttpRequest, connection: Connection, kind: type[Connector[Any]], name: str
 ) -> HttpResponse:
-    if name in service.secret_fields(kind.Config):
+    of_network = name == f"connection_network.{Network.SECRET}"
+    if of_network or name in service.secret_fields(kind.Config):
         try:
-            service.update_connection(connection=connection, config={**connection.config, name: ""})
+            if of_network:
+                service.update_connection(
+                    connection=connection, network={**connection.network, Network.SECRET: ""}
+                )
+            else:
+                service.update_connection(connection=connection, config={**connection.config, name: ""})
         except InvalidInput as error:
             messages.error(request, " ".join([error.message, *(item.message for item in error.errors)]))
         else:

@@ -10,6 +10,7 @@ urlpatterns = [
     path("new", connecting.gallery, name="connect"),
     path("new/<str:connector>", connecting.settings, name="connect-settings"),
     path("new/<str:connector>/test", connecting.test, name="connect-test"),
+    path("new/<str:connector>/allow", connecting.allow, name="connect-allow"),
     path("new/<str:connector>/preview", connecting.preview, name="connect-preview"),
     path("new/<str:connector>/schedule", connecting.schedule, name="connect-schedule"),
     path("import", imports.catalog_files, name="import"),
@@ -37,4 +38,5 @@ urlpatterns = [
     path("<str:slug>/pause", connections.pause, {"is_paused": True}, name="connection-pause"),
     path("<str:slug>/resume", connections.pause, {"is_paused": False}, name="connection-resume"),
     path("<str:slug>/check", connections.check, name="connection-check"),
+    path("<str:slug>/allow", connections.allow, name="connection-allow"),
 ]

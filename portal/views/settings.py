@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, SecretStr
 from access import queries, services
 from access.permissions import can, holds, require
 from access.secrets import seal, unseal
+from access.verbs import EVERYTHING
 from base.errors import DomainError, NotFound
 from catalog.models import Entity
 from portal import links
@@ -112,6 +113,7 @@ def shell_of(request: HttpRequest, tab: str, *, title: str = "", parent: str = "
         ("settings-access", _("Access"), can(user, "user.read")),
         ("settings-packs", _("Packs"), can(user, "pack.write")),
         ("settings-sample", _("Sample company"), can(user, "connection.write")),
+        ("settings-outbound", _("Outbound calls"), can(user, EVERYTHING)),
         ("settings-audit", _("Audit"), can(user, "audit.read")),
         ("settings-about", _("About"), True),
     ]

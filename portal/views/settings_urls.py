@@ -19,6 +19,8 @@ urlpatterns = [
     path("packs", system_settings.packs, name="settings-packs"),
     path("packs/restore", system_settings.restore, name="settings-packs-restore"),
     path("sample", system_settings.sample, name="settings-sample"),
+    path("outbound", system_settings.outbound, name="settings-outbound"),
+    path("outbound/<int:host_id>/withdraw", system_settings.withdraw, name="settings-outbound-withdraw"),
     path("audit", system_settings.audit, name="settings-audit"),
     path("about", settings.about, name="settings-about"),
 ]

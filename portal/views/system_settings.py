@@ -7,31 +7,98 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings as django_settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
-from django.views.decorators.http import require_GET, require_POST
+from django.utils.translation import gettext_noop, ngettext
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from pydantic import BaseModel, Field
 
 from access.definitions import Definition, document_types
 from access.models import AuditEvent
 from access.permissions import require
 from access.queries import list_audit
+from access.verbs import EVERYTHING
+from base.errors import DomainError
 from base.pagination import BadCursor, paginate
 from catalog.models import Entity
-from integrations.models import Connection
+from integrations.models import AllowedHost, Connection
+from integrations.services import network
+from portal.forms import Form
 from portal.packs import installed_packs, restore_definition
 from portal.people import person
 from portal.sample import load_sample, remove_sample
 from portal.sample.company import NAMESPACE
-from portal.views.connections import connection_url
+from portal.views.connections import back_to, connection_url
 from portal.views.settings import shell_of
 
 AUDIT = 50
+
+
+class HostIn(BaseModel):
+    """One host that calls may reach."""
+
+    host: str = Field(
+        min_length=1,
+        max_length=300,
+        title=gettext_noop("Allow a host"),
+        description=gettext_noop(
+            "A name or an address inside the network, such as ghe.acme.example; of this machine itself with its port, "
+            "such as localhost:8080."
+        ),
+    )
+
+
+# --- outbound calls -------------------------------------------------------------------------------------
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def outbound(request: HttpRequest) -> HttpResponse:
+    """Which hosts inside the network calls may reach."""
+    require(request.user, EVERYTHING)
+    form = Form(HostIn)
+    if request.method == "POST":
+        form = Form(HostIn, request.POST)
+        if form.is_valid():
+            try:
+                row = network.allow_host(host=form.values["host"], by=person(request).label)
+            except DomainError as error:
+                form.errors["host"] = [error.message]
+            else:
+                messages.success(request, _("%(host)s may be reached from now on.") % {"host": row.host})
+                return redirect("portal:settings-outbound")
+    return render(
+        request,
+        "settings/outbound.html",
+        shell_of(request, "settings-outbound")
+        | {
+            "hosts": network.allowed_hosts(),
+            "may_withdraw": True,
+            "words": django_settings.PORTICO_OUTBOUND_ALLOW,
+            "fields": form.fields,
+            "summary": form.summary,
+        },
+        status=422 if form.errors else 200,
+    )
+
+
+@login_required
+@require_POST
+def withdraw(request: HttpRequest, host_id: int) -> HttpResponse:
+    """Close a host again."""
+    require(request.user, EVERYTHING)
+    row = AllowedHost.objects.filter(pk=host_id).first()
+    if row is not None:
+        network.withdraw_host(host=row)
+        messages.success(request, _("%(host)s is closed again.") % {"host": row.host})
+    return back_to(request, reverse("portal:settings-outbound"))
 
 
 # --- packs ----------------------------------------------------------------------------------------------

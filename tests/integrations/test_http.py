@@ -178,7 +178,7 @@ async def test_links_are_read_from_the_header(header: str, rel: str, target: str
             401,
             {"message": "Bad credentials"},
             AuthFailed,
-            r"cannot be read without signing in \(401\). It says: Bad credentials",
+            r"cannot be read without signing in \(401\)\. It says: Bad credentials",
         ),
         (
             403,

@@ -72,8 +72,15 @@ async def test_public_addresses_pass_without_being_listed(address: str) -> None:
 @pytest.mark.parametrize("address", INSIDE)
 async def test_inner_addresses_are_refused_until_their_network_is_listed(address: str) -> None:
     names = resolver([address])
-    with pytest.raises(OutboundRefused, match=r"PORTICO_OUTBOUND_ALLOW=tool.corp$"):
-        await OutboundPolicy(resolver=names).resolve("tool.corp", 443)
+    verdict = judge(ip_address(address))
+    assert verdict is not None
+    word = "tool.corp:443" if verdict.is_own else "tool.corp"  # this machine itself is opened by the port
+    policy = OutboundPolicy(resolver=names)
+    with pytest.raises(OutboundRefused, match=f"PORTICO_OUTBOUND_ALLOW={word}$"):
+        await policy.resolve("tool.corp", 443)
+    assert list(policy.refusals) == [word]
+    for more in ({"allow": [word]}, {"hosts": [word]}):
+        assert await OutboundPolicy(**more, resolver=names).resolve("tool.corp", 443)  # type: ignore[arg-type]
     for allow in (EVERYTHING, ("tool.corp",), ("*.corp",), ("TOOL.corp:443",)):
         assert await OutboundPolicy(allow, resolver=names).resolve("tool.corp", 443) == [ip_address(address)]
     for allow in (("tool.corp:444",), ("other.corp",), ("*.tool.corp",), ("corp",), ("11.0.0.0/8",)):
@@ -81,11 +88,23 @@ async def test_inner_addresses_are_refused_until_their_network_is_listed(address
             await OutboundPolicy(allow, resolver=names).resolve("tool.corp", 443)
 
 
+async def test_a_name_that_was_allowed_in_the_browser_does_not_open_this_machine() -> None:
+    """Whoever owns the name could else turn it to loopback later, where much listens that asks no password."""
+    turned = OutboundPolicy(hosts=["tool.corp"], resolver=resolver(["127.0.0.1"]))
+    with pytest.raises(OutboundRefused, match="loopback"):
+        await turned.resolve("tool.corp", 443)
+    other = OutboundPolicy(hosts=["tool.corp:443"], resolver=resolver(["127.0.0.1"]))
+    with pytest.raises(OutboundRefused, match="loopback"):
+        await other.resolve("tool.corp", 444)
+
+
 @pytest.mark.parametrize("address", NEVER)
 async def test_link_local_metadata_and_multicast_addresses_are_never_allowed(address: str) -> None:
     allow = (*EVERYTHING, "tool.corp", address.split("%")[0])
+    policy = OutboundPolicy(allow, hosts=["tool.corp"], resolver=resolver([address]))
     with pytest.raises(OutboundRefused, match="never"):
-        await OutboundPolicy(allow, resolver=resolver([address])).resolve("tool.corp", 80)
+        await policy.resolve("tool.corp", 80)
+    assert not policy.refusals, "nothing is offered that cannot be had"
     assert judge(ip_address(address)).final  # type: ignore[union-attr]
 
 

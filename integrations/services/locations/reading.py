@@ -33,10 +33,13 @@ from catalog.kinds import current_kinds
 from catalog.models import Rank
 from catalog.services.ingest import ClaimIn
 from integrations.files import FileReader
+from integrations.git import GitClient
+from integrations.http import HttpClient
 from integrations.readers import CatalogReader, GitPlace
 from integrations.services.locations import turns
 from integrations.services.locations.addresses import shown
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
+from integrations.services.network import outbound_policy
 
 MAX_ADDRESS = 2_000  # bytes; what is looked up by an index can be little longer
 MAX_BYTES = 512 * 1024 * 1024  # of documents in one location
@@ -53,7 +56,10 @@ class ReadingLoop:
 
     def __enter__(self) -> ReadingLoop:
         self._loop = asyncio.new_event_loop()
-        self.reader = CatalogReader(files=FileReader([*settings.PORTICO_FILES_ALLOW, *self._roots]))
+        policy, files = outbound_policy(), FileReader([*settings.PORTICO_FILES_ALLOW, *self._roots])
+        self.reader = CatalogReader(
+            files=files, http=HttpClient(policy=policy), git=GitClient(policy=policy, files=files)
+        )
         return self
 
     def __exit__(self, *exc: object) -> None:
