@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from integrations.services.connections import create_connection, preview_config
 from integrations.services.deliveries import process_deliveries
 from integrations.services.runs import request_sync
 from tests.contract.test_connectors import SECRET, HttpConnectorContract
+from tests.docs.pages import block
 from tests.integrations.alerting_servers import fire, run_alertmanager, silence
 from tests.integrations.reading import read, use
 from tests.integrations.servers import wait_for
@@ -130,6 +132,12 @@ def test_it_signs_in_with_name_and_password(server: Any, make_answer: Any) -> No
 def test_a_delivery_is_proved_by_token_or_password(header: str, proved: bool) -> None:
     request = WebhookRequest({"authorization": header} if header else {}, b"", timezone.now())
     assert bears_token(request, SECRET) is proved
+
+
+def test_the_documented_configuration_is_one(require_program: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text(block("connect-alerts.md", "alertmanager.yml"))
+    amtool = require_program("amtool")
+    subprocess.run([amtool, "check-config", tmp_path / "config.yml"], check=True, capture_output=True)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from integrations.records import Alert, AlertStatus
 from integrations.services.connections import create_connection
 from integrations.services.runs import request_sync
 from tests.contract.test_connectors import SECRET, HttpConnectorContract
+from tests.docs.pages import block
 from tests.integrations.alerting_servers import run_prometheus
 from tests.integrations.reading import read, use
 from tests.integrations.servers import serve, wait_for
@@ -149,6 +152,12 @@ def test_of_two_rules_that_find_the_same_the_one_that_fires_counts(server: Any, 
     server.on("/api/v1/status/runtimeinfo", make_answer(json={"data": {"startTime": "2026-01-02T03:04:05Z"}}))
     (found,) = read(Prometheus, {"base_url": server.url, "pending": True}, "alerts").records
     assert found.status == AlertStatus.FIRING
+
+
+def test_the_documented_rule_is_one(require_program: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(block("connect-alerts.md", "rules.yml"))
+    promtool = require_program("promtool")
+    subprocess.run([promtool, "check", "rules", tmp_path / "rules.yml"], check=True, capture_output=True)
 
 
 @pytest.mark.django_db(transaction=True)
