@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
@@ -150,4 +150,4 @@ def _rules(groups: list[Json]) -> Iterator[Json]:
 
 
 def _odd(answer: Answer) -> BadPayload:
-    return BadPayload(_("%(url)s does not answer as Prometheus does.") % {"url": answer.url})
+    return BadPayload(_("%(path)s does not answer as Prometheus does.") % {"path": urlsplit(answer.url).path})

@@ -97,9 +97,16 @@ def test_a_label_that_holds_no_name_names_nothing(value: str) -> None:
     assert config.about({"service": value, "other": "pay"}) == []
 
 
-def test_one_signs_in_one_way() -> None:
-    with pytest.raises(ValidationError, match="not both"):
-        Alertmanager.Config.model_validate({"base_url": "https://a.example", "username": "a", "token": "t"})
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"base_url": "https://a.example", "username": "a", "token": "t"}, "not both"),
+        ({"base_url": "https://a:b@a.example"}, "not in the address"),
+    ],
+)
+def test_one_signs_in_one_way(given: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Alertmanager.Config.model_validate(given)
 
 
 def test_it_signs_in_with_name_and_password(server: Any, make_answer: Any) -> None:
