@@ -67,6 +67,8 @@ def start_servers(home: Home, supervisor: Supervisor) -> dict[str, str]:
     """Start PostgreSQL and Redis where they are ours to run; gives their addresses as variables."""
     servers = Servers(home.path, data=home.read_note().get("data"))
     servers.start(supervisor)
+    if servers.has_moved:
+        home.note(schema="", prepared="")  # the new server counts anew, which the preparation sees to
     database, redis = (servers.addresses.get(name, "") for name in ("DATABASE_URL", "REDIS_URL"))
     home.note(data=str(servers.data), database=database, redis=redis)
     return servers.addresses

