@@ -67,6 +67,8 @@ class ProxyMiddleware:
         public = urlsplit(settings.PORTICO_URL)
         if public.scheme == "https" and _host_of(meta.get("HTTP_HOST", "")) == public.hostname:
             meta["wsgi.url_scheme"] = "https"
+            if meta["HTTP_HOST"].lower() == public.hostname:  # a proxy may leave the port out
+                meta["HTTP_HOST"] = public.netloc
         return self.get_response(request)
 
     @classmethod

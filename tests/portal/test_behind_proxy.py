@@ -114,6 +114,18 @@ class TestWhatFollowsFromTheAddress:
         for host in ("inside.example", "127.0.0.1", "[::1", ""):
             assert seen(REMOTE_ADDR="203.0.113.9", HOST=host)[1] == "http"
 
+    def test_a_port_that_the_proxy_left_out_is_filled_in(
+        self, settings: Any, ana: User, core_pack: None
+    ) -> None:
+        public(settings)
+        settings.PORTICO_URL = f"https://{NAME}:8443"
+        token = create_token(user=ana, name="t").text
+        for host in (NAME, f"{NAME}:8443"):
+            answer = Client(headers={"host": host, "authorization": f"Bearer {token}"}).get(
+                "/api/v1/kinds/?limit=1"
+            )
+            assert answer.json()["next"].startswith(f"https://{NAME}:8443/")
+
     def test_links_of_the_api_are_public_ones(self, settings: Any, ana: User, core_pack: None) -> None:
         public(settings)
         token = create_token(user=ana, name="t").text
