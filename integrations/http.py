@@ -106,11 +106,6 @@ class HttpClient:
         client._authority = authority
         return client
 
-    @property
-    def policy(self) -> OutboundPolicy:
-        """Where it may go, and what it was refused so far."""
-        return self._wire.policy
-
     async def judge(self, url: str) -> None:
         """Refuse an address that may not be read, whatever is there; nobody is contacted.
 

@@ -43,7 +43,7 @@ from integrations.models import (
 )
 from integrations.records import Alert, Record
 from integrations.services.connections import build_connector, close_connector
-from integrations.services.network import note_barred
+from integrations.services.network import note_barred, outbound_policy
 from integrations.sweep import ended, remove_unseen, spared, unseen
 from integrations.writing import PAGE, RecordWriter, settle_ignored
 
@@ -172,14 +172,13 @@ class _Execution:
         self.error_code = ""
 
     def execute(self) -> None:
-        connector = build_connector(self.connection)
+        policy = outbound_policy()
         try:
-            self._execute(connector)
+            self._execute(build_connector(self.connection, policy))
         finally:
-            refusals = connector.http.policy.refusals
-            if refusals or not self.run.is_quick:  # a quick run does not ask all hosts
+            if policy.refusals or not self.run.is_quick:  # a quick run does not ask all hosts
                 with suppress(Error):  # what failed is told already
-                    note_barred(self.connection, refusals)
+                    note_barred(self.connection, policy.refusals)
 
     def _execute(self, connector: Connector[Any]) -> None:
         specs = [spec for spec in connector.resources() if spec.often or not self.run.is_quick]

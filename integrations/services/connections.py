@@ -36,7 +36,7 @@ from integrations.ignoring import ACTIVITY, IgnoreRule, ignore_rule_of, pattern_
 from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
 from integrations.models import Connection, RuleRevision, StoredRecord
 from integrations.models.connections import SLUG
-from integrations.outbound import Route
+from integrations.outbound import OutboundPolicy, Route
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
 from integrations.services.network import OWNER as NETWORK_OWNER
@@ -127,20 +127,24 @@ def secrets_of(connections: Iterable[Connection]) -> dict[uuid.UUID, set[str]]:
     return found
 
 
-def build_connector(connection: Connection) -> Connector[Any]:
-    """The connection's connector, ready to read. Close it with `close_connector` in its event loop."""
-    return _build(connection.connector, config_of(connection), route_of(connection))
+def build_connector(connection: Connection, policy: OutboundPolicy | None = None) -> Connector[Any]:
+    """The connection's connector, ready to read. Close it with `close_connector` in its event loop.
+
+    :param policy: where it may go, which notes what it was refused; by default what holds now.
+    """
+    config, route = config_of(connection), route_of(connection)
+    return _build(connection.connector, config, route, policy or outbound_policy())
 
 
 def _build(
     slug: str,
     config: ConnectionConfig,
     route: Route | None,
+    policy: OutboundPolicy,
     *,
     http_limits: HttpLimits | None = None,
     git_limits: GitLimits | None = None,
 ) -> Connector[Any]:
-    policy = outbound_policy()
     tools = Tools(
         http=HttpClient(policy=policy, route=route, limits=http_limits),
         git=GitClient(policy=policy, route=route, limits=git_limits),
@@ -402,23 +406,26 @@ class Tested:
 
 def check_config(*, connector: str, config: ConnectionConfig, route: Route | None = None) -> Tested:
     """Ask the tool whether these settings work."""
-    instance = _build(connector, config, route, http_limits=CHECK_HTTP, git_limits=CHECK_GIT)
+    policy = outbound_policy()
 
     async def ask() -> list[Check]:
+        instance = _build(connector, config, route, policy, http_limits=CHECK_HTTP, git_limits=CHECK_GIT)
         try:
             return (await asyncio.wait_for(instance.check(), CHECK_SECONDS)).checks
-        except TimeoutError:
-            said = _("The tool did not answer within %(seconds)d seconds.") % {"seconds": CHECK_SECONDS}
-            remedy = _("Test again, or see whether the tool is up.")
-        except SourceError as error:
-            said = error.message
-            acts = isinstance(error, AuthFailed | Misconfigured)
-            remedy = _("Correct the settings.") if acts else _("Test again, or see whether the tool is up.")
         finally:
             await close_connector(instance)
-        return [Check(label=_("It could not be tested"), ok=False, detail=said, remedy=remedy)]
 
-    return Tested(asyncio.run(ask()), instance.http.policy.refusals)
+    try:
+        return Tested(asyncio.run(ask()), policy.refusals)
+    except TimeoutError:
+        said = _("The tool did not answer within %(seconds)d seconds.") % {"seconds": CHECK_SECONDS}
+        remedy = _("Test again, or see whether the tool is up.")
+    except SourceError as error:
+        said = error.message
+        acts = isinstance(error, AuthFailed | Misconfigured)
+        remedy = _("Correct the settings.") if acts else _("Test again, or see whether the tool is up.")
+    failed = Check(label=_("It could not be tested"), ok=False, detail=said, remedy=remedy)
+    return Tested([failed], policy.refusals)
 
 
 def check_connection(*, connection: Connection) -> Tested:
@@ -480,13 +487,16 @@ def preview_config(
 
     What cannot be read is told beside what can: one broken list must not hide the others.
     """
-    instance = _build(connector, config, route)
-    found, errors = asyncio.run(_first_records(instance))
+    policy = outbound_policy()
+    try:
+        found, errors = asyncio.run(_first_records(_build(connector, config, route, policy)))
+    except SourceError as error:  # it could not even begin
+        return Preview([], [error.message], policy.refusals)
     context = Context(connection="preview", connector=connector, namespace=namespace, read_at=timezone.now())
     mapped = [(resource, item, _mapped(item, context)) for resource, item in found]
     near = _Neighbours([outcome for _resource, _item, outcome in mapped if not isinstance(outcome, str)])
     rows = [_previewed(resource, item, outcome, near) for resource, item, outcome in mapped]
-    return Preview(rows, errors, instance.http.policy.refusals)
+    return Preview(rows, errors, policy.refusals)
 
 
 async def _first_records(

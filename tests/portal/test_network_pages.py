@@ -220,6 +220,28 @@ class TestAllowing:
         assert "a private address" not in again, "it was tested anew"
         assert AuditEvent.objects.get(verb="host.allow").changes["host"] == "ci.corp"
 
+    @pytest.mark.parametrize(
+        ("connector", "more"),
+        [("buildbot", {"base_url": "{}"}), ("git", {"repositories": "{}/acme/pay.git"})],
+    )
+    def test_an_address_in_numbers_is_offered_at_each_step(
+        self, admin: Client, connector: str, more: dict[str, str]
+    ) -> None:
+        """Some connectors judge their address when they are made, before they are asked anything."""
+        url = f"/connections/new/{connector}"
+        admin.post(url, typed() | {name: text.format("https://10.2.3.4") for name, text in more.items()})
+        assert "10.2.3.4 is a private address." in text_of(admin.get(f"{url}/test"))
+        assert "Allow this host" in text_of(admin.get(f"{url}/test"))
+        admin.post(f"{url}/preview")
+        assert "Allow this host" in text_of(admin.get(f"{url}/preview"))
+        config = {name: text.format("https://10.2.3.4") for name, text in more.items()}
+        config = {name: [text] if name == "repositories" else text for name, text in config.items()}
+        made = create_connection(slug="c", label="C", connector=connector, config=config)
+        sync(made)
+        assert "Allow this host" in text_of(admin.get("/connections/c"))
+        admin.post("/connections/c/allow", {"host": "10.2.3.4"})
+        assert AllowedHost.objects.get().host == "10.2.3.4"
+
     def test_so_does_the_preview(self, admin: Client) -> None:
         admin.post(HERE, typed())
         admin.post(f"{HERE}/preview")
