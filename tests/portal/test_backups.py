@@ -423,9 +423,7 @@ def rounds(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-def test_a_backup_that_is_killed_leaves_a_whole_one(
-    filled: Portal, tmp_path: Path, rounds: int
-) -> None:
+def test_a_backup_that_is_killed_leaves_a_whole_one(filled: Portal, tmp_path: Path, rounds: int) -> None:
     path = tmp_path / "portico.backup"
     begun = time.monotonic()
     filled.manage("backup", path)
