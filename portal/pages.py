@@ -28,6 +28,7 @@ from access.permissions import everywhere, register_scope
 from base.errors import FieldError, InvalidInput, NotFound
 from base.expressions import ExpressionError, compile_expression
 from base.safe_yaml import parse_documents
+from catalog.query import QueryError, parse
 from portal.models import Page
 from portal.widgets import Placed, widget_types
 
@@ -134,16 +135,39 @@ def check_page(name: str, spec: Any) -> Any:
 
     :raises InvalidInput: naming each place, what was expected and what came.
     """
+    errors = []
+    if not ID.match(name):
+        said = _("A name is lower-case letters, digits and hyphens, at most 63 characters.")
+        errors.append(FieldError(path="/metadata/name", message=said, got=name[:80]))
     try:
-        return PageSpec.model_validate(spec).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        page = PageSpec.model_validate(spec)
+        errors += _query_faults(page)
     except ValidationError as error:
-        raise InvalidInput(
-            _("The page “%(name)s” cannot be used.") % {"name": name},
-            errors=[
-                FieldError(path="/spec/" + "/".join(str(part) for part in item["loc"]), message=item["msg"])
-                for item in error.errors(include_url=False)
-            ],
-        ) from None
+        errors += [
+            FieldError(
+                path="/spec/" + "/".join(str(part) for part in item["loc"]),
+                message=item["msg"].removeprefix("Value error, "),
+            )
+            for item in error.errors(include_url=False)
+        ]
+    if errors:
+        raise InvalidInput(_("The page “%(name)s” cannot be used.") % {"name": name}, errors=errors)
+    return page.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _query_faults(page: PageSpec) -> list[FieldError]:
+    """Queries of widgets that cannot be read. Their fields may come with kinds that are not applied yet."""
+    faults = []
+    for t, tab in enumerate(page.tabs):
+        for w, widget in enumerate(tab.widgets):
+            query = widget.config.get("query")
+            if isinstance(query, str) and query and widget.type in widget_types():
+                try:
+                    parse(query)
+                except QueryError as error:
+                    path = f"/spec/tabs/{t}/widgets/{w}/config/query"
+                    faults.append(FieldError(path=path, message=error.message, got=query[:200]))
+    return faults
 
 
 PAGES = DefinitionType(kind="Page", model=Page, check=check_page)
@@ -250,11 +274,21 @@ def _shipped() -> dict[str, PageSpec]:
 
 
 def page_for(slot: Slot, *, kind: str = "") -> Served:
-    """The page of a slot: for the kind if there is one, else for all kinds; the core's only if no other is there.
+    """The page of a slot: for the kind if there is one, else for all kinds.
+
+    What people composed counts before what packs bring, and of packs the one that is loaded last; the core's only
+    where no other has one.
 
     :raises NotFound: when no pack brings a page for the slot.
     """
-    pages = sorted((p for p in _cache.get() if p.spec.slot == slot), key=lambda page: page.pack == CORE_PACK)
+    loaded = ["", *(folder.name for folder in reversed(settings.PORTICO_PACKS))]
+
+    def rank(page: Served) -> int:
+        if page.pack == CORE_PACK:
+            return len(loaded) + 1
+        return loaded.index(page.pack) if page.pack in loaded else len(loaded)
+
+    pages = sorted((p for p in _cache.get() if p.spec.slot == slot), key=rank)
     for page in pages:
         if kind and kind in page.spec.kinds:
             return page
