@@ -36,7 +36,7 @@ from integrations.ignoring import ACTIVITY, IgnoreRule, ignore_rule_of, pattern_
 from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
 from integrations.models import Connection, RuleRevision, StoredRecord
 from integrations.models.connections import SLUG
-from integrations.outbound import OutboundPolicy, Route
+from integrations.outbound import OutboundPolicy, OutboundRefused, Route
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
 from integrations.services.network import OWNER as NETWORK_OWNER
@@ -422,8 +422,12 @@ def check_config(*, connector: str, config: ConnectionConfig, route: Route | Non
         remedy = _("Test again, or see whether the tool is up.")
     except SourceError as error:
         said = error.message
-        acts = isinstance(error, AuthFailed | Misconfigured)
-        remedy = _("Correct the settings.") if acts else _("Test again, or see whether the tool is up.")
+        if isinstance(error, OutboundRefused):
+            remedy = _("Correct the address, or have an administrator allow the host.")
+        elif isinstance(error, AuthFailed | Misconfigured):
+            remedy = _("Correct the settings.")
+        else:
+            remedy = _("Test again, or see whether the tool is up.")
     failed = Check(label=_("It could not be tested"), ok=False, detail=said, remedy=remedy)
     return Tested([failed], policy.refusals)
 

@@ -102,6 +102,7 @@ PLACES = [
     Place("settings-sign-in", "/settings/access/sign-in"),
     Place("settings-packs", "/settings/packs"),
     Place("settings-sample", "/settings/sample"),
+    Place("settings-outbound", "/settings/outbound"),
     Place("settings-audit", "/settings/audit"),
     Place("settings-about", "/settings/about"),
     Place("sign-in", "/sign-in", who="nobody"),
