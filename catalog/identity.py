@@ -12,6 +12,7 @@ A key is `scheme:value`. Schemes:
 `env:`             an environment
 `team:`            `<host>/<organisation>/<team>`
 `user:`            an e-mail address
+`kubernetes:`      `<scope>:<label>=<value>` by which a catalog file names workloads; of `about` only
 `component:`       what a connection's rule inferred a component from: a `repo:` value with its folder
 `ref:`             of activity's `about` only: an entity by its ref, where a setting says that a label names one
 =================  =====================================================================
@@ -161,6 +162,34 @@ def user_key(email: str) -> str | None:
     """The key of a person."""
     text = email.strip().lower()
     return f"user:{text}" if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", text) else None
+
+
+def selectors_of_document(document: dict) -> list[str]:
+    """The key of the workloads that a Backstage document's annotations name, as Backstage's own plugin reads them.
+
+    A selector of several labels is none that a key could hold.
+    """
+    annotations = (document.get("metadata") or {}).get("annotations") or {}
+    if not isinstance(annotations, dict):
+        return []
+    said = {
+        name: value.strip()
+        for name in ("id", "label-selector", "namespace", "cluster")
+        if isinstance(value := annotations.get(f"backstage.io/kubernetes-{name}"), str)
+    }
+    selector = re.fullmatch(r"([\w./-]+)\s*==?\s*([\w.-]+)", said.get("label-selector", ""))
+    if selector:
+        chosen = f"{selector[1]}={selector[2]}"
+    elif said.get("id") and not said.get("label-selector"):
+        chosen = f"backstage.io/kubernetes-id={said['id']}"
+    else:
+        return []
+    return [selector_key(chosen, namespace=said.get("namespace", ""), cluster=said.get("cluster", ""))]
+
+
+def selector_key(chosen: str, *, namespace: str = "", cluster: str = "") -> str:
+    """The key of what bears a label, `label=value`, everywhere or within a namespace, a cluster, or both."""
+    return f"kubernetes:{cluster}/{namespace}:{chosen}"
 
 
 def normalise(key: str) -> str | None:

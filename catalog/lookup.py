@@ -99,7 +99,7 @@ def look_up(viewer: Any, text: str) -> Lookup:
     ]
     known = _known_by(viewer, {key for key, _folder in keys})
     for key, folder in keys:
-        if found := known.get(key):
+        if found := known.get(key) or _of_digest(viewer, key):
             return Lookup(_components(viewer, found, folder=folder) or found, found)
     if "://" in text and (things := _at_address(viewer, text)):
         return Lookup(_components(viewer, things) or things, things)
@@ -127,6 +127,17 @@ def _known_by(viewer: Any, keys: set[str]) -> dict[str, list[Entity]]:
     for row in rows.select_related("entity").order_by("entity__kind", "entity__ref")[: SHOWN * len(keys)]:
         found.setdefault(row.key, {})[row.entity_id] = row.entity
     return {key: list(entities.values())[:SHOWN] for key, entities in found.items()}
+
+
+def _of_digest(viewer: Any, key: str) -> list[Entity]:
+    """What has a version of an image's digest; else what runs it."""
+    if not key.startswith("image-digest:"):
+        return []
+    told = visible(viewer, Activity.objects.filter(type="version", keys__contains=[key]))
+    uids = told.exclude(subject_uid=None).values("subject_uid")
+    speakers = EntityKey.objects.filter(key=key, is_identity=False, kind="workload").values("entity")
+    seen = queries.list_entities(viewer).order_by("ref")
+    return list(seen.filter(uid__in=uids)[:SHOWN] or seen.filter(pk__in=speakers)[:SHOWN])
 
 
 def _happened(viewer: Any, text: str) -> Activity | None:
@@ -157,6 +168,8 @@ def _components(viewer: Any, things: Sequence[Entity], *, folder: str = "") -> l
         return [thing for thing in things if thing.kind == "component"]
     ids = {thing.pk for thing in things}
     found = _tied(ids, "component")
+    if not found and (artifacts := _tied(ids, "artifact")):
+        found = _tied(artifacts, "component")
     if not found and (repositories := _tied(ids, "repository")):
         found = _tied(repositories, "component")
     components = list(queries.list_entities(viewer).filter(pk__in=found).order_by("ref")[:SHOWN])

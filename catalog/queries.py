@@ -242,6 +242,9 @@ def _claims_on(end: Entity, key: str) -> tuple[QuerySet[Claim], str]:
     claims = Claim.objects.filter(entity=end).select_related("source")
     if not key or (named := claims.filter(keys__key=key)).exists():
         return (named.distinct() if key else claims), ""
+    if key.startswith("image-digest:"):  # a version of it has this digest
+        versions = Activity.objects.filter(type="version", subject_uid=end.uid, keys__contains=[key])
+        return (claims if versions.exists() else claims.none()), ""
     commits = [
         own.removeprefix("commit:")
         for own in EntityKey.objects.filter(entity=end, key__startswith="commit:").values_list(

@@ -86,7 +86,10 @@ def _document(record: r.Document, context: Context) -> ClaimIn:
         as_of=record.as_of or context.read_at,
         namespace=context.namespace,
         keys=tuple(record.keys),
-        about=(*_with_base(record.about, identity.keys_of_document(record.document)),),
+        about=(
+            *_with_base(record.about, identity.keys_of_document(record.document)),
+            *identity.selectors_of_document(record.document),
+        ),
         place={
             "file": record.file,
             "document": record.document_number,

@@ -184,11 +184,14 @@ def _write(
     Transition.objects.bulk_create(transitions, ignore_conflicts=True)
     before = {old.subject_uid for name in rows if (old := known.get(name)) is not None}
     mark_subjects_dirty({uid for uid in before | {a.subject_uid for a in activities} if uid is not None})
-    # What was built from a commit is tied by it, once the commit is known.
-    commits = {f"commit:{item.commit}" for item, _ in rows.values() if item.type == "commit" and item.commit}
-    if commits:
+    # What was built from a commit, or runs an image, is tied by it, once that is known.
+    evidence = {f"commit:{item.commit}" for item, _ in rows.values() if item.type == "commit" and item.commit}
+    for name, (item, _) in rows.items():
+        if item.type == "version":
+            evidence |= {key for key in keys[name] if key.startswith("image-digest:")}
+    if evidence:
         mark_dirty(
-            EntityKey.objects.filter(key__in=among(commits, "text")).values_list("entity_id", flat=True)
+            EntityKey.objects.filter(key__in=among(evidence, "text")).values_list("entity_id", flat=True)
         )
 
 

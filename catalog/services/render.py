@@ -252,15 +252,16 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
     )
     direct: dict[int, set[int]] = defaultdict(set)
     repositories: dict[int, set[int]] = defaultdict(set)
+    artifacts: dict[int, set[int]] = defaultdict(set)
     forbidden: dict[int, set[int]] = defaultdict(set)
     for source_id, target_id, source_kind, target_kind, state in ties:
         if state == TieState.FORBIDDEN:
             forbidden[source_id].add(target_id)
             forbidden[target_id].add(source_id)
             continue
-        for here, there, there_kind in (
-            (source_id, target_id, target_kind),
-            (target_id, source_id, source_kind),
+        for here, here_kind, there, there_kind in (
+            (source_id, source_kind, target_id, target_kind),
+            (target_id, target_kind, source_id, source_kind),
         ):
             if here not in entity_ids:
                 continue
@@ -269,6 +270,13 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
                 direct[here].add(there)
             if there_kind == "repository":
                 repositories[here].add(there)
+            # A component reaches its workloads through its images.
+            if there_kind == "artifact" and here_kind in {"component", "repository"}:
+                artifacts[here].add(there)
+    running = _running({artifact for found in artifacts.values() for artifact in found})
+    for here, found in artifacts.items():
+        for artifact in found:
+            direct[here] |= running[artifact] - forbidden[here]
     shared = _shared_of({r for found in repositories.values() for r in found})
     wanted = (
         set(entity_ids)
@@ -287,6 +295,18 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
                     near.setdefault(other, True)
         reach[entity_id] = [(uids[i], is_shared) for i, is_shared in near.items() if i in uids]
     return reach
+
+
+def _running(artifacts: set[int]) -> dict[int, set[int]]:
+    """The workloads that run each artifact."""
+    found: dict[int, set[int]] = defaultdict(set)
+    if artifacts:
+        ties = Tie.objects.exclude(state=TieState.FORBIDDEN).filter(
+            source_id__in=among(artifacts), type="runsAs"
+        )
+        for artifact, workload in ties.values_list("source_id", "target_id"):
+            found[artifact].add(workload)
+    return found
 
 
 def _shared_of(repositories: set[int]) -> dict[int, set[int]]:

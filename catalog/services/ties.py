@@ -7,6 +7,9 @@ A tie needs evidence: one entity *is* a key that another speaks *about*. Rules, 
   fits several equally, stays on the repository and shows on each component as shared.
 - An artifact that speaks of several repositories, or whose commit is known from another repository only than
   the one its label names, is contradicted: a person decides.
+- An image's digest is told by a version of its artifact: what runs that digest runs that artifact, under whatever
+  name it was pulled. One that several artifacts have (an image that was copied) says nothing of any one of them.
+- A component and a workload that both name a label are tied: one by its catalog file, one by bearing it.
 - What a person confirmed or forbade is never touched here.
 """
 
@@ -56,6 +59,7 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     """
     ids = set(entity_ids)
     keys = set(EntityKey.objects.filter(entity_id__in=among(ids)).values_list("key", flat=True))
+    keys |= _digests_spoken_of(ids)
     # What a commit tells of is a repository, and so another key that these entities share; and all that a repository's
     # commits tell of belongs to the evidence, whoever of them asks.
     more = keys
@@ -103,7 +107,15 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
         keys=keys,
         at=at,
     )
-    return {end for tie in (*gone, *moved, *fresh) for end in (tie.source_id, tie.target_id)}
+    changed = {end for tie in (*gone, *moved, *fresh) for end in (tie.source_id, tie.target_id)}
+    # What runs an artifact is reached from what is packaged as it.
+    if images := {tie.source_id for tie in (*gone, *fresh) if tie.type == "runsAs"}:
+        changed |= set(
+            Tie.objects.filter(target_id__in=among(images), type="packagedAs").values_list(
+                "source_id", flat=True
+            )
+        )
+    return changed
 
 
 def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], dict[str, set[int]]]:
@@ -149,6 +161,19 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
             wanted += _direct(key, kind, owner_id, voices)
             if kind == "repository":
                 wanted += _through(key, [v for v in voices if (owner_id, v.entity_id) not in foreign])
+    for digest, artifacts in _artifacts_of_digests(
+        {key for key in speak if key.startswith("image-digest:")}
+    ).items():
+        if len(artifacts) == 1:
+            wanted += _direct(digest, "artifact", next(iter(artifacts)), speak[digest])
+    for key, voices in speak.items():
+        if key.startswith("kubernetes:"):
+            for component in (v for v in voices if v.kind == "component"):
+                wanted += [
+                    Candidate(component.entity_id, SIBLING_TYPES[v.kind], v.entity_id, key)
+                    for v in voices
+                    if v.kind == "workload"
+                ]
     return wanted, contradicted, ambiguous
 
 
@@ -195,6 +220,43 @@ def _home(path: str, components: list[_Voice]) -> int | None:
         elif len(folder) == longest:
             best.add(component.entity_id)
     return next(iter(best)) if len(best) == 1 else None
+
+
+def _digests_spoken_of(entity_ids: set[int]) -> set[str]:
+    """Keys of the digests of these artifacts' versions that something else speaks of: a workload that runs them."""
+    if not Entity.objects.filter(kind="workload", deleted_at=None).exists():
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT k.key FROM catalog_entity e
+            JOIN catalog_activity a ON a.subject_uid = e.uid AND a.type = 'version'
+            CROSS JOIN LATERAL unnest(a.keys) AS told(key)
+            JOIN catalog_entitykey k ON k.key = told.key AND NOT k.is_identity
+            WHERE e.id = ANY(%s) AND e.kind = 'artifact' AND told.key LIKE 'image-digest:%%'
+            """,
+            [list(entity_ids)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _artifacts_of_digests(digests: set[str]) -> dict[str, set[int]]:
+    """Which artifacts have a version of each digest."""
+    found: dict[str, set[int]] = defaultdict(set)
+    if digests:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT told.key, e.id FROM catalog_activity a
+                CROSS JOIN LATERAL unnest(a.keys) AS told(key)
+                JOIN catalog_entity e ON e.uid = a.subject_uid AND e.kind = 'artifact' AND e.deleted_at IS NULL
+                WHERE a.type = 'version' AND a.keys && %(keys)s::text[] AND told.key = ANY(%(keys)s)
+                """,
+                {"keys": list(digests)},
+            )
+            for key, entity_id in cursor.fetchall():
+                found[key].add(entity_id)
+    return found
 
 
 def _shas(keys: Iterable[str]) -> set[str]:

@@ -24,7 +24,7 @@ from integrations.models import StoredRecord
 from portal import links
 from portal.sources import badge_of_source, connections_of, tied_badges
 from portal.values import in_words
-from portal.widgets.activity import RowsConfig, entity_of
+from portal.widgets.activity import RowsConfig, entity_of, reach
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
 
@@ -402,6 +402,63 @@ class Related(Widget[RelatedConfig]):
             ],
             "card": card,
         }
+
+
+_ILL = {"down": 0, "degraded": 1, "": 2, "healthy": 3, "maintenance": 4}
+
+
+@register
+class Workloads(Widget[RowsConfig]):
+    """Where the entity runs: its workloads with their images and health, the worst first."""
+
+    slug = "workloads"
+    label = gettext_lazy("Runs on")
+    description = gettext_lazy("Where it runs: workloads with their images and health")
+    template = "widgets/workloads.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        uids = [uid for uid, _shared in reach(context) if uid != entity.uid]
+        found = list(queries.list_entities(context.viewer).filter(kind="workload", uid__in=uids))
+        if not found:
+            raise NothingToShow(_("No workload is known to run it."), icon="container")
+        documents = queries.documents(context.viewer, found)
+        rows = [self._row(one, documents[one.pk]) for one in found]
+        rows.sort(key=lambda row: (_ILL.get(row["health"], 2), row["ref"]))
+        places = {place for row in rows[: self.config.rows] for place in row["places"]}
+        known = {one.ref: one for one in queries.list_entities(context.viewer).filter(ref__in=places)}
+        for row in rows[: self.config.rows]:
+            row["places"] = [links.chip(place, known.get(place)) for place in row["places"]]
+        card: dict[str, Any] = {
+            "footer": ngettext("%(n)d in all", "%(n)d in all", len(rows)) % {"n": len(rows)}
+        }
+        if len(rows) > self.config.rows:
+            card["more"] = {"label": _("All relations"), "url": links.entity_url(entity, "relations")}
+        return {"workloads": rows[: self.config.rows], "card": card}
+
+    def _row(self, workload: Entity, document: dict[str, Any]) -> dict[str, Any]:
+        spec = document.get("spec") or {}
+        images = [image for image in spec.get("images") or [] if isinstance(image, str)]
+        return {
+            "ref": workload.ref,
+            "chip": links.chip(workload.ref, workload),
+            "places": [
+                item["targetRef"]
+                for item in document.get("relations") or []
+                if item["type"] == "runsOn" and item["targetRef"].startswith(("environment:", "cluster:"))
+            ],
+            # The registry and the digest are in the tooltip: the name and the tag tell versions apart.
+            "images": [{"short": _short(image), "whole": image} for image in images],
+            "health": spec.get("health") if spec.get("health") in _ILL else "",
+            "ready": spec.get("readyReplicas", 0),
+            "replicas": spec.get("replicas"),
+        }
+
+
+def _short(image: str) -> str:
+    name, _at, digest = image.partition("@")
+    last = name.rpartition("/")[2]
+    return last if ":" in last or not digest else f"{last}@{digest.partition(':')[2][:12]}"
 
 
 _URGENT = {"failed": 0, "unstable": 1, "running": 2, "queued": 3}

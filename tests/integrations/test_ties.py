@@ -28,8 +28,10 @@ RESOURCES = {
     "document": "documents",
     "pipeline": "pipelines",
     "artifact": "artifacts",
+    "environment": "environments",
+    "workload": "workloads",
 }
-JUDGED = {"hasSource", "builtBy", "packagedAs"}
+JUDGED = {"hasSource", "builtBy", "packagedAs", "runsAs"}
 
 pytestmark = pytest.mark.django_db
 
@@ -106,7 +108,7 @@ class World:
         return self.meant[-1].get(reference)
 
     def ends(self, line: str) -> tuple[Any, str, Any]:
-        match = re.fullmatch(r"(.+?) (hasSource|builtBy|packagedAs|\*) (.+)", line)
+        match = re.fullmatch(r"(.+?) (hasSource|builtBy|packagedAs|runsAs|runsOn|\*) (.+)", line)
         assert match, line
         return (
             match[1] if match[1] == "*" else self.find(match[1]),
@@ -190,7 +192,7 @@ def _judge(case: dict[str, Any]) -> Verdict:
     allowed = [world.ends(line) for line in [*expect.get("ties", []), *expect.get("may", [])]]
     kinds = dict(Entity.objects.values_list("id", "kind"))
     for tie in have:
-        if tie[1] not in JUDGED or kinds[tie[0]] not in {"component", "repository"}:
+        if tie[1] not in JUDGED or kinds[tie[0]] not in {"component", "repository", "artifact"}:
             continue
         if any(_matches(tie, pattern) for pattern in allowed if None not in pattern):
             continue

@@ -160,6 +160,7 @@ class Kubernetes(Connector[Config]):
                 keys=[self.env_key(meta["name"])],
                 about=[f"cluster:{self.name}"],
                 name=f"{self.name}/{meta['name']}",
+                title=f"{self.name}/{meta['name']}",
                 description=(meta.get("annotations") or {}).get(DESCRIPTION, ""),
                 labels=meta.get("labels") or {},
                 stage=self.config.stage,
@@ -243,8 +244,8 @@ class Kubernetes(Connector[Config]):
 
     def scoped(self, namespace: str, label: str, value: str) -> list[str]:
         """The keys by which a catalog file may name what bears a label: here, in this namespace, or anywhere."""
-        scopes = ("", f"{namespace}:", f"{self.name}/:", f"{self.name}/{namespace}:")
-        return [f"kubernetes:{scope}{label}={value}" for scope in scopes]
+        scopes = ("/", f"/{namespace}", f"{self.name}/", f"{self.name}/{namespace}")
+        return [f"kubernetes:{scope}:{label}={value}" for scope in scopes]
 
     # --- health -------------------------------------------------------------------------------------------
 

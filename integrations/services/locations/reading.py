@@ -258,7 +258,10 @@ class Reading:
             document=valid.data,
             rank=Rank.YAML,
             as_of=self.now,
-            about=tuple(identity.keys_of_document(valid.data) or _about_file(document.location)),
+            about=(
+                *(identity.keys_of_document(valid.data) or _about_file(document.location)),
+                *identity.selectors_of_document(valid.data),
+            ),
             place={"file": file, "document": document.parsed.number, "line": document.parsed.line},
         )
 

@@ -211,8 +211,8 @@ def test_a_workload_speaks_of_its_image_its_namespace_and_what_a_catalog_file_ma
         f"image-digest:{digest('proxy')}",
     ]
     assert {
-        "kubernetes:backstage.io/kubernetes-id=pay",
-        "kubernetes:payments:app.kubernetes.io/name=pay",
+        "kubernetes:/:backstage.io/kubernetes-id=pay",
+        "kubernetes:/payments:app.kubernetes.io/name=pay",
         "kubernetes:prod/:app=pay",
         "kubernetes:prod/payments:app=pay",
     } <= set(about)
