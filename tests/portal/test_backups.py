@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import pytest
 import redis
 
 from portal.backups.archive import Archive, BackupError, SealedKeys
+from portal.backups.passphrase import read_new_passphrase
 from tests.portal.filled import PASSWORD
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -332,6 +334,16 @@ def test_a_passphrase_is_read_from_the_first_line_of_a_file(
     short = filled.manage("backup", tmp_path / "short", code=1, PORTICO_BACKUP_PASSPHRASE="short")
     assert "at least 8 characters" in short
     assert not (tmp_path / "short").exists()
+
+
+def test_a_passphrase_that_is_typed_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PORTICO_BACKUP_PASSPHRASE", raising=False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    typed = iter(["long enough", "long enough", "long enough", "something else"])
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: next(typed))
+    assert read_new_passphrase(None) == "long enough"
+    with pytest.raises(BackupError, match="two different passphrases"):
+        read_new_passphrase(None)
 
 
 def test_sealed_keys_open_with_their_passphrase_alone() -> None:
