@@ -485,7 +485,8 @@ class Wire:
             return SourceUnavailable(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
         if "CERTIFICATE_VERIFY_FAILED" in shown["why"]:
             return Misconfigured(
-                (_("The certificate of %(url)s was not issued by the authority that the connection trusts: %(why)s.")
+                (_("The certificate of %(url)s was not issued by the authority that the connection trusts: %(why)s. "
+                   "Give the certificate of the one that issued it in the settings of the connection.")
                  if ask.authority_for(url)
                  else _("The certificate of %(url)s is not trusted: %(why)s. Paste the certificate of your authority "
                         "under Network in the settings of the connection, or name its file in SSL_CERT_FILE.")) % shown

@@ -30,6 +30,7 @@ from access.services import Person
 from base.errors import DomainError
 from integrations.errors import Misconfigured, SourceError
 from integrations.http import Answer, HttpClient, HttpLimits
+from integrations.services.network import outbound_policy
 
 # A person waits for it.
 LIMITS = HttpLimits(connect=5, read=10, total=20, patience=2, attempts=2, body=1024 * 1024)
@@ -304,8 +305,10 @@ def _error_of(answer: Answer) -> str:
 
 
 def _run(ask: Callable[[HttpClient], Coroutine[Any, Any, T]]) -> T:
+    policy = outbound_policy()
+
     async def run() -> T:
-        async with HttpClient(limits=LIMITS) as http:
+        async with HttpClient(policy=policy, limits=LIMITS) as http:
             return await ask(http)
 
     return asyncio.run(run())

@@ -37,6 +37,7 @@ MERGE = "tests/catalog/test_merge.py"
 SYNC = "tests/integrations/test_sync.py"
 OUTBOUND = "tests/integrations/test_outbound.py"
 REACH = "tests/portal/test_reach.py"
+NETWORK = "tests/portal/test_network_pages.py"
 OWNERS = "tests/integrations/test_owners.py"
 
 
@@ -146,6 +147,41 @@ MUTATIONS = [
         "        return self._permitted(host, port, [ip_address(text) for text in texts])\n",
         "        return [ip_address(text) for text in texts]\n",
         (OUTBOUND,),
+    ),
+    Mutation(
+        "outbound guard: administrators alone open a private host",
+        "portal/views/connections.py",
+        "    require(request.user, EVERYTHING)\n",
+        "",
+        (NETWORK,),
+    ),
+    Mutation(
+        "outbound guard: a name that was allowed does not open this machine",
+        "integrations/outbound.py",
+        "if rule.port is not None or not verdict.is_own]",
+        "]",
+        (OUTBOUND,),
+    ),
+    Mutation(
+        "outbound guard: a connection's own proxy is judged",
+        "integrations/outbound.py",
+        "            if not proxy or proxy == self._route.proxy:\n",
+        "            if not proxy:\n",
+        ("tests/integrations/test_network.py",),
+    ),
+    Mutation(
+        "raw payloads: of a connection that one may not see",
+        "portal/widgets/entity.py",
+        "visible(context.viewer, StoredRecord.objects.filter(deleted_at=None))",
+        "StoredRecord.objects.filter(deleted_at=None)",
+        (f"{REACH}::TestRawPayloads",),
+    ),
+    Mutation(
+        "forwarded headers: only of those that are trusted",
+        "portal/middleware.py",
+        '        if self._is_trusted(meta.get("REMOTE_ADDR", "")):\n',
+        "        if True:\n",
+        ("tests/portal/test_behind_proxy.py",),
     ),
     Mutation(
         "merge order: rank",

@@ -19,7 +19,7 @@ from tests.integrations.openid_servers import CLIENT_ID, SECRET, StrictProvider,
 
 BACK = "https://portal.example/sign-in/provider/callback"
 
-pytestmark = pytest.mark.usefixtures("fresh_cache")
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_cache")]
 
 
 @pytest.fixture(autouse=True)
