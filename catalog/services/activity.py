@@ -58,6 +58,7 @@ class ActivityIn:
 
 
 _ACTIVITY_LOCK = 0x706F7276
+FEW_KEYS = 100  # so many are quickly found by the index
 _DIGESTED = (
     "type", "external_id", "event", "at", "status", "title", "url", "actor", "number", "branch", "is_default_branch",
     "is_change", "commit", "version", "environment", "started_at", "finished_at", "about", "data",
@@ -255,9 +256,11 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
     subjects = subjects_of(keys)
     if not subjects:
         return set()
+    # Many keys are looked up in a table of them, row by row; an overlap would compare each row with all of them.
+    by_index = "AND a.keys && %(keys)s::text[]" if len(subjects) <= FEW_KEYS else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH found AS (
                 SELECT a.id, a.subject_uid AS before, k.key, k.place
                 FROM catalog_activity a
@@ -265,7 +268,7 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
                     SELECT key, place FROM unnest(a.keys) WITH ORDINALITY AS k(key, place)
                     WHERE key = ANY(%(keys)s::text[]) ORDER BY place LIMIT 1
                 ) k
-                WHERE (a.subject_place IS NULL OR a.subject_place > 1) AND a.keys && %(keys)s::text[]
+                WHERE (a.subject_place IS NULL OR a.subject_place > 1) {by_index}
                   AND k.place < coalesce(a.subject_place, 32767)
                 ORDER BY a.id FOR UPDATE OF a
             )
@@ -276,7 +279,7 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
                 AS s(key, uid, ref, namespace) ON s.key = found.key
             WHERE a.id = found.id
             RETURNING s.uid, found.before
-            """,
+            """,  # noqa: S608 - the text is ours
             {
                 "keys": list(subjects),
                 "uids": [entity.uid for entity in subjects.values()],

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from catalog import queries
 from catalog.models import Activity, EntityKey, Rank, Transition
+from catalog.services import activity
 from catalog.services.activity import ActivityIn, apply_activity, forget_activity, resolve_subjects
 from catalog.services.ingest import ClaimIn, Outcome
 from catalog.services.render import render_dirty
@@ -151,6 +152,11 @@ class TestForward:
 
 
 class TestSubjects:
+    @pytest.fixture(autouse=True, params=[0, 100])
+    def _ways_of_finding(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Few keys are found by the index, many in another way."""
+        monkeypatch.setattr(activity, "FEW_KEYS", request.param)
+
     def test_the_first_key_that_an_entity_is_leads_to_the_subject(self) -> None:
         say(
             "connection:git/repositories",
