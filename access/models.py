@@ -44,6 +44,7 @@ class User(AbstractBaseUser):
     :ivar username: in lower case; people may type it in any.
     :ivar is_email_verified: whether an identity provider or an administrator said so, not the person alone.
     :ivar entity_uid: the catalog's User entity that is this person, once that is known.
+    :ivar claimed_entity_uid: whom the person says that they are, until an administrator confirms it.
     :ivar token: the API token that the present request came with; it caps what the account may do.
     """
 
@@ -63,6 +64,7 @@ class User(AbstractBaseUser):
         help_text=_("An inactive account cannot sign in, and its tokens rest."),
     )
     entity_uid = models.UUIDField(_("person in the catalog"), null=True, blank=True, unique=True)
+    claimed_entity_uid = models.UUIDField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()

@@ -36,6 +36,11 @@ def list_invitations(*, viewer: Viewer) -> QuerySet[SignInLink]:
     return links.select_related("user", "made_by").order_by("-id")
 
 
+def list_claims(*, viewer: Viewer) -> QuerySet[User]:
+    """Accounts whose people say who they are in the catalog, which nobody has confirmed yet."""
+    return list_users(viewer=viewer).filter(is_active=True).exclude(claimed_entity_uid=None)
+
+
 def list_roles(*, viewer: Viewer) -> QuerySet[Role]:
     """Roles."""
     return visible(viewer, Role.objects.all()).order_by("name")

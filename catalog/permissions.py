@@ -91,11 +91,17 @@ def _transitions_within(scopes: Scopes) -> Q:
     return Q(activity__in=Activity.objects.filter(condition(scopes)).values("pk"))
 
 
+def person_of(user: object) -> Entity | None:
+    """Who in the catalog an account is, if it is tied and that person is there; merged ones are the winner."""
+    if not isinstance(user, User) or user.entity_uid is None:
+        return None
+    winner = Redirect.objects.filter(loser__uid=user.entity_uid).values("winner_id")
+    return Entity.objects.filter(Q(uid=user.entity_uid) | Q(pk__in=winner), deleted_at=None).first()
+
+
 def own_refs_of(viewer: object) -> set[str]:
     """The person's own entity, their groups, and the groups above those: what `@me` stands for."""
-    if not isinstance(viewer, User) or viewer.entity_uid is None:
-        return set()
-    person = Entity.objects.filter(uid=viewer.entity_uid, deleted_at=None).first()
+    person = person_of(viewer)
     if person is None:
         return set()
     refs = {person.ref}

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from catalog.services.people import tie_all_by_email
 from integrations import sync
 from integrations.git import GitClient
 from integrations.models import Connection, SyncRun
@@ -116,7 +117,8 @@ def tick(**_from_newer_release: Any) -> None:
 
 @shared_task(name="integrations.housekeeping")
 def housekeeping(**_from_newer_release: Any) -> None:
-    """Let go of what nobody asks for any more."""
+    """Let go of what nobody asks for any more; know people again who came after their accounts."""
+    tie_all_by_email()
     runs.forget_old_runs(now=timezone.now())
     deliveries.forget_old_deliveries(now=timezone.now())
     asyncio.run(GitClient().prune(unused_for=MIRRORS_STAY))

@@ -1,6 +1,6 @@
 """Everything that writes here: accounts, sign-in, grants, tokens, the audit log."""
 
-from access.services.accounts import change_user, create_user, set_password, tie_account
+from access.services.accounts import change_user, claim_person, create_user, set_password, tie_account
 from access.services.audit import Subject, differences, record_audit
 from access.services.grants import (
     LastAdministrator,
@@ -58,6 +58,7 @@ __all__ = [
     "authenticate_token",
     "change_user",
     "check_scope",
+    "claim_person",
     "create_group",
     "create_token",
     "create_user",

@@ -99,10 +99,22 @@ def tie_account(user: User, *, entity_uid: uuid.UUID | None, by: User | None = N
     with transaction.atomic():
         user = User.objects.select_for_update().get(pk=user.pk)
         before = user.entity_uid
-        user.entity_uid = entity_uid
+        user.entity_uid, user.claimed_entity_uid = entity_uid, None
         clean(user)
-        user.save(update_fields=["entity_uid"])
+        user.save(update_fields=["entity_uid", "claimed_entity_uid"])
         record_audit("user.tie", user, changes={"entity_uid": [before, entity_uid]}, actor=by)
+
+
+def claim_person(user: User, *, entity_uid: uuid.UUID | None, by: User | None = None) -> None:
+    """Note whom a person says that they are, for an administrator to confirm; None when that is over."""
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=user.pk)
+        before = user.claimed_entity_uid
+        if before != entity_uid:
+            user.claimed_entity_uid = entity_uid
+            user.save(update_fields=["claimed_entity_uid"])
+            changes = {"claimed_entity_uid": [before, entity_uid]}
+            record_audit("user.claim-person", user, changes=changes, actor=by)
 
 
 def _facts(user: User) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from access.verbs import EVERYTHING, VERBS
 from base.errors import DomainError, InvalidInput, NotFound
 from base.text import whole_number
 from catalog.models import Entity
+from catalog.permissions import person_of
 from catalog.queries import list_entities
+from catalog.services.people import confirm_who
 from portal import links
 from portal.forms import Form
 from portal.people import person
@@ -196,6 +198,7 @@ def users(request: HttpRequest) -> HttpResponse:
             "invitations": [
                 row | {"link": invitation} for row, invitation in zip(waiting, invitations, strict=True)
             ],
+            "claims": _claims(request),
             "now": timezone.now(),
             "page": page,
             "q": text,
@@ -247,9 +250,38 @@ def _act_on_users(request: HttpRequest, action: str) -> bool:
             )
     elif action in {"activate", "deactivate"}:
         _switch(request, _user(request, whole_number(request.POST.get("user", ""))), action)
+    elif action in {"confirm", "decline"}:
+        _settle_claim(request, _user(request, whole_number(request.POST.get("user", ""))), action)
     else:
         raise InvalidInput(_("There is no such act."))
     return True
+
+
+def _settle_claim(request: HttpRequest, found: User, action: str) -> None:
+    if action == "decline":
+        services.claim_person(found, entity_uid=None, by=person(request))
+        messages.success(request, _("%(name)s is nobody in the catalog yet.") % {"name": found.label})
+    else:
+        entity = confirm_who(found, by=person(request))
+        messages.success(
+            request, _("%(name)s is %(ref)s from now on.") % {"name": found.label, "ref": entity.ref}
+        )
+
+
+def _claims(request: HttpRequest) -> list[dict[str, Any]]:
+    """Who says whom they are, with that person as far as they are there."""
+    claims = list(queries.list_claims(viewer=person(request))[:USERS])
+    people = {
+        entity.uid: entity
+        for entity in Entity.objects.filter(
+            uid__in=[user.claimed_entity_uid for user in claims], deleted_at=None
+        )
+    }
+    return [
+        {"user": user, "chip": links.chip(entity.ref, entity)}
+        for user in claims
+        if user.claimed_entity_uid and (entity := people.get(user.claimed_entity_uid)) is not None
+    ]
 
 
 def _switch(request: HttpRequest, found: User, action: str) -> None:
@@ -290,7 +322,7 @@ def user(request: HttpRequest, user_id: int) -> HttpResponse:
     """One account: who it is, what it may do, its tokens; a link for it to sign in."""
     require(request.user, "user.read")
     found = _user(request, user_id)
-    entity = Entity.objects.filter(uid=found.entity_uid).first() if found.entity_uid else None
+    entity = person_of(found)
     initial = {
         "name": found.name,
         "email": found.email,

@@ -16,10 +16,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from access.actors import client_address
-from access.models import IdentityProvider
+from access.models import IdentityProvider, User
 from access.services import find_sign_in_link, identity_provider, redeem_sign_in_link
 from access.services import sign_in as check_sign_in
 from base.errors import DomainError, Forbidden, InvalidInput
+from catalog.services.people import tie_by_email
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -28,6 +29,12 @@ def active_provider() -> IdentityProvider | None:
     """The identity provider, if people may sign in through it at present."""
     provider = identity_provider()
     return provider if provider and provider.is_active else None
+
+
+def enter(request: HttpRequest, user: User) -> None:
+    """Start the session of somebody who proved who they are; the catalog may know them by now."""
+    tie_by_email(user)
+    login(request, user, backend=BACKEND)
 
 
 def next_page(request: HttpRequest) -> str:
@@ -63,7 +70,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         except DomainError as error:
             values["error"] = error.message
             return render(request, "accounts/sign_in.html", values, status=error.status)
-        login(request, user, backend=BACKEND)
+        enter(request, user)
         return HttpResponseRedirect(values["next"])
     return render(request, "accounts/sign_in.html", values)
 
@@ -104,7 +111,7 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
             values["error"] = error.message
             values["errors"] = {item.path.strip("/"): item.message for item in error.errors or []}
             return render(request, "accounts/link.html", values, status=error.status)
-        login(request, user, backend=BACKEND)
+        enter(request, user)
         return redirect("/")
     return render(request, "accounts/link.html", values)
 

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -29,7 +28,7 @@ from portal import links
 from portal.forms import Form
 from portal.people import person
 from portal.views.access_settings import access_part
-from portal.views.accounts import BACKEND, active_provider, next_page
+from portal.views.accounts import active_provider, enter, next_page
 
 FLOWS = "sign_ins"  # those that were begun in this browser, by state
 AT_ONCE = 5
@@ -143,7 +142,7 @@ def finish(request: HttpRequest) -> HttpResponse:
     except DomainError as error:
         return _refused(request, error, flow["next"] if flow else "/")
     del request.session[FLOWS]
-    login(request, user, backend=BACKEND)
+    enter(request, user)
     return HttpResponseRedirect(flow["next"])
 
 

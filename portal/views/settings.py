@@ -29,7 +29,7 @@ from access.permissions import can, holds, require
 from access.secrets import seal, unseal
 from access.verbs import EVERYTHING
 from base.errors import DomainError, NotFound
-from catalog.models import Entity
+from catalog.permissions import person_of
 from portal import links
 from portal.celery import app as celery
 from portal.forms import Form
@@ -177,7 +177,7 @@ def index(request: HttpRequest) -> HttpResponse:
         if password.is_valid() and _has_changed_password(request, password):
             messages.success(request, _("Your password is changed. Sessions elsewhere have ended."))
             return redirect("portal:settings")
-    entity = Entity.objects.filter(uid=user.entity_uid).first() if user.entity_uid else None
+    entity = person_of(user)
     return render(
         request,
         "settings/you.html",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import access_settings, identity, settings, system_settings
+from portal.views import access_settings, identity, settings, system_settings, who
 
 urlpatterns = [
     path("look", settings.look, name="settings-look"),
+    path("who", who.who, name="settings-who"),
     path("tokens", settings.tokens, name="settings-tokens"),
     path("tokens/<int:token_id>/revoke", settings.revoke_token, name="settings-token-revoke"),
     path("access", access_settings.users, name="settings-access"),

@@ -100,6 +100,7 @@ PLACES = [
     Place("settings-groups", "/settings/access/groups", is_twin=True),
     Place("settings-roles", "/settings/access/roles"),
     Place("settings-sign-in", "/settings/access/sign-in"),
+    Place("settings-who", "/settings/who"),
     Place("settings-packs", "/settings/packs"),
     Place("settings-sample", "/settings/sample"),
     Place("settings-outbound", "/settings/outbound"),

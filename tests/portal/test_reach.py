@@ -38,6 +38,7 @@ OWN = {
     "settings/look",
     "settings/tokens",
     "settings/tokens/<int:token_id>/revoke",
+    "settings/who",
 }
 # What a page is asked for besides its address.
 QUERIES = {

@@ -1,0 +1,145 @@
+"""Which one is you? The page that asks, the card that leads to it, and what administrators see of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from access.models import User
+from access.services import change_user, create_user, grant, make_sign_in_link, tie_account
+from catalog.models import Entity
+from tests.cast import PASSWORD
+from tests.catalog.saying import claim, say
+from tests.portal.test_settings_pages import text_of
+
+WHO = "/settings/who"
+
+
+@pytest.fixture(autouse=True)
+def _core(core_pack: None) -> None:
+    """Kinds, pages and roles."""
+
+
+@pytest.fixture
+def vlind() -> Entity:
+    say(
+        "yaml:a",
+        claim(
+            "user:vlind",
+            {"profile": {"displayName": "V. Lind", "email": "v.lind@corp.example"}, "memberOf": []},
+            metadata={"title": "V. Lind"},
+        ),
+        claim("user:zoe", {"profile": {"displayName": "Zoe"}, "memberOf": []}, metadata={"title": "Zoe"}),
+        claim("component:pay", {"type": "service", "lifecycle": "production", "owner": "user:vlind"}),
+    )
+    return Entity.objects.get(ref="user:default/vlind")
+
+
+def test_one_says_who_one_is_an_administrator_confirms_and_mine_follows(
+    browse: Callable[[User], Client], vic: User, ana: User, vlind: Entity
+) -> None:
+    client, admin = browse(vic), browse(ana)
+    assert "Which one is you?" in text_of(client.get("/"))
+    assert "Which one is you in the catalog?" in text_of(client.get("/settings"))
+    page = client.get(f"{WHO}?q=LIND")
+    assert "v.lind@corp.example" in text_of(page)
+    assert "Zoe" not in text_of(page).partition("Find by")[2]
+    assert f'value="{vlind.uid}"' in page.content.decode()
+    assert client.post(WHO, {"entity": vlind.uid})["Location"] == WHO
+    assert "You said that you are V. Lind" in text_of(client.get(WHO))
+    assert "Which one is you?" not in text_of(client.get("/"))
+    assert "My services" not in text_of(client.get("/"))
+    assert "1 person says who they are" in text_of(admin.get("/"))
+    words = text_of(admin.get("/settings/access"))
+    assert re.search(r"Vic Lind says to be .{0,20}V\. Lind", words)
+    admin.post("/settings/access", {"action": "confirm", "user": vic.pk})
+    assert re.search(r"In the catalog you are .{0,20}V\. Lind", text_of(client.get(WHO)))
+    assert "My services" in text_of(client.get("/"))
+    assert "1 person says" not in text_of(admin.get("/"))
+
+
+def test_it_is_taken_back_or_declined(
+    browse: Callable[[User], Client], vic: User, ana: User, vlind: Entity
+) -> None:
+    client = browse(vic)
+    client.post(WHO, {"entity": vlind.uid})
+    client.post(WHO, {"action": "withdraw"})
+    vic.refresh_from_db()
+    assert vic.claimed_entity_uid is None
+    client.post(WHO, {"entity": vlind.uid})
+    browse(ana).post("/settings/access", {"action": "decline", "user": vic.pk})
+    vic.refresh_from_db()
+    assert (vic.entity_uid, vic.claimed_entity_uid) == (None, None)
+
+
+def test_a_verified_address_needs_one_click_at_most(
+    browse: Callable[[User], Client], vic: User, ana: User, vlind: Entity
+) -> None:
+    client = browse(vic)
+    change_user(vic, email="V.Lind@corp.example", by=ana)
+    assert re.search(r"Is this you\? .{0,20}V\. Lind", text_of(client.get("/")))
+    assert client.post(WHO, {"entity": vlind.uid})["Location"] == "/"
+    vic.refresh_from_db()
+    assert vic.entity_uid == vlind.uid
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_signing_in_ties_by_itself(vic: User, ana: User, vlind: Entity) -> None:
+    change_user(vic, email="v.lind@corp.example", by=ana)
+    Client().post("/sign-in", {"username": "vic", "password": PASSWORD})
+    vic.refresh_from_db()
+    assert vic.entity_uid == vlind.uid
+
+
+def test_so_does_a_link(ana: User, vlind: Entity) -> None:
+    user = create_user(username="v", email="v.lind@corp.example")
+    words = {"name": "V", "password": "four words of rain", "again": "four words of rain"}
+    Client().post(f"/sign-in/{make_sign_in_link(user)}", words)
+    user.refresh_from_db()
+    assert user.entity_uid == vlind.uid
+
+
+def test_the_likely_come_first_and_who_is_taken_cannot_be_chosen(
+    browse: Callable[[User], Client], vic: User, ben: User, vlind: Entity
+) -> None:
+    change_user(vic, name="Zoe", by=vic)
+    client = browse(vic)
+    words = text_of(client.get(WHO))
+    assert words.index("Zoe user:default/zoe") < words.index("v.lind@corp.example")
+    tie_account(ben, entity_uid=vlind.uid)
+    assert "another account" in text_of(client.get(WHO))
+    answer = client.post(WHO, {"entity": vlind.uid})
+    assert answer.status_code == 422
+    assert "Another account is user:default/vlind" in text_of(answer)
+
+
+def test_one_finds_only_the_people_that_one_may_see(
+    browse: Callable[[User], Client], cleo: User, vlind: Entity
+) -> None:
+    client = browse(cleo)
+    assert "No people in the catalog yet" in text_of(client.get(WHO))
+    assert "v.lind" not in text_of(client.get(f"{WHO}?q=v.lind@corp.example"))
+    assert client.post(WHO, {"entity": vlind.uid}).status_code == 422
+    cleo.refresh_from_db()
+    assert cleo.claimed_entity_uid is None
+
+
+@pytest.mark.parametrize("entity", ["", "nonsense", "00000000-0000-4000-8000-000000000000"])
+def test_who_is_not_there_is_nobody(
+    browse: Callable[[User], Client], vic: User, vlind: Entity, entity: str
+) -> None:
+    assert browse(vic).post(WHO, {"entity": entity}).status_code == 422
+
+
+def test_only_who_may_change_accounts_confirms(
+    browse: Callable[[User], Client], vic: User, ben: User, vlind: Entity
+) -> None:
+    browse(vic).post(WHO, {"entity": vlind.uid})
+    grant(role="viewer", user=ben)
+    assert browse(ben).post("/settings/access", {"action": "confirm", "user": vic.pk}).status_code == 403
+    assert "says who they are" not in text_of(browse(ben).get("/"))
+    vic.refresh_from_db()
+    assert vic.entity_uid is None
