@@ -41,7 +41,6 @@ from integrations.errors import (
 )
 from integrations.http_store import KeptAnswer, SharedStore
 from integrations.outbound import (
-    AUTHORITY,
     GuardedTransport,
     OutboundPolicy,
     ProxyUnreachable,
@@ -193,7 +192,6 @@ class Ask:
 
     :ivar origin_headers: the connection's own, for `origin` alone.
     :ivar headers: the call's own, for the origin of `url` alone.
-    :ivar authority: certificates that vouch for `origin`, in PEM.
     :ivar sent: the headers that were sent so far: what the tool may have echoed.
     """
 
@@ -203,7 +201,6 @@ class Ask:
     origin_headers: dict[str, str]
     headers: dict[str, str]
     auth: Authorize | None
-    authority: str
     body: dict[str, Any]
     accept: Container[int]
     retry: bool
@@ -222,10 +219,6 @@ class Ask:
         else:
             found |= {name: value for name, value in self.headers.items() if name.lower() == "accept"}
         return found
-
-    def authority_for(self, url: str) -> str:
-        """The certificates that alone vouch for the server of `url`, if it is the connection's own."""
-        return self.authority if self.origin and same_origin(self.origin, url) else ""
 
     @property
     def has_credentials(self) -> bool:
@@ -485,11 +478,8 @@ class Wire:
             return SourceUnavailable(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
         if "CERTIFICATE_VERIFY_FAILED" in shown["why"]:
             return Misconfigured(
-                (_("The certificate of %(url)s was not issued by the authority that the connection trusts: %(why)s. "
-                   "Give the certificate of the one that issued it in the settings of the connection.")
-                 if ask.authority_for(url)
-                 else _("The certificate of %(url)s is not trusted: %(why)s. Paste the certificate of your authority "
-                        "under Network in the settings of the connection, or name its file in SSL_CERT_FILE.")) % shown
+                _("The certificate of %(url)s is not trusted: %(why)s. Paste the certificate of your authority "
+                  "under Network in the settings of the connection, or name its file in SSL_CERT_FILE.") % shown
             )  # fmt: skip
         if "[SSL" in shown["why"] and "EOF" not in shown["why"]:
             return Misconfigured(_("%(url)s does not speak TLS as expected: %(why)s.") % shown)
@@ -625,7 +615,7 @@ class Wire:
                     {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "gzip"}
                 )
                 headers.update(given)
-                more = {"timeout": self._timeout, AUTHORITY: ask.authority_for(url)}
+                more = {"timeout": self._timeout}
                 request = httpx.Request(ask.method, url, headers=headers, extensions=more, **ask.body)
                 response = await self._transport.handle_async_request(request)
             outcome = str(response.status_code)

@@ -67,7 +67,6 @@ class HttpClient:
         self._origin = ""
         self._headers: dict[str, str] = {}
         self._auth: Authorize | None = None
-        self._authority = ""
 
     @staticmethod
     def basic(user: str, password: str) -> dict[str, str]:
@@ -80,20 +79,13 @@ class HttpClient:
         return {"Authorization": f"Bearer {token}"}
 
     def at(
-        self,
-        base_url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        auth: Authorize | None = None,
-        authority: str = "",
+        self, base_url: str, *, headers: Mapping[str, str] | None = None, auth: Authorize | None = None
     ) -> HttpClient:
         """A client for one tool: relative paths start at `base_url`.
 
         :param headers: sent with each request to that origin and to no other, whatever redirects say.
         :param auth: `await auth(url, challenge)` gives further headers. It is asked before each request with
             an empty challenge, and once more with the `WWW-Authenticate` header of a 401.
-        :param authority: certificates in PEM that alone are trusted to vouch for that origin; empty for those that
-            the environment or the system trusts.
         :raises Misconfigured: if `base_url` is no web address.
         """
         self._wire.policy.check_url(base_url)
@@ -103,7 +95,6 @@ class HttpClient:
         client._origin = origin_of(base_url)
         client._headers = dict(headers or {})
         client._auth = auth
-        client._authority = authority
         return client
 
     async def judge(self, url: str) -> None:
@@ -299,7 +290,6 @@ class HttpClient:
             origin_headers=self._headers,
             headers=dict(headers or {}),
             auth=self._auth,
-            authority=self._authority,
             body=body,
             accept=accept,
             retry=method in SAFE if retry is None else retry,

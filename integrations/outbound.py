@@ -37,8 +37,6 @@ IPNetwork = IPv4Network | IPv6Network
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 RESOLVE_TIMEOUT = 10.0
-AUTHORITY = "portico_authority"
-"""The extension of a request that holds the certificates, in PEM, that alone are trusted to vouch for its server."""
 
 
 class OutboundRefused(Misconfigured):
@@ -404,8 +402,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._policy = policy
         self._limits = limits
         self._route = route or Route()
-        self._transports: dict[tuple[str, str], httpx.AsyncHTTPTransport] = {}
-        self._through("", "")
+        self._transports: dict[str, httpx.AsyncHTTPTransport] = {}
+        self._through("")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = self._policy.check_url(str(request.url))
@@ -413,9 +411,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         if proxy:
             with suppress(NameNotFound):  # behind a proxy, names are often the proxy's alone to know
                 await self._policy.resolve(target.host, target.port)
-        transport = self._through(proxy, request.extensions.get(AUTHORITY, ""))
         try:
-            return await transport.handle_async_request(request)
+            return await self._through(proxy).handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             if not proxy or "[SSL" in str(error):
                 raise
@@ -423,10 +420,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             place = where(proxy)
             raise ProxyUnreachable(f"{place.host}:{place.port}") from error
 
-    def _through(self, proxy: str, authority: str) -> httpx.AsyncHTTPTransport:
-        found = self._transports.get((proxy, authority))
+    def _through(self, proxy: str) -> httpx.AsyncHTTPTransport:
+        found = self._transports.get(proxy)
         if found is None:
-            tls = tls_context(authority, more=self._route.authorities)
+            tls = tls_context(self._route.authorities)
             via = None
             if proxy:
                 via = httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None)
@@ -434,7 +431,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             if not proxy or proxy == self._route.proxy:
                 # httpx2 offers no public way to put a network backend in; a test holds this one.
                 found._pool._network_backend = GuardedBackend(self._policy)
-            self._transports[proxy, authority] = found
+            self._transports[proxy] = found
         return found
 
     async def aclose(self) -> None:
@@ -470,32 +467,23 @@ def system_bundle() -> str:
     return next((path for path in candidates if os.path.isfile(path)), "")
 
 
-def tls_context(authority: str = "", *, more: str = "") -> ssl.SSLContext:
-    """Certificates are always checked: against the authority's in PEM, the environment's bundle or the system's.
+def tls_context(more: str = "") -> ssl.SSLContext:
+    """Certificates are always checked, against the environment's bundle or else the system's.
 
     :param more: certificates in PEM that are trusted besides.
     :raises Misconfigured: if they cannot be read.
     """
-    context = _tls_context(authority)
+    context = _tls_context()
     if more:
         context.load_verify_locations(cadata=more)
-        # One that is not at the root of its chain will do, as it does for git.
+        # One that is not at the root of its chain will do, as it does for git; and one that lacks what Python 3.13 asks
+        # of authorities, as those do that tools make for themselves.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     return context
 
 
-def _tls_context(authority: str) -> ssl.SSLContext:
-    if authority:
-        try:
-            context = ssl.create_default_context(cadata=authority)
-        except (ssl.SSLError, ValueError) as error:
-            raise Misconfigured(
-                _("The certificate of the authority cannot be read: %(why)s") % {"why": error}
-            ) from error
-        # Python 3.13 asks of authorities what those that tools make for themselves lack.
-        context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-        return context
+def _tls_context() -> ssl.SSLContext:
     bundle = ca_bundle()
     try:
         if not bundle:

@@ -27,7 +27,7 @@ from urllib.request import Request, urlopen
 import httpx2 as httpx
 import yaml
 
-from integrations.outbound import GuardedTransport, OutboundPolicy
+from integrations.outbound import GuardedTransport, OutboundPolicy, Route
 from tests.docs.pages import block
 from tests.integrations.servers import ServerMissing, cache_folder, free_port, program, serve, wait_for
 
@@ -111,9 +111,14 @@ class Cluster:
     def settings(self, token: str, **more: Any) -> dict[str, Any]:
         """The settings of a connection by a service account's token; of a name that there is none, a wrong one."""
         return {
-            "base_url": self.url, "authority": self.certificate, "cluster": "prod",
+            "base_url": self.url, "cluster": "prod",
             "token": self.tokens.get(token, f"no-token-of-{token}"), **more,
         }  # fmt: skip
+
+    @property
+    def route(self) -> Route:
+        """The way to it: its certificate is of its own authority."""
+        return Route(authorities=self.certificate)
 
     # What nodes would do.
 
@@ -425,8 +430,8 @@ def _shop(cluster: Cluster) -> None:
 class Recorder(httpx.AsyncBaseTransport):
     """Passes requests on and keeps the answers, without what nobody reads of them."""
 
-    def __init__(self, answers: list[Row]) -> None:
-        self.inner = GuardedTransport(OutboundPolicy(["127.0.0.1"]), limits=httpx.Limits())
+    def __init__(self, answers: list[Row], route: Route) -> None:
+        self.inner = GuardedTransport(OutboundPolicy(["127.0.0.1"]), limits=httpx.Limits(), route=route)
         self.answers = answers
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -474,6 +479,7 @@ class Played:
     """
 
     url: str = ""
+    route: Route = field(default_factory=Route)
     asked: list[tuple[str, str]] = field(default_factory=list)
     is_compacted: bool = False
     minor: str = ""

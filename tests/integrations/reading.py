@@ -11,7 +11,7 @@ import httpx2 as httpx
 
 from integrations.contract import Connector, Expect, FileReader, GitClient, HttpClient, Mark, Refused, Tools
 from integrations.http import HttpLimits
-from integrations.outbound import OutboundPolicy
+from integrations.outbound import OutboundPolicy, Route
 from integrations.records import Record
 
 T = TypeVar("T")
@@ -54,12 +54,13 @@ def use(
     *,
     limits: HttpLimits = QUICK,
     transport: httpx.AsyncBaseTransport | None = None,
+    route: Route | None = None,
 ) -> T:
     """Make a connector as a sync does, but for the allow list, and do something with it."""
 
     async def run() -> T:
         policy = OutboundPolicy(["127.0.0.1"])
-        async with HttpClient(policy=policy, limits=limits, transport=transport) as http:
+        async with HttpClient(policy=policy, limits=limits, transport=transport, route=route) as http:
             tools = Tools(http=http, git=GitClient(), files=FileReader())
             return await do(connector(connector.Config.model_validate(dict(config)), tools))
 

@@ -463,31 +463,6 @@ async def test_certificates_are_checked_against_the_name(
         assert await tool.json("/") == "proven"
 
 
-async def test_a_tools_own_authority_vouches_for_that_tool_alone(
-    server: Any, make_answer: Any, make_client: Any, tmp_path: Path
-) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    make_certificate("127.0.0.1", key, certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    one, other = (f"https://127.0.0.1:{server.listen(context)}" for _ in range(2))
-    server.on("/", make_answer(json="proven"))
-    server.on("/away", make_answer(status=302, headers={"Location": f"{other}/"}))
-    client = make_client()
-    trusting = client.at(one, authority=certificate.read_text())
-    assert await trusting.json("/") == "proven"
-    for tool in (client.at(one), client.at(other)):
-        with pytest.raises(Misconfigured, match="SSL_CERT_FILE"):
-            await tool.json("/")
-    with pytest.raises(Misconfigured, match=r"redirects to .*not trusted"):
-        await trusting.json("/away")
-    make_certificate("127.0.0.1", tmp_path / "key2.pem", certificate)
-    with pytest.raises(Misconfigured, match="not issued by the authority that the connection trusts"):
-        await client.at(one, authority=certificate.read_text()).json("/")
-    with pytest.raises(Misconfigured, match="cannot be read"):
-        await client.at(one, authority="no certificate").json("/")
-
-
 # Budgets and stored answers, shared by all workers
 
 

@@ -217,7 +217,7 @@ async def test_the_guard_sits_in_the_pool_that_makes_the_connections(monkeypatch
         await transport.handle_async_request(httpx.Request("GET", "https://tool.example/"))
     assert reached == ["8.8.8.8", "1.1.1.1"]
     with pytest.raises(OutboundRefused, match="sockets"):
-        await transport._through("", "")._pool._network_backend.connect_unix_socket("/run/docker.sock")
+        await transport._through("")._pool._network_backend.connect_unix_socket("/run/docker.sock")
     await transport.aclose()
 
 

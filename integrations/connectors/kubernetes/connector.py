@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
-from base64 import b64decode
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator
+from pydantic import Field, HttpUrl, SecretStr
 
 from integrations.contract import (
     SELDOM,
@@ -69,14 +66,6 @@ class Config(ConnectionConfig):
     token: SecretStr = Field(
         title="Token", description="Of a service account that may read; see the documentation for one."
     )
-    authority: str = Field(
-        "",
-        max_length=100_000,
-        title="CA certificate",
-        description="The cluster's own, in PEM or as the kubeconfig's certificate-authority-data has it. Empty if "
-        "its certificate is one that this machine trusts.",
-        json_schema_extra={"format": "textarea"},
-    )
     cluster: str = Field(
         min_length=1,
         max_length=100,
@@ -102,22 +91,6 @@ class Config(ConnectionConfig):
         json_schema_extra=SELDOM,
     )
 
-    @field_validator("authority")
-    @classmethod
-    def _is_a_certificate(cls, value: str) -> str:
-        pem = value
-        if value and "-----BEGIN" not in value:
-            with suppress(ValueError):
-                pem = b64decode(value).decode().strip()
-        try:
-            if pem:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
-        except (ssl.SSLError, ValueError):
-            raise ValueError(
-                _("This is no certificate in PEM: one begins with -----BEGIN CERTIFICATE-----.")
-            ) from None
-        return pem
-
 
 class Kubernetes(Connector[Config]):
     slug, label, monogram, category = "kubernetes", "Kubernetes", "Ku", Category.CLUSTER
@@ -127,7 +100,7 @@ class Kubernetes(Connector[Config]):
         super().__init__(config, tools)
         self.name = config.cluster
         bearer = self.http.bearer(config.token.get_secret_value())
-        self.api = self.http.at(str(config.base_url), headers=bearer, authority=config.authority)
+        self.api = self.http.at(str(config.base_url), headers=bearer)
         self.version: Answer | None = None
 
     @resource(of=Cluster)
@@ -480,7 +453,8 @@ def _remedy(error: SourceError) -> str:
             )
         case Misconfigured():
             return _(
-                "Correct the API address and the CA certificate, or have an administrator allow the address."
+                "Correct the API address, paste the cluster's CA certificate under Network, or have an "
+                "administrator allow the address."
             )
         case SourceError():
             return _(

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx2 as httpx
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from catalog.identity import normalise
 from integrations.connectors.kubernetes import connector
 from integrations.connectors.kubernetes.connector import Kubernetes
-from integrations.contract import AuthFailed, Health, Misconfigured
+from integrations.contract import AuthFailed, Health
 from integrations.outbound import GuardedTransport, OutboundPolicy
 from integrations.records import Workload
 from tests.contract.test_connectors import SECRET, HttpConnectorContract
 from tests.docs.pages import block
 from tests.integrations import kubernetes, servers
-from tests.integrations.conftest import make_certificate
 from tests.integrations.kubernetes import ACME, Cluster, Played, Recorder, digest
 from tests.integrations.reading import Reading, collect, read, use
 
@@ -61,13 +57,6 @@ def played() -> Iterator[Played]:
         yield running
 
 
-@pytest.fixture
-def other_authority(tmp_path: Path) -> str:
-    """The certificate of somebody else."""
-    make_certificate("127.0.0.1", tmp_path / "key.pem", tmp_path / "certificate.pem")
-    return (tmp_path / "certificate.pem").read_text()
-
-
 def record(running: Cluster) -> None:
     """Write down what each token is told of all that the connector asks, and what becomes of a list that lasts."""
 
@@ -92,7 +81,7 @@ def record(running: Cluster) -> None:
     for name, acts in scenes.items():
         answers: list[dict[str, Any]] = []
         for more, scene in acts:
-            recorder = Recorder(answers)
+            recorder = Recorder(answers, running.route)
             token = "portico" if name == "expired" else name
             use(Kubernetes, running.settings(token, **more), scene, transport=recorder)
         kubernetes.write(name, answers)
@@ -101,8 +90,8 @@ def record(running: Cluster) -> None:
 class Watching(GuardedTransport):
     """Notes what is asked, and does something once the first page of the pods is there."""
 
-    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
-        super().__init__(OutboundPolicy(["127.0.0.1"]), limits=httpx.Limits())
+    def __init__(self, cluster: Any, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__(OutboundPolicy(["127.0.0.1"]), limits=httpx.Limits(), route=cluster.route)
         self.then, self.asked = then, list[str]()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -116,7 +105,7 @@ class Watching(GuardedTransport):
 
 
 def reading(cluster: Any, resource: str, *, by: str = "portico", **more: Any) -> Reading:
-    return read(Kubernetes, cluster.settings(by, **more), resource)
+    return read(Kubernetes, cluster.settings(by, **more), resource, route=cluster.route)
 
 
 def workloads(cluster: Any, **more: Any) -> dict[str, Workload]:
@@ -124,7 +113,7 @@ def workloads(cluster: Any, **more: Any) -> dict[str, Workload]:
 
 
 def health(cluster: Any, by: str, **more: Any) -> Health:
-    return use(Kubernetes, cluster.settings(by, **more), lambda made: made.check())
+    return use(Kubernetes, cluster.settings(by, **more), lambda made: made.check(), route=cluster.route)
 
 
 def test_the_cluster_and_its_namespaces_without_those_of_the_system(cluster: Any) -> None:
@@ -220,7 +209,7 @@ def test_a_workload_speaks_of_its_image_its_namespace_and_what_a_catalog_file_ma
 
 
 def test_nothing_of_a_secret_or_of_an_environment_is_read_or_kept(cluster: Any) -> None:
-    watching = Watching()
+    watching = Watching(cluster)
 
     async def everything(made: Kubernetes) -> str:
         await made.check()
@@ -235,7 +224,7 @@ def test_nothing_of_a_secret_or_of_an_environment_is_read_or_kept(cluster: Any) 
 
 def test_a_list_that_is_gone_before_its_end_is_read_anew(cluster: Any) -> None:
     expected = workloads(cluster)
-    watching = Watching(cluster.compact)
+    watching = Watching(cluster, cluster.compact)
     found = read(Kubernetes, cluster.settings("portico"), "workloads", transport=watching)
     assert found.by_id().keys() == expected.keys()
     assert found.by_id()["shop/deployment/web"].images == expected["shop/deployment/web"].images
@@ -325,23 +314,10 @@ def test_what_was_recorded_is_what_the_cluster_says(cluster: Cluster, played: Pl
 @pytest.mark.full
 @pytest.mark.server
 @pytest.mark.parametrize("cluster", ["real"], indirect=True)
-def test_a_cluster_is_trusted_by_its_own_certificate_alone(cluster: Cluster, other_authority: str) -> None:
-    for authority, says in (("", "is not trusted"), (other_authority, "not issued by the authority")):
-        said = health(cluster, "portico", authority=authority)
-        assert says in said.checks[0].detail
-        assert "CA certificate" in said.checks[0].remedy
-        with pytest.raises(Misconfigured):
-            reading(cluster, "clusters", authority=authority)
-
-
-def test_the_certificate_may_be_pasted_as_a_kubeconfig_has_it(other_authority: str) -> None:
-    given = {"base_url": "https://k8s.acme.example", "cluster": "prod", "token": "t"}
-    as_base64 = b64encode(other_authority.encode()).decode()
-    for text in (other_authority, as_base64):
-        assert Kubernetes.Config(**given, authority=text).authority == other_authority.strip()
-    for text in ("/etc/kubernetes/ca.crt", b64encode(b"\xff\xfe").decode(), "-----BEGIN CERTIFICATE-----"):
-        with pytest.raises(ValidationError, match="no certificate in PEM"):
-            Kubernetes.Config(**given, authority=text)
+def test_without_its_authority_a_cluster_is_not_trusted(cluster: Cluster) -> None:
+    said = use(Kubernetes, cluster.settings("portico"), lambda made: made.check())
+    assert "is not trusted" in said.checks[0].detail
+    assert "CA certificate under Network" in said.checks[0].remedy
 
 
 class TestKubernetes(HttpConnectorContract):
