@@ -63,6 +63,22 @@ def chosen(request: Request, name: str, known: Collection[str]) -> list[str]:
     return words
 
 
+def is_set(request: Request, name: str) -> bool:
+    """Whether a parameter that switches something is on.
+
+    :raises BadRequest: if it says neither yes nor no.
+    """
+    text = request.query_params.get(name, "")
+    if text.lower() in {"1", "true", "yes"}:
+        return True
+    if text.lower() in {"", "0", "false", "no"}:
+        return False
+    raise BadRequest(
+        _("`%(name)s` is 1 or 0, but “%(got)s” came.") % {"name": name, "got": text[:60]},
+        errors=[FieldError(name, _("Unknown."), expected="1, 0", got=text[:60])],
+    )
+
+
 def _hash(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=12).hexdigest()
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache, lru_cache
 from typing import Any
 
+from django.contrib.admindocs.views import simplify_regex
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
@@ -96,3 +100,25 @@ def describe_problems(result: dict[str, Any], **_more: Any) -> dict[str, Any]:
             if method in _METHODS:
                 operation["responses"].setdefault("default", answer)
     return result
+
+
+@lru_cache(maxsize=500)
+def parameters_of(route: str, method: str) -> frozenset[str] | None:
+    """The parameters that an address may have after its `?`, as the description says; None if it is not described.
+
+    :param route: as Django's resolver names it.
+    """
+    path = re.sub(r"<[^>]*>", "{}", simplify_regex(route))
+    return _described().get((path, method.lower().replace("head", "get")))
+
+
+@cache
+def _described() -> dict[tuple[str, str], frozenset[str]]:
+    described = SchemaGenerator().get_schema(request=None, public=True)
+    return {
+        (re.sub(r"{[^}]*}", "{}", path), method): frozenset(
+            one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"
+        )
+        for path, operations in described["paths"].items()
+        for method, operation in operations.items()
+    }

@@ -12,7 +12,8 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from base.errors import BadRequest
+from base.errors import BadRequest, FieldError
+from base.openapi import parameters_of
 from portal.views.errors import domain_error, unknown_host
 
 # Nothing but what is named: no inline script, no inline style, no other host. Images may stand in the page
@@ -155,6 +156,34 @@ class RefuseNulMiddleware:
         return domain_error(
             request,
             BadRequest(_("The request holds the character NUL (U+0000), which nothing can. Take it out.")),
+        )
+
+
+class RefuseUnknownParametersMiddleware:
+    """Refuses parameters that an address of the API does not have: a slip of the pen must not list everything."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_given: Any) -> HttpResponse | None:
+        if not request.GET or not request.path_info.startswith("/api/v1/"):
+            return None
+        assert request.resolver_match is not None
+        known = parameters_of(request.resolver_match.route, request.method or "")
+        unknown = sorted(set(request.GET) - known) if known is not None else []
+        if not unknown:
+            return None
+        expected = ", ".join(sorted(known or ())) or _("none")
+        return domain_error(
+            request,
+            BadRequest(
+                _("There is no parameter “%(name)s” here; there are: %(known)s.")
+                % {"name": unknown[0][:60], "known": expected},
+                errors=[FieldError(name[:60], _("Unknown."), expected=expected) for name in unknown],
+            ),
         )
 
 

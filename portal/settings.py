@@ -54,6 +54,7 @@ MIDDLEWARE = [
     "access.middleware.RequestContextMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "portal.middleware.RefuseNulMiddleware",
+    "portal.middleware.RefuseUnknownParametersMiddleware",
     "portal.views.errors.DomainErrorMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -63,6 +63,11 @@ class MeView(APIView):
         return Response(MeOut(person_of(request)).data)
 
 
+@extend_schema_view(
+    list=extend_schema(
+        parameters=[OpenApiParameter("q", str, description="Text of a name or an e-mail address.")]
+    )
+)
 class UserViewSet(mixins.RetrieveModelMixin, _Rows):
     """Accounts."""
 

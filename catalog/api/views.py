@@ -22,7 +22,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from access.api.permissions import View
 from access.permissions import visible
-from base.answers import chosen, json_answer, one_answer, pick, wanted_fields
+from base.answers import chosen, is_set, json_answer, one_answer, pick, wanted_fields
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_NONE_MATCH, LIMIT, PAGE, part_of
@@ -108,7 +108,7 @@ class EntityList(View):
             user=request.user,
             documents=documents,
             expected=request.headers.get("If-Match", ""),
-            dry_run=request.query_params.get("dry_run", "") in {"1", "true", "yes"},
+            dry_run=is_set(request, "dry_run"),
         )
         refused = sum(result.outcome == "refused" for result in results)
         return Response(
