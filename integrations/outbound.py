@@ -280,7 +280,8 @@ class OutboundPolicy:
         except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
             raise NameNotFound(
                 _("The name %(host)s could not be looked up. Check the address, and the name service of this "
-                  "machine.") % {"host": host}
+                  "machine; if only a proxy knows the name, give the proxy under Network in the settings of the "
+                  "connection.") % {"host": host}
             ) from error  # fmt: skip
         return self._permitted(host, port, [ip_address(text) for text in texts])
 

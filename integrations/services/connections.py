@@ -493,7 +493,8 @@ def preview_config(
     """
     policy = outbound_policy()
     try:
-        found, errors = asyncio.run(_first_records(_build(connector, config, route, policy)))
+        instance = _build(connector, config, route, policy, http_limits=CHECK_HTTP)
+        found, errors = asyncio.run(_first_records(instance))
     except SourceError as error:  # it could not even begin
         return Preview([], [error.message], policy.refusals)
     context = Context(connection="preview", connector=connector, namespace=namespace, read_at=timezone.now())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +274,20 @@ class TestGit:
         assert await clone.branches() == ["main"]
         with pytest.raises(Misconfigured, match=r"is not trusted.*under Network in the settings"):
             await self.git(tmp_path, policy).remote_refs(url)
+
+    async def test_what_is_trusted_is_kept_as_long_as_it_is_used(
+        self, tmp_path: Path, host: GitServer, certificate: str
+    ) -> None:
+        policy = OutboundPolicy([NAME], resolver=names(tool_acme_example="127.0.0.1"))
+        git = self.git(tmp_path, policy, authorities=certificate)
+        for _turn in range(2):
+            assert await git.remote_refs(f"https://{NAME}:{host.port}/payments/.git")
+            (kept,) = (tmp_path / "home" / "git" / "authorities").iterdir()
+            await git.prune(unused_for=timedelta(days=30))
+            assert certificate in kept.read_text()
+            os.utime(kept, (0, 0))
+            await git.prune(unused_for=timedelta(days=30))
+            assert not kept.exists()
 
     async def test_the_usual_authorities_stay(
         self, tmp_path: Path, host: GitServer, certificate: str, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,8 @@ from integrations.git import GitLimits
 from integrations.http import HttpLimits
 from integrations.models import Connection, RunState
 from integrations.services import connections
-from integrations.services.connections import check_connection, create_connection
+from integrations.services.connections import check_connection, config_of, create_connection, preview_config
+from integrations.services.network import route_of
 from integrations.services.runs import report_runs
 from tests.integrations.conftest import Server, make_certificate
 from tests.integrations.tool import synced
@@ -138,6 +139,9 @@ def test_each_is_told_apart_with_a_way_out(
         assert "Copy the token again" in said or "Make a new one" in said
     else:
         assert kinds_of(said) == [situation], said
+    previewed = preview_config(connector=connector, config=config_of(connection), route=route_of(connection))
+    assert kinds_of(" ".join(previewed.errors)) == [situation], previewed.errors
+    assert list(tested.barred) == list(previewed.barred) == ["ci.corp"] * (situation == "private")
     run = synced(connection)
     assert run.state == RunState.FAILED
     assert kinds_of(run.message) == [situation], run.message
