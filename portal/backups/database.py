@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
+from django.contrib.postgres.operations import CreateExtension
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
@@ -229,6 +230,8 @@ def built_beside(archive: Archive, state: State) -> Iterator[None]:
     _drop_beside()  # what a killed one left
     try:
         with connection.cursor() as cursor:
+            for name in _extensions():  # where they stay; the database's owner could not move them
+                cursor.execute(_compose("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}", name, state.schema))
             cursor.execute(_compose("CREATE SCHEMA {}", BESIDE))
         with _path(BESIDE):
             MigrationRecorder(connection).ensure_schema()  # else it would find the one that is in use
@@ -245,6 +248,13 @@ def built_beside(archive: Archive, state: State) -> Iterator[None]:
         with contextlib.suppress(OperationalError):
             _drop_beside()
         raise
+
+
+def _extensions() -> list[str]:
+    """List the extensions that the migrations make."""
+    migrations = MigrationLoader(None).disk_migrations.values()
+    operations = (operation for migration in migrations for operation in migration.operations)
+    return sorted({operation.name for operation in operations if isinstance(operation, CreateExtension)})
 
 
 def _drop_beside() -> None:
@@ -312,9 +322,6 @@ def switch(state: State) -> None:
             cursor.execute(_compose("ALTER TABLE {}.{} SET SCHEMA {}", BESIDE, name, state.schema))
         for function in functions:
             cursor.execute(_compose("ALTER FUNCTION {}.{} SET SCHEMA {}", BESIDE, function, state.schema))
-        cursor.execute("SELECT extname FROM pg_extension WHERE extnamespace = to_regnamespace(%s)", [BESIDE])
-        for (extension,) in cursor.fetchall():
-            cursor.execute(_compose("ALTER EXTENSION {} SET SCHEMA {}", extension, state.schema))
         cursor.execute(_compose("DROP SCHEMA {}", BESIDE))  # refused if something is left in it
 
 
