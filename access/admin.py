@@ -102,7 +102,7 @@ class UserAdmin(AuditedAdmin):
     list_display = ["username", "name", "email", "is_active", "last_login"]
     list_filter = ["is_active"]
     search_fields = ["username", "name", "email"]
-    fields = ["username", "name", "email", "is_active", "entity_uid"]
+    fields = ["username", "name", "email", "is_email_verified", "is_active", "entity_uid"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         """A name, once given, stays."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -118,6 +119,7 @@ def tick(**_from_newer_release: Any) -> None:
 @shared_task(name="integrations.housekeeping")
 def housekeeping(**_from_newer_release: Any) -> None:
     """Let go of what nobody asks for any more; know people again who came after their accounts."""
+    SessionStore.clear_expired()
     tie_all_by_email()
     runs.forget_old_runs(now=timezone.now())
     deliveries.forget_old_deliveries(now=timezone.now())

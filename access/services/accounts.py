@@ -39,11 +39,13 @@ def change_user(
     *,
     name: str | None = None,
     email: str | None = None,
+    is_email_verified: bool | None = None,
     is_active: bool | None = None,
     by: User | None = None,
 ) -> User:
     """Change what is given of an account. An address that somebody else enters counts as verified.
 
+    :param is_email_verified: what is known of the address in any case.
     :raises InvalidInput: if a field is wrong.
     :raises Forbidden: if the account may do more than `by`.
     :raises LastAdministrator: if nobody could administer the portal after that.
@@ -56,6 +58,8 @@ def change_user(
         if email is not None and email.strip() != user.email:
             user.email = email.strip()
             user.is_email_verified = bool(user.email) and (by is None or by.pk != user.pk)
+        if is_email_verified is not None:
+            user.is_email_verified = is_email_verified and bool(user.email)
         user.is_active = user.is_active if is_active is None else is_active
         clean(user)
         if changes := differences(before, _facts(user)):
@@ -117,5 +121,8 @@ def claim_person(user: User, *, entity_uid: uuid.UUID | None, by: User | None = 
             record_audit("user.claim-person", user, changes=changes, actor=by)
 
 
+_FACTS = ("username", "name", "email", "is_email_verified", "is_active")
+
+
 def _facts(user: User) -> dict[str, Any]:
-    return {field: getattr(user, field) for field in ("username", "name", "email", "is_active")}
+    return {field: getattr(user, field) for field in _FACTS}

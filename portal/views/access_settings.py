@@ -77,6 +77,13 @@ class UserFacts(BaseModel):
     email: str = Field(
         "", title=gettext_noop("E-mail"), max_length=254, json_schema_extra={"format": "email"}
     )
+    is_email_verified: bool = Field(
+        False,
+        title=gettext_noop("The e-mail is verified"),
+        description=gettext_noop(
+            "Whoever signs in with it through the identity provider, and who has it in the catalog, is this person."
+        ),
+    )
     entity: str = Field(
         "",
         title=gettext_noop("Person in the catalog"),
@@ -326,6 +333,7 @@ def user(request: HttpRequest, user_id: int) -> HttpResponse:
     initial = {
         "name": found.name,
         "email": found.email,
+        "is_email_verified": found.is_email_verified,
         "entity": entity.ref if entity else "",
     }
     facts, grant = Form(UserFacts, initial=initial), Form(NewGrant)
@@ -381,7 +389,13 @@ def _change_user(request: HttpRequest, found: User, form: Form) -> bool:
             form.errors["entity"] = [_("There is no such person in the catalog: write user:namespace/name.")]
             return False
         entity_uid = entity.uid
-    services.change_user(found, name=values["name"], email=values["email"], by=person(request))
+    services.change_user(
+        found,
+        name=values["name"],
+        email=values["email"],
+        is_email_verified=values["is_email_verified"],
+        by=person(request),
+    )
     if entity_uid != found.entity_uid:
         services.tie_account(found, entity_uid=entity_uid, by=person(request))
     messages.success(request, _("The account is saved."))

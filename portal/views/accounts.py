@@ -34,6 +34,7 @@ def active_provider() -> IdentityProvider | None:
 def enter(request: HttpRequest, user: User) -> None:
     """Start the session of somebody who proved who they are; the catalog may know them by now."""
     tie_by_email(user)
+    request.session.set_expiry(None)  # what was begun and given up ends sooner
     login(request, user, backend=BACKEND)
 
 

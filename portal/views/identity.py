@@ -109,6 +109,8 @@ def begin(request: HttpRequest, token: str = "") -> HttpResponse:
         begun = openid.begin_sign_in(provider, redirect_uri=_callback(request))
     except DomainError as error:
         return _refused(request, error, next_page(request))
+    if not request.user.is_authenticated:
+        request.session.set_expiry(LONGEST)
     now = timezone.now().timestamp()
     flows = {state: flow for state, flow in request.session.get(FLOWS, {}).items() if flow["until"] > now}
     kept = list(flows.items())[-(AT_ONCE - 1) :]

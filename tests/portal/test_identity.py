@@ -21,7 +21,7 @@ from access.services import (
     provider_secret,
     save_provider,
 )
-from portal.views.identity import AT_ONCE
+from portal.views.identity import AT_ONCE, LONGEST
 from tests.integrations.openid_servers import RealProvider, run_provider
 from tests.portal.test_settings_pages import text_of
 
@@ -154,6 +154,13 @@ class TestSignIn:
         addresses = [leave(client) for _each in range(AT_ONCE + 1)]
         assert come_back(client, real.sign_in(addresses[0], "ada")).status_code == 401
         assert come_back(client, real.sign_in(addresses[1], "ada")).status_code == 302
+
+    def test_what_is_given_up_is_soon_forgotten_and_a_session_is_not(self, real: RealProvider) -> None:
+        client = Client()
+        back = real.sign_in(leave(client), "ada")
+        assert client.session.get_expiry_age() == LONGEST
+        come_back(client, back)
+        assert client.session.get_expiry_age() > 24 * 3600
 
     def test_one_that_took_too_long_is_refused(
         self, real: RealProvider, monkeypatch: pytest.MonkeyPatch

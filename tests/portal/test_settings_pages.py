@@ -310,6 +310,17 @@ class TestUsers:
         ana.refresh_from_db()
         assert ana.is_active
 
+    def test_an_administrator_says_whether_an_address_is_verified(self, admin: Client, vic: User) -> None:
+        url = f"/settings/access/users/{vic.pk}"
+        given = {"action": "facts", "name": "Vic", "email": "vic@corp.example", "entity": ""}
+        for said in ({}, {"is_email_verified": "true"}):
+            admin.post(url, {**given, **said})
+            vic.refresh_from_db()
+            assert (vic.email, vic.is_email_verified) == ("vic@corp.example", bool(said))
+        admin.post(url, {**given, "email": "", "is_email_verified": "true"})
+        vic.refresh_from_db()
+        assert not vic.is_email_verified
+
     def test_an_account_is_tied_to_its_person(self, admin: Client, vic: User) -> None:
         say("yaml:a", claim("user:vic", {"memberOf": []}))
         url = f"/settings/access/users/{vic.pk}"
