@@ -28,6 +28,7 @@ from integrations.contract import (
     Misconfigured,
     Refused,
     SourceError,
+    ngettext,
     record_or_refusal,
     resource,
 )
@@ -207,7 +208,11 @@ class Records(Connector[Config]):
                 yield refusal
         if wrong:
             raise BadPayload(
-                _("%(count)d lines are no records, so nothing is removed; the first is %(place)s: %(reason)s")
+                ngettext(
+                    "%(count)d line is no record, so nothing is removed: %(place)s: %(reason)s",
+                    "%(count)d lines are no records, so nothing is removed; the first is %(place)s: %(reason)s",
+                    len(wrong),
+                )
                 % {"count": len(wrong), "place": wrong[0].place, "reason": wrong[0].reason}
             )
 
@@ -274,10 +279,14 @@ class Records(Connector[Config]):
                         break
             if bad and (not good or bad >= _MAX_WRONG):
                 raise BadPayload(
-                    _("%(place)s and %(count)d more lines are no records; expected: one JSON object a line. "
-                      "%(reason)s")
-                    % {"place": wrong[-bad].place, "count": bad - 1, "reason": wrong[-bad].reason}
-                )  # fmt: skip
+                    ngettext(
+                        "%(place)s is no record; expected: one JSON object a line. %(reason)s",
+                        "%(place)s begins %(count)d lines that are no records; expected: one JSON object a line. "
+                        "%(reason)s",
+                        bad,
+                    )
+                    % {"place": wrong[-bad].place, "count": bad, "reason": wrong[-bad].reason}
+                )
 
     def _read(self, source: _Source) -> AsyncGenerator[bytes, None]:
         token = self.config.token

@@ -211,7 +211,7 @@ def test_a_line_that_cannot_be_told_from_others_makes_the_list_incomplete(
     assert items[1].place == "records.jsonl, line 2"
     assert reason in items[1].reason
     assert isinstance(error, BadPayload)
-    assert "records.jsonl, line 2" in error.message
+    assert error.message.startswith("1 line is no record, so nothing is removed: records.jsonl, line 2: ")
     items, error = read_until_error(at(path), "activity")
     assert [item.external_id for item in items] == ["run-1"]
     assert isinstance(error, BadPayload)
@@ -232,6 +232,7 @@ def test_an_id_that_comes_twice_is_refused_the_second_time(write: Callable[..., 
         ["<!DOCTYPE html>", *["<p>Sign in</p>"] * 500],
         ["[", *[json.dumps(REPOSITORY) + ","] * 3, "]"],
         ["type,external_id", "repository,pay"],
+        ["<html><body>Sign in</body></html>"],
     ],
 )
 def test_a_file_of_another_kind_is_an_error(write: Callable[..., Path], lines: list[str]) -> None:
@@ -239,13 +240,14 @@ def test_a_file_of_another_kind_is_an_error(write: Callable[..., Path], lines: l
     assert items == []
     assert isinstance(error, BadPayload)
     assert "one JSON object a line" in error.message
+    assert ("line 1 is no record" in error.message) == (len(lines) == 1)
 
 
 def test_too_many_wrong_lines_end_the_reading(write: Callable[..., Path]) -> None:
     path = write(REPOSITORY, *["nonsense"] * 3_000)
     _items, error = read_until_error(at(path), "entities")
     assert isinstance(error, BadPayload)
-    assert "999 more lines" in error.message
+    assert "line 2 begins 1000 lines" in error.message
 
 
 @pytest.mark.parametrize("resource", ["entities", "activity"])
