@@ -265,8 +265,9 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
         ):
             if here not in entity_ids:
                 continue
-            # Things tied to a component show on it; the component does not show on them.
-            if there_kind in {"repository", "pipeline", "artifact", "workload"}:
+            # Things tied to a component show on it; the component does not show on them. What runs an image runs one
+            # version of it, whatever was published since.
+            if there_kind in {"repository", "pipeline", "artifact", "workload"} and here_kind != "workload":
                 direct[here].add(there)
             if there_kind == "repository":
                 repositories[here].add(there)

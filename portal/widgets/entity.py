@@ -409,7 +409,7 @@ _ILL = {"down": 0, "degraded": 1, "": 2, "healthy": 3, "maintenance": 4}
 
 @register
 class Workloads(Widget[RowsConfig]):
-    """Where the entity runs: its workloads with their images and health, the worst first."""
+    """Where the entity runs: its workloads with their images and health, the worst first; of a workload, itself."""
 
     slug = "workloads"
     label = gettext_lazy("Runs on")
@@ -418,12 +418,12 @@ class Workloads(Widget[RowsConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         entity = entity_of(context)
-        uids = [uid for uid, _shared in reach(context) if uid != entity.uid]
+        uids = [uid for uid, _shared in reach(context)]
         found = list(queries.list_entities(context.viewer).filter(kind="workload", uid__in=uids))
         if not found:
             raise NothingToShow(_("No workload is known to run it."), icon="container")
         documents = queries.documents(context.viewer, found)
-        rows = [self._row(one, documents[one.pk]) for one in found]
+        rows = [self._row(one, documents[one.pk], entity) for one in found]
         rows.sort(key=lambda row: (_ILL.get(row["health"], 2), row["ref"]))
         places = {place for row in rows[: self.config.rows] for place in row["places"]}
         known = {one.ref: one for one in queries.list_entities(context.viewer).filter(ref__in=places)}
@@ -436,7 +436,7 @@ class Workloads(Widget[RowsConfig]):
             card["more"] = {"label": _("All relations"), "url": links.entity_url(entity, "relations")}
         return {"workloads": rows[: self.config.rows], "card": card}
 
-    def _row(self, workload: Entity, document: dict[str, Any]) -> dict[str, Any]:
+    def _row(self, workload: Entity, document: dict[str, Any], page: Entity) -> dict[str, Any]:
         spec = document.get("spec") or {}
         images = [image for image in spec.get("images") or [] if isinstance(image, str)]
         return {
@@ -445,7 +445,7 @@ class Workloads(Widget[RowsConfig]):
             "places": [
                 item["targetRef"]
                 for item in document.get("relations") or []
-                if item["type"] == "runsOn" and item["targetRef"].startswith(("environment:", "cluster:"))
+                if item["type"] == "runsOn" and item["targetRef"] != page.ref
             ],
             # The registry and the digest are in the tooltip: the name and the tag tell versions apart.
             "images": [{"short": _short(image), "whole": image} for image in images],

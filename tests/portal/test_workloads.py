@@ -97,10 +97,10 @@ def test_a_component_shows_where_its_image_runs_whatever_it_is_called_there(
     company: None, browse: Callable[[User], Client], vic: User
 ) -> None:
     said = words(browse(vic), "/catalog/default/component/acme-web", "Runs on")
-    assert "web web:2.0 prod/shop 1 of 1 ready Healthy" in said
+    assert "web prod/shop web:2.0 1 of 1 ready Healthy" in said
     assert "1 in all" in said
     artifact = words(browse(vic), "/catalog/default/artifact/acme-web", "Runs on")
-    assert "web web:2.0 prod/shop" in artifact
+    assert "web prod/shop web:2.0" in artifact
 
 
 def test_a_component_shows_the_workloads_that_its_catalog_file_names(
@@ -108,7 +108,7 @@ def test_a_component_shows_the_workloads_that_its_catalog_file_names(
 ) -> None:
     url = "/catalog/elsewhere/component/pay"
     said = words(browse(vic), url, "Runs on")
-    assert "pay pay:1.4.2, proxy:3 prod/payments 2 of 2 ready Healthy" in said
+    assert "pay prod/payments pay:1.4.2, proxy:3 2 of 2 ready Healthy" in said
     # Who may not see the workload does not learn of it.
     assert words(browse(cleo), url, "About")
     assert words(browse(cleo), url, "Runs on") == ""
@@ -120,7 +120,20 @@ def test_a_namespace_shows_what_runs_in_it_the_worst_first(
     said = words(browse(vic), "/catalog/default/environment/prod-payments", "Workloads")
     order = re.findall(r"Down|Degraded|Healthy|Maintenance", said)
     assert order == ["Down", "Degraded", "Degraded", *["Healthy"] * 3, *["Maintenance"] * 2]
+    assert "prod/payments" not in said  # that is where one is
     assert said.index("refunds") < said.index("gateway") < said.index("pay:1.4.2") < said.index("legacy")
+
+
+def test_a_workload_shows_what_runs_of_it_and_not_what_was_published_since(
+    company: None, browse: Callable[[User], Client], vic: User
+) -> None:
+    told = [IMAGE, f"image-digest:{digest('web 2.1')}"]
+    say("oci", "versions", [Version(external_id="w@2.1", version="2.1", about=told, as_of=timezone.now())])
+    render_dirty(at=timezone.now())
+    workload = Entity.objects.get(ref="workload:default/prod-shop-web")
+    assert (workload.version, Entity.objects.get(ref=WEB).version) == ("", "2.1")
+    said = words(browse(vic), "/catalog/default/workload/prod-shop-web", "Runs on")
+    assert "web prod/shop web:2.0 1 of 1 ready Healthy" in said
 
 
 def test_what_nothing_runs_has_no_such_card(
