@@ -75,6 +75,12 @@ class Column:
     def field(self) -> str:
         return ".".join(self.path)
 
+    def value_in(self, document: Any) -> Any:
+        """What a document says there; None if it says nothing."""
+        for part in self.path:
+            document = document.get(part) if isinstance(document, dict) else None
+        return document
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KindDef:
@@ -145,6 +151,10 @@ class KindDef:
             unions=ALWAYS_UNIONS | {_path(field) for field in spec.get("unions", ())},
             unknown_for=tuple((_path(field), value) for field, value in spec.get("unknownFor", {}).items()),
         )
+
+    def default_kind_at(self, path: Path) -> str | None:
+        """The kind that a reference at a field means if it names none."""
+        return next((rule.default_kind for rule in self.relations if rule.path == path), None)
 
     def relations_of(self, document: Mapping[str, Any], namespace: str) -> list[tuple[str, str]]:
         """The relations that the document declares: (type, ref of the target), each once, in its order.

@@ -28,6 +28,7 @@ from portal.views.anything import is_pasted
 from portal.widgets import Filled, PageContext, delivered
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
+from portal.widgets.listing import kind_of
 from portal.widgets.problems import problems_of
 
 logger = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def catalog(request: HttpRequest) -> HttpResponse:
     if is_pasted(query) and look_up(request.user, query).entities:
         return redirect("/to?" + urlencode({"text": query}))
     context = make_context(request, query=query)
-    kind = _kind_of(query)
+    kind = kind_of(query)
     served = pages.page_for("list", kind=kind)
     counts = queries.counts_by_kind(request.user)
     kinds = current_kinds()
@@ -195,12 +196,6 @@ def _kind_tabs(counts: dict[str, int], active: str) -> tuple[list[dict[str, Any]
     whole = {"label": _("All"), "count": sum(counts.values()), "url": "/catalog", "is_active": not active}
     rest = tabs[len(shown) :]
     return [whole, *tabs[: len(shown)]], rest
-
-
-def _kind_of(query: str) -> str:
-    """The one kind that a query asks for."""
-    words = [word for word in query.split() if word.startswith("kind:") and "," not in word]
-    return words[0].removeprefix("kind:").lower() if len(words) == 1 else ""
 
 
 @login_required

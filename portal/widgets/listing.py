@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Literal
 
+import orjson
 from django.db.models import QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
@@ -15,6 +18,9 @@ from base.errors import BadRequest
 from base.pagination import BadCursor, Page, paginate, read_limit
 from base.text import whole_number
 from catalog import queries
+from catalog.documents.kinds import Column as KindColumn
+from catalog.documents.refs import InvalidRef, parse_ref
+from catalog.kinds import current_kinds
 from catalog.models import Entity
 from catalog.query import FACETS, Facet, QueryError, facets, order_by, suggest, terms_of, toggle_term
 from portal import links
@@ -40,6 +46,7 @@ SORTABLE = {"name": "name", "owner": "owner", "lifecycle": "lifecycle", "type": 
 
 FEW_VALUES = 5
 MANY_COLUMNS = 7
+FEW_TAGS = 4
 ROWS = [50, 100, 250, 1_000]
 MOST_VALUES = 50
 
@@ -50,7 +57,7 @@ class EntityListConfig(WidgetConfig):
     query: str = Field("", max_length=2_000, description="Always part of the query; empty for all kinds.")
     columns: list[Column] = Field(
         default=["owner", "lifecycle", "run", "version", "sources", "changed"],
-        description="Columns besides the name.",
+        description="Columns besides the name; if left out, a list of one kind has the kind's own.",
     )
     facets: list[str] = Field(
         default=["lifecycle", "owner", "run", "source", "type", "tag"],
@@ -71,7 +78,8 @@ class EntityList(Widget[EntityListConfig]):
         text = context.query
         ordering, order_text = self._order(context)
         limit = self._limit(context)
-        shown = self._columns(context)
+        own = self._own_columns(text)
+        shown = self._columns(context, own)
         kept = {
             "order": order_text,
             "columns": context.params.get("columns", ""),
@@ -88,29 +96,34 @@ class EntityList(Widget[EntityListConfig]):
             return {"query": query, "wrong": _wrong(context, text, error), "table": None, "facets": []}
         query["tokens"], query["rest"] = _tokens(context, text)
         rows = found.select_related(None).defer("tokens", "description", "digest")
-        page = self._page(context, rows, ordering, limit)
+        read = {name: own[name] for name in shown if name in own and name not in _LABELS}
+        page = self._page(context, rows.select_related("served") if read else rows, ordering, limit)
+        said = _said(read, page.rows)
         total = found.order_by().count()
         at = whole_number(context.params.get("at", ""))
         counted = self._counted(context, text)
         if not context.params.get("columns"):
-            shown = _filled(shown, counted, page.rows)
+            shown = [n for n in _filled(shown, counted, page.rows) if n not in read or said[n]]
         named = {v.value for f in counted if f.field in {"owner", "system"} for v in f.values}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
+        for name, column in read.items():
+            if column.shown_as == "ref":
+                named |= {ref for ref in said[name].values() if isinstance(ref, str)}
         owners = queries.titles_of(context.viewer, named)
         return {
             "columns": {
                 "action": "/catalog",
                 "keep": [("q", text), *((name, value) for name, value in keep if name != "columns")],
                 "choices": [
-                    {"name": n, "label": _LABELS[n], "is_on": n in shown}
-                    for n in _CHOICES
+                    {"name": n, "label": label, "is_on": n in shown}
+                    for n, label in _labels(own).items()
                     if self._exists(context, n)
                 ],
                 "reset_url": context.url(columns=None) if kept["columns"] else "",
             },
             "display": _display(context, order_text, limit),
             "query": query,
-            "table": self._table(context, page.rows, owners, order_text, shown),
+            "table": self._table(context, page.rows, owners, order_text, shown, own, said),
             "facets": self._facets(context, text, counted, owners),
             "total": total,
             "pages": {
@@ -153,16 +166,30 @@ class EntityList(Widget[EntityListConfig]):
             context.refuse("at", "")
             return paginate(rows, order=ordering, limit=limit)
 
-    def _columns(self, context: PageContext) -> list[str]:
-        """The columns besides the name: those of the address, else the page's; as far as anything is in them."""
+    def _own_columns(self, text: str) -> dict[str, KindColumn]:
+        """The columns of the one kind that is listed, by their names."""
+        kinds = current_kinds()
+        name = kind_of(text) or kind_of(self.config.query)
+        columns = kinds.by_name(name).definition.columns if name in kinds else ()
+        return {_SAME.get(column.field, column.field): column for column in columns}
+
+    def _columns(self, context: PageContext, own: dict[str, KindColumn]) -> list[str]:
+        """The columns besides the name: those of the address, else the page's or the kind's, as far as they exist.
+
+        A kind says what it is described by; how it is doing, and who says so, stands after that in any list.
+        """
         asked = [name for name in context.params.get("columns", "").split(",") if name]
-        unknown = [name for name in asked if name not in _LABELS]
+        known = _labels(own)
+        unknown = [name for name in asked if name not in known]
         if unknown:
             sentence = _("There is no column “%(name)s”; there are: %(names)s.")
-            names = ", ".join(_LABELS)
+            names = ", ".join(known)
             context.notices.append(sentence % {"name": ", ".join(unknown)[:60], "names": names})
-        wanted = [name for name in asked if name in _LABELS]
-        chosen = list(dict.fromkeys(wanted)) or list(self.config.columns)
+        chosen: list[str] = list(dict.fromkeys(name for name in asked if name in known))
+        if not chosen:
+            chosen = list(self.config.columns)
+            if own and "columns" not in self.config.model_fields_set:
+                chosen = [*own, *(name for name in chosen if name not in _DESCRIBING)]
         return [name for name in chosen if self._exists(context, name)]
 
     def _exists(self, context: PageContext, name: str) -> bool:
@@ -181,9 +208,12 @@ class EntityList(Widget[EntityListConfig]):
         owners: dict[str, Entity],
         order: str,
         names: list[str],
+        own: dict[str, KindColumn],
+        said: dict[str, dict[int, Any]],
     ) -> dict[str, Any]:
+        labels = _labels(own)
         columns = [_column(context, "name", _("Name"), order)]
-        columns += [_column(context, name, _LABELS[name], order, css=_CSS.get(name, "")) for name in names]
+        columns += [_column(context, name, labels[name], order, css=_css(name, own)) for name in names]
         return {
             "caption": _("Entities"),
             "is_wide": len(names) > MANY_COLUMNS,
@@ -194,7 +224,12 @@ class EntityList(Widget[EntityListConfig]):
                     "label": entity.title,
                     "cells": [
                         {"chip": links.chip(entity.ref, entity)},
-                        *(self._cell(context, name, entity, owners) for name in names),
+                        *(
+                            _own_cell(own[name], said[name].get(entity.pk), owners)
+                            if name in said  # else every list has it
+                            else self._cell(context, name, entity, owners)
+                            for name in names
+                        ),
                     ],
                 }
                 for entity in rows
@@ -233,7 +268,7 @@ class EntityList(Widget[EntityListConfig]):
                     else {"tag": entity.lifecycle}
                 )
             case "tags":
-                cell["tags"] = entity.tags[:4]
+                cell["tags"] = entity.tags[:FEW_TAGS]
             case _:
                 cell["text"] = getattr(entity, name)
         return cell
@@ -282,7 +317,11 @@ _LABELS: dict[str, Any] = {
     "tags": gettext_lazy("Tags"),
 }
 _CSS = {"changed": "po-num"}
-_CHOICES: list[str] = list(get_args(Column))
+# What the catalog keeps beside each entity, by the field that it comes from.
+_SAME = {f"spec.{name}": name for name in ("owner", "type", "lifecycle", "system")} | {
+    "metadata.tags": "tags"
+}
+_DESCRIBING = {*_SAME.values(), "kind", "namespace"}
 _ORDERS: dict[str, Any] = {
     "name": gettext_lazy("Name"),
     "title": gettext_lazy("Title"),
@@ -291,6 +330,69 @@ _ORDERS: dict[str, Any] = {
     "lifecycle": gettext_lazy("Lifecycle"),
     "type": gettext_lazy("Type"),
 }
+
+
+def kind_of(query: str) -> str:
+    """The one kind that a query asks for; empty if it is not one."""
+    words = [word for word in query.split() if word.startswith("kind:") and "," not in word]
+    return words[0].removeprefix("kind:").lower() if len(words) == 1 else ""
+
+
+def _labels(own: dict[str, KindColumn]) -> dict[str, Any]:
+    """The headings of all columns that there are; those that every list has keep theirs."""
+    return {name: column.label for name, column in own.items() if name not in _LABELS} | _LABELS
+
+
+def _css(name: str, own: dict[str, KindColumn]) -> str:
+    return "po-num" if name in own and own[name].shown_as == "number" else _CSS.get(name, "")
+
+
+def _said(read: dict[str, KindColumn], rows: list[Entity]) -> dict[str, dict[int, Any]]:
+    """What the rows' documents say in a kind's own columns, by column and entity; references are complete."""
+    said: dict[str, dict[int, Any]] = {name: {} for name in read}
+    kinds = current_kinds()
+    for entity in rows if read else ():
+        document = orjson.loads(entity.served.document)
+        for name, column in read.items():
+            value = column.value_in(document)
+            if column.shown_as == "ref" and isinstance(value, str):
+                kind = kinds.by_name(entity.kind).definition.default_kind_at(column.path)
+                with suppress(InvalidRef):
+                    said[name][entity.pk] = parse_ref(value, kind and kind.lower(), entity.namespace).text
+            elif value not in (None, "", [], {}):
+                said[name][entity.pk] = value
+    return said
+
+
+def _own_cell(column: KindColumn, value: Any, titles: dict[str, Entity]) -> dict[str, Any]:
+    """A value as the kind wants it shown; what does not fit that is text."""
+    many = value if isinstance(value, list) else [value]
+    match column.shown_as:
+        case _ if value is None:
+            return {"text": ""}
+        case "ref" if isinstance(value, str):
+            return {"chip": links.chip(value, titles.get(value))}
+        case "time" if isinstance(value, str) and (at := _time(value)):
+            return {"time": at}
+        case "number" if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return {"text": number_format(value, force_grouping=True), "css": "po-num"}
+        case "boolean" if isinstance(value, bool):
+            return {"text": _("Yes") if value else _("No")}
+        case "tags":
+            return {"tags": [str(one) for one in many[:FEW_TAGS]]}
+        case "link" if isinstance(value, str):
+            return {"url": value, "text": value}
+        case "code" if isinstance(value, (str, int, float)):
+            return {"mono": str(value)}
+    return {"text": ", ".join(str(one) for one in many if not isinstance(one, (dict, list)))}
+
+
+def _time(value: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _display(context: PageContext, order: str, limit: int) -> list[dict[str, Any]]:

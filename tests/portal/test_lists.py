@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.models import User
@@ -135,6 +137,124 @@ class TestAddresses:
             re.findall(r'<td class="po-name.*?<span>([^<]+)</span></a>', one) for one in (by_name, by_title)
         ]
         assert rows == [["beta", "Accounts"], ["Accounts", "beta"]]
+
+
+class TestColumnsOfAKind:
+    """A list of one kind shows what the kind says that it is described by."""
+
+    HEADS = r'<th scope="col"[^>]*>(?:<a[^>]*>)?([^<]+?) ?<'
+
+    @pytest.fixture
+    def databases(self, tmp_path: Path) -> None:
+        kind = {
+            "kind": "Database",
+            "apiVersions": ["acme.example/v1"],
+            "plural": "Databases",
+            "schema": {"type": "object"},
+            "relations": [
+                {
+                    "field": "spec.owner",
+                    "type": "ownedBy",
+                    "inverse": "ownerOf",
+                    "targetKinds": ["Group"],
+                    "defaultKind": "Group",
+                },
+                {
+                    "field": "spec.host",
+                    "type": "dependsOn",
+                    "inverse": "dependencyOf",
+                    "targetKinds": ["Resource"],
+                    "defaultKind": "Resource",
+                },
+            ],
+            "columns": [
+                {"field": "spec.engine", "label": "Engine"},
+                {"field": "spec.owner", "label": "Team", "as": "ref"},
+                {"field": "spec.host", "label": "Host", "as": "ref"},
+                {"field": "spec.gigabytes", "label": "Size", "as": "number"},
+                {"field": "spec.backedUp", "label": "Backed up", "as": "boolean"},
+                {"field": "spec.since", "label": "Since", "as": "time"},
+                {"field": "spec.image", "label": "Image", "as": "code"},
+                {"field": "spec.readers", "label": "Readers", "as": "tags"},
+                {"field": "spec.console", "label": "Console", "as": "link"},
+                {"field": "spec.nothing", "label": "Nothing"},
+            ],
+        }
+        head = {"apiVersion": "portico/v1", "kind": "KindDefinition", "metadata": {"name": "database"}}
+        folder = tmp_path / "acme"
+        folder.mkdir()
+        (folder / "kinds.yaml").write_text(yaml.safe_dump({**head, "spec": kind}))
+        apply_pack(folder, by="ana")
+        forget_definitions()
+        spec = {
+            "engine": "postgresql",
+            "owner": "payments",
+            "host": "box",
+            "gigabytes": 12_000,
+            "backedUp": True,
+            "since": "2026-03-01",
+            "image": "db:16.2",
+            "readers": ["shop", "web"],
+            "console": "https://db.acme.example/pay",
+        }
+        odd = {
+            "engine": ["a", "b"],
+            "host": "::",
+            "gigabytes": "many",
+            "since": "long",
+            "console": "javascript:x",
+        }
+        say(
+            "yaml:d",
+            claim("database:pay", spec=spec),
+            claim("database:odd", spec=odd),
+            claim("resource:box", metadata={"title": "The big box"}, spec={"type": "host", "owner": "ops"}),
+        )
+
+    def test_are_those_of_its_list_with_its_values(
+        self, databases: None, browse: Callable[[User], Client], vic: User
+    ) -> None:
+        client = browse(vic)
+        shown = client.get("/catalog?q=kind:database").content.decode()
+        heads = re.findall(self.HEADS, shown)
+        assert heads == [
+            *("Name", "Engine", "Owner", "Host", "Size", "Backed up", "Since", "Image", "Readers", "Console"),
+            *("Sources", "Changed"),
+        ]
+        rows = plain(shown[shown.index("<tbody>") :])
+        for value in ("postgresql", "payments", "The big box", "12,000", "Yes", "db:16.2", "shop", "web"):
+            assert value in rows, value
+        assert 'href="https://db.acme.example/pay"' in shown
+        assert "a, b" in rows
+        assert "many" in rows
+        assert 'href="javascript:' not in shown
+        assert "Engine" not in re.findall(self.HEADS, client.get("/catalog").content.decode())
+
+    def test_can_be_chosen_and_cost_no_further_query(
+        self, databases: None, browse: Callable[[User], Client], vic: User
+    ) -> None:
+        client = browse(vic)
+        address = "/catalog?q=kind:database&columns=spec.engine,changed"
+        assert re.findall(self.HEADS, client.get(address).content.decode()) == ["Name", "Engine", "Changed"]
+        counts = []
+        for columns in ("owner,changed", "spec.engine,spec.host"):
+            with CaptureQueriesContext(connection) as asked:
+                client.get(f"/catalog?q=kind:database&columns={columns}")
+            counts.append(len(asked))
+        assert counts[0] == counts[1]
+        assert "There is no column “spec.engine”" in text(client, "/catalog?columns=spec.engine")
+
+    def test_give_way_to_those_that_a_page_names(
+        self, databases: None, browse: Callable[[User], Client], vic: User, tmp_path: Path
+    ) -> None:
+        widget = {"id": "entities", "type": "entity-list", "config": {"columns": ["type"], "facets": []}}
+        page = {"slot": "list", "title": "Ours", "tabs": [{"name": "all", "widgets": [widget]}]}
+        head = {"apiVersion": "portico/v1", "kind": "Page", "metadata": {"name": "list"}}
+        (tmp_path / "acme" / "page.yaml").write_text(yaml.safe_dump({**head, "spec": page}))
+        apply_pack(tmp_path / "acme", by="ana")
+        forget_definitions()
+        shown = browse(vic).get("/catalog?q=kind:database").content.decode()
+        assert re.findall(self.HEADS, shown) == ["Name", "Type"]
 
 
 class TestDelivered:
