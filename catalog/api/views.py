@@ -382,6 +382,7 @@ class TieDetail(View):
             request,
             {
                 **shapes.tie(found.tie),
+                "key": found.key,  # the one that both name now
                 "sides": [
                     {
                         "entity": side["entity"].ref,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import Client
 
 from access.definitions import document_types
 from access.models import AuditEvent, User
@@ -280,7 +281,10 @@ class TestTies:
 
     @pytest.mark.parametrize("state", ["auto", "confirmed", "forbidden"])
     @pytest.mark.parametrize("first", ["connection:git/r", "connection:ci/p"])
-    def test_a_tie_shows_the_key_that_both_name_now(self, ana: User, state: str, first: str) -> None:
+    def test_a_tie_shows_the_key_that_both_name_now(
+        self, ana: User, client: Client, state: str, first: str
+    ) -> None:
+        client.force_login(ana)
         self.shop()
         tie = Tie.objects.get(source__name="r", type="builtBy")
         assert queries.evidence_of(ana, tie.pk).key == "repo:h.example/r"
@@ -299,6 +303,7 @@ class TestTies:
             if state != "auto" and n == 0:
                 found = queries.evidence_of(ana, tie.pk)
                 assert (found.key, [s["entity"].name for s in found.sides]) == ("", ["r", "p"])
+                assert client.get(f"/api/v1/ties/{tie.pk}/").json()["key"] == ""
         found = queries.evidence_of(ana, tie.pk)
         assert (found.tie.state, found.key) == (state, "repo:h.example/new")
         assert [(s["entity"].name, s["is_key"]) for s in found.sides] == [("r", True), ("p", False)]
