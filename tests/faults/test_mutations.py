@@ -39,6 +39,8 @@ OUTBOUND = "tests/integrations/test_outbound.py"
 REACH = "tests/portal/test_reach.py"
 NETWORK = "tests/portal/test_network_pages.py"
 OWNERS = "tests/integrations/test_owners.py"
+OPENID = "tests/integrations/test_openid.py"
+IDENTITIES = "tests/access/test_identities.py"
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,62 @@ MUTATIONS = [
         "        SyncRun.objects.leasable(now=now)\n",
         "        SyncRun.objects.active()\n",
         (f"{SYNC}::TestLease",),
+    ),
+    Mutation(
+        "nonce of a sign-in",
+        "integrations/openid.py",
+        '        nonce={"essential": True, "value": nonce},\n',
+        "",
+        (f"{OPENID}::test_a_token_that_does_not_hold_is_refused",),
+    ),
+    Mutation(
+        "audience of an ID token",
+        "integrations/openid.py",
+        '        aud={"essential": True, "value": client_id},\n',
+        '        aud={"essential": True},\n',
+        (f"{OPENID}::test_a_token_that_does_not_hold_is_refused",),
+    ),
+    Mutation(
+        "signature of an ID token",
+        "integrations/openid.py",
+        '    "RS256", "RS384",',
+        '    "none", "HS256", "RS256", "RS384",',
+        (f"{OPENID}::test_only_a_key_that_the_provider_publishes_signs",),
+    ),
+    Mutation(
+        "address that a provider does not vouch for",
+        "access/services/identities.py",
+        "    if email and len(alike) == 1 and",
+        "    if len(alike) == 1 and",
+        (f"{IDENTITIES}::TestWhichAccount",),
+    ),
+    Mutation(
+        "address that only its owner vouches for",
+        "access/services/identities.py",
+        " and alike[0].is_email_verified",
+        "",
+        (f"{IDENTITIES}::TestWhichAccount",),
+    ),
+    Mutation(
+        "group that was left at the provider",
+        "access/services/identities.py",
+        "            revoke(held)\n",
+        "            pass\n",
+        (f"{IDENTITIES}::TestGroups",),
+    ),
+    Mutation(
+        "sign-in links work once",
+        "access/services/signing_in.py",
+        "    if not SignInLink.objects.filter(pk=link.pk, used_at=None).update(used_at=now):\n",
+        "    if not SignInLink.objects.filter(pk=link.pk).update(used_at=now):\n",
+        ("tests/access/test_sign_in.py::TestLinks",),
+    ),
+    Mutation(
+        "administrator's word on who somebody is",
+        "catalog/services/people.py",
+        '    if can(user, "user.write") or people_by_email(user).filter(pk=entity.pk).exists():\n',
+        "    if True:\n",
+        ("tests/catalog/test_people.py::TestByWord",),
     ),
 ]
 
