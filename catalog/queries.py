@@ -162,6 +162,7 @@ _LIGHT = (
     "type",
     "owner",
     "last_run",
+    "failing_since",
     "description",
 )
 

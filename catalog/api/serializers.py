@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import serializers
 
 from base.openapi import list_of
-from catalog.models import Activity, FeedItem, Kind, Problem, RelationType, Revision, Tie
+from catalog.failing import Cause, Failure
+from catalog.models import Activity, Entity, FeedItem, Kind, Problem, RelationType, Revision, Tie
 
 
 class RelationOut(serializers.Serializer[Any]):
@@ -147,6 +149,30 @@ class ActivityOut(serializers.Serializer[Any]):
     data = serializers.DictField()  # type: ignore[assignment]
 
 
+class FailureOut(serializers.Serializer[Any]):
+    pipeline = serializers.CharField(allow_blank=True, help_text="Ref of what ran.")
+    since = serializers.DateTimeField(help_text="When the first run failed since the last good one.")
+    as_of = serializers.DateTimeField(help_text="When the tool was last heard of the newest run.")
+    commit = serializers.CharField(allow_blank=True, help_text="What the first run that failed was made of.")
+    author = serializers.CharField(allow_blank=True)
+    step = serializers.CharField(allow_blank=True, help_text="The first step that failed.")
+    log_url = serializers.CharField(allow_blank=True)
+    first = ActivityOut()
+    last = ActivityOut()
+
+
+class BeforeOut(serializers.Serializer[Any]):
+    entity = serializers.CharField(help_text="Ref of what it happened to.")
+    distance = serializers.IntegerField(help_text="0 for itself, else steps along what it depends on.")
+    activity = ActivityOut()
+
+
+class FailingOut(serializers.Serializer[Any]):
+    since = serializers.DateTimeField(allow_null=True, help_text="Null where nothing fails.")
+    failures = FailureOut(many=True)
+    before = BeforeOut(many=True)
+
+
 class TransitionOut(serializers.Serializer[Any]):
     event = serializers.CharField()
     status = serializers.CharField(allow_blank=True)
@@ -245,6 +271,30 @@ def activity(row: Activity) -> dict[str, Any]:
         "is_default_branch", "is_change", "commit", "version", "environment", "started_at", "finished_at", "at", "data",
     )  # fmt: skip
     return {"id": row.pk, "subject": row.subject_ref, **{name: getattr(row, name) for name in names}}
+
+
+def failing(entity: Entity, failures: Iterable[Failure], before: Iterable[Cause]) -> dict[str, Any]:
+    return {
+        "since": entity.failing_since,
+        "failures": [
+            {
+                "pipeline": one.first.subject_ref,
+                "since": one.first.at,
+                "as_of": one.last.as_of,
+                "commit": one.first.commit,
+                "author": one.author,
+                "step": one.step,
+                "log_url": one.log_url,
+                "first": activity(one.first),
+                "last": activity(one.last),
+            }
+            for one in failures
+        ],
+        "before": [
+            {"entity": near.entity.ref, "distance": near.distance, "activity": activity(row)}
+            for near, row in before
+        ],
+    }
 
 
 def problem(row: Problem) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_NONE_MATCH, LIMIT, PAGE, part_of
 from base.pagination import Page, paginate, read_limit, rows_answer
-from catalog import queries
+from catalog import failing, queries
 from catalog.api import serializers as shapes
 from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Entity, Kind, RelationType, Tie, TieState
@@ -281,6 +281,23 @@ class EntityMerge(View):
         ref = "{kind}:{namespace}/{name}".format(**names)
         joining.part(user=request.user, redirect=queries.redirect_of(request.user, ref))
         return Response(status=204)
+
+
+class EntityFailing(View):
+    """What fails of an entity, and what changed before."""
+
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(shapes.FailingOut), 304: None},
+        operation_id="entities_failing",
+        description="Since when it fails, by which pipelines, and what happened to it and to what it depends on in "
+        "the 24 hours before, nearest first.",
+    )
+    def get(self, request: Request, **names: str) -> HttpResponse:
+        entity = queries.get_entity(request.user, **names)
+        found = failing.failures_of(request.user, entity)
+        before = failing.before_it_failed(request.user, entity, found)
+        return one_answer(request, shapes.failing(entity, found, before))
 
 
 class EntityProvenance(View):

@@ -33,8 +33,14 @@ class Entity(models.Model):
     # 64-bit hashes of `key` and `key=value` for every searchable leaf of the document (catalog.query.tokens).
     tokens = ArrayField(models.BigIntegerField(), default=list)
 
-    last_run = models.TextField(blank=True, help_text="Status of the last run on the default branch.")
+    last_run = models.TextField(
+        blank=True,
+        help_text="Of the default branch: failed while any pipeline fails, else its newest run's status.",
+    )
     last_run_at = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(
+        null=True, help_text="When the first run failed of those that still do."
+    )
     version = models.TextField(blank=True, help_text="The newest version.")
     signals = models.JSONField(default=dict, help_text="What the latest activity says, for lists and cards.")
 
@@ -70,6 +76,11 @@ class Entity(models.Model):
             models.Index(fields=["owner", "kind"], name="entity_owner"),
             models.Index(
                 fields=["kind", "last_run"], name="entity_last_run", condition=~models.Q(last_run="")
+            ),
+            models.Index(
+                fields=["failing_since"],
+                name="entity_failing",
+                condition=models.Q(failing_since__isnull=False),
             ),
             GinIndex(fields=["tokens"], name="entity_tokens"),
             # UPPER, since that is what Django's case-insensitive look-ups compare.

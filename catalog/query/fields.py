@@ -526,6 +526,7 @@ class Is(Field):
 
     FLAGS = {
         "mine": gettext_lazy("owned by you or your groups"),
+        "failing": gettext_lazy("a pipeline's last finished run on the default branch failed"),
         "stale": gettext_lazy("a source's newest word could not be read"),
         "inferred": gettext_lazy("found by a rule, declared by nobody"),
     }
@@ -538,6 +539,8 @@ class Is(Field):
         match flag:
             case "mine":
                 return Condition(q=Q(owner__in=sorted(own_refs(context.viewer))))
+            case "failing":
+                return Condition(q=Q(failing_since__isnull=False))
             case "stale":
                 return Condition(q=Q(Exists(claims.exclude(stale_reason=""))))
             case "inferred":
@@ -626,7 +629,7 @@ FIELDS: dict[str, Field] = {
         Word(
             "run",
             gettext_lazy("Last run"),
-            gettext_lazy("How its last run on the default branch ended"),
+            gettext_lazy("How its runs on the default branch stand: failed while any pipeline fails"),
             "run:failed",
             column="last_run",
             is_facet=True,
@@ -691,6 +694,13 @@ FIELDS: dict[str, Field] = {
             "ran:>30d",
             column="last_run_at",
         ),
+        Moment(
+            "failing",
+            gettext_lazy("Failing"),
+            gettext_lazy("Since when it fails"),
+            "failing:>1d",
+            column="failing_since",
+        ),
         OwnRef(
             "ref",
             gettext_lazy("Reference"),
@@ -714,7 +724,7 @@ FIELDS: dict[str, Field] = {
         Is(
             "is",
             gettext_lazy("Is"),
-            gettext_lazy("mine, stale or inferred"),
+            gettext_lazy("mine, failing, stale or inferred"),
             "is:mine",
         ),
         Problems(

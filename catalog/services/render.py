@@ -7,6 +7,7 @@ sync, or the beat. Each step is idempotent; a killed worker leaves the marks.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -19,13 +20,15 @@ from django.utils.translation import gettext as _
 
 from catalog.bulk import among
 from catalog.kinds import current_kinds, forget_kinds
-from catalog.models import Entity, EntityKey, Relation, Severity, Tie, TieState
+from catalog.models import Entity, EntityKey, Relation, Severity
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty, resolve_subjects
+from catalog.services.breaks import breaks_of
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import remerge
 from catalog.services.relations import resolve_missed
 from catalog.services.ties import tie_entities
+from catalog.statuses import RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -189,22 +192,24 @@ def write_relations(entity_ids: Iterable[int]) -> None:
 
 
 def write_signals(entity_ids: Iterable[int]) -> None:
-    """Note on each entity what is tied to it: whose sources speak of that, its last run and newest version.
+    """Note on each entity what is tied to it: whose sources speak of that, how its runs stand, its newest version.
 
     A component's runs are those of the pipelines tied to it, and of its repository's pipelines that are tied to no
-    component (shared). Runs of changes never count.
+    component (shared). Runs of changes never count. While any pipeline fails, that is how the entity stands,
+    whatever ran since.
     """
     ids = set(entity_ids)
     reach = reach_of(ids)
     subjects = {uid for uids in reach.values() for uid, _ in uids}
     runs = _latest_runs(subjects)
     versions = _latest_versions(subjects)
+    breaks = breaks_of(subjects)
     sources = dict(
         Entity.objects.filter(uid__in=among(subjects, "uuid"), deleted_at=None).values_list("uid", "sources")
     )
     rows = []
     for entity in Entity.objects.filter(id__in=among(ids)).only(
-        "id", "signals", "last_run", "last_run_at", "version", "sources"
+        "id", "signals", "last_run", "last_run_at", "failing_since", "version", "sources"
     ):
         near = [uid for uid, _ in reach.get(entity.id, ())]
         own_runs = sorted(
@@ -222,113 +227,109 @@ def write_signals(entity_ids: Iterable[int]) -> None:
             signals["version"] = own_versions[0]
         last = own_runs[0] if own_runs else None
         status, last_at = (last["status"], last["at"]) if last else ("", None)
+        failing_since = None
+        if broken := [breaks[uid] for uid in near if uid in breaks]:
+            signals["failing"] = [
+                {"first": one.first, "last": one.last, "commit": one.commit} for one in broken
+            ]
+            failing_since = min(one.since for one in broken)
+            status, last_at = RunStatus.FAILED.value, max(one.last_at for one in broken).isoformat()
         version = own_versions[0]["version"] if own_versions else ""
-        if signals != entity.signals or status != entity.last_run or version != entity.version:
-            rows.append((entity.id, orjson.dumps(signals).decode(), status, last_at, version))
+        if (signals, status, failing_since, version) != (
+            entity.signals,
+            entity.last_run,
+            entity.failing_since,
+            entity.version,
+        ):
+            rows.append((entity.id, orjson.dumps(signals).decode(), status, last_at, failing_since, version))
     if not rows:
         return
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE catalog_entity e
-            SET signals = n.signals::jsonb, last_run = n.last_run, last_run_at = n.last_run_at, version = n.version
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
-                AS n(id, signals, last_run, last_run_at, version)
+            SET signals = n.signals::jsonb, last_run = n.last_run, last_run_at = n.last_run_at,
+                failing_since = n.failing_since, version = n.version
+            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+                AS n(id, signals, last_run, last_run_at, failing_since, version)
             WHERE e.id = n.id
             """,
             [list(column) for column in zip(*rows, strict=True)],
         )
 
 
-def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[Any, bool]]]:
-    """Whose activity shows on each entity: itself, what is tied to it, and what its repository shares.
+def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[uuid.UUID, bool]]]:
+    """Whose activity shows on each entity: itself, what is tied to it, and what its repository shares. One statement.
+
+    Things tied to a component show on it; the component does not show on them. What runs an image runs one version of
+    it, whatever was published since. A component also has what belongs to
+    its repository and no component has for itself, and what runs the images tied to it, unless a person forbade that.
 
     :returns: for each entity, pairs of subject uid and whether it is shared.
     """
-    ties = list(
-        Tie.objects.filter(
-            Q(source_id__in=among(entity_ids)) | Q(target_id__in=among(entity_ids))
-        ).values_list("source_id", "target_id", "source__kind", "target__kind", "state")
-    )
-    direct: dict[int, set[int]] = defaultdict(set)
-    repositories: dict[int, set[int]] = defaultdict(set)
-    artifacts: dict[int, set[int]] = defaultdict(set)
-    forbidden: dict[int, set[int]] = defaultdict(set)
-    for source_id, target_id, source_kind, target_kind, state in ties:
-        if state == TieState.FORBIDDEN:
-            forbidden[source_id].add(target_id)
-            forbidden[target_id].add(source_id)
-            continue
-        for here, here_kind, there, there_kind in (
-            (source_id, source_kind, target_id, target_kind),
-            (target_id, target_kind, source_id, source_kind),
-        ):
-            if here not in entity_ids:
-                continue
-            # Things tied to a component show on it; the component does not show on them. What runs an image runs one
-            # version of it, whatever was published since.
-            if there_kind in {"repository", "pipeline", "artifact", "workload"} and here_kind != "workload":
-                direct[here].add(there)
-            if there_kind == "repository":
-                repositories[here].add(there)
-            # A component reaches its workloads through its images.
-            if there_kind == "artifact" and here_kind in {"component", "repository"}:
-                artifacts[here].add(there)
-    running = _running({artifact for found in artifacts.values() for artifact in found})
-    for here, found in artifacts.items():
-        for artifact in found:
-            direct[here] |= running[artifact] - forbidden[here]
-    shared = _shared_of({r for found in repositories.values() for r in found})
-    wanted = (
-        set(entity_ids)
-        | {i for found in direct.values() for i in found}
-        | {i for s in shared.values() for i in s}
-    )
-    alive = Entity.objects.filter(id__in=among(wanted), deleted_at=None).values_list("id", "uid", "kind")
-    uids = {entity_id: uid for entity_id, uid, _kind in alive}
-    components = {entity_id for entity_id, _uid, kind in alive if kind == "component"}
-    reach: dict[int, list[tuple[Any, bool]]] = {}
-    for entity_id in entity_ids:
-        near = {entity_id: False, **dict.fromkeys(direct[entity_id], False)}
-        if entity_id in components:
-            for repository in repositories[entity_id]:
-                for other in shared.get(repository, set()) - forbidden[entity_id]:
-                    near.setdefault(other, True)
-        reach[entity_id] = [(uids[i], is_shared) for i, is_shared in near.items() if i in uids]
-    return reach
-
-
-def _running(artifacts: set[int]) -> dict[int, set[int]]:
-    """The workloads that run each artifact."""
-    found: dict[int, set[int]] = defaultdict(set)
-    if artifacts:
-        ties = Tie.objects.exclude(state=TieState.FORBIDDEN).filter(
-            source_id__in=among(artifacts), type="runsAs"
+    reach: dict[int, list[tuple[uuid.UUID, bool]]] = {entity_id: [] for entity_id in entity_ids}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH wanted AS MATERIALIZED (
+                SELECT e.id, e.uid, e.kind FROM unnest(%s::bigint[]) AS w(id)
+                JOIN catalog_entity e ON e.id = w.id AND e.deleted_at IS NULL
+            ),
+            tied AS MATERIALIZED (
+                SELECT w.id, t.target_id AS other FROM wanted w
+                JOIN catalog_tie t ON t.source_id = w.id AND t.state <> 'forbidden'
+                UNION
+                SELECT w.id, t.source_id FROM wanted w
+                JOIN catalog_tie t ON t.target_id = w.id AND t.state <> 'forbidden'
+            ),
+            own AS MATERIALIZED (
+                SELECT tied.id, o.id AS other, o.uid, o.kind, o.deleted_at FROM tied
+                JOIN wanted w ON w.id = tied.id AND w.kind <> 'workload'
+                JOIN catalog_entity o ON o.id = tied.other
+                WHERE o.kind IN ('repository', 'pipeline', 'artifact', 'workload')
+            ),
+            forbidden AS MATERIALIZED (
+                SELECT w.id, t.target_id AS other FROM wanted w
+                JOIN catalog_tie t ON t.source_id = w.id AND t.state = 'forbidden'
+                UNION
+                SELECT w.id, t.source_id FROM wanted w
+                JOIN catalog_tie t ON t.target_id = w.id AND t.state = 'forbidden'
+            ),
+            direct AS MATERIALIZED (
+                SELECT id, other, uid FROM own WHERE deleted_at IS NULL
+                UNION
+                SELECT own.id, o.id, o.uid FROM own
+                JOIN wanted w ON w.id = own.id AND w.kind IN ('component', 'repository')
+                JOIN catalog_tie t ON t.source_id = own.other AND t.type = 'runsAs' AND t.state <> 'forbidden'
+                JOIN catalog_entity o ON o.id = t.target_id AND o.deleted_at IS NULL
+                WHERE own.kind = 'artifact'
+                    AND NOT EXISTS (SELECT FROM forbidden f WHERE f.id = own.id AND f.other = o.id)
+            ),
+            shared AS (
+                SELECT DISTINCT own.id, o.id AS other, o.uid FROM own
+                JOIN wanted w ON w.id = own.id AND w.kind = 'component'
+                JOIN catalog_tie t ON t.source_id = own.other AND t.type IN ('builtBy', 'packagedAs', 'runsAs')
+                    AND t.state <> 'forbidden'
+                JOIN catalog_entity o ON o.id = t.target_id AND o.deleted_at IS NULL
+                WHERE own.kind = 'repository'
+                    AND NOT EXISTS (
+                        SELECT FROM catalog_tie c JOIN catalog_entity e ON e.id = c.source_id
+                        WHERE c.target_id = o.id AND c.state <> 'forbidden' AND e.kind = 'component'
+                    )
+                    AND NOT EXISTS (SELECT FROM forbidden f WHERE f.id = own.id AND f.other = o.id)
+            )
+            SELECT id, uid, FALSE FROM wanted
+            UNION ALL
+            SELECT id, uid, FALSE FROM direct
+            UNION ALL
+            SELECT id, uid, TRUE FROM shared s
+            WHERE NOT EXISTS (SELECT FROM direct d WHERE d.id = s.id AND d.other = s.other)
+            """,
+            [list(entity_ids)],
         )
-        for artifact, workload in ties.values_list("source_id", "target_id"):
-            found[artifact].add(workload)
-    return found
-
-
-def _shared_of(repositories: set[int]) -> dict[int, set[int]]:
-    """What each repository has that no component claims for itself."""
-    found: dict[int, set[int]] = defaultdict(set)
-    if not repositories:
-        return found
-    pairs = list(
-        Tie.objects.exclude(state=TieState.FORBIDDEN)
-        .filter(source_id__in=among(repositories), type__in=["builtBy", "packagedAs", "runsAs"])
-        .values_list("source_id", "target_id")
-    )
-    taken = set(
-        Tie.objects.exclude(state=TieState.FORBIDDEN)
-        .filter(target_id__in=among({t for _, t in pairs}), source__kind="component")
-        .values_list("target_id", flat=True)
-    )
-    for repository, target in pairs:
-        if target not in taken:
-            found[repository].add(target)
-    return found
+        for entity_id, uid, is_shared in cursor.fetchall():
+            reach[entity_id].append((uid, is_shared))
+    return reach
 
 
 def _latest_runs(subjects: set[Any]) -> dict[Any, list[dict[str, Any]]]:

@@ -64,9 +64,17 @@ def subject_of(connection: Connection, record: StoredRecord) -> Entity | None:
     return Entity.objects.filter(uid=activity.subject_uid, deleted_at=None).first()
 
 
-def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, bool]]) -> list[Offered]:
-    """What the viewer may do to an entity's own tools, at most ten. Operations must be switched on."""
-    allowing = _allowing(viewer, entity)
+def operations_on(
+    viewer: Any,
+    entity: Entity,
+    reach: Iterable[tuple[uuid.UUID, bool]],
+    connections: Iterable[Connection],
+) -> list[Offered]:
+    """What the viewer may do to an entity's own tools, at most ten. Operations must be switched on.
+
+    :param connections: all that there are.
+    """
+    allowing = _allowing(viewer, entity, connections)
     if not allowing:
         return []
     may_risk = can(viewer, "operation.run-risky", entity)
@@ -98,11 +106,16 @@ def operations_on(viewer: Any, entity: Entity, reach: Iterable[tuple[uuid.UUID, 
 
 
 def operations_on_activity(
-    viewer: Any, entity: Entity, activities: Iterable[Activity]
+    viewer: Any, entity: Entity, activities: Iterable[Activity], connections: Iterable[Connection]
 ) -> dict[int, list[Offered]]:
-    """What the viewer may do to what happened, such as building again, by the activity's key."""
+    """What the viewer may do to what happened, such as building again, by the activity's key.
+
+    :param connections: all that there are.
+    """
     rows = [activity for activity in activities if activity.subject_uid is not None]
-    allowing = {connection.slug: (connection, specs) for connection, specs in _allowing(viewer, entity)}
+    allowing = {
+        connection.slug: (connection, specs) for connection, specs in _allowing(viewer, entity, connections)
+    }
     rows = [
         row
         for row in rows
@@ -136,13 +149,17 @@ def operations_on_activity(
     return offered
 
 
-def _allowing(viewer: Any, entity: Entity) -> list[tuple[Connection, list[OperationSpec]]]:
+def _allowing(
+    viewer: Any, entity: Entity, connections: Iterable[Connection]
+) -> list[tuple[Connection, list[OperationSpec]]]:
     """Connections whose operations are switched on, if the viewer may run any from this entity's page."""
     kinds = connectors()
     found = [
         (connection, specs)
-        for connection in Connection.objects.filter(allows_operations=True).order_by("pk")
-        if connection.connector in kinds and (specs := kinds[connection.connector].operations())
+        for connection in sorted(connections, key=lambda connection: connection.pk)
+        if connection.allows_operations
+        and connection.connector in kinds
+        and (specs := kinds[connection.connector].operations())
     ]
     return found if found and can(viewer, "operation.run", entity) else []
 

@@ -23,6 +23,7 @@ from catalog.models import Entity
 from integrations.services.targets import operations_on
 from portal import links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
+from portal.sources import connections_of
 from portal.templatetags.foreign import safe_url
 from portal.views.anything import is_pasted
 from portal.widgets import Filled, PageContext, delivered
@@ -301,7 +302,9 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
         acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
     if can(context.viewer, "entity.write", entity):
         acts.append({"label": _("Merge..."), "url": f"{links.entity_url(entity)}/merge", "icon": "git-merge"})
-    for operation in operations_on(context.viewer, entity, reach(context)):
+    for operation in operations_on(
+        context.viewer, entity, reach(context), connections_of(context.request).values()
+    ):
         acts.append(
             {"label": operation.label, "url": operation.url(links.entity_url(entity)), "icon": "player-play"}
         )

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
 from base.pagination import paginate
-from catalog import queries
+from catalog import failing, queries
 from catalog.models import Activity, Entity
 from integrations.services.targets import operations_on_activity
 from portal import events, links
@@ -72,7 +72,9 @@ def acts_on(context: PageContext, activities: Iterable[Activity]) -> dict[int, l
             {"label": _(one.spec.label), "url": one.url(links.entity_url(entity)), "icon": "player-play"}
             for one in offered
         ]
-        for key, offered in operations_on_activity(context.viewer, entity, activities).items()
+        for key, offered in operations_on_activity(
+            context.viewer, entity, activities, connections_of(context.request).values()
+        ).items()
     }
 
 
@@ -113,6 +115,76 @@ class Runs(Widget[RowsConfig]):
             "card": {
                 "more": {"label": _("All runs"), "url": links.entity_url(entity, "activity") + "&type=run"}
             },
+        }
+
+
+class FailingConfig(WidgetConfig):
+    """How much is shown."""
+
+    rows: int = Field(10, ge=1, le=50, description="Changes shown that came before.")
+
+
+@register
+class Failing(Widget[FailingConfig]):
+    """What fails, since when and where, and what changed before; absent while nothing does."""
+
+    slug = "failing"
+    label = gettext_lazy("Failing")
+    description = gettext_lazy("Since when it fails, the first bad commit, and what changed before")
+    template = "widgets/failing.html"
+    needs = frozenset({"run"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        entity = entity_of(context)
+        if entity.failing_since is None:
+            raise Absent
+        failures = failing.failures_of(context.viewer, entity)
+        causes = failing.before_it_failed(context.viewer, entity, failures, limit=self.config.rows)
+        return {
+            "since": entity.failing_since,
+            "failures": [self._failure(one) for one in failures],
+            "before": [self._cause(entity, near, activity) for near, activity in causes],
+            "card": {"title": self._title(failures), "css": "po-card-fail"},
+        }
+
+    @staticmethod
+    def _title(failures: list[failing.Failure]) -> str:
+        if not failures:
+            return _("Failing")
+        return ngettext("Failing: %(n)d pipeline", "Failing: %(n)d pipelines", len(failures)) % {
+            "n": len(failures)
+        }
+
+    @staticmethod
+    def _failure(one: failing.Failure) -> dict[str, Any]:
+        return {
+            "title": events.run_title(one.first),
+            "url": one.first.url,
+            "since": one.first.at,
+            "commit": one.first.commit[:7],
+            "commit_title": one.commit.title if one.commit else "",
+            "commit_url": one.commit.url if one.commit else "",
+            "author": one.author,
+            "step": one.step,
+            "log_url": one.log_url,
+            "as_of": one.last.as_of,
+            "again": {"title": events.run_title(one.last), "url": one.last.url}
+            if one.last.pk != one.first.pk
+            else None,
+        }
+
+    @staticmethod
+    def _cause(entity: Entity, near: failing.Near, activity: Activity) -> dict[str, Any]:
+        tone, word = events.word_of(activity)
+        return {
+            "at": activity.at,
+            "tone": tone,
+            "icon": events.icon_of(activity),
+            "title": events.title_of(activity),
+            "url": activity.url,
+            "text": word,
+            "actor": activity.actor,
+            "chip": links.chip(near.entity.ref, near.entity) if near.distance else None,
         }
 
 

@@ -118,19 +118,19 @@ class QueryConfig(RowsConfig):
 
     query: str = Field("", max_length=2_000, description="Which entities, in the query language.")
     empty: str = Field("", max_length=200, description="What the card says when there are none.")
-    failing_first: bool = Field(False, description="Those whose last run failed before all others.")
+    failing_first: bool = Field(False, description="Those that fail before all others.")
 
 
 # Fields that are empty until a connection has delivered records of some type.
-FIELDS_OF_RECORDS = {"run": "run", "ran": "run", "version": "version"}
+FIELDS_OF_RECORDS = {"run": "run", "ran": "run", "failing": "run", "version": "version"}
 
 
 @lru_cache(maxsize=256)
 def records_of_query(text: str) -> frozenset[str]:
     """The record types without which a query finds nothing worth a card."""
-    return frozenset(
-        FIELDS_OF_RECORDS[term.field] for term in terms_of(text) if term.field in FIELDS_OF_RECORDS
-    )
+    terms = terms_of(text)
+    found = {FIELDS_OF_RECORDS[term.field] for term in terms if term.field in FIELDS_OF_RECORDS}
+    return frozenset(found | {"run" for term in terms if term.field == "is" and "failing" in term.values})
 
 
 @register
@@ -147,7 +147,9 @@ class Entities(Widget[QueryConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         found = queries.search_entities(context.viewer, self.config.query, now=context.now)
-        order = [Case(When(last_run="failed", then=0), default=1)] if self.config.failing_first else []
+        order = (
+            [Case(When(failing_since__isnull=True, then=1), default=0)] if self.config.failing_first else []
+        )
         rows = list(found.order_by(*order, "-changed_at")[: self.config.rows])
         if not rows:
             raise NothingToShow(self.config.empty or _("Nothing matches."), icon="circle-check")
@@ -159,7 +161,7 @@ class Entities(Widget[QueryConfig]):
                     "chip": links.chip(e.ref, e),
                     "text": owners[e.owner].title if e.owner in owners else "",
                     "status": {"domain": "run", "state": e.last_run} if e.last_run else None,
-                    "at": e.last_run_at or e.changed_at,
+                    "at": e.failing_since or e.last_run_at or e.changed_at,
                 }
                 for e in rows
             ],

@@ -102,7 +102,7 @@ def test_while_they_are_switched_off_nothing_is_done(builder: StoredRecord, ana:
     with pytest.raises(Forbidden):
         ask(builder)
     found = Entity.objects.get(ref="pipeline:default/build")
-    assert operations_on(ana, found, reach(found)) == []
+    assert operations_on(ana, found, reach(found), Connection.objects.all()) == []
 
 
 def test_a_failure_is_told_and_not_repeated(builder: StoredRecord, tool: Tool) -> None:
@@ -142,7 +142,9 @@ def test_what_is_offered_hangs_on_permission_and_risk(
 ) -> None:
     found = Entity.objects.get(ref="pipeline:default/build")
     offered = {
-        user.username: [o.spec.name for o in operations_on(user, found, reach(found))]
+        user.username: [
+            o.spec.name for o in operations_on(user, found, reach(found), Connection.objects.all())
+        ]
         for user in (ana, ben, vic, cleo)
     }
     assert offered == {"ana": ["build", "wipe"], "ben": ["build"], "vic": [], "cleo": []}
@@ -160,7 +162,7 @@ class TestOnWhatHappened:
 
     def offered(self, user: User) -> dict[str, list[str]]:
         entity = Entity.objects.get(kind="pipeline")
-        found = operations_on_activity(user, entity, Activity.objects.all())
+        found = operations_on_activity(user, entity, Activity.objects.all(), Connection.objects.all())
         names = dict(Activity.objects.values_list("pk", "external_id"))
         return {names[key]: [one.spec.name for one in some] for key, some in found.items()}
 
@@ -181,7 +183,7 @@ class TestOnWhatHappened:
         assert len(self.offered(ana)) == 31
         entity, rows = Entity.objects.get(kind="pipeline"), list(Activity.objects.all())
         with django_assert_num_queries(3):
-            operations_on_activity(ana, entity, rows)
+            operations_on_activity(ana, entity, rows, Connection.objects.all())
 
     def test_to_what_goes_on_it_cannot_be_done(self, runs: Connection, tool: Tool) -> None:
         with pytest.raises(Conflict, match="this is running"):
