@@ -133,7 +133,7 @@ class Cluster:
 
         found = wait_for(look, f"{count} pods of {wanted}")
         assert found is not None
-        return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
+        return found
 
     def runs(
         self, pod: Row, images: Mapping[str, str], *, phase: str = "Running", is_ready: bool = True
@@ -363,7 +363,8 @@ def _payments(cluster: Cluster) -> None:
     ]
     path = "/apis/apps/v1/namespaces/payments/deployments/ledger"
     cluster.ask("PATCH", path, change, kind="application/json-patch+json")
-    *_old, new = cluster.pods("payments", 3, app="ledger")
+    pods = cluster.pods("payments", 3, app="ledger")
+    (new,) = (pod for pod in pods if pod["spec"]["containers"][0]["image"].endswith(":1.1"))
     cluster.runs(new, {"ledger": f"{ACME}/ledger@{digest('ledger 1.1')}"}, is_ready=False)
     for name, phase in (("report", "Succeeded"), ("sweep", "Failed"), ("yearly", "")):
         document = workload("CronJob", "payments", name, f"{ACME}/{name}:1", suspend=name == "yearly")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -78,7 +78,7 @@ class Config(ConnectionConfig):
     )
     namespaces: list[str] = Field(
         default_factory=list,
-        max_length=500,
+        max_length=100,
         title="Only these namespaces",
         description="Names or patterns, such as payments or team-*. Empty for all. With full names alone, the token "
         "need not read others.",
@@ -303,8 +303,10 @@ class Kubernetes(Connector[Config]):
     async def spaces(self) -> tuple[list[Row], datetime, list[Refused]]:
         """The selected namespaces, and those named that are not there."""
         if not self.named():
-            rows, as_of = await self.listed("api/v1/namespaces")
-            return [row for row in rows if self.is_wanted(row["metadata"]["name"])], as_of, []
+            rows, as_of = await self.listed(
+                "api/v1/namespaces", lambda row: self.is_wanted(row["metadata"]["name"])
+            )
+            return rows, as_of, []
         found, missing = [], []
         as_of = (await self.told_version()).sent_at
         for name in self.named():
@@ -326,27 +328,30 @@ class Kubernetes(Connector[Config]):
             version = batch if kind == "CronJob" else "v1"
             base = f"apis/{group}/{version}" if group else f"api/{version}"
             for within in [f"namespaces/{quote(name)}/" for name in self.named()] or [""]:
-                rows, as_of = await self.listed(f"{base}/{within}{plural}")
+                rows, as_of = await self.listed(
+                    f"{base}/{within}{plural}", lambda row: self.is_wanted(row["metadata"]["namespace"])
+                )
                 times.append(as_of)
-                found[kind] += (row for row in rows if self.is_wanted(row["metadata"]["namespace"]))
+                found[kind] += rows
         return found, min(times)
 
-    async def listed(self, path: str) -> tuple[list[Row], datetime]:
-        """A whole list, as it was when its first page was asked for."""
+    async def listed(self, path: str, is_wanted: Callable[[Row], bool]) -> tuple[list[Row], datetime]:
+        """What is wanted of a whole list, as it was when its first page was asked for."""
         restarts = 0
         while True:
-            pages: list[Answer] = []
+            found: list[Row] = []
+            as_of = None
             try:
                 async for page in self.api.pages(path, params={"limit": PAGE}, next=_following):
-                    pages.append(page)
-            except (
-                NotThere
-            ):  # a list that takes minutes to read is gone before its last page (410): begin anew
+                    as_of = as_of or page.sent_at
+                    found += (_lean(row) for row in page.rows("items") if is_wanted(row))
+            except NotThere:  # a list that takes minutes to read is gone before its end (410): begin anew
                 restarts += 1
-                if not pages or restarts > RESTARTS:
+                if as_of is None or restarts > RESTARTS:
                     raise
             else:
-                return [row for page in pages for row in page.rows("items")], pages[0].sent_at
+                assert as_of is not None  # there is a first page, or an error
+                return found, as_of
 
 
 def _lacking(namespace: str, permissions: list[str]) -> Check:
@@ -366,6 +371,30 @@ def _following(page: Answer) -> str | None:
     page.rows("items")
     token = (page.row("metadata")["metadata"] or {}).get("continue")
     return "?" + urlencode({"limit": PAGE, "continue": token}) if token else None
+
+
+def _lean(row: Row) -> Row:
+    """A row without most of what large clusters have much of: pods hold a hundred times what is read of them."""
+    row["metadata"].pop("managedFields", None)
+    if "containerStatuses" in (status := row.get("status") or {}):
+        return {
+            "metadata": {
+                name: row["metadata"].get(name) for name in ("namespace", "labels", "ownerReferences")
+            },
+            "spec": {
+                "containers": [
+                    {"name": one["name"], "image": one["image"]} for one in row["spec"]["containers"]
+                ]
+            },
+            "status": {
+                "phase": status.get("phase"),
+                "containerStatuses": [
+                    {name: one.get(name) for name in ("name", "image", "imageID")}
+                    for one in status["containerStatuses"]
+                ],
+            },
+        }
+    return row
 
 
 def _owner(row: Row) -> Id | None:
