@@ -93,6 +93,10 @@ PLACES = [
     Place("connection-left-out", "/connections/sample-git/left-out"),
     Place("connection-settings", "/connections/sample-git/settings"),
     Place("connection-delete", "/connections/sample-git/delete"),
+    Place("connection-deliveries", "/connections/hub/deliveries"),
+    Place("connection-delivery", "/connections/hub/deliveries/{delivery}"),
+    Place("connection-operations", "/connections/hub/operations"),
+    Place("connection-operation", "/connections/hub/operations/{operation}"),
     Place("settings", "/settings"),
     Place("settings-tokens", "/settings/tokens"),
     Place("settings-access", "/settings/access"),
@@ -127,6 +131,8 @@ KEYS = {
     "long": "select name from catalog_entity where namespace = 'crowded' and kind = 'component'",
     "account": "select id from access_user where username = 'vic'",
     "tie": "select min(id) from catalog_tie",
+    "delivery": "select id from integrations_delivery where state = 'dead'",
+    "operation": "select id from integrations_operationrun where state = 'failed'",
     "run": """select max(r.id) from integrations_syncrun r
               join integrations_connection c on c.id = connection_id where slug = 'sample-git'""",
     "record": """select min(r.id) from integrations_storedrecord r
@@ -194,6 +200,41 @@ def crowd(portal: Portal) -> None:
         f"user.set_password({PASSWORD!r}); user.save(); grant(role='viewer', user=user)",
     )  # fmt: skip
     portal.wait_until_synced()
+    portal.manage("shell", "-v", "0", "-c", _HUB)
+
+
+# A tool that nobody reads here: what it delivered, and what was done to it.
+_HUB = """
+from datetime import timedelta
+from django.utils import timezone
+from integrations.models import Delivery, OperationRun
+from integrations.services.connections import create_connection, update_connection
+now = timezone.now()
+hub = create_connection(
+    slug="hub", label="Acme hub", connector="github", now=now + timedelta(days=1),
+    config={"token": "never-sent", "webhook_secret": "never-asked"},
+)
+update_connection(connection=hub, is_paused=True, allows_operations=True)
+why = "The repository acme/" + "settlement-" * 12 + "service is not among those that the connection selects. "
+for number, state in enumerate(["done", "done", "dead", "queued"]):
+    Delivery.objects.create(
+        connection=hub, digest=str(number), event="workflow_run",
+        delivery_id=f"72d3162e-cc78-11e3-81ab-4c9367dc0{number}",
+        headers={"x-github-event": "workflow_run"}, body=b'{"action": "completed", "number": %d}' % number,
+        state=state, received_at=now - timedelta(minutes=5 * number), attempts=number, records=3,
+        message=why * 3 if state == "dead" else "",
+        not_before=now + timedelta(days=1) if state == "queued" else None,
+        finished_at=None if state == "queued" else now - timedelta(minutes=4 * number),
+    )
+for state in ("done", "failed"):
+    OperationRun.objects.create(
+        connection=hub, operation="rerun", target_type="run", target_id="runs/" + "acme-settlement-" * 6 + "1",
+        params={"only_failed": True, "reason": "flaky " * 20}, idempotency_key=state, state=state,
+        requested_by="Ana Ruiz", requested_at=now - timedelta(minutes=9),
+        started_at=now - timedelta(minutes=9), finished_at=now - timedelta(minutes=8),
+        message=why if state == "failed" else "Started again.",
+    )
+"""
 
 
 class Visitors:
