@@ -58,6 +58,8 @@ class Activity(models.Model):
             models.Index(fields=["subject_uid", "type", "-at"], name="activity_subject"),
             models.Index(fields=["type", "-at"], name="activity_type"),
             models.Index(fields=["commit"], name="activity_commit", condition=~models.Q(commit="")),
+            # An image by its digest.
+            GinIndex(fields=["keys"], name="activity_digests", condition=models.Q(type="version")),
             # An address can be longer than an ordered index takes.
             HashIndex(fields=["url"], name="activity_url"),
             # Those that wait for a subject, or for the one that an earlier key names.

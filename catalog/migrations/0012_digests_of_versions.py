@@ -1,0 +1,17 @@
+"""Find an image by its digest."""
+
+import django.contrib.postgres.indexes
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("catalog", "0011_failing_since")]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="activity",
+            index=django.contrib.postgres.indexes.GinIndex(
+                condition=models.Q(("type", "version")), fields=["keys"], name="activity_digests"
+            ),
+        ),
+    ]
