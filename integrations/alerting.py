@@ -60,8 +60,6 @@ class AlertingConfig(ConnectionConfig):
 
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> AlertingConfig:
-        if self.base_url.username or self.base_url.password:  # alerts link to the address
-            raise ValueError(_("Give the user name and password below, not in the address."))
         if self.token and self.username:
             raise ValueError(_("Give a user name and password, or a token, not both."))
         return self

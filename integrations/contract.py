@@ -25,6 +25,7 @@ import base64
 import hashlib
 import hmac
 import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,7 +34,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import orjson
 from django.utils.translation import gettext, ngettext
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from base.text import printable
 from integrations.errors import (
@@ -47,6 +48,7 @@ from integrations.errors import (
 from integrations.files import FileReader, has_glob, matches
 from integrations.git import Clone, GitClient
 from integrations.http import Answer, HttpClient
+from integrations.ldap import Directory, Entry, LdapClient
 from integrations.records import Record
 
 __all__ = [
@@ -59,12 +61,15 @@ __all__ = [
     "Clone",
     "ConnectionConfig",
     "Connector",
+    "Directory",
+    "Entry",
     "Expect",
     "FileReader",
     "GitClient",
     "Gone",
     "Health",
     "HttpClient",
+    "LdapClient",
     "Mark",
     "Misconfigured",
     "NotThere",
@@ -89,6 +94,10 @@ __all__ = [
 ]
 
 
+# A login name alone belongs to an SSH address, and tells nothing.
+_CREDENTIALS = re.compile(r"(?!(?:git\+)?ssh://[^/?#:@]*@)[a-z][a-z0-9+.-]*://[^/?#]*@", re.IGNORECASE)
+
+
 class ConnectionConfig(BaseModel):
     """Base of every connector's settings model.
 
@@ -98,6 +107,19 @@ class ConnectionConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_credentials(cls, value: Any, info: ValidationInfo) -> Any:
+        """Settings are shown to people; only a `SecretStr` is kept from them."""
+        if "SecretStr" in str(cls.model_fields[info.field_name or ""].annotation):
+            return value
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and _CREDENTIALS.match(text.strip()):
+                raise ValueError(
+                    gettext("An address may not hold a user or a password; they have fields of their own.")
+                )
+        return value
 
 
 SELDOM: dict[str, Any] = {"seldom": True}
@@ -437,6 +459,7 @@ class Tools:
     http: HttpClient
     git: GitClient
     files: FileReader
+    ldap: LdapClient
 
 
 C = TypeVar("C", bound=ConnectionConfig)
@@ -470,6 +493,7 @@ class Connector(Generic[C]):
         self.http = tools.http
         self.git = tools.git
         self.files = tools.files
+        self.ldap = tools.ldap
 
     async def check(self) -> Health:
         """Make the cheapest calls that prove the settings, and say which permission is missing."""

@@ -33,10 +33,11 @@ from integrations.files import FileReader
 from integrations.git import GitClient, GitLimits
 from integrations.http import HttpClient, HttpLimits
 from integrations.ignoring import ACTIVITY, IgnoreRule, ignore_rule_of, pattern_of
+from integrations.ldap import LdapClient
 from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
 from integrations.models import Connection, RuleRevision, StoredRecord
 from integrations.models.connections import SLUG
-from integrations.outbound import OutboundPolicy, OutboundRefused, Route
+from integrations.outbound import OutboundPolicy, OutboundRefused, Route, mask_url
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
 from integrations.services.network import OWNER as NETWORK_OWNER
@@ -81,7 +82,10 @@ def validate_config(connector: str, values: Mapping[str, Any]) -> ConnectionConf
                 FieldError(
                     path="/" + "/".join(str(part) for part in item["loc"]),
                     message=_readable(item["msg"]),
-                    got="" if item["loc"] and item["loc"][0] in secrets else _shown(item.get("input")),
+                    # A setting that there is not may be a secret whose name was misspelt.
+                    got=""
+                    if item["type"] == "extra_forbidden" or (item["loc"] and item["loc"][0] in secrets)
+                    else _shown(item.get("input")),
                 )
                 for item in error.errors(include_url=False)
             ],
@@ -94,7 +98,7 @@ def _readable(message: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "" if isinstance(value, (dict, list)) or value is None else str(value)[:200]
+    return "" if isinstance(value, (dict, list)) or value is None else mask_url(str(value))[:200]
 
 
 def _split(config: ConnectionConfig) -> tuple[dict[str, Any], dict[str, str]]:
@@ -149,6 +153,7 @@ def _build(
         http=HttpClient(policy=policy, route=route, limits=http_limits),
         git=GitClient(policy=policy, route=route, limits=git_limits),
         files=FileReader(),
+        ldap=LdapClient(policy=policy, route=route),
     )
     return connector_class(slug)(config, tools)
 

@@ -19,6 +19,7 @@ from integrations.http import HttpClient, HttpLimits
 from integrations.models import Connection, RunState, SyncRun
 from integrations.services import connections, runs
 from integrations.services.connections import create_connection
+from tests.faults.running import home, port, stack, stack_variables  # noqa: F401 - fixtures
 from tests.faults.upstream import Paged, Upstream
 
 # Short enough to wait for, long enough for a busy machine.

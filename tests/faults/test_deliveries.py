@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_kills import Stack, home, port, stack  # noqa: F401 - fixtures
+from tests.faults.running import Stack
 from tests.integrations.github import examples
 
 SECRET = "what GitHub signs with"
@@ -59,7 +59,7 @@ def deliveries(count: int, chance: random.Random) -> tuple[list[Delivery], dict[
     return made, titles
 
 
-def deliver(stack: Stack, items: Iterator[Delivery], lock: threading.Lock, failed: list[str]) -> None:  # noqa: F811
+def deliver(stack: Stack, items: Iterator[Delivery], lock: threading.Lock, failed: list[str]) -> None:
     """Send until each is acknowledged, as a tool does."""
     while True:
         with lock:
@@ -74,7 +74,7 @@ def deliver(stack: Stack, items: Iterator[Delivery], lock: threading.Lock, faile
             time.sleep(0.1)
 
 
-def _post(stack: Stack, item: Delivery, secret: str = SECRET) -> int:  # noqa: F811
+def _post(stack: Stack, item: Delivery, secret: str = SECRET) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=10)
     try:
         connection.request("POST", "/hooks/hub", item.body, item.headers(secret))
@@ -91,7 +91,7 @@ def _post(stack: Stack, item: Delivery, secret: str = SECRET) -> int:  # noqa: F
     ("count", "kills"),
     [pytest.param(100, 4, id="short"), pytest.param(1_000, 16, id="long", marks=pytest.mark.full)],
 )
-def test_what_was_acknowledged_is_taken_in_once(stack: Stack, count: int, kills: int) -> None:  # noqa: F811
+def test_what_was_acknowledged_is_taken_in_once(stack: Stack, count: int, kills: int) -> None:
     seed = int(os.environ.get("PORTICO_TEST_SEED") or random.randrange(1 << 32))
     print(f"PORTICO_TEST_SEED={seed}")
     chance = random.Random(seed)

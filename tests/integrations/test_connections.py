@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEvent, User
+from base.errors import InvalidInput
 from integrations.contract import Refused
 from integrations.errors import AuthFailed, SourceUnavailable
 from integrations.models import Connection
@@ -95,3 +96,16 @@ def test_the_list_costs_the_same_for_many(
         "first": ["token"],
         **{f"c{number}": ["token"] if number % 2 else [] for number in range(6)},
     }
+
+
+def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        service.validate_config(
+            "records", {"location": "https://ana:s3cret@tool.example/x", "tokken": "s3cret"}
+        )
+    by_path = {error.path: error for error in refused.value.errors or []}
+    assert "fields of their own" in by_path["/location"].message
+    assert set(by_path) == {"/location", "/tokken"}
+    assert "s3cret" not in str([error.as_dict() for error in by_path.values()])
+    for address in ("ssh://git@git.acme.example/pay", "git@git.acme.example:pay", "https://a.example/?at=@x"):
+        service.validate_config("git", {"repositories": [address]})

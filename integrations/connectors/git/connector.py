@@ -160,17 +160,6 @@ class Config(ConnectionConfig):
                 )
         return [_host_of(f"https://{host}") for host in hosts]
 
-    @field_validator("repositories")
-    @classmethod
-    def _without_passwords(cls, addresses: list[str]) -> list[str]:
-        """An address is shown to everyone who sees the connection."""
-        for address in addresses:
-            if re.match(r"(git\+)?https?://[^/]*@", address):
-                raise ValueError(
-                    _("An address may not hold a user or a password; they have fields of their own.")
-                )
-        return addresses
-
 
 @dataclass(frozen=True)
 class _Opened:

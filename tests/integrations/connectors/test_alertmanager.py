@@ -101,7 +101,7 @@ def test_a_label_that_holds_no_name_names_nothing(value: str) -> None:
     ("given", "said"),
     [
         ({"base_url": "https://a.example", "username": "a", "token": "t"}, "not both"),
-        ({"base_url": "https://a:b@a.example"}, "not in the address"),
+        ({"base_url": "https://a:b@a.example"}, "may not hold a user"),
     ],
 )
 def test_one_signs_in_one_way(given: dict[str, str], said: str) -> None:
