@@ -31,7 +31,7 @@ from catalog import failing, queries
 from catalog.api import serializers as shapes
 from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Entity, Kind, RelationType, Tie, TieState
-from catalog.query import order_by
+from catalog.query import TITLE, order_by, sortable
 from catalog.services import edit, joining
 from catalog.services.ingest import claims_of
 from catalog.services.render import splice
@@ -70,7 +70,7 @@ class EntityList(View):
         order = order_by(request.query_params.get("order"))
         limit = read_limit(request.query_params.get("limit"))
         columns = {*_KEYSET, *(name.lstrip("-") for name in order), "served__document", "served__relations"}
-        rows = found.select_related("served").only(*columns)
+        rows = sortable(found).select_related("served").only(*(columns - {TITLE}))
         page = paginate(rows, order=order, limit=limit, cursor=request.query_params.get("cursor"))
         total = found.order_by().count()
         return json_answer(request, _list_body(request, _texts(request, page.rows), page, total))

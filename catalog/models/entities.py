@@ -7,7 +7,7 @@ import uuid
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models.functions import Upper
+from django.db.models.functions import Lower, Upper
 
 
 class Entity(models.Model):
@@ -71,6 +71,7 @@ class Entity(models.Model):
             models.Index(fields=["kind", "name", "uid"], name="entity_kind_name"),
             models.Index(fields=["kind", "changed_at", "uid"], name="entity_kind_changed"),
             models.Index(fields=["name", "uid"], name="entity_name"),
+            models.Index(Lower("title"), "uid", name="entity_title"),
             models.Index(fields=["changed_at", "uid"], name="entity_changed"),
             models.Index(fields=["namespace", "kind"], name="entity_namespace"),
             models.Index(fields=["owner", "kind"], name="entity_owner"),

@@ -7,7 +7,7 @@ from catalog.query.facets import Facet, FacetValue, facets
 from catalog.query.fields import FACETS, FIELDS
 from catalog.query.mine import register_own_refs
 from catalog.query.nodes import Node
-from catalog.query.ordering import order_by
+from catalog.query.ordering import TITLE, order_by, sortable
 from catalog.query.parser import format_query, parse
 from catalog.query.sight import register_sight
 from catalog.query.suggest import Suggestion, suggest
@@ -16,6 +16,7 @@ from catalog.query.tokens import token, tokens_of
 __all__ = [
     "FACETS",
     "FIELDS",
+    "TITLE",
     "Facet",
     "FacetValue",
     "Node",
@@ -30,6 +31,7 @@ __all__ = [
     "parse",
     "register_own_refs",
     "register_sight",
+    "sortable",
     "suggest",
     "terms_of",
     "toggle_term",

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from django.db.models import QuerySet
+from django.db.models.functions import Lower
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 
+from catalog.models import Entity
 from catalog.query.errors import QueryError, did_you_mean
 
+# What people read of an entity, sorted as they do: `api` before `Bank`, whatever the database's own order is.
+TITLE = "title_key"
 # None of these columns may be null, for pages begin after a row's values.
 ORDERS = {
     "name": "name",
-    "title": "title",
+    "title": TITLE,
     "kind": "kind",
     "namespace": "namespace",
     "type": "type",
@@ -31,7 +36,7 @@ MAX_ORDERS = 4
 
 
 def order_by(text: str | None) -> tuple[str, ...]:
-    """The fields of `Entity` to order by, `-` for descending; unique, for the last is the uid.
+    """The fields of `sortable` entities to order by, `-` for descending; unique, for the last is the uid.
 
     :param text: names of fields with commas between them; empty: by name.
     :raises QueryError: if there is no such field.
@@ -59,6 +64,11 @@ def order_by(text: str | None) -> tuple[str, ...]:
     # In the same direction as the last, so that an index serves both directions.
     found.setdefault("uid", list(found.values())[-1])
     return tuple(sign + column for column, sign in found.items())
+
+
+def sortable(rows: QuerySet[Entity]) -> QuerySet[Entity]:
+    """Entities with all that `order_by` may name."""
+    return rows.annotate(**{TITLE: Lower("title")})
 
 
 def _unknown(name: str, *, position: int, length: int) -> QueryError:

@@ -19,6 +19,7 @@ from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Claim, Entity, Rank
 from catalog.queries import FieldSource, Neighbour
+from catalog.query import TITLE, sortable
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from portal import links
@@ -607,7 +608,7 @@ class Owns(Widget[RowsConfig]):
         total = rows.count()
         if not total:
             raise NothingToShow(_("It owns nothing yet."), icon="cube")
-        found = sorted(rows.order_by("name")[:200], key=lambda e: (e.last_run != "failed", e.name))
+        found = sorted(sortable(rows).order_by(TITLE, "uid")[:200], key=lambda e: e.last_run != "failed")
         return {
             "items": [
                 {

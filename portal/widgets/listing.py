@@ -22,7 +22,17 @@ from catalog.documents.kinds import Column as KindColumn
 from catalog.documents.refs import InvalidRef, parse_ref
 from catalog.kinds import current_kinds
 from catalog.models import Entity
-from catalog.query import FACETS, Facet, QueryError, facets, order_by, suggest, terms_of, toggle_term
+from catalog.query import (
+    FACETS,
+    Facet,
+    QueryError,
+    facets,
+    order_by,
+    sortable,
+    suggest,
+    terms_of,
+    toggle_term,
+)
 from portal import links
 from portal.sources import badges, tied_badges
 from portal.widgets.base import PageContext, Widget, WidgetConfig, register
@@ -41,9 +51,9 @@ Column = Literal[
     "namespace",
     "tags",
 ]
-SORTABLE = {"name": "name", "owner": "owner", "lifecycle": "lifecycle", "type": "type", "changed": "changed"}
+SORTABLE = {"name": "title", "owner": "owner", "lifecycle": "lifecycle", "type": "type", "changed": "changed"}
 
-
+DEFAULT_ORDER = "title"  # what the list shows
 FEW_VALUES = 5
 MANY_COLUMNS = 7
 FEW_TAGS = 4
@@ -95,7 +105,7 @@ class EntityList(Widget[EntityListConfig]):
             query |= {"tokens": [], "rest": text, "error": error.sentence}
             return {"query": query, "wrong": _wrong(context, text, error), "table": None, "facets": []}
         query["tokens"], query["rest"] = _tokens(context, text)
-        rows = found.select_related(None).defer("tokens", "description", "digest")
+        rows = sortable(found).select_related(None).defer("tokens", "description", "digest")
         read = {name: own[name] for name in shown if name in own and name not in _LABELS}
         page = self._page(context, rows.select_related("served") if read else rows, ordering, limit)
         said = _said(read, page.rows)
@@ -144,10 +154,10 @@ class EntityList(Widget[EntityListConfig]):
         """The fields to order by, and how the address says it; what it says wrongly does not count."""
         text = context.params.get("order", "")
         try:
-            return order_by(text or "name"), text
+            return order_by(text or DEFAULT_ORDER), text
         except QueryError as error:
             context.refuse("order", error.sentence)
-            return order_by("name"), ""
+            return order_by(DEFAULT_ORDER), ""
 
     def _limit(self, context: PageContext) -> int:
         try:
@@ -323,8 +333,8 @@ _SAME = {f"spec.{name}": name for name in ("owner", "type", "lifecycle", "system
 }
 _DESCRIBING = {*_SAME.values(), "kind", "namespace"}
 _ORDERS: dict[str, Any] = {
-    "name": gettext_lazy("Name"),
-    "title": gettext_lazy("Title"),
+    "title": gettext_lazy("Name"),
+    "name": gettext_lazy("Short name"),
     "-changed": gettext_lazy("Changed lately"),
     "owner": gettext_lazy("Owner"),
     "lifecycle": gettext_lazy("Lifecycle"),
@@ -401,9 +411,9 @@ def _display(context: PageContext, order: str, limit: int) -> list[dict[str, Any
     items += [
         {
             "label": label,
-            "url": context.url(order=name if name != "name" else None, cursor=None, at=None),
-            "is_active": (order or "name") == name,
-            "icon": "check" if (order or "name") == name else "",
+            "url": context.url(order=name if name != DEFAULT_ORDER else None, cursor=None, at=None),
+            "is_active": (order or DEFAULT_ORDER) == name,
+            "icon": "check" if (order or DEFAULT_ORDER) == name else "",
         }
         for name, label in _ORDERS.items()
     ]
@@ -424,7 +434,7 @@ def _column(context: PageContext, name: str, label: Any, order: str, *, css: str
     column: dict[str, Any] = {"label": label, "css": css}
     if name in SORTABLE:
         key = SORTABLE[name]
-        current = order.lstrip("-") == key or (not order and key == "name")
+        current = order.lstrip("-") == key or (not order and key == DEFAULT_ORDER)
         if current:
             column["sort"] = "descending" if order.startswith("-") else "ascending"
         turned = (

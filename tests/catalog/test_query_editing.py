@@ -135,6 +135,7 @@ def test_wrong_terms_say_so_and_the_others_do_not(text: str, wrong: list[str]) -
         ("", ("name", "uid")),
         (None, ("name", "uid")),
         ("-changed", ("-changed_at", "-uid")),
+        ("-title", ("-title_key", "-uid")),
         ("kind, -Run", ("kind", "-last_run", "-uid")),
         ("name,name,-name", ("name", "uid")),
         ("-uid", ("-uid",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,10 +10,12 @@ import orjson
 import pytest
 from django.db import connection
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 from pytest_django.plugin import DjangoDbBlocker
 
+from base.pagination import paginate
 from catalog.models import Entity, Relation
-from catalog.query import compile_query, facets, order_by
+from catalog.query import compile_query, facets, order_by, sortable
 from catalog.query.relations import forget_directions
 from tests.catalog.query_samples import NOW, Sample, remove, store
 
@@ -98,6 +101,25 @@ def test_a_page_by_name_stops_early(catalog: None) -> None:
     indexes, whole = plan(rows.order_by(*order_by("name"))[:50])
     assert indexes & {"entity_kind_name", "entity_name"}
     assert not whole
+
+
+@pytest.mark.parametrize("text", ["", "kind:component"])
+@pytest.mark.parametrize("order", ["title", "-title"])
+def test_a_page_by_title_stops_early_and_so_does_the_one_after_it(
+    catalog: None, text: str, order: str
+) -> None:
+    rows = sortable(Entity.objects.filter(compile_query(text, now=NOW), deleted_at=None))
+    first = paginate(rows, order=order_by(order), limit=50)
+    assert first.next is not None
+    with CaptureQueriesContext(connection) as asked:
+        paginate(rows, order=order_by(order), limit=50, cursor=first.next)
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {asked[0]['sql']}")
+        found = str(cursor.fetchone()[0])
+    assert "entity_title" in found
+    assert "'Sort'" not in found
+    read = max(int(number) for number in re.findall(r"'Rows Removed by Filter': (\d+)", found) or ["0"])
+    assert read <= 150  # of 5,000; half of them are components
 
 
 def test_queries_and_facets_answer_at_once(catalog: None) -> None:

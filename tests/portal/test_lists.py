@@ -138,6 +138,24 @@ class TestAddresses:
         ]
         assert rows == [["beta", "Accounts"], ["Accounts", "beta"]]
 
+    def test_it_is_sorted_by_what_it_shows_page_by_page(
+        self, browse: Callable[[User], Client], vic: User
+    ) -> None:
+        titled = {"zeta": "Accounts", "eta": "bank", "theta": "Cards", "iota": "accounts", "kappa": "BANK"}
+        say("yaml:a", *[claim(f"component:{n}", metadata={"title": t}) for n, t in titled.items()])
+        say("yaml:b", *[component(f"c{number}") for number in range(20)])
+        client = browse(vic)
+        for order, turned in (("", 1), ("?order=-title", -1)):
+            url, shown = f"/catalog{order}{'&' if order else '?'}limit=10", []
+            while url:
+                page = client.get(url).content.decode()
+                shown += re.findall(r'<td class="po-name.*?<span>([^<]+)</span></a>', page)
+                following = re.search(r'rel="next"[^>]*href="([^"]+)"', page)
+                url = html.unescape(following[1]) if following else ""
+            assert len(shown) == len(set(shown)) == 25
+            folded = [name.lower() for name in shown]
+            assert folded == sorted(folded, reverse=turned < 0)
+
 
 class TestColumnsOfAKind:
     """A list of one kind shows what the kind says that it is described by."""
