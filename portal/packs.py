@@ -49,6 +49,7 @@ def read_pack(folder: Path) -> list[PackDocument]:
     :raises InvalidInput: naming file, document and place of each fault.
     """
     documents: list[PackDocument] = []
+    known: dict[tuple[str, str], PackDocument] = {}
     errors: list[FieldError] = []
     wrong: set[str] = set()
     if not folder.is_dir():
@@ -70,6 +71,12 @@ def read_pack(folder: Path) -> list[PackDocument]:
             document = PackDocument(
                 folder.name, data["kind"], data["metadata"]["name"], data.get("spec"), place
             )
+            earlier = known.setdefault((document.kind, document.name), document)
+            if earlier is not document:
+                sentence = _("%(kind)s “%(name)s” stands in %(place)s already.")
+                facts = {"kind": document.kind, "name": document.name, "place": earlier.place}
+                errors.append(FieldError(path=place, message=sentence % facts))
+                continue
             try:
                 types[document.kind].validate(document.name, document.spec)
             except DomainError as error:
@@ -208,7 +215,7 @@ def edit_definition(*, kind: str, name: str, spec: Any, by: str, expected: str =
 
 
 def remove_definition(*, kind: str, name: str, by: str, expected: str = "") -> None:
-    """Take away what people composed: what a pack shipped is served as it was shipped, anything else goes.
+    """Take away what people composed: what a pack ships is served as it is shipped, anything else goes.
 
     :raises NotFound: if there is no such definition.
     :raises StaleDefinition: if it has changed since.
@@ -221,7 +228,7 @@ def remove_definition(*, kind: str, name: str, by: str, expected: str = "") -> N
             raise NotFound(_("There is no %(kind)s “%(name)s”.") % {"kind": kind, "name": name})
         if expected:
             _check_expected(document_type, name, expected)
-        if row.pristine is not None:
+        if row.pristine is not None and row.pack in {folder.name for folder in installed_packs()}:
             restore_definition(kind=kind, name=name, by=by)
         elif (change := document_type.delete(name)) is not None:
             record_audit(

@@ -155,7 +155,9 @@ def catalog(request: HttpRequest) -> HttpResponse:
     served = pages.page_for("list", kind=kind)
     counts = queries.counts_by_kind(request.user)
     kinds = current_kinds()
-    title = kinds.by_name(kind).definition.plural if kind in kinds else _("Catalog")
+    title = kinds.by_name(kind).definition.plural if kind in kinds else ""
+    if served.spec.kinds or not title:  # a page of some kinds says itself what it shows
+        title = served.spec.title or title or _("Catalog")
     tabs, more = _kind_tabs(counts, kind)
     return render_page(
         request,

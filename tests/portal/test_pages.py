@@ -603,7 +603,37 @@ class TestCost:
         self.check(viewer)
 
 
+def test_a_definition_stands_once_in_a_pack(pack: Callable[..., Path]) -> None:
+    spec = page("home", {"id": "problems", "type": "problem-list"})
+    text = yaml.safe_dump(
+        {"apiVersion": "portico/v1", "kind": "Page", "metadata": {"name": "ours"}, "spec": spec}
+    )
+    folder = pack({}, text=f"{text}---\n{text}")
+    with pytest.raises(InvalidInput) as caught:
+        apply_pack(folder, by="tests")
+    (error,) = caught.value.errors
+    assert (error.path, error.message) == (
+        "pages.yaml, document 2",
+        "Page “ours” stands in pages.yaml, document 1 already.",
+    )
+
+
 def test_limits_hold_for_packs_too(pack: Callable[..., Path]) -> None:
     folder = pack({}, text="a: " + "[" * 500 + "]" * 500)
     with pytest.raises((InvalidInput, LimitExceeded)):
         apply_pack(folder, by="tests")
+
+
+def test_a_list_of_some_kinds_has_its_page_s_title(pack: Callable[..., Path], viewer: Client) -> None:
+    listed = {"id": "list", "type": "entity-list"}
+    pages = {
+        "list": page("list", listed, title="Everything"),
+        "interfaces": page("list", listed, title="Interfaces", kinds=["api"]),
+    }
+    apply_pack(pack(pages), by="tests")
+    forget_pages()
+    titles = {
+        url: viewer.get(url).content.decode().split("<title>")[1].split("</title>")[0].strip()
+        for url in ("/catalog", "/catalog?q=kind:api", "/catalog?q=kind:component")
+    }
+    assert list(titles.values()) == ["Everything · Portico", "Interfaces · Portico", "Components · Portico"]

@@ -74,6 +74,12 @@ def test_what_is_not_there_is_not_taken_back(api: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
 
 
+def test_a_page_of_a_pack_that_is_loaded_no_more_goes(api: Api) -> None:
+    Page.objects.create(name="theirs", pack="gone-pack", spec=SPEC, pristine=SPEC)
+    assert api("delete", "theirs/").status_code == 204
+    assert not Page.objects.filter(name="theirs").exists()
+
+
 def test_a_page_of_ones_own_goes_when_it_is_taken_back(api: Api) -> None:
     assert api("put", "ours/", {"spec": SPEC}).json()["pack"] == ""
     assert api("delete", "ours/").status_code == 204
