@@ -260,6 +260,9 @@ def kind_word(entity: Entity) -> str:
 def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
     document = document_of(context)
     meta: list[dict[str, Any]] = [{"label": kind_word(entity)}]
+    known = connections_of(context.request)
+    if any(known[name].is_sample for name in entity.sources if name in known):
+        meta.append({"tag": _("Sample")})
     owner = next((n for n in neighbours_of(context) if n.type == "ownedBy"), None)
     if owner is not None:
         meta.append({"owner": links.chip(owner.ref, owner.entity)})

@@ -421,3 +421,11 @@ def test_its_syncs_are_handed_to_the_workers_at_once(
     sample.load_sample(now=NOW)
     assert sent == list(SyncRun.objects.order_by("id").values_list("id", flat=True))
     assert len(sent) == 5
+
+
+@pytest.mark.django_db
+def test_each_entity_is_marked_as_a_sample(loaded: None, vic: User, client: Client) -> None:
+    client.force_login(vic)
+    for ref in ("component/checkout-api", "group/payments", "repository/storefront-web"):
+        page = client.get(f"/catalog/sample/{ref}").content.decode()
+        assert "Sample" in page.split("po-head-meta")[1].split("</div>")[0], ref
