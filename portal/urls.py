@@ -29,6 +29,7 @@ portal: tuple[list[Any], str] = (
     [
         path("", pages.home, name="home"),
         path("catalog", pages.catalog, name="catalog"),
+        path("catalog.csv", pages.catalog_csv, name="catalog-csv"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>", pages.entity, name="entity"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/edit", edit.edit, name="entity-edit"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/tie", edit.tie, name="entity-tie"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.utils.text import capfirst
+from django.utils.text import capfirst, slugify
 from django.utils.translation import gettext as _
 
 from access.permissions import can
@@ -24,12 +25,13 @@ from integrations.services.targets import operations_on
 from portal import links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.sources import connections_of
+from portal.tables import csv_response
 from portal.templatetags.foreign import safe_url
 from portal.views.anything import is_pasted
 from portal.widgets import Filled, PageContext, delivered
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
-from portal.widgets.listing import kind_of
+from portal.widgets.listing import EntityList, kind_of
 from portal.widgets.problems import problems_of
 
 logger = logging.getLogger(__name__)
@@ -146,8 +148,7 @@ def catalog(request: HttpRequest) -> HttpResponse:
         params = request.GET.copy()
         params["columns"] = ",".join(request.GET.getlist("columns"))
         return redirect(f"{request.path}?{params.urlencode(safe=',:')}")
-    # The box sends its finished terms and what is being typed as one parameter each.
-    query = " ".join(part.strip() for part in request.GET.getlist("q") if part.strip())[:2_000]
+    query = _query(request)
     if is_pasted(query) and look_up(request.user, query).entities:
         return redirect("/to?" + urlencode({"text": query}))
     context = make_context(request, query=query)
@@ -166,6 +167,27 @@ def catalog(request: HttpRequest) -> HttpResponse:
         header={"title": title, "kind_tabs": tabs, "more_kinds": more},
         breadcrumbs=[{"label": _("Catalog"), "url": "/catalog"}] if kind else None,
     )
+
+
+@login_required
+def catalog_csv(request: HttpRequest) -> StreamingHttpResponse:
+    """The list of what a query finds as a file: all of it, as it is ordered, with its columns."""
+    context = make_context(request, query=_query(request))
+    kind = kind_of(context.query)
+    served = pages.page_for("list", kind=kind)
+    shown = (pages.placed(spec).widget for tab in served.spec.tabs for spec in tab.widgets)
+    table = next((widget for widget in shown if isinstance(widget, EntityList)), None)
+    if table is None:
+        raise Http404
+    headings, rows = table.export(context)
+    day = timezone.localdate(context.now).isoformat()
+    name = slugify(kind) or "catalog"
+    return csv_response(chain([headings], rows), filename=f"{name}-{day}.csv")
+
+
+def _query(request: HttpRequest) -> str:
+    """The query of a list. The box sends its finished terms and what is being typed as one parameter each."""
+    return " ".join(part.strip() for part in request.GET.getlist("q") if part.strip())[:2_000]
 
 
 # Kinds that people look for most, in the order of their tabs; others follow by their number.

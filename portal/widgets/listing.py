@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import orjson
 from django.db.models import QuerySet
@@ -35,6 +37,8 @@ from catalog.query import (
 )
 from portal import links
 from portal.sources import badges, tied_badges
+from portal.tables import Cell
+from portal.templatetags.statuses import status_of
 from portal.widgets.base import PageContext, Widget, WidgetConfig, register
 from portal.widgets.home import FIELDS_OF_RECORDS
 
@@ -59,6 +63,8 @@ MANY_COLUMNS = 7
 FEW_TAGS = 4
 ROWS = [50, 100, 250, 1_000]
 MOST_VALUES = 50
+EXPORTED = 100_000
+EXPORT_PAGE = 1_000
 
 
 class EntityListConfig(WidgetConfig):
@@ -131,7 +137,7 @@ class EntityList(Widget[EntityListConfig]):
                 ],
                 "reset_url": context.url(columns=None) if kept["columns"] else "",
             },
-            "display": _display(context, order_text, limit),
+            "display": [*_display(context, order_text, limit), *_export(context, shown, order_text, total)],
             "query": query,
             "table": self._table(context, page.rows, owners, order_text, shown, own, said),
             "facets": self._facets(context, text, counted, owners),
@@ -149,6 +155,53 @@ class EntityList(Widget[EntityListConfig]):
             "clear_url": query["clear_url"],
             "can_connect": can(context.viewer, "connection.write"),
         }
+
+    def export(self, context: PageContext) -> tuple[list[str], Iterator[list[Cell]]]:
+        """What the query finds, in its order and with its columns, page after page: headings, and rows.
+
+        The first column is the title, the second what the row is called everywhere, its ref.
+
+        :raises DomainError: if the query, the order or a column cannot be read: a file has no place for a notice.
+        """
+        found = queries.search_entities(context.viewer, self._whole(context.query), now=context.now)
+        ordering = order_by(context.params.get("order") or "name")
+        own = self._own_columns(context.query)
+        names = self._columns(context, own)
+        if context.notices:
+            raise BadRequest(" ".join(context.notices))
+        labels = _labels(own)
+        headings = [_("Name"), _("Ref"), *(str(labels[name]) for name in names)]
+        read = {name: own[name] for name in names if name in own and name not in _LABELS}
+        rows = found.select_related("served" if read else None).defer("tokens", "description", "digest")
+        return headings, self._exported(context, rows, ordering, names, read)
+
+    def _exported(
+        self,
+        context: PageContext,
+        rows: QuerySet[Entity],
+        ordering: tuple[str, ...],
+        names: list[str],
+        read: dict[str, KindColumn],
+    ) -> Iterator[list[Cell]]:
+        left, cursor = EXPORTED, None
+        while left:
+            page = paginate(rows, order=ordering, limit=min(EXPORT_PAGE, left), cursor=cursor)
+            said = _said(read, page.rows)
+            for entity in page.rows:
+                yield [
+                    entity.title,
+                    entity.ref,
+                    *(
+                        _plain(said[name].get(entity.pk))
+                        if name in said
+                        else _exported(context, name, entity)
+                        for name in names
+                    ),
+                ]
+            left -= len(page.rows)
+            cursor = page.next
+            if cursor is None:
+                return
 
     def _order(self, context: PageContext) -> tuple[tuple[str, ...], str]:
         """The fields to order by, and how the address says it; what it says wrongly does not count."""
@@ -428,6 +481,45 @@ def _display(context: PageContext, order: str, limit: int) -> list[dict[str, Any
         for rows in ROWS
     ]
     return items
+
+
+def _export(context: PageContext, names: list[str], order: str, total: int) -> list[dict[str, Any]]:
+    """What takes the whole list away, as it is shown."""
+    if not total:
+        return []
+    label = _("Export as CSV")
+    if total > EXPORTED:
+        label = _("Export the first %(n)s as CSV") % {"n": number_format(EXPORTED, force_grouping=True)}
+    asked = {"q": context.query, "columns": ",".join(names), "order": order}
+    url = "/catalog.csv?" + urlencode({name: value for name, value in asked.items() if value}, safe=",:")
+    return [{"heading": _("This list")}, {"label": label, "url": url, "icon": "download"}]
+
+
+def _exported(context: PageContext, name: str, entity: Entity) -> Cell:
+    """A column that every list has, as a file says it: whole, and a time to the second."""
+    match name:
+        case "run":
+            return str(status_of("run", entity.last_run).word) if entity.last_run else ""
+        case "sources":
+            known = badges(context, entity.sources) + tied_badges(
+                context, entity.signals.get("tied_sources", ())
+            )
+            return ", ".join(dict.fromkeys(badge["label"] for badge in known))
+        case "changed":
+            return entity.changed_at
+        case "tags":
+            return ", ".join(entity.tags)
+    return str(getattr(entity, name))
+
+
+def _plain(value: Any) -> Cell:
+    """What a document says, in one cell."""
+    if isinstance(value, bool):
+        return _("Yes") if value else _("No")
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    many = value if isinstance(value, list) else [value]
+    return ", ".join(str(one) for one in many if not isinstance(one, (dict, list)))
 
 
 def _column(context: PageContext, name: str, label: Any, order: str, *, css: str = "") -> dict[str, Any]:
