@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -12,13 +13,14 @@ import pytest
 import yaml
 
 from catalog.identity import normalise
+from integrations.alerting import AlertingConfig
 from integrations.connectors.kubernetes import connector
 from integrations.connectors.kubernetes.connector import Kubernetes
 from integrations.contract import AuthFailed, Health
 from integrations.outbound import GuardedTransport, OutboundPolicy
 from integrations.records import Workload
 from tests.contract.test_connectors import SECRET, HttpConnectorContract
-from tests.docs.pages import block
+from tests.docs.pages import block, page
 from tests.integrations import kubernetes, servers
 from tests.integrations.kubernetes import ACME, Cluster, Played, Recorder, digest
 from tests.integrations.reading import Reading, collect, read, use
@@ -289,6 +291,13 @@ def test_a_namespace_that_is_not_there_is_refused_alone(cluster: Any) -> None:
     found = reading(cluster, "namespaces", **MISSING)
     assert list(found.by_id()) == ["payments"]
     assert [refused.external_id for refused in found.refused] == ["paiments"]
+
+
+def test_an_alert_names_a_workload_as_the_documentation_says(played: Played) -> None:
+    (pattern,) = re.findall(r"`(workload:[^`]+)`", page("connect-kubernetes.md"))
+    alerts = AlertingConfig.model_validate({"base_url": "https://alerts.acme.example", "subjects": [pattern]})
+    about = alerts.about({"namespace": "payments", "deployment": "pay"})
+    assert about == workloads(played)["payments/deployment/pay"].keys
 
 
 def test_newer_clusters_have_cron_jobs_elsewhere(played: Played) -> None:
