@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import ldap3
@@ -139,10 +140,8 @@ class LdapClient:
         connection = None
         for number, ip in enumerate(addresses):
             try:
-                connection = await _asked(
-                    lambda ip=ip: self._connect(target, str(ip), user, password, start_tls),
-                    where,  # type: ignore[misc]
-                )
+                connect = partial(self._connect, target, str(ip), user, password, start_tls)
+                connection = await _asked(connect, where)
                 break
             except SourceUnavailable:
                 if number + 1 == len(addresses):

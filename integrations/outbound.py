@@ -327,7 +327,7 @@ class NameNotFound(SourceUnavailable):
     code = "name-not-found"
 
 
-_PORTS = {"http": 80, "https": 443, "ssh": 22}
+_PORTS = {"http": 80, "https": 443, "ssh": 22, "ldap": 389, "ldaps": 636}
 
 
 def _literal(host: str) -> IPAddress | None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx2 as httpx
 
-from integrations.contract import Connector, Expect, FileReader, GitClient, HttpClient, Mark, Refused, Tools
+from integrations.contract import Connector, Expect, FileReader, GitClient, HttpClient, LdapClient, Mark, Refused, Tools
 from integrations.http import HttpLimits
 from integrations.outbound import OutboundPolicy, Route
 from integrations.records import Record
@@ -61,7 +61,8 @@ def use(
     async def run() -> T:
         policy = OutboundPolicy(["127.0.0.1"])
         async with HttpClient(policy=policy, limits=limits, transport=transport, route=route) as http:
-            tools = Tools(http=http, git=GitClient(), files=FileReader())
+            ldap = LdapClient(policy=policy, route=route)
+            tools = Tools(http=http, git=GitClient(), files=FileReader(), ldap=ldap)
             return await do(connector(connector.Config.model_validate(dict(config)), tools))
 
     return asyncio.run(run())
