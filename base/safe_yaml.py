@@ -69,12 +69,13 @@ class ParsedDocument:
     :ivar number: its place among the text's documents, from 1; empty ones are not counted.
     :ivar line: of the text at which it begins, from 1.
     :ivar raw: its own slice of the text.
+    :ivar ending: the line that ends it: the marker of the next one; empty at the end of the text.
     """
 
-    __slots__ = ("_data", "_error", "_parsed", "line", "name", "number", "raw")
+    __slots__ = ("_data", "_error", "_parsed", "ending", "line", "name", "number", "raw")
 
-    def __init__(self, *, name: str, number: int, line: int, raw: str) -> None:
-        self.name, self.number, self.line, self.raw = name, number, line, raw
+    def __init__(self, *, name: str, number: int, line: int, raw: str, ending: str = "") -> None:
+        self.name, self.number, self.line, self.raw, self.ending = name, number, line, raw, ending
         self._data: Any = None
         self._error: YamlError | None = None
         self._parsed = False
@@ -98,6 +99,11 @@ class ParsedDocument:
         """Why it cannot be read, or None."""
         self._parse()
         return self._error
+
+    @property
+    def text(self) -> str:
+        """As it stands in the file, with the line that ends it."""
+        return self.raw + self.ending
 
     def place_of(self, path: str | Sequence[Part]) -> Place:
         """Where, in the whole text, stands what is at a path; its nearest parent if nothing is."""
@@ -147,7 +153,10 @@ def parse_documents(text: str | bytes, *, name: str) -> list[ParsedDocument]:
         raw = text[start:end]
         line += text.count("\n", counted_to, start)
         counted_to = start
-        documents.append(ParsedDocument(name=name, number=len(documents) + 1, line=line, raw=raw))
+        ending = text[end : text.find("\n", end) + 1 or len(text)]
+        documents.append(
+            ParsedDocument(name=name, number=len(documents) + 1, line=line, raw=raw, ending=ending)
+        )
     if len(documents) > limits.MAX_DOCUMENTS:
         raise limits.LimitExceeded(
             _("%(name)s holds %(count)d documents; at most %(limit)d are accepted.")

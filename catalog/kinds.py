@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.db import connection
@@ -96,6 +97,14 @@ class Kinds:
     def __iter__(self) -> Any:
         return iter(self._views.values())
 
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """The dotted paths of all fields that the kinds describe."""
+        found = {f"metadata.{name}" for name in ("title", "description")}
+        for view in self:
+            found |= _paths(view.definition.schema.source, "spec")
+        return frozenset(found)
+
     def inverse(self, type_: str) -> str:
         """The same relation seen from the other end."""
         return self.inverses.get(type_, type_)
@@ -103,6 +112,15 @@ class Kinds:
     def label(self, type_: str) -> str:
         """The relation in words."""
         return self._labels.get(type_, type_)
+
+
+def _paths(schema: Any, above: str) -> set[str]:
+    found: set[str] = set()
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    for name, inner in (properties or {}).items():
+        path = f"{above}.{name}"
+        found |= {path, *_paths(inner, path)}
+    return found
 
 
 class _Current:

@@ -37,6 +37,7 @@ from catalog.models import (
     TieState,
 )
 from catalog.query.compile import compile_query
+from catalog.query.tokens import token
 from catalog.services.merge import Said, provenance
 from catalog.services.render import reach_of
 
@@ -228,7 +229,7 @@ def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
                     "entity": end,
                     "source": claim.source,
                     "external_id": claim.external_id,
-                    "place": claim.place,
+                    "place": claim.whereabouts,
                     "as_of": claim.as_of,
                     "document": claim.document,
                     "is_key": claim.keys.filter(key=key, is_identity=True).exists() if key else False,
@@ -294,6 +295,30 @@ def provenance_of(entity_claims: Iterable[Claim]) -> dict[str, FieldSource]:
         ]
         found[".".join(path)] = FieldSource(".".join(path), first.value, claims[first.claim_id], losing)
     return found
+
+
+def conflicts_by_field(viewer: Any) -> tuple[dict[str, int], int]:
+    """On how many entities sources disagree, by the field, and on how many only about fields that no kind knows.
+
+    :returns: counts by dotted path, the greatest first.
+    """
+    paths = {token("conflict", path): path for path in current_kinds().paths}
+    rows = list_entities(viewer).filter(tokens__contains=[token("conflict")]).order_by()
+    found, params = rows.values("id", "tokens").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH found AS MATERIALIZED ({found})
+            SELECT t, count(*) FROM found, unnest(found.tokens) t WHERE t = ANY(%s) GROUP BY t
+            UNION ALL
+            SELECT NULL, count(*) FROM found WHERE NOT found.tokens && %s::bigint[]
+            """,  # noqa: S608 - the inner statement is Django's
+            [*params, list(paths), list(paths)],
+        )
+        counts = dict(cursor.fetchall())
+    others = counts.pop(None, 0)
+    known = {paths[key]: count for key, count in counts.items()}
+    return dict(sorted(known.items(), key=lambda pair: (-pair[1], pair[0]))), others
 
 
 # --- activity ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from base.limits import MAX_FILE_BYTES
 from catalog import identity
+from catalog.documents.patches import kept_text
 from catalog.documents.reader import Content, Location, Missing, resolve_target
 from catalog.documents.sources import SourceDocument, Unreadable, read_documents
 from integrations.contract import HttpClient, Refused, record_or_refusal
@@ -161,7 +162,14 @@ def _record(
         return _refused(file_id, path, number, line, reason)
     seen.add(name)
     record = record_or_refusal(
-        Document, external_id, document=one.data, file=path, document_number=number, line=line, **fields
+        Document,
+        external_id,
+        document=one.data,
+        file=path,
+        document_number=number,
+        line=line,
+        text=kept_text(one.parsed.text),
+        **fields,
     )
     if isinstance(record, Refused):
         return _refused(file_id, path, number, line, record.reason)

@@ -96,6 +96,7 @@ def _document(record: r.Document, context: Context) -> ClaimIn:
             **({"line": record.line} if record.line else {}),
             **({"commit": record.commit} if record.commit else {}),
             **({"address": record.url} if record.url else {}),
+            **({"text": record.text} if record.text else {}),
         },
     )
 

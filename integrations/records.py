@@ -142,7 +142,10 @@ class EntityRecord(Record):
 
 
 class Document(Record):
-    """A Backstage YAML document as it stands in a file; its own envelope says what entity it declares."""
+    """A Backstage YAML document as it stands in a file; its own envelope says what entity it declares.
+
+    :ivar text: its very words, with the marker that ends it: what a patch of the file is made from.
+    """
 
     type = "document"
     makes = "entity"
@@ -152,6 +155,7 @@ class Document(Record):
     document_number: int = Field(1, ge=1)
     line: int | None = Field(None, ge=1)
     commit: Short = ""
+    text: Text = ""
 
 
 class Repository(EntityRecord):

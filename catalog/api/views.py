@@ -317,7 +317,7 @@ class EntityProvenance(View):
                     "value": found.value,
                     "source": found.claim.source.key,
                     "label": found.claim.source.label,
-                    "place": found.claim.place,
+                    "place": found.claim.whereabouts,
                     "as_of": found.claim.as_of,
                     "losing": [
                         {"source": item["source"].key, "value": item["value"]} for item in found.losing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models.fields.json import KT
@@ -54,7 +56,7 @@ class Claim(models.Model):
 
     :ivar external_id: the source's own stable id of the thing.
     :ivar digest: of document, keys and place: an equal one means that nothing is written.
-    :ivar place: where it stands: file, document, line, commit, address.
+    :ivar place: where it stands: file, document, line, commit, address; of a file also its very words, as `text`.
     :ivar stale_reason: why the source's newest word could not be read; this is its last good one.
     """
 
@@ -77,6 +79,11 @@ class Claim(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.external_id}"
+
+    @property
+    def whereabouts(self) -> dict[str, Any]:
+        """Where it stands, without the words that stand there."""
+        return {name: value for name, value in self.place.items() if name != "text"}
 
 
 class RedirectedClaim(models.Model):

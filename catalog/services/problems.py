@@ -145,7 +145,7 @@ def of_entity(
                     % {"ref": entity.ref, "place": place},
                     remedy=_("Rename one of them or remove it."),
                     discriminator=f"{claim.source_id}/{claim.external_id}",
-                    detail={"place": claim.place, "source": claim.source.label},
+                    detail={"place": claim.whereabouts, "source": claim.source.label},
                 )
             )
         if claim.stale_reason:
@@ -157,7 +157,7 @@ def of_entity(
                     message=claim.stale_reason,
                     remedy=_("The last good version stays until the file is mended."),
                     discriminator=f"{claim.source_id}/{claim.external_id}",
-                    detail={"place": claim.place, "source": claim.source.label},
+                    detail={"place": claim.whereabouts, "source": claim.source.label},
                 )
             )
     return seen

@@ -23,6 +23,7 @@ from base.text import whole_number
 from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Entity, Problem, Rank, TieState
+from catalog.overrides import overrides_of
 from catalog.services import edit as service
 from catalog.services.ingest import claims_of
 from catalog.services.joining import merge_into, part
@@ -89,7 +90,8 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             return redirect(links.entity_url(entity))
         except DomainError as failure:
             error = _in_words(failure)
-    sources = queries.provenance_of(claims_of(entity))
+    claims = claims_of(entity)
+    sources = queries.provenance_of(claims)
     known = list(
         dict.fromkeys([*COMMON_FIELDS, *(p for p in sources if p.startswith(("spec.", "metadata.")))])
     )
@@ -99,6 +101,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     voices = _voices(request, path, found)
     kinds = current_kinds()
     unions = kinds.by_name(entity.kind).unions if entity.kind in kinds else frozenset()
+    overrides = overrides_of(claims, unions=unions)
     return render(
         request,
         "edit/edit.html",
@@ -114,6 +117,10 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             "is_union": tuple(path.split(".")) in unions,
             "voices": voices,
             "overrides": [voice for voice in voices if voice["is_person"]],
+            "file_agrees": any(one.name == path and one.agrees for one in overrides),
+            "patch_url": links.entity_url(entity, "source")
+            if any(not one.agrees for one in overrides)
+            else "",
             "error": error,
             "back_url": links.entity_url(entity),
             "breadcrumbs": _crumbs(entity, _("Edit")),

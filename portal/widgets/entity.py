@@ -18,6 +18,7 @@ from access.permissions import can, visible
 from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.models import Claim, Entity, Rank
+from catalog.overrides import overrides_of, patch_for
 from catalog.queries import FieldSource, Neighbour
 from catalog.query import TITLE, sortable
 from catalog.services.ingest import claims_of
@@ -585,6 +586,28 @@ class Source(Widget[WidgetConfig]):
                 for claim in claims
             ],
             "raw": raw,
+            **self._overrides(context, entity, claims),
+        }
+
+    def _overrides(self, context: PageContext, entity: Entity, claims: list[Claim]) -> dict[str, Any]:
+        """What people say over the catalog file, whether it says so too by now, and the patch by which it would."""
+        kinds = current_kinds()
+        unions = kinds.by_name(entity.kind).unions if entity.kind in kinds else frozenset()
+        found = overrides_of(claims, unions=unions)
+        may_write = bool(found) and can(context.viewer, "entity.write", entity)
+        patch = patch_for(found, claims) if may_write else None
+        return {
+            "overrides": [
+                {
+                    "path": one.name,
+                    "value": in_words(one.value),
+                    "by": one.claim.source.label,
+                    "agrees": one.agrees,
+                }
+                for one in found
+            ],
+            "edit_url": f"{links.entity_url(entity)}/edit" if may_write else "",
+            "patch": patch,
         }
 
 

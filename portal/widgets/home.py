@@ -13,7 +13,7 @@ from pydantic import Field
 
 from access.permissions import can
 from catalog import queries
-from catalog.query import terms_of
+from catalog.query import FIELDS, terms_of
 from integrations import queries as connections
 from integrations.models import CatalogLocation
 from portal import links
@@ -171,6 +171,51 @@ class Entities(Widget[QueryConfig]):
                 "more": {"label": _("Open as list"), "url": links.catalog_url(self.config.query)},
             },
         }
+
+
+@register
+class Disagreements(Widget[RowsConfig]):
+    """On which fields sources disagree, and of how many entities; absent while they agree."""
+
+    slug = "disagreements"
+    label = gettext_lazy("Where your tools disagree")
+    description = gettext_lazy("Fields on which sources disagree, with how many entities; absent without any")
+    template = "widgets/entities.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        fields, others = queries.conflicts_by_field(context.viewer)
+        rows = [self._row(path, count) for path, count in list(fields.items())[: self.config.rows]]
+        if others:
+            without = " ".join(f"-conflict:{short_name(path)}" for path in fields)
+            rows.append(self._item(_("Other fields"), others, f"has:conflict {without}".strip()))
+        if not rows:
+            raise Absent
+        more = {"label": _("All of them"), "url": links.catalog_url("has:conflict")}
+        said = _("What counts, and what does not, stands at each field")
+        return {"items": rows, "card": {"more": more, "footer": said}}
+
+    def _row(self, path: str, count: int) -> dict[str, Any]:
+        name = short_name(path)
+        return self._item(label_of(name, path), count, f"conflict:{name}")
+
+    @staticmethod
+    def _item(title: Any, count: int, query: str) -> dict[str, Any]:
+        return {
+            "title": title,
+            "url": links.catalog_url(query),
+            "value": ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count},
+        }
+
+
+def short_name(path: str) -> str:
+    """How a query names a field of the document."""
+    return next((f.name for f in FIELDS.values() if f.path == path and f.path != f.name), path)
+
+
+def label_of(name: str, path: str) -> Any:
+    """What people call a field."""
+    known = FIELDS.get(name.lower())
+    return known.label if known else path
 
 
 @register

@@ -29,6 +29,7 @@ from catalog.documents import (
     read_documents,
     validate_document,
 )
+from catalog.documents.patches import kept_text
 from catalog.kinds import current_kinds
 from catalog.models import Rank
 from catalog.services.ingest import ClaimIn
@@ -262,7 +263,12 @@ class Reading:
                 *(identity.keys_of_document(valid.data) or _about_file(document.location)),
                 *identity.selectors_of_document(valid.data),
             ),
-            place={"file": file, "document": document.parsed.number, "line": document.parsed.line},
+            place={
+                "file": file,
+                "document": document.parsed.number,
+                "line": document.parsed.line,
+                "text": kept_text(document.parsed.text),
+            },
         )
 
     def _refuse(
