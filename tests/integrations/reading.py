@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 
 import httpx2 as httpx
 
-from integrations.contract import Connector, Expect, FileReader, GitClient, HttpClient, LdapClient, Mark, Refused, Tools
+from integrations.contract import (
+    Connector,
+    Expect,
+    FileReader,
+    GitClient,
+    HttpClient,
+    LdapClient,
+    Mark,
+    Refused,
+    Tools,
+)
 from integrations.http import HttpLimits
 from integrations.outbound import OutboundPolicy, Route
 from integrations.records import Record
