@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from base.errors import (
 from base.paths import format_path
 from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.kinds import TIE_TYPES, current_kinds
-from catalog.models import Claim, ClaimMode, Entity, Rank, Source, SourceType, Tie, TieState
+from catalog.models import Claim, ClaimMode, Entity, Rank, Revision, Source, SourceType, Tie, TieState
 from catalog.permissions import Planned
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims
@@ -79,6 +80,21 @@ def source_of_api(user: Any) -> Source:
 def etag_of(entity: Entity) -> str:
     """What names the present state of an entity: for `If-Match`. What follows a `+` in it does not count."""
     return f'"{entity.revision}-{bytes(entity.digest).hex()[:16]}"'
+
+
+def changes_since(entity: Entity, expected: str) -> list[Revision]:
+    """What changed of an entity since somebody read it, newest first.
+
+    :param expected: the etag that they saw; nothing is found for what is none.
+    """
+    seen = re.match(r'"(\d{1,9})-', expected)
+    rows = Revision.objects.filter(
+        entity_uid=entity.uid, number__gt=int(seen[1]) if seen else entity.revision
+    )
+    return list(rows.order_by("-number")[:MOST_CHANGES])
+
+
+MOST_CHANGES = 20
 
 
 def override_field(

@@ -22,7 +22,7 @@ from base.safe_yaml import parse_documents
 from base.text import whole_number
 from catalog import queries
 from catalog.kinds import current_kinds
-from catalog.models import Entity, Problem, Rank, TieState
+from catalog.models import Entity, Problem, Rank, Revision, TieState
 from catalog.overrides import overrides_of
 from catalog.services import edit as service
 from catalog.services.ingest import claims_of
@@ -66,12 +66,15 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     path = (request.POST.get("field") or request.GET.get("field") or COMMON_FIELDS[0]).strip()[:300]
     refused = error = _why_not(path)
     path, value = "metadata.title" if refused else path, request.POST.get("value", "")
+    since: list[Revision] = []
     if not refused and request.method == "POST":
         said = queries.provenance_of(claims_of(entity)).get(path)
         present = said.value if said else ""
         try:
             if request.POST.get("action") == "drop":
-                service.drop_override(user=request.user, entity=entity, path=path)
+                service.drop_override(
+                    user=request.user, entity=entity, path=path, expected=request.POST.get("etag", "")
+                )
                 messages.success(
                     request, _("The override of %(path)s is gone; its sources count again.") % {"path": path}
                 )
@@ -88,8 +91,14 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
                     request, _("%(path)s is overridden, also through later syncs.") % {"path": path}
                 )
             return redirect(links.entity_url(entity))
+        except service.StaleEntity:
+            since = service.changes_since(entity, request.POST.get("etag", ""))
+            error = _(
+                "It was changed since you opened this page. Nothing is saved yet, and your value is kept."
+            )
         except DomainError as failure:
             error = _in_words(failure)
+    entity.refresh_from_db()
     claims = claims_of(entity)
     sources = queries.provenance_of(claims)
     known = list(
@@ -121,6 +130,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             "patch_url": links.entity_url(entity, "source")
             if any(not one.agrees for one in overrides)
             else "",
+            "since": since,
             "error": error,
             "back_url": links.entity_url(entity),
             "breadcrumbs": _crumbs(entity, _("Edit")),

@@ -198,3 +198,51 @@ def test_a_link_that_no_page_may_follow_is_not_offered(browse: Callable[[User], 
 )
 def test_values_are_told_in_words(value: Any, words: str) -> None:
     assert in_words(value) == words
+
+
+class TestTwoAtOnce:
+    def test_the_second_sees_what_changed_keeps_their_value_and_chooses(
+        self, browse: Callable[[User], Client], ana: User, ben: User
+    ) -> None:
+        say("yaml:a", component("pay", owner="payments"))
+        first, second = browse(ana), Client()
+        second.force_login(ben)
+        tags = [
+            re.search(r'name="etag" value="([^"]+)"', client.get(f"{PAGE}/edit").content.decode())
+            for client in (first, second)
+        ]
+        seen = html.unescape(tags[0][1]) if tags[0] else ""
+        mine = {"field": "spec.lifecycle", "value": "deprecated", "reason": "Sold", "etag": seen}
+        assert first.post(f"{PAGE}/edit", mine).status_code == 302
+
+        theirs = {"field": "spec.owner", "value": "wallets", "etag": seen}
+        answer = second.post(f"{PAGE}/edit", theirs)
+        assert answer.status_code == 422
+        page = answer.content.decode()
+        said = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+        assert "It was changed since you opened this page." in said
+        assert re.search(r"What changed meanwhile Changed by Ana Ruiz .*Reason: Sold .*spec\.lifecycle", said)
+        assert "Override all the same" in said
+        assert "Leave it as it is now" in said
+        assert 'value="wallets"' in page
+        assert document(PAY)["spec"]["owner"] == "payments"
+
+        fresh = re.search(r'name="etag" value="([^"]+)"', page)
+        assert fresh
+        again = theirs | {"etag": html.unescape(fresh[1])}
+        assert second.post(f"{PAGE}/edit", again).status_code == 302
+        spec = document(PAY)["spec"]
+        assert (spec["owner"], spec["lifecycle"]) == ("wallets", "deprecated")
+
+    def test_nobody_takes_back_what_they_have_not_seen(
+        self, browse: Callable[[User], Client], ana: User, ben: User
+    ) -> None:
+        say("yaml:a", component("pay", owner="payments"))
+        override_field(user=ben, entity=entity(PAY), path="spec.owner", value="team")
+        client = browse(ana)
+        found = re.search(r'name="etag" value="([^"]+)"', client.get(f"{PAGE}/edit").content.decode())
+        assert found
+        override_field(user=ben, entity=entity(PAY), path="spec.type", value="website")
+        given = {"field": "spec.owner", "action": "drop", "etag": html.unescape(found[1])}
+        assert client.post(f"{PAGE}/edit", given).status_code == 422
+        assert document(PAY)["spec"]["owner"] == "team"
