@@ -59,7 +59,7 @@ SORTABLE = {"name": "title", "owner": "owner", "lifecycle": "lifecycle", "type":
 
 DEFAULT_ORDER = "title"  # what the list shows
 FEW_VALUES = 5
-MANY_COLUMNS = 7
+MANY_COLUMNS = 6
 FEW_TAGS = 4
 ROWS = [50, 100, 250, 1_000]
 MOST_VALUES = 50
