@@ -31,6 +31,7 @@ portal: tuple[list[Any], str] = (
         path("catalog", pages.catalog, name="catalog"),
         path("catalog.csv", pages.catalog_csv, name="catalog-csv"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>", pages.entity, name="entity"),
+        path("catalog/<str:namespace>/<str:kind>/<str:name>/favourite", pages.favourite, name="favourite"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/edit", edit.edit, name="entity-edit"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/tie", edit.tie, name="entity-tie"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/merge", edit.merge, name="entity-merge"),

@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.text import capfirst, slugify
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
 
 from access.permissions import can
 from base.errors import NotFound
@@ -22,7 +23,7 @@ from catalog.kinds import current_kinds
 from catalog.lookup import look_up
 from catalog.models import Entity
 from integrations.services.targets import operations_on
-from portal import links, pages
+from portal import bookmarks, links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.sources import connections_of
 from portal.tables import csv_response
@@ -224,6 +225,7 @@ def _kind_tabs(counts: dict[str, int], active: str) -> tuple[list[dict[str, Any]
 
 
 @login_required
+@require_safe
 def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
     """The page of one entity. An old name redirects to the present one."""
     try:
@@ -298,6 +300,10 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
     meta.append({"label": _("Changed"), "time": entity.changed_at})
     header: dict[str, Any] = {
         "title": entity.title,
+        "favourite": {
+            "url": f"{links.entity_url(entity)}/favourite",
+            "is_on": bookmarks.view_entity(user=context.viewer, entity=entity),
+        },
         "kind": links.icon_kind(entity),
         "description": entity.description,
         "meta": meta,
@@ -340,6 +346,22 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
             {"label": _("Actions"), "icon": "player-play", "primary": True, "items": acts}
         )
     return header
+
+
+@login_required
+@require_POST
+def favourite(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+    """Make an entity a favourite, or no longer; answers with the star."""
+    try:
+        found = queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
+    except NotFound as error:
+        raise Http404(error.message) from error
+    is_on = request.POST.get("on") == "1"
+    bookmarks.set_favourite(user=request.user, entity=found, is_on=is_on)  # type: ignore[arg-type]
+    if not request.headers.get("HX-Request"):
+        return redirect(links.entity_url(found))
+    star = {"url": f"{links.entity_url(found)}/favourite", "is_on": is_on}
+    return render(request, "components/favourite.html", {"favourite": star})
 
 
 @login_required

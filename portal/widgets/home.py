@@ -13,10 +13,12 @@ from pydantic import Field
 
 from access.permissions import can
 from catalog import queries
+from catalog.models import Entity
 from catalog.query import FIELDS, terms_of
 from integrations import queries as connections
 from integrations.models import CatalogLocation
 from portal import links
+from portal.bookmarks import bookmarks_of
 from portal.sources import badge_of_connection, connections_of, visible_connections
 from portal.widgets.activity import RowsConfig
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
@@ -154,17 +156,8 @@ class Entities(Widget[QueryConfig]):
         if not rows:
             raise NothingToShow(self.config.empty or _("Nothing matches."), icon="circle-check")
         total = len(rows) if len(rows) < self.config.rows else found.count()
-        owners = queries.titles_of(context.viewer, {e.owner for e in rows})
         return {
-            "items": [
-                {
-                    "chip": links.chip(e.ref, e),
-                    "text": owners[e.owner].title if e.owner in owners else "",
-                    "status": {"domain": "run", "state": e.last_run} if e.last_run else None,
-                    "at": e.failing_since or e.last_run_at or e.changed_at,
-                }
-                for e in rows
-            ],
+            "items": _items(context, rows),
             "total": total,
             "card": {
                 "footer": _("%(shown)d of %(total)d") % {"shown": len(rows), "total": total},
@@ -216,6 +209,41 @@ def label_of(name: str, path: str) -> Any:
     """What people call a field."""
     known = FIELDS.get(name.lower())
     return known.label if known else path
+
+
+@register
+class Favourites(Widget[RowsConfig]):
+    """What the viewer put a star on."""
+
+    slug = "favourites"
+    label = gettext_lazy("Favourites")
+    description = gettext_lazy("What somebody put a star on, the newest first; absent without any")
+    template = "widgets/entities.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        found = bookmarks_of(context.viewer).favourites
+        if not found:
+            raise Absent
+        shown = found[: self.config.rows]
+        card: dict[str, Any] = {}
+        if len(shown) < len(found):
+            card["footer"] = _("%(shown)d of %(total)d") % {"shown": len(shown), "total": len(found)}
+        whole = queries.list_entities(context.viewer).in_bulk([e.pk for e in shown])
+        return {"items": _items(context, [whole[e.pk] for e in shown if e.pk in whole]), "card": card}
+
+
+def _items(context: PageContext, rows: list[Entity]) -> list[dict[str, Any]]:
+    """Entities as rows of a card, each with its owner and how it is doing."""
+    owners = queries.titles_of(context.viewer, {e.owner for e in rows})
+    return [
+        {
+            "chip": links.chip(e.ref, e),
+            "text": owners[e.owner].title if e.owner in owners else "",
+            "status": {"domain": "run", "state": e.last_run} if e.last_run else None,
+            "at": e.failing_since or e.last_run_at or e.changed_at,
+        }
+        for e in rows
+    ]
 
 
 @register

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.django_db
 
 # Pages on which everybody changes what is their own.
 OWN = {
+    "catalog/<str:namespace>/<str:kind>/<str:name>/favourite",
     "sign-in",
     "sign-in/<str:token>",
     "sign-out",
