@@ -285,6 +285,14 @@ def test_every_key_that_is_listed_works(tab: Tab) -> None:
         tab.keyboard.press("e")
         tab.wait_for_url("**/ledger/edit")
 
+    def stars() -> None:
+        tab.goto("/catalog/sample/component/ledger")
+        star = tab.get_by_role("button", name="Favourite")
+        for pressed in ("true", "false"):
+            tab.keyboard.press("f")
+            expect(star).to_have_attribute("aria-pressed", pressed)
+            expect(star).to_be_focused()
+
     def creates() -> None:
         tab.goto("/")
         tab.keyboard.press("c")
@@ -322,6 +330,7 @@ def test_every_key_that_is_listed_works(tab: Tab) -> None:
         "j k": walks,
         "Enter": opens,
         "e": edits,
+        "f": stars,
         "c": creates,
         "Space": ticks,
         "Esc": closes,
