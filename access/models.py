@@ -45,6 +45,7 @@ class User(AbstractBaseUser):
     :ivar is_email_verified: whether an identity provider or an administrator said so, not the person alone.
     :ivar entity_uid: the catalog's User entity that is this person, once that is known.
     :ivar claimed_entity_uid: whom the person says that they are, until an administrator confirms it.
+    :ivar seen_at: when the person was here, to the hour; `last_visit_at`: when they were before they went away last.
     :ivar token: the API token that the present request came with; it caps what the account may do.
     """
 
@@ -65,6 +66,8 @@ class User(AbstractBaseUser):
     )
     entity_uid = models.UUIDField(_("person in the catalog"), null=True, blank=True, unique=True)
     claimed_entity_uid = models.UUIDField(null=True, blank=True, editable=False)
+    seen_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_visit_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()

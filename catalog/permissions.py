@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db import connection
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -93,34 +94,41 @@ def _transitions_within(scopes: Scopes) -> Q:
 
 def person_of(user: object) -> Entity | None:
     """Who in the catalog an account is, if it is tied and that person is there; merged ones are the winner."""
+    return _persons_of(user).first()
+
+
+def _persons_of(user: object) -> QuerySet[Entity]:
+    """The same as a set: of one, or of none."""
     if not isinstance(user, User) or user.entity_uid is None:
-        return None
+        return Entity.objects.none()
     winner = Redirect.objects.filter(loser__uid=user.entity_uid).values("winner_id")
-    return Entity.objects.filter(Q(uid=user.entity_uid) | Q(pk__in=winner), deleted_at=None).first()
+    return Entity.objects.filter(Q(uid=user.entity_uid) | Q(pk__in=winner), deleted_at=None)
 
 
 def own_refs_of(viewer: object) -> set[str]:
     """The person's own entity, their groups, and the groups above those: what `@me` stands for."""
-    person = person_of(viewer)
-    if person is None:
+    if not isinstance(viewer, User) or viewer.entity_uid is None:
         return set()
-    refs = {person.ref}
-    ids = {person.pk}
-    for _depth in range(10):
-        up = set(
-            Relation.objects.filter(source_id__in=ids, type__in=["memberOf", "childOf"])
-            .exclude(target=None)
-            .values_list("target_id", "target__ref")
-        ) | set(
-            Relation.objects.filter(target_id__in=ids, type__in=["hasMember", "parentOf"]).values_list(
-                "source_id", "source__ref"
+    person, params = _persons_of(viewer).values("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH RECURSIVE own(id) AS (
+                {person}
+                UNION
+                SELECT up.id FROM own CROSS JOIN LATERAL (
+                    SELECT r.target_id AS id FROM catalog_relation r
+                    WHERE r.source_id = own.id AND r.type IN ('memberOf', 'childOf') AND r.target_id IS NOT NULL
+                    UNION ALL
+                    SELECT r.source_id FROM catalog_relation r
+                    WHERE r.target_id = own.id AND r.type IN ('hasMember', 'parentOf')
+                ) up
             )
+            SELECT e.ref FROM own JOIN catalog_entity e USING (id)
+            """,  # noqa: S608 - the inner statement is Django's
+            params,
         )
-        ids = {pk for pk, ref in up if ref not in refs}
-        if not ids:
-            break
-        refs |= {ref for _pk, ref in up}
-    return refs
+        return {ref for (ref,) in cursor.fetchall()}
 
 
 def _checked_query(text: str) -> str:

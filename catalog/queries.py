@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import orjson
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Case, Count, OuterRef, Q, QuerySet, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -37,9 +40,14 @@ from catalog.models import (
     TieState,
 )
 from catalog.query.compile import compile_query
+from catalog.query.mine import own_refs
 from catalog.query.tokens import token
 from catalog.services.merge import Said, provenance
 from catalog.services.render import reach_of
+
+MOST_OWNED = 500
+MOST_WAITING = 100
+WAITING = timedelta(days=90)  # who has not asked again since then has given it up
 
 
 def list_entities(viewer: Any) -> QuerySet[Entity]:
@@ -97,6 +105,60 @@ def near_names(viewer: Any, *, kind: str, name: str, limit: int = 5) -> list[Ent
     """Entities whose names are like one that was not found, those of its kind first."""
     alike = list_entities(viewer).filter(name__trigram_similar=name.lower())
     return list(alike.alias(is_other=~Q(kind=kind.lower())).order_by("is_other", "name")[:limit])
+
+
+def counts_of(viewer: Any, texts: Mapping[str, str], *, now: datetime) -> dict[str, int]:
+    """How many entities each of some queries finds, by its name, in one statement.
+
+    :raises QueryError: where a query is wrong.
+    """
+    first, *others = [
+        search_entities(viewer, text, now=now)
+        .order_by()
+        .annotate(found_by=Value(name))
+        .values("found_by")
+        .annotate(n=Count("id"))
+        .values_list("found_by", "n")
+        for name, text in texts.items()
+    ]
+    found = dict(first.union(*others, all=True))
+    return {name: found.get(name, 0) for name in texts}
+
+
+def waiting_for(viewer: Any, *, now: datetime) -> list[tuple[Activity, bool]]:
+    """The open changes that wait for a person, newest first, and whether they are asked to review it.
+
+    They are asked by name, address or account, or it is a change of what they or their groups own. What they ask of
+    others does not wait for them, nor does what is a draft.
+    """
+    refs = own_refs(viewer)
+    if not refs:
+        return []
+    owned = list_entities(viewer).filter(owner__in=refs).exclude(kind__in=("user", "group"))
+    person = Entity.objects.filter(kind="user", ref__in=refs)
+    keys = EntityKey.objects.filter(entity=OuterRef("pk"), is_identity=True).values("key")
+    first = Case(When(kind="user", then=0), default=1)
+    rows = (owned | person).annotate(its_keys=ArraySubquery(keys)).order_by(first, "-changed_at")
+    called: set[str] = set()
+    ids = set()
+    for pk, kind, name, title, its_keys in rows.values_list("pk", "kind", "name", "title", "its_keys")[
+        :MOST_OWNED
+    ]:
+        if kind == "user":
+            called |= {name, title, *(key.partition(":")[2] for key in its_keys)}
+        else:
+            ids.add(pk)
+    uids = {uid for reached in reach_of(ids).values() for uid, _shared in reached}
+    asked = Q(data__reviewers__has_any_keys=sorted(called))
+    changes = (
+        list_activity(viewer)
+        .filter(asked | Q(subject_uid__in=uids), type="change", status="open", at__gt=now - WAITING)
+        .exclude(data__contains={"is_draft": True})
+        .exclude(actor__in=called)
+        .exclude(reduce(or_, (Q(data__contains={"actor_email": name}) for name in called)))[:MOST_WAITING]
+    )
+    found = [(row, bool(called & set(row.data.get("reviewers") or ()))) for row in changes]
+    return sorted(found, key=lambda pair: not pair[1])
 
 
 # --- documents --------------------------------------------------------------------------------------------

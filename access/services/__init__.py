@@ -1,6 +1,13 @@
 """Everything that writes here: accounts, sign-in, grants, tokens, the audit log."""
 
-from access.services.accounts import change_user, claim_person, create_user, set_password, tie_account
+from access.services.accounts import (
+    change_user,
+    claim_person,
+    create_user,
+    note_visit,
+    set_password,
+    tie_account,
+)
 from access.services.audit import Subject, differences, record_audit
 from access.services.grants import (
     LastAdministrator,
@@ -72,6 +79,7 @@ __all__ = [
     "invite",
     "lifetime",
     "make_sign_in_link",
+    "note_visit",
     "provider_secret",
     "record_audit",
     "redeem_sign_in_link",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -32,6 +33,23 @@ def create_user(*, username: str, name: str = "", email: str = "", by: User | No
         user.save()
         record_audit("user.create", user, changes=differences({}, _facts(user)), actor=by)
     return user
+
+
+SEEN_EVERY = timedelta(hours=1)
+AWAY = timedelta(hours=4)
+
+
+def note_visit(user: User, *, now: datetime) -> None:
+    """Note that somebody is here, by at most one write an hour.
+
+    Whoever comes back after some hours begins a new visit: the time when they were here before is their last one.
+    """
+    if user.seen_at is not None and now - user.seen_at < SEEN_EVERY:
+        return
+    came_back = user.seen_at is not None and now - user.seen_at >= AWAY
+    last = user.seen_at if came_back else user.last_visit_at
+    User.objects.filter(pk=user.pk, seen_at=user.seen_at).update(seen_at=now, last_visit_at=last)
+    user.seen_at, user.last_visit_at = now, last
 
 
 def change_user(

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from access.permissions import can
+from access.services import note_visit
 from base.errors import NotFound
 from base.expressions import Context, ExpressionError, compile_expression
 from catalog import queries
@@ -25,6 +26,7 @@ from catalog.models import Entity
 from integrations.services.targets import operations_on
 from portal import bookmarks, links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
+from portal.people import person
 from portal.sources import connections_of
 from portal.tables import csv_response
 from portal.templatetags.foreign import safe_url
@@ -60,6 +62,7 @@ def render_page(
     counts: dict[str, int] | None = None,
 ) -> HttpResponse:
     """A page from its definition: its tabs, and the widgets of the chosen one."""
+    note_visit(person(request), now=context.now)
     available = context.cache.setdefault("delivered", queries.delivered_types())
     tabs = [tab for tab in served.spec.tabs if _shows(tab, context, available)]
     if not tabs:

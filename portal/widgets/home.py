@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC
 from functools import lru_cache
 from typing import Any
 
 from django.db.models import Case, When
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
@@ -17,7 +19,7 @@ from catalog.models import Entity
 from catalog.query import FIELDS, terms_of
 from integrations import queries as connections
 from integrations.models import CatalogLocation
-from portal import links
+from portal import events, links
 from portal.bookmarks import bookmarks_of
 from portal.sources import badge_of_connection, connections_of, visible_connections
 from portal.widgets.activity import RowsConfig
@@ -115,6 +117,82 @@ class KindCounts(Widget[CountsConfig]):
         }
 
 
+# What is to be seen to: name, words for it, which entities, and what to do about it; the most pressing first.
+_TO_SEE_TO: tuple[tuple[Any, str, Any], ...] = (
+    (
+        gettext_lazy("Ambiguous"),
+        "problem:ambiguous-key,ambiguous-tie",
+        gettext_lazy("Settle what is ambiguous"),
+    ),
+    (gettext_lazy("Without owner"), "kind:component -has:owner", gettext_lazy("Give owners")),
+    (gettext_lazy("Sources disagree"), "has:conflict", gettext_lazy("See who says what")),
+    (gettext_lazy("Failing"), "kind:component is:failing", gettext_lazy("See what fails")),
+)
+
+
+@register
+class ToSeeTo(Widget[WidgetConfig]):
+    """What of the catalog wants a person: numbers that lead on, and the next step."""
+
+    slug = "to-see-to"
+    label = gettext_lazy("To see to")
+    description = gettext_lazy("What has no owner, is ambiguous, disagreed on or failing, and the next step")
+    template = "widgets/entities.html"
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        if is_empty(context):
+            raise Absent
+        counts = queries.counts_of(
+            context.viewer, {query: query for _label, query, _step in _TO_SEE_TO}, now=context.now
+        )
+        context.cache["counted"] = counts
+        items, steps = [], []
+        for label, query, step in _TO_SEE_TO:
+            url = links.catalog_url(query)
+            items.append(
+                {"title": label, "url": url, "value": number_format(counts[query], force_grouping=True)}
+            )
+            if counts[query]:
+                steps.append({"label": step, "url": url})
+        if not steps and can(context.viewer, "user.write"):
+            steps.append({"label": _("Invite colleagues"), "url": "/settings/access"})
+        card = {"footer": _("Next step"), "more": steps[0]} if steps else {"footer": _("All is settled.")}
+        return {"items": items, "card": card}
+
+
+@register
+class WaitingForMe(Widget[RowsConfig]):
+    """Open changes that wait for the viewer; absent for those who are nobody in the catalog yet."""
+
+    slug = "waiting-for-me"
+    label = gettext_lazy("Changes waiting for me")
+    description = gettext_lazy("Open changes that the viewer is asked to review, or of what is theirs")
+    template = "widgets/entities.html"
+    needs = frozenset({"change"})
+
+    def data(self, context: PageContext) -> dict[str, Any]:
+        if getattr(context.viewer, "entity_uid", None) is None:
+            raise Absent
+        found = queries.waiting_for(context.viewer, now=context.now)
+        if not found:
+            raise NothingToShow(_("No open change waits for you."), icon="circle-check")
+        shown = found[: self.config.rows]
+        return {
+            "items": [
+                {
+                    "title": events.title_of(change),
+                    "url": change.url,
+                    "icon": events.ICONS["change"],
+                    "text": " · ".join(filter(None, [change.subject_ref.rpartition("/")[2], change.actor])),
+                    "value": _("review") if is_asked else "",
+                    "at": change.at,
+                }
+                for change, is_asked in shown
+            ],
+            "card": {"footer": _("%(shown)d of %(total)d") % {"shown": len(shown), "total": len(found)}},
+        }
+
+
 class QueryConfig(RowsConfig):
     """Which entities."""
 
@@ -155,7 +233,10 @@ class Entities(Widget[QueryConfig]):
         rows = list(found.order_by(*order, "-changed_at")[: self.config.rows])
         if not rows:
             raise NothingToShow(self.config.empty or _("Nothing matches."), icon="circle-check")
-        total = len(rows) if len(rows) < self.config.rows else found.count()
+        counted = context.cache.get("counted", {})
+        total = len(rows)
+        if total == self.config.rows:
+            total = counted[self.config.query] if self.config.query in counted else found.count()
         return {
             "items": _items(context, rows),
             "total": total,
@@ -263,22 +344,40 @@ class EntityCount(Widget[QueryConfig]):
         return {"count": found.count(), "url": links.catalog_url(self.config.query)}
 
 
+class ChangesConfig(RowsConfig):
+    """Which changes."""
+
+    since_last_visit: bool = Field(
+        False, description="Only what changed since the viewer was here before; lately, on the first visit."
+    )
+
+
 @register
-class RecentChanges(Widget[RowsConfig]):
-    """What changed in the catalog lately."""
+class RecentChanges(Widget[ChangesConfig]):
+    """What changed in the catalog lately, or since the viewer's last visit."""
 
     slug = "recent-changes"
     label = gettext_lazy("Changed lately")
     template = "widgets/recent_changes.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
+        changes = queries.recent_changes(context.viewer)
+        card: dict[str, Any] = {}
+        if self.config.since_last_visit and (since := getattr(context.viewer, "last_visit_at", None)):
+            changes = changes.filter(at__gt=since)
+            query = f"changed:>={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            card = {
+                "title": _("Changed since your last visit"),
+                "more": {"label": _("Open as list"), "url": links.catalog_url(query, order="-changed")},
+            }
         # What a tool touches at each sync would push all else out: each entity stands once.
         newest: dict[Any, Any] = {}
-        for row in queries.recent_changes(context.viewer)[: 20 * self.config.rows]:
+        for row in changes[: 20 * self.config.rows]:
             newest.setdefault(row.entity_uid, row)
         rows = list(newest.values())[: self.config.rows]
         if not rows:
-            raise NothingToShow(_("Nothing has changed yet."), icon="history")
+            since_then = _("Nothing has changed since your last visit.") if card else ""
+            raise NothingToShow(since_then or _("Nothing has changed yet."), icon="history")
         entities = queries.titles_by_uid(context.viewer, {row.entity_uid for row in rows})
         return {
             "changes": [
@@ -290,7 +389,8 @@ class RecentChanges(Widget[RowsConfig]):
                     "at": row.at,
                 }
                 for row in rows
-            ]
+            ],
+            "card": card,
         }
 
 
@@ -314,8 +414,14 @@ class ConnectionHealth(Widget[RowsConfig]):
                 if can(context.viewer, "connection.write")
                 else None,
             )
-        order = {"failed": 0, "partial": 1, "running": 2}
-        rows = sorted(rows, key=lambda c: (order.get(c.over_state or "", 3), c.label))
+        order = {"failed": 0, "partial": 1, "running": 3}
+        stale = {c.pk: since for c in rows if (since := connections.stale_since(c, now=context.now))}
+        rows = sorted(
+            rows, key=lambda c: (min(order.get(c.over_state or "", 4), 2 if c.pk in stale else 4), c.label)
+        )
+        footer = ngettext("%(count)d connection", "%(count)d connections", len(rows)) % {"count": len(rows)}
+        if stale:
+            footer += ", " + _("%(count)d stale") % {"count": len(stale)}
         return {
             "connections": [
                 {
@@ -325,13 +431,12 @@ class ConnectionHealth(Widget[RowsConfig]):
                     "state": "paused" if c.is_paused else c.last_state or "never",
                     "at": c.over_at,
                     "message": c.last_message or "",
-                    "stale": connections.stale_since(c, now=context.now),
+                    "stale": stale.get(c.pk),
                 }
                 for c in rows[: self.config.rows]
             ],
             "card": {
-                "footer": ngettext("%(count)d connection", "%(count)d connections", len(rows))
-                % {"count": len(rows)},
+                "footer": footer,
                 "more": {"label": _("All connections"), "url": "/connections"},
             },
         }

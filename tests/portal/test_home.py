@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from html import unescape
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from django.utils.html import strip_tags
 
 from access.models import User
-from access.services import grant
+from access.services import grant, note_visit, tie_account
+from catalog import queries
 from catalog.models import Rank
+from catalog.permissions import own_refs_of
+from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.edit import override_field
+from catalog.services.render import render_dirty
+from integrations.models import CatalogLocation
 from tests.catalog.saying import claim, component, document, entity, say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -119,3 +130,149 @@ class TestPatch:
         answer = viewer.get("/api/v1/entities/default/component/pay/provenance/")
         assert answer.status_code == 200
         assert "who is called" not in answer.content.decode()
+
+
+REPOSITORY = "repo:git.example/acme/pay"
+
+
+def change(
+    number: int, *, repository: str = REPOSITORY, status: str = "open", days: float = 1, **more: Any
+) -> None:
+    """A change of a repository, as a Git host tells of it."""
+    at = timezone.now() - timedelta(days=days)
+    data = {name: more.pop(name) for name in ("reviewers", "is_draft", "actor_email") if name in more}
+    apply_activity(
+        connection_slug="git",
+        connector="git",
+        items=[
+            ActivityIn(
+                type="change", external_id=str(number), event="change.created", title=f"Change {number}",
+                number=str(number), status=status, about=(repository,), at=at, as_of=at, data=data, **more,
+            )
+        ],
+    )  # fmt: skip
+    queries.forget_delivered_types()
+    render_dirty(at=timezone.now())
+
+
+@pytest.fixture
+def vera(vic: User) -> User:
+    """Vic, who is Vera Lind in the catalog, of the payments team of the money unit."""
+    say(
+        "yaml:people",
+        claim(
+            "user:vera",
+            {"memberOf": ["payments"]},
+            metadata={"title": "Vera Lind"},
+            keys=("user:vera@acme.example",),
+        ),
+        claim("group:payments", {"type": "team", "children": [], "parent": "money"}),
+        claim("group:money", {"type": "unit", "children": []}),
+        replace(component("pay", owner="money"), about=(REPOSITORY,)),
+        component("other", owner="others"),
+    )  # fmt: skip
+    say(
+        "connection:git/repositories",
+        claim("repository:pay", {"path": "acme/pay"}, id="1", keys=(REPOSITORY,), **TOOL),
+        claim(
+            "repository:other", {"path": "acme/other"}, id="2", keys=("repo:git.example/acme/other",), **TOOL
+        ),
+    )
+    tie_account(vic, entity_uid=entity("user:default/vera").uid)
+    vic.refresh_from_db()
+    return vic
+
+
+class TestWaiting:
+    OTHER = "repo:git.example/acme/other"
+
+    def test_it_shows_what_one_is_asked_to_review_first_and_then_what_is_ones_own(
+        self, browse: Callable[[User], Client], vera: User
+    ) -> None:
+        change(1, actor="mallory")
+        change(2, repository=self.OTHER, reviewers=["Vera Lind"], days=2)
+        change(3, repository=self.OTHER, reviewers=["vera@acme.example"], days=3)
+        change(4, repository=self.OTHER, reviewers=["somebody"])
+        change(5, status="merged", actor="mallory")
+        change(6, is_draft=True, actor="mallory")
+        change(7, actor="Vera Lind")
+        change(8, days=91)
+        said = card(browse(vera), "waiting")
+        assert re.findall(r"Change (\d)", said) == ["2", "3", "1"]
+        assert said.count("review") == 2
+        assert "3 of 3" in said
+
+    def test_nobody_in_the_catalog_has_no_such_card(self, viewer: Client) -> None:
+        change(1, reviewers=["Vic Lind"])
+        assert card(viewer, "waiting") == ""
+
+    def test_what_one_may_not_see_does_not_wait(
+        self, browse: Callable[[User], Client], vera: User, no_access: User
+    ) -> None:
+        change(1, reviewers=["Vera Lind"])
+        vera.grants.all().delete()
+        grant(role="viewer", user=vera, scope_type="namespace", scope="elsewhere")
+        assert "Change 1" not in card(browse(vera), "waiting")
+
+    def test_the_groups_above_count_and_rings_of_groups_end(self, vera: User) -> None:
+        assert own_refs_of(vera) == {"user:default/vera", "group:default/payments", "group:default/money"}
+        say("yaml:ring", claim("group:money", {"type": "unit", "children": [], "parent": "payments"}))
+        assert own_refs_of(vera) == {"user:default/vera", "group:default/payments", "group:default/money"}
+
+
+class TestVisits:
+    def test_a_visit_ends_when_one_is_away_and_is_noted_once_an_hour(self, vic: User) -> None:
+        start = timezone.now()
+        written = []
+        for minutes in (0, 1, 59, 61, 100, 125, 60 * 9, 60 * 9 + 30, 60 * 10 + 1):
+            with CaptureQueriesContext(connection) as captured:
+                note_visit(vic, now=start + timedelta(minutes=minutes))
+            written.append(len(captured))
+            vic.refresh_from_db()
+        assert written == [1, 0, 0, 1, 0, 1, 1, 0, 1]
+        assert vic.last_visit_at == start + timedelta(minutes=125)
+
+    def test_home_shows_what_changed_since(self, browse: Callable[[User], Client], vic: User) -> None:
+        say("yaml:a", component("old"))
+        now = timezone.now()
+        client = browse(vic)
+        assert card(client, "changed").startswith("Changed lately")
+        User.objects.filter(pk=vic.pk).update(seen_at=now - timedelta(minutes=30), last_visit_at=now)
+        assert "Nothing has changed since your last visit." in card(client, "changed")
+        say("yaml:b", component("new"), minute=120)
+        said = card(client, "changed")
+        assert said.startswith("Changed since your last visit")
+        assert "new" in said
+        assert "/component/old" not in said
+        (url,) = re.findall(r"\[(\S*)\] Open as list", said)
+        html = client.get(unescape(url)).content.decode()
+        assert "/component/new" in html
+        assert "/component/old" not in html
+
+
+class TestToSeeTo:
+    def test_an_empty_portal_has_no_such_card(self, viewer: Client) -> None:
+        assert card(viewer, "to-see-to") == ""
+
+    def test_numbers_lead_on_and_the_next_step_is_the_most_pressing(self, viewer: Client) -> None:
+        CatalogLocation.objects.create(address="https://files.example/a.yaml")
+        say(
+            "yaml:a",
+            component("pay"),
+            claim("component:lost", {"type": "x"}),
+            claim("component:lone", {"type": "x"}),
+        )
+        said = card(viewer, "to-see-to")
+        assert "[/catalog?q=kind%3Acomponent+-has%3Aowner] Without owner 2" in said
+        assert "Sources disagree 0" in said
+        assert "Next step [/catalog?q=kind%3Acomponent+-has%3Aowner] Give owners" in said
+        say("connection:git/x", claim("component:pay", {"owner": "other"}, **TOOL))
+        assert "[/catalog?q=has%3Aconflict] Sources disagree 1" in card(viewer, "to-see-to")
+
+    def test_when_all_is_settled_an_administrator_is_led_to_invite(
+        self, browse: Callable[[User], Client], viewer: Client, ana: User
+    ) -> None:
+        CatalogLocation.objects.create(address="https://files.example/a.yaml")
+        say("yaml:a", component("pay"))
+        assert "All is settled." in card(viewer, "to-see-to")
+        assert "[/settings/access] Invite colleagues" in card(browse(ana), "to-see-to")

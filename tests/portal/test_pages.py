@@ -19,12 +19,14 @@ from django.utils import timezone
 
 from access import definitions, permissions
 from access.models import AuditEvent, User
+from access.services import tie_account
 from base.errors import InvalidInput
 from base.limits import LimitExceeded
 from catalog import queries
 from catalog.models import Activity, Entity, Rank
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.render import render_dirty
+from integrations.models import Connection
 from portal.models import Page
 from portal.packs import apply_pack, apply_packs, edit_definition, plan, read_pack
 from portal.pages import check_page, forget_pages, page_for
@@ -585,6 +587,25 @@ class TestCost:
         assert entity("component:default/c1").last_run == "passed"
         assert Activity.objects.exclude(subject_uid=None).count() == 60 * 5
         self.check(viewer)
+
+    def test_home_of_somebody_who_owns_much(self, viewer: Client, vic: User) -> None:
+        company(60)
+        say("yaml:people", claim("user:vic", {"memberOf": ["team-1"]}))
+        tie_account(vic, entity_uid=entity("user:default/vic").uid)
+        items = [
+            ActivityIn(
+                type="change", external_id=str(n), event="change.created", status="open", title="c",
+                about=(f"repo:h.example/r{n}",), at=timezone.now(), as_of=timezone.now(),
+            )
+            for n in range(60)
+        ]  # fmt: skip
+        apply_activity(connection_slug="git", connector="git", items=items)
+        queries.forget_delivered_types()
+        Connection.objects.create(slug="git", label="Git", connector="git")
+        html = viewer.get("/").content.decode()
+        for title in ("My services", "Changes waiting for me", "To see to", "Failing now"):
+            assert title in html
+        self.check(viewer, lambda url: url == "/")
 
     def test_pages_cost_the_same_however_much_there_is(self, viewer: Client) -> None:
         company(20)
