@@ -13,6 +13,7 @@ from operator import or_
 from typing import Any
 
 import orjson
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
 from django.db.models import Case, Count, OuterRef, Q, QuerySet, Value, When
@@ -318,6 +319,51 @@ def _claims_on(end: Entity, key: str) -> tuple[QuerySet[Claim], str]:
     seen = Activity.objects.filter(type="commit", commit__in=commits, keys__contains=[key])
     commit = seen.values_list("commit", flat=True).first() or ""
     return claims.filter(keys__key=f"commit:{commit}").distinct(), commit
+
+
+DEPENDS = ("dependsOn", "consumesApi")
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """What ties the things of two owners together.
+
+    :ivar owner: ref of the other; empty for what nobody owns.
+    :ivar ours: how many things of one's own take part; `theirs`: of the other's.
+    :ivar names: titles of the other's, not more than `NAMED`.
+    """
+
+    owner: str
+    ours: int
+    theirs: int
+    names: list[str]
+
+
+NAMED = 3
+
+
+def dependences(viewer: Any, owner: str, *, incoming: bool) -> list[Dependence]:
+    """Whom the things that somebody owns depend on, by owner, the most first; one's own are left out.
+
+    :param incoming: who depends on them instead.
+    """
+    ours, theirs = ("target", "source") if incoming else ("source", "target")
+    seen = list_entities(viewer)
+    rows = (
+        Relation.objects.filter(
+            **{f"{ours}__in": seen.filter(owner=owner).values("pk"), f"{theirs}__in": seen.values("pk")},
+            type__in=DEPENDS,
+        )
+        .exclude(**{f"{theirs}__owner": owner})
+        .values_list(f"{theirs}__owner")
+        .annotate(
+            ours=Count(ours, distinct=True),
+            theirs=Count(theirs, distinct=True),
+            names=ArrayAgg(f"{theirs}__title", distinct=True, order_by=f"{theirs}__title"),
+        )
+        .order_by("-theirs", f"{theirs}__owner")
+    )
+    return [Dependence(other, n, m, names[:NAMED]) for other, n, m, names in rows]
 
 
 # --- provenance -------------------------------------------------------------------------------------------
