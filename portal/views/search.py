@@ -1,7 +1,8 @@
-"""What the search boxes suggest: entities and pages, terms of a query, refs."""
+"""What the search boxes suggest: entities, pages and actions, terms of a query, refs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -13,27 +14,27 @@ from django.utils.translation import gettext as _
 from base.text import whole_number
 from catalog import queries
 from catalog.lookup import MAX_TEXT, look_up
+from catalog.models import Entity
 from catalog.query import QueryError
 from catalog.query import suggest as suggest_terms
 from portal import links, shell
+from portal.bookmarks import bookmarks_of
 from portal.views.anything import is_pasted
 
 SHOWN = 8
+LATELY = 6
 
 
 @login_required
 def suggest(request: HttpRequest) -> HttpResponse:
-    """Entities and pages for a few letters: names that begin so first, then whatever the query finds.
+    """Entities, pages and actions for a few letters: names that begin so first, then whatever the query finds.
 
-    Without a letter, all pages.
+    Without a letter, what was viewed lately, favourites, and all pages and actions.
     """
     pasted = request.GET.get("q", "").strip()[:MAX_TEXT]
     text = pasted[:200]
-    items = [
-        {"chip": links.chip(entity.ref, entity), "text": entity.kind, "url": links.entity_url(entity)}
-        for entity in (look_up(request.user, pasted).entities[:SHOWN] if is_pasted(pasted) else [])
-    ]
-    if text and not items:
+    first = look_up(request.user, pasted).entities[:SHOWN] if is_pasted(pasted) else []
+    if text and not first:
         rows = queries.list_entities(request.user)
         first = list(rows.filter(name__startswith=text.lower()).order_by("name")[:SHOWN])
         if len(first) < SHOWN:
@@ -43,20 +44,63 @@ def suggest(request: HttpRequest) -> HttpResponse:
                 first += [entity for entity in found.order_by("name")[:SHOWN] if entity.pk not in known]
             except QueryError:
                 pass
-        items = [
-            {"chip": links.chip(entity.ref, entity), "text": entity.kind, "url": links.entity_url(entity)}
-            for entity in first[:SHOWN]
-        ]
-    groups = [{"label": _("Entities"), "items": items}, {"label": _("Pages"), "items": _pages(request, text)}]
+    groups = [
+        {"label": _("Entities"), "items": _entities(first[:SHOWN])},
+        *([] if text else _kept(request)),
+        {"label": _("Pages"), "items": _named(shell.context(request)["shell"], text)},
+        {"label": _("Actions"), "items": [one for one in _actions(request) if _holds(one, text)]},
+    ]
     values = {"groups": [group for group in groups if group["items"]], "text": text}
     return render(request, "search/suggest.html", values)
 
 
-def _pages(request: HttpRequest, text: str) -> list[dict[str, Any]]:
-    """The pages of the navigation, and what can be made, whose name holds the letters."""
-    around = shell.context(request)["shell"]
-    pages = [*(item for group in around["nav"] for item in group["items"]), *around.get("create", [])]
-    return [page for page in pages if text.casefold() in str(page["label"]).casefold()]
+def _entities(found: Iterable[Entity]) -> list[dict[str, Any]]:
+    return [{"chip": links.chip(e.ref, e), "text": e.kind, "url": links.entity_url(e)} for e in found]
+
+
+def _kept(request: HttpRequest) -> list[dict[str, Any]]:
+    """What the viewer opened last and put a star on, each thing once."""
+    kept = bookmarks_of(request.user)  # type: ignore[arg-type]
+    lately = kept.recent[:LATELY]
+    known = {entity.pk for entity in lately}
+    others = [entity for entity in kept.favourites if entity.pk not in known][:SHOWN]
+    return [
+        {"label": _("Recently viewed"), "items": _entities(lately)},
+        {"label": _("Favourites"), "items": _entities(others)},
+    ]
+
+
+def _named(around: dict[str, Any], text: str) -> list[dict[str, Any]]:
+    """The pages of the navigation whose name holds the letters."""
+    return [page for group in around["nav"] for page in group["items"] if _holds(page, text)]
+
+
+def _actions(request: HttpRequest) -> list[dict[str, Any]]:
+    """What can be done: with what is open, what can be made, and what the menu of the account has.
+
+    What `press` selects is pressed where it stands on the page; without it there, the browser leaves the action out.
+    """
+    themes = [
+        ("light", _("Theme: light"), "sun"),
+        ("dark", _("Theme: dark"), "moon"),
+        ("auto", _("Theme: as the system"), "device-desktop"),
+    ]
+    return [
+        {"label": _("Edit what is shown"), "icon": "pencil", "press": "[data-key=e]"},
+        {"label": _("Favourite, or no longer"), "icon": "star", "press": "[data-key=f]"},
+        {"label": _("Export this list as CSV"), "icon": "download", "press": "a[href^='/catalog.csv']"},
+        *shell.context(request)["shell"].get("create", []),
+        *(
+            {"label": label, "icon": icon, "press": f"input[name=po_theme][value={value}]"}
+            for value, label, icon in themes
+        ),
+        {"label": _("Keyboard shortcuts"), "icon": "keyboard", "press": "[data-dialog=po-keys]"},
+        {"label": _("Sign out"), "icon": "logout", "press": "[data-sign-out]"},
+    ]
+
+
+def _holds(item: dict[str, Any], text: str) -> bool:
+    return text.casefold() in str(item["label"]).casefold()
 
 
 @login_required

@@ -96,6 +96,38 @@ def test_search_finds_opens_and_gives_the_focus_back(tab: Tab) -> None:
     tab.wait_for_url("**/component/checkout-api")
 
 
+def test_the_box_offers_what_was_viewed_and_does_what_it_names(tab: Tab) -> None:
+    tab.goto("/catalog/sample/component/ledger")
+    tab.goto("/activity")
+    chosen = tab.get_by_role("link", name="Runs", exact=True)
+    tab_to(tab, chosen)
+    tab.keyboard.press("Control+k")
+    box = tab.get_by_role("combobox", name="Search")
+    expect(box).to_be_focused()
+    lately = tab.get_by_role("group", name="Recently viewed").get_by_role("option").first
+    expect(lately).to_contain_text("ledger")
+    tab.keyboard.press("ArrowDown")
+    expect(lately).to_have_attribute("aria-selected", "true")
+    assert box.get_attribute("aria-activedescendant") == lately.get_attribute("id")
+    expect(tab.get_by_role("option", name="Edit what is shown")).to_have_count(0)  # a timeline is not edited
+    for theme in ("dark", "light"):
+        tab.keyboard.press("Control+k")
+        tab.keyboard.type(f"theme: {theme}")
+        expect(tab.get_by_role("option").first).to_have_text(f"Theme: {theme}")
+        tab.keyboard.press("ArrowDown")
+        tab.keyboard.press("Enter")
+        expect(tab.locator("html")).to_have_attribute("data-bs-theme", theme)
+        expect(box).to_have_value("")
+        expect(chosen).to_be_focused()
+    tab.goto("/catalog/sample/component/ledger")
+    tab.keyboard.press("Control+k")
+    tab.keyboard.type("edit what")
+    expect(tab.get_by_role("option", name="Edit what is shown")).to_be_visible()
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/ledger/edit")
+
+
 def test_a_list_is_narrowed_walked_and_opened(tab: Tab) -> None:
     tab.goto("/")
     tab.keyboard.press("g")

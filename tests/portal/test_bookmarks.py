@@ -154,3 +154,53 @@ class TestRecentlyViewed:
         view_entity(user=cleo, entity=things[0])
         view_entity(user=cleo, entity=entity("component:elsewhere/there"))
         assert names(bookmarks_of(cleo).recent) == ["there"]
+
+
+class TestSearchBox:
+    """What the box at the top offers, before a letter is typed and after."""
+
+    def groups(self, client: Client, text: str = "") -> dict[str, list[str]]:
+        shown = client.get("/search/suggest", {"q": text}).content.decode()
+        shown = shown.partition('<a class="po-item" role="option" href="/catalog?q=')[0]
+        return {
+            label: re.findall(r'<span class="po-cut">([^<]+)</span>', body)
+            for label, body in re.findall(
+                r'<div role="group" aria-label="([^"]+)">(.*?)(?=<div role="group"|$)', shown, re.DOTALL
+            )
+        }
+
+    def test_offers_what_is_kept_and_each_thing_once(
+        self, browse: Callable[[User], Client], vic: User, things: list[Entity]
+    ) -> None:
+        client = browse(vic)
+        assert list(self.groups(client)) == ["Pages", "Actions"]
+        for thing in things[:3]:
+            set_favourite(user=vic, entity=thing, is_on=True)
+        view_entity(user=vic, entity=things[9])
+        view_entity(user=vic, entity=things[1])
+        shown = self.groups(client)
+        assert list(shown) == ["Recently viewed", "Favourites", "Pages", "Actions"]
+        assert shown["Recently viewed"] == ["c01", "c09"]
+        assert shown["Favourites"] == ["c02", "c00"]
+
+    def test_letters_find_entities_pages_and_actions(
+        self, browse: Callable[[User], Client], ana: User, vic: User, things: list[Entity]
+    ) -> None:
+        set_favourite(user=ana, entity=things[0], is_on=True)
+        assert self.groups(browse(ana), "dark") == {"Actions": ["Theme: dark"]}
+        assert self.groups(browse(ana), "connect")["Actions"] == ["Connect a tool"]
+        assert "Actions" not in self.groups(browse(vic), "connect")
+        assert self.groups(browse(vic), "c07") == {"Entities": ["c07"]}
+
+    def test_costs_the_same_however_much_is_kept(
+        self, browse: Callable[[User], Client], vic: User, things: list[Entity]
+    ) -> None:
+        client = browse(vic)
+        costs = []
+        for thing in things:
+            set_favourite(user=vic, entity=thing, is_on=True)
+            view_entity(user=vic, entity=thing)
+            with CaptureQueriesContext(connection) as captured:
+                self.groups(client)
+            costs.append(len(captured))
+        assert costs[-1] <= costs[1] <= 12

@@ -308,8 +308,8 @@
   });
 
   // -- Suggestions: an input with data-suggest --------------------------------------------------------------
-  // The address answers ?q= with role="option" elements: links to go to, or data-value texts that replace the
-  // last word. A late answer to an earlier question is dropped.
+  // The address answers ?q= with role="option" elements: links to go to, data-value texts that replace the last
+  // word, or data-press, what to press elsewhere on the page. A late answer to an earlier question is dropped.
   const suggesting = new WeakMap();
   const suggestionsOf = (input) => {
     let state = suggesting.get(input);
@@ -366,6 +366,15 @@
       return;
     }
     event.preventDefault();
+    if (option.dataset.press) {
+      // What stands elsewhere on the page is pressed there; the focus goes back to where it came from.
+      const { before } = suggesting.get(input);
+      input.value = "";
+      closeList(input);
+      input.blur();
+      if (before?.isConnected) before.focus();
+      return $(option.dataset.press)?.click();
+    }
     const value = option.dataset.value ?? option.textContent.trim();
     const whole = input.closest(".po-field");
     input.value = whole ? value : input.value.replace(/\S*$/, "") + value;
@@ -387,6 +396,8 @@
       const html = await answer.text();
       if (asked !== state.asked || document.activeElement !== input) return;
       state.list.innerHTML = html;
+      for (const option of $$("[data-press]", state.list)) if (!$(option.dataset.press)) option.remove();
+      for (const group of $$("[role=group]", state.list)) if (!$("[role=option]", group)) group.remove();
       const any = options(state).length > 0;
       state.list.hidden = !any;
       input.setAttribute("aria-expanded", any);
@@ -463,7 +474,7 @@
       const search = $("#po-search");
       if (!search) return;
       event.preventDefault();
-      suggestionsOf(search).before = document.activeElement;
+      if (document.activeElement !== search) suggestionsOf(search).before = document.activeElement;
       search.focus();
       return search.select();
     }
