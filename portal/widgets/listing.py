@@ -164,7 +164,7 @@ class EntityList(Widget[EntityListConfig]):
         :raises DomainError: if the query, the order or a column cannot be read: a file has no place for a notice.
         """
         found = queries.search_entities(context.viewer, self._whole(context.query), now=context.now)
-        ordering = order_by(context.params.get("order") or "name")
+        ordering = order_by(context.params.get("order") or DEFAULT_ORDER)
         own = self._own_columns(context.query)
         names = self._columns(context, own)
         if context.notices:
@@ -172,7 +172,11 @@ class EntityList(Widget[EntityListConfig]):
         labels = _labels(own)
         headings = [_("Name"), _("Ref"), *(str(labels[name]) for name in names)]
         read = {name: own[name] for name in names if name in own and name not in _LABELS}
-        rows = found.select_related("served" if read else None).defer("tokens", "description", "digest")
+        rows = (
+            sortable(found)
+            .select_related("served" if read else None)
+            .defer("tokens", "description", "digest")
+        )
         return headings, self._exported(context, rows, ordering, names, read)
 
     def _exported(

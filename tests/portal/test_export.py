@@ -70,6 +70,17 @@ class TestAFile:
         assert {row[3] for row in rows} == {"group:default/payments"}
         assert rows[0][4].endswith("+00:00")
 
+    def test_is_ordered_as_the_list_is_where_nobody_says_how(
+        self, browse: Callable[[User], Client], vic: User
+    ) -> None:
+        titles = {"alpha": "Zebra", "beta": "Yak", "gamma": "Aurochs"}
+        say("yaml:a", *[claim(f"component:{n}", metadata={"title": t}) for n, t in titles.items()])
+        client = browse(vic)
+        shown = client.get("/catalog").content.decode()
+        listed = re.findall(r'<td class="po-name.*?<span>([^<]+)</span></a>', shown)
+        assert sorted(listed) == ["Aurochs", "Yak", "Zebra"]
+        assert [row[0] for row in read(client, "/catalog.csv")[1:]] == listed
+
     def test_holds_what_the_viewer_may_see(
         self, browse: Callable[[User], Client], ana: User, cleo: User
     ) -> None:
