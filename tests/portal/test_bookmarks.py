@@ -204,3 +204,20 @@ class TestSearchBox:
                 self.groups(client)
             costs.append(len(captured))
         assert costs[-1] <= costs[1] <= 12
+
+
+def test_home_with_favourites_costs_a_few_queries_more(
+    browse: Callable[[User], Client], vic: User, things: list[Entity]
+) -> None:
+    client = browse(vic)
+
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            client.get("/")
+        return len(captured)
+
+    cost()  # what a process keeps is there
+    without = cost()
+    for thing in things:
+        set_favourite(user=vic, entity=thing, is_on=True)
+    assert cost() <= without + 3  # which they are by name, those shown as a whole, their owners
