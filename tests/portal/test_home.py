@@ -24,7 +24,7 @@ from catalog.permissions import own_refs_of
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.edit import override_field
 from catalog.services.render import render_dirty
-from integrations.models import CatalogLocation
+from integrations.models import CatalogLocation, Connection, SyncRun
 from tests.catalog.saying import claim, component, document, entity, say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -276,3 +276,15 @@ class TestToSeeTo:
         say("yaml:a", component("pay"))
         assert "All is settled." in card(viewer, "to-see-to")
         assert "[/settings/access] Invite colleagues" in card(browse(ana), "to-see-to")
+
+
+def test_stale_connections_stand_before_the_others_and_are_counted(viewer: Client) -> None:
+    now = timezone.now()
+    for slug, ago, state in (("a-fresh", 1, "synced"), ("b-stale", 4, "synced"), ("c-failed", 1, "failed")):
+        made = Connection.objects.create(slug=slug, label=slug, connector="git", interval=600)
+        at = now - timedelta(minutes=10 * ago)
+        SyncRun.objects.create(connection=made, queued_at=at, finished_at=at, state=state)
+    said = card(viewer, "sync")
+    assert re.findall(r"/connections/([a-z-]+)", said) == ["c-failed", "b-stale", "a-fresh"]
+    assert "Synced, stale 40 min" in said
+    assert "3 connections, 1 stale" in said
