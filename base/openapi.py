@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
+from django.urls import get_urlconf
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
@@ -102,19 +104,20 @@ def describe_problems(result: dict[str, Any], **_more: Any) -> dict[str, Any]:
     return result
 
 
-@lru_cache(maxsize=500)
 def parameters_of(route: str, method: str) -> frozenset[str] | None:
     """The parameters that an address may have after its `?`, as the description says; None if it is not described.
 
     :param route: as Django's resolver names it.
     """
     path = re.sub(r"<[^>]*>", "{}", simplify_regex(route))
-    return _described().get((path, method.lower().replace("head", "get")))
+    return _described(get_urlconf() or settings.ROOT_URLCONF).get(
+        (path, method.lower().replace("head", "get"))
+    )
 
 
 @cache
-def _described() -> dict[tuple[str, str], frozenset[str]]:
-    described = SchemaGenerator().get_schema(request=None, public=True)
+def _described(urlconf: str) -> dict[tuple[str, str], frozenset[str]]:
+    described = SchemaGenerator(urlconf=urlconf).get_schema(request=None, public=True)
     return {
         (re.sub(r"{[^}]*}", "{}", path), method): frozenset(
             one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"

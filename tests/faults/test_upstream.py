@@ -257,7 +257,7 @@ def test_a_next_page_elsewhere_is_not_fetched(portal: Portal, upstream: Upstream
 def test_a_pause_that_the_tool_asked_for_is_kept(portal: Portal, upstream: Upstream) -> None:
     """Also by the next run, which asks nothing until the time is over."""
     connection = portal.connect("paged", "paged", base_url=upstream.url)
-    upstream.faults["entities", 0] = tool.asks_to_wait
+    upstream.faults["entities", 0] = tool.asks_for_a_long_pause
     portal.sync(connection)
     connection.refresh_from_db()
     assert connection.due_at is not None
@@ -268,7 +268,7 @@ def test_a_pause_that_the_tool_asked_for_is_kept(portal: Portal, upstream: Upstr
     assert "pause" in run.message
     assert len(upstream.asked) == asked
     upstream.faults.clear()
-    time.sleep(2.1)
+    time.sleep(tool.PAUSE + 0.1)
     portal.sync_well(connection)
 
 

@@ -318,6 +318,13 @@ def asks_to_wait(exchange: Exchange, _items: list[Item], _following: str | None)
     exchange.send(429, b'{"message": "slow down"}', Retry_After="2")
 
 
+PAUSE = 8  # seconds; long enough that a busy machine begins a run within it
+
+
+def asks_for_a_long_pause(exchange: Exchange, _items: list[Item], _following: str | None) -> None:
+    exchange.send(429, b'{"message": "slow down"}', Retry_After=str(PAUSE))
+
+
 def shows_nothing(exchange: Exchange, _items: list[Item], _following: str | None) -> None:
     exchange.send_page([], None)
 
