@@ -6,7 +6,6 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytest
@@ -44,7 +43,11 @@ def paged(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that give up soon, and small transactions."""
-    monkeypatch.setattr(connections, "HttpClient", partial(HttpClient, limits=LIMITS))
+
+    def impatient_client(*, limits: HttpLimits | None = None, **given: Any) -> HttpClient:
+        return HttpClient(limits=limits or LIMITS, **given)
+
+    monkeypatch.setattr(connections, "HttpClient", impatient_client)
     monkeypatch.setattr(sync, "PAGE", 16)
     monkeypatch.setattr(sync, "HEARTBEAT", 0.5)
 

@@ -13,12 +13,10 @@ import pytest
 from django.utils import timezone
 
 from catalog.models import Activity, Claim, Entity, Problem
-from integrations.http import HttpClient
 from integrations.models import Connection, ResourceState, RunState, StoredRecord
-from integrations.services import connections
 from integrations.services.runs import decide_guard, restore_removed
 from tests.faults import upstream as tool
-from tests.faults.conftest import LIMITS, Portal, differences
+from tests.faults.conftest import Portal, differences
 from tests.faults.upstream import Fault, Upstream
 
 Undisturbed = Callable[[str, Connection], list[str]]
@@ -256,12 +254,8 @@ def test_a_next_page_elsewhere_is_not_fetched(portal: Portal, upstream: Upstream
     assert canary.asked == []
 
 
-def test_a_pause_that_the_tool_asked_for_is_kept(
-    portal: Portal, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pause_that_the_tool_asked_for_is_kept(portal: Portal, upstream: Upstream) -> None:
     """Also by the next run, which asks nothing until the time is over."""
-    # With a patience that is shorter than the pause.
-    monkeypatch.setattr(connections, "HttpClient", lambda **given: HttpClient(**given | {"limits": LIMITS}))
     connection = portal.connect("paged", "paged", base_url=upstream.url)
     upstream.faults["entities", 0] = tool.asks_for_a_long_pause
     portal.sync(connection)
