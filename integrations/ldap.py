@@ -116,7 +116,7 @@ class LdapClient:
     """Opens directories.
 
     :param policy: where it may go.
-    :param route: certificates that are trusted besides the usual ones; LDAP goes through no proxy.
+    :param route: certificates that are trusted besides the usual ones; a proxy there refuses every address.
     """
 
     def __init__(self, *, policy: OutboundPolicy | None = None, route: Route | None = None) -> None:
@@ -130,13 +130,19 @@ class LdapClient:
         """Connect and sign in; without a user as nobody.
 
         :param address: `ldaps://host`, or `ldap://host`, perhaps with a port.
-        :raises Misconfigured: if the address is none, the guard refuses it, or a certificate is not trusted.
+        :raises Misconfigured: if the address is none, the guard refuses it, the connection has a proxy, or a
+            certificate is not trusted.
         :raises AuthFailed: if user or password are wrong.
         :raises SourceUnavailable: if it does not answer.
         """
         target = self._policy.check_url(address, schemes=SCHEMES)
-        addresses = (await self._policy.resolve(target.host, target.port))[:4]
         where = f"{target.scheme}://{target.host}:{target.port}"
+        if self._route.proxy:
+            raise Misconfigured(
+                _("%(where)s is reached over LDAP, which does not go through the connection's proxy. Take the proxy "
+                  "out.") % {"where": where}
+            )  # fmt: skip
+        addresses = (await self._policy.resolve(target.host, target.port))[:4]
         connection = None
         for number, ip in enumerate(addresses):
             try:

@@ -136,6 +136,10 @@ class TestWhatGoesWrong:
             reading(slapd, "people", **given)
         assert PASSWORD not in str(caught.value)
 
+    def test_it_does_not_go_around_the_proxy_in_silence(self, slapd: Slapd) -> None:
+        with pytest.raises(Misconfigured, match="does not go through the connection's proxy"):
+            reading(slapd, "people", route=Route(proxy="http://127.0.0.1:3128"))
+
     def test_the_check_says_what_is_missing(self, slapd: Slapd) -> None:
         assert check(slapd).ok
         assert [one.label for one in check(slapd).checks] == [
