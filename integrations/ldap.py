@@ -186,9 +186,11 @@ class LdapClient:
             if start_tls:
                 connection.start_tls(read_server_info=False)
             connection.bind(read_server_info=False)
-        except BaseException:
+        except BaseException as error:
             if connection.socket is not None:
                 connection.socket.close()
+            if isinstance(error, errors.LDAPInvalidDNSyntaxResult):  # the user's; in a search it is the base
+                raise errors.LDAPInvalidCredentialsResult from error
             raise
         return connection
 
@@ -197,7 +199,7 @@ async def _asked(do: Callable[[], T], where: str) -> T:
     """Do it in a thread of its own, and say in our words what went wrong."""
     try:
         return await asyncio.to_thread(do)
-    except (errors.LDAPInvalidCredentialsResult, errors.LDAPInvalidDNSyntaxResult) as error:
+    except errors.LDAPInvalidCredentialsResult as error:
         raise AuthFailed(_("%(where)s does not accept this user and password.") % {"where": where}) from error
     except (
         errors.LDAPInsufficientAccessRightsResult,
@@ -208,7 +210,12 @@ async def _asked(do: Callable[[], T], where: str) -> T:
         raise AuthFailed(
             _("%(where)s lets this user not read here (%(why)s).") % {"where": where, "why": _said(error)}
         ) from error
-    except (errors.LDAPNoSuchObjectResult, errors.LDAPInvalidFilterError, errors.LDAPReferralResult) as error:
+    except (
+        errors.LDAPNoSuchObjectResult,
+        errors.LDAPInvalidDNSyntaxResult,
+        errors.LDAPInvalidFilterError,
+        errors.LDAPReferralResult,
+    ) as error:
         raise Misconfigured(
             _("%(where)s has no such place, or cannot read the filter (%(why)s).")
             % {"where": where, "why": _said(error)}

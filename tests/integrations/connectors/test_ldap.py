@@ -124,6 +124,7 @@ class TestWhatGoesWrong:
             ({"address": "ldap://10.1.2.3"}, OutboundRefused, "PORTICO_OUTBOUND_ALLOW"),
             ({"address": "ldap://169.254.169.254"}, OutboundRefused, "never"),
             ({"base": "dc=other,dc=example"}, Misconfigured, "no such place"),
+            ({"base": "no name"}, Misconfigured, "no such place"),
             ({"people": "(broken"}, Misconfigured, "filter"),
         ],
     )
