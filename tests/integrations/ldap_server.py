@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ldap3
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from tests.integrations.servers import _run, free_port, program
+from tests.integrations.conftest import make_certificate
+from tests.integrations.servers import free_port, program, run
 
 BASE = "dc=acme,dc=example"
 READER, PASSWORD = f"cn=reader,{BASE}", "read me if you can"
@@ -123,7 +118,7 @@ class Slapd:
 def run_slapd(folder: Path, slapd: str, *, limit: str = "unlimited", people: int = 0) -> Iterator[Slapd]:
     """Run one, with so many more people than the two."""
     (folder / "data").mkdir()
-    certificate = _certificate(folder)
+    make_certificate("127.0.0.1", folder / "key.pem", folder / "cert.pem")
     more = "".join(
         f"\ndn: uid=p{n},ou=People,{BASE}\nobjectClass: inetOrgPerson\ncn: P {n}\nsn: {n}\nuid: p{n}\n"
         for n in range(people)
@@ -131,13 +126,13 @@ def run_slapd(folder: Path, slapd: str, *, limit: str = "unlimited", people: int
     (folder / "seed.ldif").write_text(SEED + more)
     config = folder / "slapd.conf"
     config.write_text(CONFIG.format(folder=folder, base=BASE, reader=READER, limit=limit))
-    _run([slapd, "-T", "add", "-f", config, "-l", folder / "seed.ldif"])
+    run([slapd, "-T", "add", "-f", config, "-l", folder / "seed.ldif"])
     plain, tls = free_port(), free_port()
     urls = f"ldap://127.0.0.1:{plain}", f"ldaps://127.0.0.1:{tls}"
     with program(
         [slapd, "-f", config, "-h", " ".join(urls), "-d", "0"], folder=folder, ready=lambda: _listens(tls)
     ):
-        yield Slapd(*urls, certificate)
+        yield Slapd(*urls, (folder / "cert.pem").read_text())
 
 
 def _listens(port: int) -> bool:
@@ -146,33 +141,3 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _certificate(folder: Path) -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ldap.acme.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    text = made.public_bytes(serialization.Encoding.PEM).decode()
-    (folder / "cert.pem").write_text(text)
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-    )
-    return text

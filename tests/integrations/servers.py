@@ -140,18 +140,8 @@ def git(folder: Path | str, *args: str) -> str:
     return ran.stdout.strip()
 
 
-def _run(command: Sequence[str | Path], **environment: str) -> None:
-    ran = subprocess.run(
-        [str(part) for part in command],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, f"{ran.args} failed:\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
-
-
-def _run(command: Sequence[str | Path], **environment: str) -> None:
+def run(command: Sequence[str | Path], **environment: str) -> None:
+    """Run a program to its end."""
     ran = subprocess.run(
         [str(part) for part in command],
         env={**os.environ, **environment},
@@ -363,7 +353,7 @@ def run_buildbot(
     environment = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "GIT_CONFIG_COUNT": "1",
                    "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}  # fmt: skip
     for command in ("create-master", "upgrade-master"):
-        _run([bin_folder / "buildbot", command, master], **environment)
+        run([bin_folder / "buildbot", command, master], **environment)
         (master / "told.json").write_text(json.dumps(told))
         (master / "master.cfg").write_text(_MASTER)
     start = [bin_folder / "buildbot", "start", "--nodaemon", master]
