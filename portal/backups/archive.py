@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from django.utils.translation import gettext as _
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from base.errors import DomainError
 
@@ -31,6 +32,8 @@ SHORTEST_PASSPHRASE = 8
 _MANIFEST = "manifest.json"
 _BLOCK = 1024 * 1024
 _BOUND_TO = b"portico-backup-keys"
+# What reading a damaged zip raises; RuntimeError where it seems encrypted or compressed in another way.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, ValueError, RuntimeError)
 
 
 class BackupError(DomainError):
@@ -209,11 +212,13 @@ class Archive:
         """
         self.path = path
         try:
-            self._zip = zipfile.ZipFile(path)
-            self.manifest = _read_manifest(self._zip.read(_MANIFEST))
+            self._stream = path.open("rb")
         except FileNotFoundError as error:
             raise BackupError(_("There is no file %(path)s.") % {"path": path}) from error
-        except (zipfile.BadZipFile, KeyError, ValidationError, ValueError) as error:
+        try:
+            self._zip = zipfile.ZipFile(self._stream)
+            self.manifest = _read_manifest(self._zip.read(_MANIFEST))
+        except _DAMAGED as error:
             raise BackupError(
                 _("%(path)s is no backup of Portico, or was cut off before its end. Nothing was changed.")
                 % {"path": path}
@@ -223,7 +228,7 @@ class Archive:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._zip.close()
+        self._stream.close()
 
     def verify(self) -> None:
         """Read all of it once.
@@ -237,7 +242,7 @@ class Archive:
                     digest.update(block)
                     size += len(block)
                 is_whole = (digest.hexdigest(), size) == (table.sha256, table.size)
-            except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError):
+            except _DAMAGED:
                 is_whole = False
             if not is_whole:
                 raise BackupError(

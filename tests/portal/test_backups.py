@@ -263,6 +263,20 @@ def test_a_damaged_file_is_refused(backup: Path, empty: Portal, tmp_path: Path) 
     assert empty.dump() == before
 
 
+def test_a_bit_that_fell_over_is_noticed_wherever_it_is(backup: Path, tmp_path: Path) -> None:
+    whole, chance, refused = backup.read_bytes(), random.Random(1), 0
+    for _round in range(200):
+        bent = bytearray(whole)
+        bent[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        (tmp_path / "bent").write_bytes(bent)
+        try:
+            with Archive(tmp_path / "bent") as archive:
+                archive.verify()
+        except BackupError:
+            refused += 1
+    assert refused > 150, "all but those in what a zip only says of its members"
+
+
 def rewritten(backup: Path, path: Path, change: Callable[[dict[str, object]], None]) -> Path:
     """The same backup with another manifest."""
     with zipfile.ZipFile(backup) as old, zipfile.ZipFile(path, "w") as new:
