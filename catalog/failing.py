@@ -109,7 +109,7 @@ def changed_before(
     reach = reach_of({one.entity.pk for one in near})
     owner: dict[uuid.UUID, Near] = {}
     for one in near:  # nearest first: what two share belongs to the nearer
-        for uid, _is_shared in reach.get(one.entity.pk, ()):
+        for uid, _is_shared in reach[one.entity.pk]:
             owner.setdefault(uid, one)
     rows = visible(
         viewer,

@@ -480,7 +480,7 @@ def redirect_of(viewer: Any, ref: str) -> Redirect:
 
 def reach(entity: Entity) -> list[tuple[uuid.UUID, bool]]:
     """Whose activity shows on an entity, and whether it is shared with others."""
-    return reach_of({entity.pk}).get(entity.pk, [(entity.uid, False)])
+    return reach_of({entity.pk})[entity.pk]
 
 
 def delivered_types() -> set[str]:

@@ -32,6 +32,13 @@ class Migration(migrations.Migration):
                 help_text="Of the default branch: failed while any pipeline fails, else its newest run's status.",
             ),
         ),
+        migrations.AlterField(
+            model_name="entity",
+            name="signals",
+            field=models.JSONField(
+                default=dict, help_text="For pages: what speaks of what is tied to it, what fails."
+            ),
+        ),
         AddIndexConcurrently(
             model_name="entity",
             index=models.Index(

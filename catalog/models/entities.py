@@ -42,7 +42,9 @@ class Entity(models.Model):
         null=True, help_text="When the first run failed of those that still do."
     )
     version = models.TextField(blank=True, help_text="The newest version.")
-    signals = models.JSONField(default=dict, help_text="What the latest activity says, for lists and cards.")
+    signals = models.JSONField(
+        default=dict, help_text="For pages: what speaks of what is tied to it, what fails."
+    )
 
     digest = models.BinaryField(max_length=16, help_text="Of the merged document.")
     revision = models.PositiveIntegerField(default=1)

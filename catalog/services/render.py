@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 PAGE = 2_000
 # What somebody who waits for an answer renders at most; the beat does the rest.
 A_WHILE = 2 * PAGE
-RUNS_ON_A_CARD = 12
 # What marks itself again and again would else be rendered for ever.
 MAX_TURNS = 50
 _RENDER_LOCK = 0x706F7275
@@ -201,8 +200,8 @@ def write_signals(entity_ids: Iterable[int]) -> None:
     ids = set(entity_ids)
     reach = reach_of(ids)
     subjects = {uid for uids in reach.values() for uid, _ in uids}
-    runs = _latest_runs(subjects)
-    versions = _latest_versions(subjects)
+    runs = _newest(subjects, "run", "status", "NOT a.is_change AND a.is_default_branch IS NOT FALSE")
+    versions = _newest(subjects, "version", "version")
     breaks = breaks_of(subjects)
     sources = dict(
         Entity.objects.filter(uid__in=among(subjects, "uuid"), deleted_at=None).values_list("uid", "sources")
@@ -211,36 +210,21 @@ def write_signals(entity_ids: Iterable[int]) -> None:
     for entity in Entity.objects.filter(id__in=among(ids)).only(
         "id", "signals", "last_run", "last_run_at", "failing_since", "version", "sources"
     ):
-        near = [uid for uid, _ in reach.get(entity.id, ())]
-        own_runs = sorted(
-            (run for uid in near for run in runs.get(uid, ())), key=lambda r: r["at"], reverse=True
-        )
-        own_versions = sorted(
-            (v for uid in near if (v := versions.get(uid))), key=lambda v: v["at"], reverse=True
-        )
+        near = [uid for uid, _ in reach[entity.id]]
         signals: dict[str, Any] = {}
         if told := sorted({name for uid in near for name in sources.get(uid, ())} - set(entity.sources)):
             signals["tied_sources"] = told
-        if own_runs:
-            signals["runs"] = own_runs[:RUNS_ON_A_CARD]
-        if own_versions:
-            signals["version"] = own_versions[0]
-        last = own_runs[0] if own_runs else None
-        status, last_at = (last["status"], last["at"]) if last else ("", None)
+        last_at, status = max((runs[uid] for uid in near if uid in runs), default=(None, ""))
+        _at, version = max((versions[uid] for uid in near if uid in versions), default=(None, ""))
         failing_since = None
         if broken := [breaks[uid] for uid in near if uid in breaks]:
             signals["failing"] = [
                 {"first": one.first, "last": one.last, "commit": one.commit} for one in broken
             ]
             failing_since = min(one.since for one in broken)
-            status, last_at = RunStatus.FAILED.value, max(one.last_at for one in broken).isoformat()
-        version = own_versions[0]["version"] if own_versions else ""
-        if (signals, status, failing_since, version) != (
-            entity.signals,
-            entity.last_run,
-            entity.failing_since,
-            entity.version,
-        ):
+            status, last_at = RunStatus.FAILED.value, max(one.last_at for one in broken)
+        kept = (entity.signals, entity.last_run, entity.last_run_at, entity.failing_since, entity.version)
+        if (signals, status, last_at, failing_since, version) != kept:
             rows.append((entity.id, orjson.dumps(signals).decode(), status, last_at, failing_since, version))
     if not rows:
         return
@@ -262,10 +246,10 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[uuid.UUID, bool]]]:
     """Whose activity shows on each entity: itself, what is tied to it, and what its repository shares. One statement.
 
     Things tied to a component show on it; the component does not show on them. What runs an image runs one version of
-    it, whatever was published since. A component also has what belongs to
-    its repository and no component has for itself, and what runs the images tied to it, unless a person forbade that.
+    it, whatever was published since. A component also has what runs the images tied to it, and what belongs to its
+    repository and no component has for itself, unless a person forbade that.
 
-    :returns: for each entity, pairs of subject uid and whether it is shared.
+    :returns: for each entity, pairs of subject uid and whether it is shared; none for what is gone.
     """
     reach: dict[int, list[tuple[uuid.UUID, bool]]] = {entity_id: [] for entity_id in entity_ids}
     with connection.cursor() as cursor:
@@ -332,56 +316,27 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[uuid.UUID, bool]]]:
     return reach
 
 
-def _latest_runs(subjects: set[Any]) -> dict[Any, list[dict[str, Any]]]:
-    """The last runs of each subject on its default branch, newest first; changes' runs left out."""
-    found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    if not subjects:
-        return found
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT s.uid, r.id, r.status, r.number, r.title, r.at, r.started_at, r.finished_at, r.url
-            FROM unnest(%s::uuid[]) AS s(uid)
-            CROSS JOIN LATERAL (
-                SELECT * FROM catalog_activity a
-                WHERE a.subject_uid = s.uid AND a.type = 'run' AND NOT a.is_change
-                  AND a.is_default_branch IS NOT FALSE
-                ORDER BY a.at DESC LIMIT %s
-            ) r
-            """,
-            [list(subjects), RUNS_ON_A_CARD],
-        )
-        for uid, id_, status, number, title, at, started, finished, url in cursor.fetchall():
-            seconds = (finished - started).total_seconds() if started and finished else None
-            found[uid].append(
-                {
-                    "id": id_,
-                    "status": status,
-                    "number": number,
-                    "title": title,
-                    "at": at.isoformat(),
-                    "seconds": seconds,
-                    "url": url,
-                }
-            )
-    return found
+def _newest(
+    subjects: set[uuid.UUID], type_: str, column: str, condition: str = "TRUE"
+) -> dict[uuid.UUID, tuple[datetime, str]]:
+    """When the newest activity of a type was at each subject, and what it says in a column.
 
-
-def _latest_versions(subjects: set[Any]) -> dict[Any, dict[str, Any]]:
+    :param condition: in SQL, on the activity `a`; ours, as the column is.
+    """
     if not subjects:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT s.uid, r.version, r.at FROM unnest(%s::uuid[]) AS s(uid)
+            f"""
+            SELECT s.uid, r.at, r.{column} FROM unnest(%s::uuid[]) AS s(uid)
             CROSS JOIN LATERAL (
-                SELECT version, at FROM catalog_activity a
-                WHERE a.subject_uid = s.uid AND a.type = 'version' ORDER BY a.at DESC LIMIT 1
+                SELECT a.at, a.{column} FROM catalog_activity a
+                WHERE a.subject_uid = s.uid AND a.type = %s AND {condition} ORDER BY a.at DESC LIMIT 1
             ) r
-            """,
-            [list(subjects)],
+            """,  # noqa: S608 - the names are ours
+            [list(subjects), type_],
         )
-        return {uid: {"version": version, "at": at.isoformat()} for uid, version, at in cursor.fetchall()}
+        return {uid: (at, text) for uid, at, text in cursor.fetchall()}
 
 
 def _report_missing(ids: set[int], *, at: datetime) -> None:
