@@ -215,14 +215,17 @@ class Archive:
             self._stream = path.open("rb")
         except FileNotFoundError as error:
             raise BackupError(_("There is no file %(path)s.") % {"path": path}) from error
-        try:
-            self._zip = zipfile.ZipFile(self._stream)
-            self.manifest = _read_manifest(self._zip.read(_MANIFEST))
-        except _DAMAGED as error:
-            raise BackupError(
-                _("%(path)s is no backup of Portico, or was cut off before its end. Nothing was changed.")
-                % {"path": path}
-            ) from error
+        with contextlib.ExitStack() as unless_read:
+            unless_read.callback(self._stream.close)
+            try:
+                self._zip = zipfile.ZipFile(self._stream)
+                self.manifest = _read_manifest(self._zip.read(_MANIFEST))
+            except _DAMAGED as error:
+                raise BackupError(
+                    _("%(path)s is no backup of Portico, or was cut off before its end. Nothing was changed.")
+                    % {"path": path}
+                ) from error
+            unless_read.pop_all()
 
     def __enter__(self) -> Self:
         return self
