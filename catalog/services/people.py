@@ -38,8 +38,16 @@ def people_by_email(user: User) -> QuerySet[Entity]:
 
 def account_of(entity: Entity, *, but: User | None = None) -> User | None:
     """The account that is this person, or was one who was merged into them."""
-    uids = {entity.uid, *Redirect.objects.filter(winner=entity).values_list("loser__uid", flat=True)}
-    return User.objects.filter(entity_uid__in=uids).exclude(pk=but.pk if but else None).first()
+    return accounts_of([entity], but=but).get(entity.pk)
+
+
+def accounts_of(people: Iterable[Entity], *, but: User | None = None) -> dict[int, User]:
+    """The accounts that are these people, or were those who were merged into them, by the people's keys."""
+    uids = {entity.uid: entity.pk for entity in people}
+    merged = Redirect.objects.filter(winner_id__in=list(uids.values()))
+    uids |= dict(merged.values_list("loser__uid", "winner_id"))
+    users = User.objects.filter(entity_uid__in=uids).exclude(pk=but.pk if but else None).order_by("-pk")
+    return {uids[user.entity_uid]: user for user in users if user.entity_uid}
 
 
 def tie_by_email(user: User) -> Entity | None:

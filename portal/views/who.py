@@ -18,7 +18,7 @@ from base.errors import DomainError
 from catalog import queries
 from catalog.models import Entity
 from catalog.permissions import person_of
-from catalog.services.people import account_of, people_at, say_who
+from catalog.services.people import accounts_of, people_at, say_who
 from portal import links
 from portal.people import person
 from portal.views.settings import shell_of
@@ -40,8 +40,9 @@ def who(request: HttpRequest) -> HttpResponse:
     tied = person_of(user)
     claim = user.claimed_entity_uid
     claimed = queries.list_entities(user).filter(uid=claim).first() if claim else None
-    rows = list((_found if text else _likely)(user, text)[:SHOWN]) if tied is None else []
-    documents = queries.documents(user, rows)
+    found = _found(user, text) if text else _likely(user)
+    rows = list(found[:SHOWN]) if tied is None else []
+    documents, accounts = queries.documents(user, rows), accounts_of(rows, but=user)
     return render(
         request,
         "settings/who.html",
@@ -54,13 +55,13 @@ def who(request: HttpRequest) -> HttpResponse:
                     "entity": entity,
                     "chip": links.chip(entity.ref, entity),
                     "email": _email(documents.get(entity.pk, {})),
-                    "account": account_of(entity, but=user),
+                    "account": accounts.get(entity.pk),
                 }
                 for entity in rows
             ],
             "q": text,
             "error": error,
-            "has_people": bool(rows) or queries.list_entities(user).filter(kind="user").exists(),
+            "has_people": bool(rows) or _people(user).exists(),
         },
         status=422 if error else 200,
     )
@@ -93,7 +94,7 @@ def _found(user: User, text: str) -> QuerySet[Entity]:
     return _people(user).filter(condition).order_by("title", "ref")
 
 
-def _likely(user: User, _text: str) -> QuerySet[Entity]:
+def _likely(user: User) -> QuerySet[Entity]:
     """The people who may be this one by address or name, the most likely first; else the first of all."""
     by_address = Q(pk__in=people_at([user.email]).values("pk"))
     by_name = Q(name=user.username) | (Q(title__iexact=user.name) if user.name else Q())

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from access.models import User
 from access.services import change_user, create_user, grant, make_sign_in_link, tie_account
@@ -143,3 +145,20 @@ def test_only_who_may_change_accounts_confirms(
     assert "says who they are" not in text_of(browse(ben).get("/"))
     vic.refresh_from_db()
     assert vic.entity_uid is None
+
+
+def test_however_many_people_are_shown_the_questions_are_as_many(
+    browse: Callable[[User], Client], vic: User, vlind: Entity
+) -> None:
+    client = browse(vic)
+
+    def questions() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            client.get(WHO)
+        return len(asked)
+
+    questions()  # the first time something is looked up once for all
+    few = questions()
+    say("yaml:b", *(claim(f"user:person-{n}", {"profile": {}, "memberOf": []}) for n in range(15)))
+    assert "person-14" in text_of(client.get(WHO))
+    assert questions() == few
