@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -192,19 +193,22 @@ def users(request: HttpRequest) -> HttpResponse:
             return redirect("portal:settings-access")
     text = request.GET.get("q", "").strip()[:100]
     rows, page = page_of(request, queries.list_users(viewer=person(request), text=text), USERS)
-    invitations = list(queries.list_invitations(viewer=person(request)))
-    waiting = _with_grants(request, [invitation.user for invitation in invitations])
-    invited = {invitation.user_id for invitation in invitations}
+    open_ones = queries.list_invitations(viewer=person(request))
+    invitations = list(open_ones[:USERS])
+    told = _with_grants(request, [*rows, *(invitation.user for invitation in invitations)])
+    invited = set(open_ones.filter(user__in=rows).values_list("user_id", flat=True))
     link = shown_once(request, INVITATION)
     return render(
         request,
         "settings/users.html",
         access_part(request, "")
         | {
-            "rows": [row | {"is_invited": row["user"].pk in invited} for row in _with_grants(request, rows)],
+            "rows": [row | {"is_invited": row["user"].pk in invited} for row in told[: len(rows)]],
             "invitations": [
-                row | {"link": invitation} for row, invitation in zip(waiting, invitations, strict=True)
+                row | {"link": invitation}
+                for row, invitation in zip(told[len(rows) :], invitations, strict=True)
             ],
+            "invitations_total": open_ones.count(),
             "claims": _claims(request),
             "now": timezone.now(),
             "page": page,
@@ -309,7 +313,8 @@ def _with_grants(request: HttpRequest, rows: list[User]) -> list[dict[str, Any]]
         "group_id", "user_id"
     ):
         members[group_id].append(user_id)
-    for grant in queries.list_grants(viewer=person(request)):
+    theirs = Q(user__in=rows) | Q(group__in=list(members))
+    for grant in queries.list_grants(viewer=person(request)).filter(theirs):
         for user_id in [grant.user_id] if grant.user_id else members.get(grant.group_id or 0, []):
             held[user_id].append(grant)
     return [{"user": user, "grants": held[user.pk]} for user in rows]

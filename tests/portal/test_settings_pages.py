@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from access.models import ApiToken, AuditEvent, Grant, Group, Role, SignInLink, User
 from access.permissions import can
-from access.services import authenticate_token, create_group, create_token, grant, record_audit
+from access.services import authenticate_token, create_group, create_token, grant, invite, record_audit
 from catalog.models import Entity
 from integrations.models import Connection
 from portal.models import Page
@@ -206,6 +206,21 @@ class TestUsers:
         assert new.get("/settings").status_code == 200
         assert Client().post(url, given).status_code == 410
         assert "Open invitations" not in text_of(admin.get("/settings/access"))
+
+    def test_of_many_invitations_the_newest_are_shown(self, admin: Client) -> None:
+        for n in range(51):
+            invite(username=f"guest-{n}", role="editor")
+        page = admin.get("/settings/access?q=guest-0").content.decode()
+        listed, _box, found = page.partition("Find by name or e-mail")
+        assert "The newest 50 of 51." in listed
+        assert listed.count('value="withdraw"') == 50
+        assert ">guest-50<" in listed
+        assert ">guest-0<" not in listed
+        assert listed.count("Editor") >= 50
+        # Who is found is known as invited all the same.
+        assert ">guest-0<" in found
+        assert "Editor" in found
+        assert "invited" in found
 
     def test_an_invitation_is_renewed_and_taken_back(self, admin: Client) -> None:
         admin.post("/settings/access", {"action": "invite", "username": "dora", "role": ""})
