@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,17 +30,26 @@ from catalog.models import (
     Transition,
 )
 from catalog.query.compile import compile_query
+from catalog.query.errors import QueryError
 from catalog.query.mine import register_own_refs
 from catalog.query.sight import register_sight
 
+logger = logging.getLogger(__name__)
+
 
 def entities_within(scopes: Scopes) -> Q:
-    """The condition on entities: in one of the namespaces, or found by one of the queries."""
+    """The condition on entities: in one of the namespaces, or found by one of the queries.
+
+    A query that made sense when it was granted and does no more, since a kind or relation is gone, reaches nothing.
+    """
     namespaces = [scope.text.lower() for scope in scopes if scope.type == ScopeType.NAMESPACE]
     condition = Q(namespace__in=namespaces)
     for scope in scopes:
         if scope.type == ScopeType.QUERY:
-            condition |= compile_query(scope.text, now=timezone.now())
+            try:
+                condition |= compile_query(scope.text, now=timezone.now())
+            except QueryError as error:
+                logger.warning("The scope %r reaches nothing: %s", scope.text, error.sentence)
     return condition
 
 
