@@ -154,22 +154,20 @@ class Kubernetes(Connector[Config]):
             yield self.workload(kind, row, running, jobs, as_of)
 
     def workload(
-        self, kind: str, row: Row, running: dict[Id, dict[str, list[str]]], jobs: list[tuple[Id | None, Row]],
-        as_of: datetime,
+        self, kind: str, row: Row, running: dict[Id, dict[str, list[str]]], jobs: dict[Id, list[Row]], as_of: datetime
     ) -> Workload | Refused:  # fmt: skip
         meta, spec, status = row["metadata"], row["spec"], row.get("status") or {}
         namespace, name, labels = meta["namespace"], meta["name"], meta.get("labels") or {}
-        type_ = LISTS[kind][2]
+        id_, type_ = (namespace, kind, name), LISTS[kind][2]
         template = spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"]
         containers = template["spec"]["containers"]
-        seen = running.get((namespace, kind, name), {})
+        seen = running.get(id_, {})
         images = [image for one in containers for image in sorted(seen.get(one["name"]) or [one["image"]])]
         digests = [found[1] for image in images if (found := DIGEST.search(image))]
         annotations = meta.get("annotations") or {}
-        selectable = {label: {**annotations, **labels}.get(label) for label in SELECTABLE}
         if kind == "CronJob":
             desired = ready = None
-            health = _health_of_jobs(spec, [job for owner, job in jobs if owner == (namespace, kind, name)])
+            health = _health_of_jobs(spec, jobs.get(id_, []))
         else:
             desired, ready = _replicas(kind, spec, status)
             health = _health(meta, status, desired, ready)
@@ -182,12 +180,7 @@ class Kubernetes(Connector[Config]):
                 self.env_key(namespace),
                 *(f"image:{image}" for image in images),
                 *(f"image-digest:{digest}" for digest in digests),
-                *(
-                    key
-                    for label, value in selectable.items()
-                    if value
-                    for key in self.scoped(namespace, label, value)
-                ),
+                *self.selectable(namespace, {**annotations, **labels}),
             ],
             name=f"{self.name}/{namespace}/{name}",
             title=name,
@@ -201,12 +194,8 @@ class Kubernetes(Connector[Config]):
             raw={
                 "metadata": _slim(meta),
                 "spec": {
-                    **{
-                        name: spec[name]
-                        for name in ("replicas", "selector", "schedule", "suspend")
-                        if name in spec
-                    },
-                    "containers": [{"name": one["name"], "image": one["image"]} for one in containers],
+                    **_only(spec, "replicas", "selector", "schedule", "suspend"),
+                    "containers": [_only(one, "name", "image") for one in containers],
                 },
                 "status": status,
             },
@@ -215,10 +204,11 @@ class Kubernetes(Connector[Config]):
     def env_key(self, namespace: str) -> str:
         return f"env:{self.name}/{namespace}"
 
-    def scoped(self, namespace: str, label: str, value: str) -> list[str]:
-        """The keys by which a catalog file may name what bears a label: here, in this namespace, or anywhere."""
+    def selectable(self, namespace: str, said: dict[str, str]) -> list[str]:
+        """The keys by which a catalog file may name what bears these labels: here, in this namespace, or anywhere."""
         scopes = ("/", f"/{namespace}", f"{self.name}/", f"{self.name}/{namespace}")
-        return [f"kubernetes:{scope}:{label}={value}" for scope in scopes]
+        named = [f"{label}={said[label]}" for label in SELECTABLE if said.get(label)]
+        return [f"kubernetes:{scope}:{label}" for label in named for scope in scopes]
 
     # --- health -------------------------------------------------------------------------------------------
 
@@ -376,25 +366,20 @@ def _following(page: Answer) -> str | None:
 def _lean(row: Row) -> Row:
     """A row without most of what large clusters have much of: pods hold a hundred times what is read of them."""
     row["metadata"].pop("managedFields", None)
-    if "containerStatuses" in (status := row.get("status") or {}):
-        return {
-            "metadata": {
-                name: row["metadata"].get(name) for name in ("namespace", "labels", "ownerReferences")
-            },
-            "spec": {
-                "containers": [
-                    {"name": one["name"], "image": one["image"]} for one in row["spec"]["containers"]
-                ]
-            },
-            "status": {
-                "phase": status.get("phase"),
-                "containerStatuses": [
-                    {name: one.get(name) for name in ("name", "image", "imageID")}
-                    for one in status["containerStatuses"]
-                ],
-            },
-        }
-    return row
+    status = row.get("status") or {}
+    if "containerStatuses" not in status:
+        return row
+    told = [_only(one, "name", "image", "imageID") for one in status["containerStatuses"]]
+    return {
+        "metadata": _only(row["metadata"], "namespace", "labels", "ownerReferences"),
+        "spec": {"containers": [_only(one, "name", "image") for one in row["spec"]["containers"]]},
+        "status": {**_only(status, "phase"), "containerStatuses": told},
+    }
+
+
+def _only(row: Row, *names: str) -> Row:
+    """These of its fields, as far as it has them."""
+    return {name: row[name] for name in names if name in row}
 
 
 def _owner(row: Row) -> Id | None:
@@ -409,15 +394,18 @@ def _owner(row: Row) -> Id | None:
     return None
 
 
-def _jobs(rows: Iterable[Row]) -> list[tuple[Id | None, Row]]:
-    """Each job with what made it, the newest first."""
-    newest = sorted(rows, key=lambda row: row["metadata"].get("creationTimestamp") or "", reverse=True)
-    return [(_owner(row), row) for row in newest]
+def _jobs(rows: Iterable[Row]) -> dict[Id, list[Row]]:
+    """The jobs of each thing that makes them, the newest first."""
+    found: dict[Id, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["metadata"].get("creationTimestamp") or "", reverse=True):
+        if owner := _owner(row):
+            found[owner].append(row)
+    return found
 
 
-def _running(pods: Iterable[Row], jobs: list[tuple[Id | None, Row]]) -> dict[Id, dict[str, list[str]]]:
+def _running(pods: Iterable[Row], jobs: dict[Id, list[Row]]) -> dict[Id, dict[str, list[str]]]:
     """The images that run of each workload, by container, with their digests where the nodes tell them."""
-    cron = {(job["metadata"]["namespace"], "Job", job["metadata"]["name"]): owner for owner, job in jobs}
+    cron = {(owner[0], "Job", job["metadata"]["name"]): owner for owner, made in jobs.items() for job in made}
     found: dict[Id, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for pod in pods:
         owner = _owner(pod)
@@ -470,8 +458,7 @@ def _health_of_jobs(spec: Row, jobs: list[Row]) -> WorkloadHealth | None:
 
 def _slim(meta: Row) -> Row:
     """What names a thing. Annotations stay away: kubectl keeps in them all that was applied, settings included."""
-    kept = ("name", "namespace", "uid", "labels", "generation", "creationTimestamp")
-    return {name: meta[name] for name in kept if name in meta}
+    return _only(meta, "name", "namespace", "uid", "labels", "generation", "creationTimestamp")
 
 
 def _remedy(error: SourceError) -> str:
