@@ -29,7 +29,15 @@ import yaml
 
 from integrations.outbound import GuardedTransport, OutboundPolicy, Route
 from tests.docs.pages import block
-from tests.integrations.servers import ServerMissing, cache_folder, free_port, program, serve, wait_for
+from tests.integrations.servers import (
+    ServerMissing,
+    answers,
+    cache_folder,
+    free_port,
+    program,
+    serve,
+    wait_for,
+)
 
 PAYLOADS = Path(__file__).parent / "payloads/kubernetes"
 NEEDED = {
@@ -217,9 +225,6 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
         # Nodes that say nothing would lose their pods.
         "--controllers=*,-nodeipam,-nodelifecycle,-cloud-node-lifecycle",
     ]  # fmt: skip
-    folders = {name: folder / name for name in ("store", "api", "manager")}
-    for name in folders.values():
-        name.mkdir()
     certificate = folder / "certs/apiserver.crt"
 
     def is_ready() -> bool:
@@ -232,15 +237,8 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
         except (OSError, ssl.SSLError):
             return False
 
-    def is_there() -> bool:
-        try:
-            urlopen(f"{at}/health", timeout=5).close()
-        except OSError:
-            return False
-        return True
-
     with (
-        program(etcd, folder=folder, ready=is_there),
+        program(etcd, folder=folder, ready=lambda: answers(f"{at}/health")),
         program(server, folder=folder, ready=is_ready),
         program(manager, folder=folder, ready=lambda: True),
     ):
@@ -253,7 +251,7 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
 def workload(kind: str, namespace: str, name: str, image: str, **more: Any) -> Row:
     """A document of a workload.
 
-    :param more: `replicas`, `labels`, `annotations`, `containers` (further ones), `schedule`, `suspend`.
+    :param more: `replicas`, `labels`, `annotations`, `containers` (further ones), `suspend`.
     """
     labels = {"app": name, **more.get("labels", {})}
     containers = [
@@ -271,11 +269,7 @@ def workload(kind: str, namespace: str, name: str, image: str, **more: Any) -> R
         spec = {"template": template, "backoffLimit": 0}
     if kind == "CronJob":
         job = {"spec": {"template": template, "backoffLimit": 0}}
-        spec = {
-            "schedule": more.get("schedule", "0 3 1 1 *"),
-            "jobTemplate": job,
-            "suspend": more.get("suspend", False),
-        }
+        spec = {"schedule": "0 3 1 1 *", "jobTemplate": job, "suspend": more.get("suspend", False)}
     version = {"CronJob": "batch/v1beta1", "Job": "batch/v1"}.get(kind, "apps/v1")
     meta: Row = {
         "name": name,
