@@ -218,6 +218,7 @@ ALLOWED = {
     "integrations.contract",
     "integrations.records",
     "integrations.documents",
+    "integrations.packages",
     "integrations.repository_files",
 }
 

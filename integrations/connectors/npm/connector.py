@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import Field, HttpUrl, SecretStr
 
 from integrations.contract import (
-    SELDOM,
     Answer,
     AuthFailed,
     BadPayload,
@@ -33,6 +32,7 @@ from integrations.contract import (
     resource,
 )
 from integrations.contract import gettext as _
+from integrations.packages import Versions, changed_versions, finds
 from integrations.records import Artifact, ArtifactType, Version
 
 NPM = "https://registry.npmjs.org"
@@ -62,14 +62,16 @@ class Config(ConnectionConfig):
         title="Packages",
         description="Names or patterns, such as @acme/pay or @acme/*. Patterns need a registry with a search.",
     )
-    versions: int = Field(
-        50,
-        ge=1,
-        le=1000,
-        title="Versions",
-        description="How many of a package's newest versions are read.",
-        json_schema_extra=SELDOM,
-    )
+    versions: Versions = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package as the registry describes it."""
+
+    name: str
+    answer: Answer
+    said: Json
 
 
 class Npm(Connector[Config]):
@@ -89,26 +91,16 @@ class Npm(Connector[Config]):
         yield Expect(len(names))
         for name in names:
             found = await self.package(name)
-            yield found if isinstance(found, Refused) else self.artifact(name, *found)
+            yield found if isinstance(found, Refused) else self.artifact(found)
 
     @resource(of=Version, incremental=True)
     async def versions(self, since: Json | None) -> AsyncIterator[Version | Mark | Refused]:
         """The newest versions of the packages that have changed."""
-        scope = self.config.versions
-        known = dict(since["known"]) if since and since["scope"] == scope else {}
-        names = await self.names()
-        known = {name: state for name, state in known.items() if name in names}
-        for name in names:
-            found = await self.package(name)
-            if isinstance(found, Refused):
-                yield found
-                continue
-            state = hashlib.sha256(found[1].body).hexdigest()[:16]
-            if known.get(name) != state:
-                for version in self.newest(name, *found):
-                    yield version
-                known[name] = state
-                yield Mark({"known": {**known}, "scope": scope})
+        names, scope = await self.names(), self.config.versions
+        async for item in changed_versions(
+            since, names=names, scope=scope, read=self.package, newest=self.newest
+        ):
+            yield item
 
     async def check(self) -> Health:
         """Say whether a registry answers, as whom we read, and whether the packages can be found."""
@@ -116,20 +108,11 @@ class Npm(Connector[Config]):
         try:
             if self.config.token:
                 checks.append(await self.who())
-            names = await self.names()
-            read = [await self.package(name) for name in names[:1]]
-            checks.insert(0, Check(label=_("Reached the registry"), ok=True))
-            refused = [found for found in read if isinstance(found, Refused)]
-            checks.append(
-                Check(label=_("Finds %(count)d packages") % {"count": len(names)}, ok=True)
-                if names and not refused
-                else Check(
-                    label=_("No package is found"),
-                    ok=False,
-                    detail=refused[0].reason if refused else ", ".join(self.config.packages),
-                    remedy=_("Correct “Packages”, or give a token that may read them."),
-                )
+            remedy = _("Correct “Packages”, or give a token that may read them.")
+            found = await finds(
+                await self.names(), wanted=self.config.packages, read=self.package, remedy=remedy
             )
+            checks = [Check(label=_("Reached the registry"), ok=True), *checks, found]
         except SourceError as error:
             label = _("Not permitted") if isinstance(error, AuthFailed) else _("Not reached")
             checks.append(Check(label=label, ok=False, detail=error.message, remedy=_remedy(error)))
@@ -198,7 +181,7 @@ class Npm(Connector[Config]):
             )  # fmt: skip
         return listed
 
-    async def package(self, name: str) -> tuple[Json, Answer] | Refused:
+    async def package(self, name: str) -> Package | Refused:
         """What the registry has of a package; the client asks again with the ETag of its last answer."""
         try:
             answer = await self.api.get(quote(name, safe="@"), headers={"Accept": "application/json"})
@@ -210,9 +193,10 @@ class Npm(Connector[Config]):
                     return Refused(external_id=name, reason=_("“%(part)s” is no object.") % {"part": part})
         except (NotThere, BadPayload) as error:  # the others can be read all the same
             return Refused(external_id=name, reason=error.message)
-        return said, answer
+        return Package(name=name, answer=answer, said=said)
 
-    def artifact(self, name: str, said: Json, answer: Answer) -> Artifact | Refused:
+    def artifact(self, found: Package) -> Artifact | Refused:
+        name, said = found.name, found.said
         latest = said["dist-tags"].get("latest", "")
         manifest = said["versions"].get(latest) or {}
         tags = {f"dist-tag/{tag}": version for tag, version in said["dist-tags"].items() if tag != "latest"}
@@ -222,7 +206,7 @@ class Npm(Connector[Config]):
         return record_or_refusal(
             Artifact,
             name,
-            as_of=answer.sent_at,
+            as_of=found.answer.sent_at,
             url=self.page(name),
             keys=[f"npm:{name}"],
             about=_repository(manifest.get("repository") or said.get("repository")),
@@ -236,7 +220,8 @@ class Npm(Connector[Config]):
             latest_at=(said.get("time") or {}).get(latest),
         )
 
-    def newest(self, name: str, said: Json, answer: Answer) -> list[Version | Refused]:
+    def newest(self, found: Package) -> list[Version | Refused]:
+        name, said = found.name, found.said
         times = said.get("time") or {}
         chosen = sorted(said["versions"], key=lambda version: times.get(version) or "", reverse=True)
         records = []
@@ -249,7 +234,7 @@ class Npm(Connector[Config]):
                 record_or_refusal(
                     Version,
                     f"{name}@{version}",
-                    as_of=answer.sent_at,
+                    as_of=found.answer.sent_at,
                     url=self.page(name, version),
                     about=[*about, *([f"commit:{commit}"] if re.fullmatch("[0-9a-f]{40}", commit) else [])],
                     title=f"{name} {version}",

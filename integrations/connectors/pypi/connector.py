@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from urllib.parse import urljoin
 from pydantic import Field, HttpUrl, SecretStr
 
 from integrations.contract import (
-    SELDOM,
     Answer,
     AuthFailed,
     BadPayload,
@@ -34,6 +32,7 @@ from integrations.contract import (
     resource,
 )
 from integrations.contract import gettext as _
+from integrations.packages import Versions, changed_versions, finds
 from integrations.records import Artifact, ArtifactType, Version
 
 PYPI = "https://pypi.org/simple"
@@ -67,14 +66,7 @@ class Config(ConnectionConfig):
         title="Packages",
         description="Names or patterns, such as acme-pay or acme-*; * for all of a private index.",
     )
-    versions: int = Field(
-        50,
-        ge=1,
-        le=1000,
-        title="Versions",
-        description="How many of a package's newest versions are read.",
-        json_schema_extra=SELDOM,
-    )
+    versions: Versions = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,42 +110,23 @@ class PyPI(Connector[Config]):
     @resource(of=Version, incremental=True)
     async def versions(self, since: Json | None) -> AsyncIterator[Version | Mark | Refused]:
         """The newest versions of the packages that have changed."""
-        scope = self.config.versions
-        names = await self.names()
-        known = dict(since["known"]) if since and since["scope"] == scope else {}
-        known = {name: state for name, state in known.items() if name in names}
-        for name in names:
-            found = await self.project(name)
-            if isinstance(found, Refused):
-                yield found
-                continue
-            state = hashlib.sha256(found.answer.body).hexdigest()[:16]
-            if known.get(name) != state:
-                for version in list(found.files)[:scope]:
-                    yield self.version(found, version)
-                known[name] = state
-                yield Mark({"known": {**known}, "scope": scope})
+        names, scope = await self.names(), self.config.versions
+        async for item in changed_versions(
+            since, names=names, scope=scope, read=self.project, newest=self.newest
+        ):
+            yield item
 
     async def check(self) -> Health:
         """Say whether an index answers, and whether the packages can be found in it."""
         try:
-            names = await self.names()
-            read = [await self.project(name) for name in names[:1]]
+            remedy = _("Correct “Packages” and the address.")
+            found = await finds(
+                await self.names(), wanted=self.config.packages, read=self.project, remedy=remedy
+            )
         except SourceError as error:
             return Health(
                 [Check(label=_("Not reached"), ok=False, detail=error.message, remedy=_remedy(error))]
             )
-        refused = [found.reason for found in read if isinstance(found, Refused)]
-        found = (
-            Check(label=_("Finds %(count)d packages") % {"count": len(names)}, ok=True)
-            if names and not refused
-            else Check(
-                label=_("No package is found"),
-                ok=False,
-                detail=refused[0] if refused else ", ".join(self.config.packages),
-                remedy=_("Correct “Packages” and the address."),
-            )
-        )
         return Health([Check(label=_("Reached the index"), ok=True), found])
 
     async def names(self) -> list[str]:
@@ -216,6 +189,9 @@ class PyPI(Connector[Config]):
             latest_version=found.latest,
             latest_at=_released_at(found.files.get(found.latest, [])),
         )
+
+    def newest(self, found: Project) -> list[Version | Refused]:
+        return [self.version(found, version) for version in list(found.files)[: self.config.versions]]
 
     def version(self, found: Project, version: str) -> Version | Refused:
         files = found.files[version]

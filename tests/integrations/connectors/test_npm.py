@@ -123,7 +123,7 @@ def test_a_private_package_needs_a_token(registry: Verdaccio) -> None:
     assert [check.label for check in health.checks] == [
         "Reached the registry",
         "Signed in as ana",
-        "Finds 1 packages",
+        "Finds 1 package",
     ]
     assert health.ok
     found = read(Npm, {**config, "token": registry.token}, "packages")
