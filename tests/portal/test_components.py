@@ -915,6 +915,14 @@ def test_a_toast_is_held_and_its_words_are_no_markup(parts):
     assert toast.locator("button").count() == 1  # closing it; an address elsewhere is no undo
 
 
+def test_a_banner_does_not_take_the_title_of_its_page():
+    includes = re.compile(r'{% include "components/banner\.html".*?%}')
+    texts = [path.read_text() for path in (ROOT / "portal/templates").rglob("*.html")]
+    found = [one for text in texts for one in includes.findall(text)]
+    assert found
+    assert [one for one in found if not one.endswith(" only %}")] == []
+
+
 def test_every_component_is_documented():
     text = (ROOT / "docs/ui-components.md").read_text()
     inner = {

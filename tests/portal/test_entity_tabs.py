@@ -220,7 +220,7 @@ class TestTwoAtOnce:
         assert answer.status_code == 422
         page = answer.content.decode()
         said = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
-        assert "It was changed since you opened this page." in said
+        assert re.search(r'id="edit-error" role="alert"><svg.*?</svg><div>It was changed since you', page)
         assert re.search(r"What changed meanwhile Changed by Ana Ruiz .*Reason: Sold .*spec\.lifecycle", said)
         assert "Override all the same" in said
         assert "Leave it as it is now" in said
