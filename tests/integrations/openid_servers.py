@@ -20,7 +20,7 @@ import httpx2 as httpx
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from tests.integrations.servers import answers, free_port, program, serve
+from tests.integrations.servers import answers, free_port, program, serve, url64
 
 CLIENT_ID, SECRET = "portico", "a client's secret: with +/% in it"
 
@@ -121,7 +121,7 @@ class StrictProvider:
         if began is None or form["redirect_uri"] != began["redirect_uri"]:
             return 400, {"error": "invalid_grant"}
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
-        if _url64(digest) != began["code_challenge"]:
+        if url64(digest) != began["code_challenge"]:
             return 400, {"error": "invalid_grant"}
         now = int(time.time())
         claims = {
@@ -135,14 +135,10 @@ class StrictProvider:
         header = {"alg": "RS256", "kid": "one"} | self.header
         claims = {name: value for name, value in claims.items() if value is not None}
         if header["alg"] == "none":
-            token = ".".join([*(_url64(json.dumps(part)) for part in (header, claims)), ""])
+            token = ".".join([*(url64(json.dumps(part).encode()) for part in (header, claims)), ""])
         else:
             token = jwt.encode(header, claims, self.signs_with or self.key, algorithms=["RS256", "HS256"])
         return 200, {"token_type": "Bearer", "access_token": "an-access-token", "id_token": token}
-
-
-def _url64(data: bytes | str) -> str:
-    return base64.urlsafe_b64encode(data.encode() if isinstance(data, str) else data).decode().rstrip("=")
 
 
 @contextmanager

@@ -616,12 +616,12 @@ class TokenServer:
             "iss": self.issuer, "sub": self.username, "aud": self.service, "iat": now, "nbf": now - 10,
             "exp": now + self.lasts, "jti": os.urandom(8).hex(), "access": access,
         }  # fmt: skip
-        signed = ".".join(_url64(json.dumps(part).encode()) for part in (head, claims))
+        signed = ".".join(url64(json.dumps(part).encode()) for part in (head, claims))
         signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{_url64(signature)}"
+        return f"{signed}.{url64(signature)}"
 
 
-def _url64(data: bytes) -> str:
+def url64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 

@@ -18,7 +18,6 @@ from access.models import User
 from catalog.models import Activity
 from catalog.services.edit import upsert_documents
 from catalog.services.render import render_dirty
-from integrations import sync
 from integrations.connectors.alertmanager import connector
 from integrations.connectors.alertmanager.connector import Alertmanager
 from integrations.contract import SourceUnavailable, WebhookRequest, bears_token
@@ -26,12 +25,12 @@ from integrations.models import Connection, Delivery, RunState
 from integrations.records import AlertStatus
 from integrations.services.connections import create_connection, preview_config
 from integrations.services.deliveries import process_deliveries
-from integrations.services.runs import request_sync
 from tests.contract.test_connectors import SECRET, HttpConnectorContract
 from tests.docs.pages import block
 from tests.integrations.alerting_servers import fire, run_alertmanager, silence
 from tests.integrations.reading import read, use
 from tests.integrations.servers import wait_for
+from tests.integrations.tool import synced
 
 pytestmark = pytest.mark.server
 
@@ -158,12 +157,6 @@ class TestInThePortal:
         config = {"base_url": alertmanager, "webhook_secret": SECRET}
         return create_connection(slug="am", label="Alerts", connector="alertmanager", config=config)
 
-    def sync(self, connection: Connection) -> str:
-        run = request_sync(connection=connection, by="ana")
-        sync.execute_run(run_id=run.pk, now=timezone.now())
-        run.refresh_from_db()
-        return run.state
-
     def told(self, connection: Connection, body: Any) -> Delivery:
         """Deliver to the portal, and have it taken in."""
         headers = {"Authorization": f"Bearer {SECRET}"}
@@ -175,15 +168,15 @@ class TestInThePortal:
     def test_what_is_no_longer_listed_is_over_once(self, connection: Connection, alertmanager: str) -> None:
         labels = {"alertname": "Full", "app": "disk", "severity": "warning"}
         fire(alertmanager, **labels)
-        assert self.sync(connection) == RunState.SYNCED
+        assert synced(connection).state == RunState.SYNCED
         full = Activity.objects.get(title="Full: No answer.")
         assert (full.status, full.finished_at, full.data["severity"]) == ("firing", None, "warning")
         fire(alertmanager, over=True, **labels)
-        self.sync(connection)
+        synced(connection)
         full.refresh_from_db()
         assert (full.status, full.data["severity"]) == ("resolved", "warning")
         missed_at = full.finished_at
-        self.sync(connection)
+        synced(connection)
         full.refresh_from_db()
         assert full.finished_at == missed_at
         # A delivery comes later than the reading that missed the alert, and knows better when it ended.
@@ -197,7 +190,7 @@ class TestInThePortal:
         assert Activity.objects.get(title="Down: No answer.").status == "firing"
 
         fire(alertmanager, ago=0, **labels)
-        self.sync(connection)
+        synced(connection)
         full.refresh_from_db()
         assert (full.status, full.finished_at) == ("firing", None)
         assert full.transitions.count() == 3
@@ -209,11 +202,11 @@ class TestInThePortal:
         gone |= {"startsAt": "2026-01-02T03:04:05Z"}
         self.told(connection, {"version": "4", "alerts": [gone]})
         monkeypatch.setattr(connector, "SETTLED", timedelta(hours=1))
-        assert self.sync(connection) == RunState.PARTIAL
+        assert synced(connection).state == RunState.PARTIAL
         statuses = dict(Activity.objects.values_list("title", "status"))
         assert (statuses["Lost"], statuses["Down: No answer."]) == ("firing", "firing")
         monkeypatch.undo()
-        self.sync(connection)
+        synced(connection)
         assert Activity.objects.get(title="Lost").status == "resolved"
 
     @pytest.mark.parametrize("body", [{"version": "3", "alerts": []}, {"version": "4"}, []])
@@ -266,7 +259,7 @@ class TestInThePortal:
         )
         declare(ana, "pay", "default")
         declare(ana, "pays", "shop")
-        self.sync(connection)
+        synced(connection)
         down = Activity.objects.get(title="Down: No answer.")
         assert (down.subject_ref, down.keys) == ("", ["ref:component:shop/pay"])
         declare(ana, "pay", "shop")

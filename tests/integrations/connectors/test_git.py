@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from pydantic import ValidationError
 
 from catalog.identity import normalise
 from catalog.models import Entity
 from integrations import repository_files as reading
-from integrations import sync
 from integrations.connectors.git.connector import Git
 from integrations.contract import AuthFailed, Misconfigured, NotThere, SourceUnavailable
-from integrations.models import Connection, RunState, SeenPage, SyncRun
+from integrations.models import RunState, SeenPage
 from integrations.services.connections import create_connection
-from integrations.services.runs import request_sync
 from tests.integrations.reading import Reading, collect, read, use
+from tests.integrations.tool import synced
 
 COMPONENT = """\
 apiVersion: backstage.io/v1alpha1
@@ -644,13 +642,6 @@ def test_the_topmost_readme_counts() -> None:
 # --- a whole sync ---------------------------------------------------------------------------------------------
 
 
-def sync_once(connection: Connection) -> SyncRun:
-    run = request_sync(connection=connection)
-    sync.execute_run(run_id=run.pk, now=timezone.now())
-    run.refresh_from_db()
-    return run
-
-
 def names_of(kind: str) -> set[str]:
     return set(Entity.objects.filter(kind=kind, deleted_at=None).values_list("name", flat=True))
 
@@ -665,7 +656,7 @@ def test_what_syncs_make_of_it(core_pack: None, work: Any, make_work: Any) -> No
     connection = create_connection(
         slug="git", label="Git", connector="git", config=of(work.folder.parent), interval=600
     )
-    run = sync_once(connection)
+    run = synced(connection)
     assert run.state == RunState.SYNCED, run.message
     assert names_of("repository") == {"pay", "shop"}
     assert names_of("component") == {"pay", "shop"}
@@ -675,7 +666,7 @@ def test_what_syncs_make_of_it(core_pack: None, work: Any, make_work: Any) -> No
 
     work.commit({"catalog-info.yaml": COMPONENT.format(name="payments")}, at=now)
     other.commit({"catalog-info.yaml": COMPONENT.format(name="shop") + "  owner: twice\n"}, at=now)
-    run = sync_once(connection)
+    run = synced(connection)
     assert run.state == RunState.SYNCED
     assert names_of("component") == {"payments", "shop"}
     assert Entity.objects.get(kind="component", name="payments").uid == found.uid, (
@@ -688,7 +679,7 @@ def test_what_syncs_make_of_it(core_pack: None, work: Any, make_work: Any) -> No
     other.commit({}, "Remove", at=now)
     moved = work.folder.rename(work.folder.parent.parent / "elsewhere")
     (work.folder / ".git").mkdir(parents=True)
-    run = sync_once(connection)
+    run = synced(connection)
     assert run.state == RunState.PARTIAL
     assert "org/pay" in run.message
     assert names_of("component") == {"payments", "shop"}, "a list that is not whole removes nothing"
@@ -696,7 +687,7 @@ def test_what_syncs_make_of_it(core_pack: None, work: Any, make_work: Any) -> No
     (work.folder / ".git").rmdir()
     work.folder.rmdir()
     moved.rename(work.folder)
-    run = sync_once(connection)
+    run = synced(connection)
     assert run.state == RunState.SYNCED
     # Nothing declares the shop any more; its repository is still there and still built.
     assert names_of("component") == {"payments", "shop"}

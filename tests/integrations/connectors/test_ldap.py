@@ -14,17 +14,16 @@ from catalog.models import Entity
 from catalog.permissions import own_refs_of
 from catalog.services.people import tie_all_by_email
 from catalog.services.render import render_dirty
-from integrations import sync
 from integrations.connectors.ldap.connector import Ldap, folded, id_of
 from integrations.contract import AuthFailed, Entry, Health, Misconfigured, SourceUnavailable
 from integrations.models import RunState
 from integrations.outbound import OutboundRefused, Route
 from integrations.services.connections import create_connection
-from integrations.services.runs import request_sync
 from tests.contract.test_connectors import SECRET, ConnectorContract
 from tests.integrations.ldap_server import BASE, PASSWORD, READER, Slapd, run_slapd
 from tests.integrations.reading import Reading, read, use
 from tests.integrations.servers import free_port
+from tests.integrations.tool import synced
 
 pytestmark = pytest.mark.server
 
@@ -163,10 +162,7 @@ def test_who_somebody_is_and_what_is_theirs_comes_with_the_directory(
 ) -> None:
     settings.PORTICO_OUTBOUND_ALLOW = ["127.0.0.1"]
     connection = create_connection(slug="ldap", label="LDAP", connector="ldap", config=reads(slapd))
-    run = request_sync(connection=connection, by="ana")
-    sync.execute_run(run_id=run.pk, now=timezone.now())
-    run.refresh_from_db()
-    assert run.state == RunState.SYNCED
+    assert synced(connection).state == RunState.SYNCED
     render_dirty(at=timezone.now())
     assert tie_all_by_email() == 1
     ana.refresh_from_db()

@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from catalog.models import Activity
-from integrations import sync
 from integrations.connectors.prometheus import connector
 from integrations.connectors.prometheus.connector import Prometheus
 from integrations.contract import SourceUnavailable
 from integrations.models import RunState
 from integrations.records import Alert, AlertStatus
 from integrations.services.connections import create_connection
-from integrations.services.runs import request_sync
 from tests.contract.test_connectors import SECRET, HttpConnectorContract
 from tests.docs.pages import block
 from tests.integrations.alerting_servers import run_prometheus
 from tests.integrations.reading import read, use
 from tests.integrations.servers import serve, wait_for
+from tests.integrations.tool import synced
 
 pytestmark = pytest.mark.server
 
@@ -168,22 +166,19 @@ def test_an_alert_is_over_when_its_condition_no_longer_holds(shop: Shop, setting
         slug="pr", label="Prometheus", connector="prometheus", config=shop.config | {"pending": True}
     )
 
-    def synced() -> dict[str, str]:
-        run = request_sync(connection=connection, by="ana")
-        sync.execute_run(run_id=run.pk, now=timezone.now())
-        run.refresh_from_db()
-        assert run.state == RunState.SYNCED
+    def statuses() -> dict[str, str]:
+        assert synced(connection).state == RunState.SYNCED
         return dict(Activity.objects.values_list("title", "status"))
 
-    assert synced() == {"Down: shop does not answer.": "firing", "Slow": "pending"}
+    assert statuses() == {"Down: shop does not answer.": "firing", "Slow": "pending"}
     shop.is_up = True
     wait_for(lambda: "Down" not in shop.alerts(), "the alert's end")
-    assert synced() == {"Down: shop does not answer.": "resolved", "Slow": "pending"}
+    assert statuses() == {"Down: shop does not answer.": "resolved", "Slow": "pending"}
     down = Activity.objects.get(status="resolved")
     assert down.started_at < down.finished_at
     shop.is_up = False
     wait_for(lambda: "Down" in shop.alerts(), "the alert anew")
-    assert synced()["Down: shop does not answer."] == "firing"
+    assert statuses()["Down: shop does not answer."] == "firing"
     down.refresh_from_db()
     assert [step.status for step in down.transitions.order_by("at")] == ["firing", "resolved", "firing"]
 
