@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
@@ -16,12 +17,14 @@ from integrations.contract import (
     HttpClient,
     NotThere,
     SourceError,
+    SourceUnavailable,
 )
 from integrations.contract import gettext as _
 
 _LABEL = r"[A-Za-z_]\w*"
 _IN_KEY = re.compile(rf"\{{({_LABEL})\}}")
 _NAME = re.compile(r"\w[\w.-]{0,250}")
+SETTLED = timedelta(minutes=5)  # after a start; before that not all that fires has been found or told again
 
 
 class AlertingConfig(ConnectionConfig):
@@ -94,6 +97,19 @@ def words_of(labels: dict[str, str], notes: dict[str, str]) -> str:
 def texts(said: Any) -> dict[str, str]:
     """Labels or annotations; a tool that is none of these may have said anything."""
     return {str(name): str(value) for name, value in said.items()} if isinstance(said, dict) else {}
+
+
+def has_settled(started_at: str, now: datetime) -> bool:
+    """Whether a tool has run for long enough to know all that fires."""
+    return now - datetime.fromisoformat(started_at) >= SETTLED
+
+
+def not_settled(tool: str) -> SourceUnavailable:
+    """What to raise after the alerts of a tool that may not know all: what it does not list is then kept."""
+    return SourceUnavailable(
+        _("%(tool)s started a short while ago and may not know yet of all that fires, so nothing is taken for "
+          "resolved.") % {"tool": tool}
+    )  # fmt: skip
 
 
 def not_reached(error: SourceError, tool: str) -> Health:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field, SecretStr
 
-from integrations.alerting import AlertingConfig, not_reached, texts, words_of
+from integrations.alerting import AlertingConfig, has_settled, not_reached, not_settled, texts, words_of
 from integrations.contract import (
     BadPayload,
     Category,
@@ -17,7 +17,6 @@ from integrations.contract import (
     Health,
     Refused,
     SourceError,
-    SourceUnavailable,
     Tools,
     WebhookRequest,
     bears_token,
@@ -27,8 +26,6 @@ from integrations.contract import (
 )
 from integrations.contract import gettext as _
 from integrations.records import Alert, AlertStatus
-
-SETTLED = timedelta(minutes=5)  # after a start; before that not all that watch have told it again what fires
 
 
 class Config(AlertingConfig):
@@ -59,11 +56,8 @@ class Alertmanager(Connector[Config]):
         for row in answer.rows():
             yield self.alert(row, answer.sent_at)
         status = await self.api.get("api/v2/status")
-        if status.sent_at - datetime.fromisoformat(status.row("uptime")["uptime"]) < SETTLED:
-            raise SourceUnavailable(
-                _("Alertmanager started a short while ago and may not know yet of all that fires, so nothing is taken "
-                  "for resolved.")
-            )  # fmt: skip
+        if not has_settled(status.row("uptime")["uptime"], status.sent_at):
+            raise not_settled(self.label)
 
     @webhook(verify=bears_token)
     async def told(self, request: WebhookRequest) -> AsyncIterator[Alert | Refused]:
@@ -78,9 +72,14 @@ class Alertmanager(Connector[Config]):
     def alert(self, row: Any, as_of: datetime) -> Alert | Refused:
         """An alert as its list and its deliveries tell it; their status is an object there and a word here."""
         row = row if isinstance(row, dict) else {}
-        labels, notes, status = texts(row.get("labels")), texts(row.get("annotations")), row.get("status")
-        is_over = status == "resolved"
-        is_quiet = isinstance(status, dict) and status.get("state") == "suppressed"
+        labels, notes = texts(row.get("labels")), texts(row.get("annotations"))
+        match row.get("status"):
+            case "resolved":
+                status = AlertStatus.RESOLVED
+            case {"state": "suppressed"}:
+                status = AlertStatus.SILENCED
+            case _:
+                status = AlertStatus.FIRING
         return record_or_refusal(
             Alert,
             str(row.get("fingerprint") or ""),
@@ -88,14 +87,10 @@ class Alertmanager(Connector[Config]):
             url=row.get("generatorURL") or None,
             about=self.config.about(labels),
             title=words_of(labels, notes),
-            status=AlertStatus.RESOLVED
-            if is_over
-            else AlertStatus.SILENCED
-            if is_quiet
-            else AlertStatus.FIRING,
+            status=status,
             severity=labels.get("severity", ""),
             started_at=row.get("startsAt"),
-            ended_at=row.get("endsAt") if is_over else None,
+            ended_at=row.get("endsAt") if status is AlertStatus.RESOLVED else None,
             raw=row,
         )
 

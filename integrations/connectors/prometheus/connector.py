@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
-from integrations.alerting import AlertingConfig, not_reached, texts, words_of
+from integrations.alerting import AlertingConfig, has_settled, not_reached, not_settled, texts, words_of
 from integrations.contract import (
     Answer,
     BadPayload,
@@ -20,7 +20,6 @@ from integrations.contract import (
     Health,
     Refused,
     SourceError,
-    SourceUnavailable,
     Tools,
     record_or_refusal,
     resource,
@@ -28,7 +27,6 @@ from integrations.contract import (
 from integrations.contract import gettext as _
 from integrations.records import Alert, AlertStatus
 
-SETTLED = timedelta(minutes=5)  # after a start; before that what fired is restored or found again
 NEVER = "0001-01-01"
 
 Json = dict[str, Any]
@@ -68,12 +66,9 @@ class Prometheus(Connector[Config]):
         for record in found.values():
             yield record
         started_at = await self.said("runtimeinfo", "startTime")
-        is_young = answer.sent_at - datetime.fromisoformat(started_at) < SETTLED
-        if is_young or any(str(group.get("lastEvaluation")).startswith(NEVER) for group in groups):
-            raise SourceUnavailable(
-                _("Prometheus started a short while ago and may not have found yet all that fires, so nothing is "
-                  "taken for resolved.")
-            )  # fmt: skip
+        is_evaluated = not any(str(group.get("lastEvaluation")).startswith(NEVER) for group in groups)
+        if not is_evaluated or not has_settled(started_at, answer.sent_at):
+            raise not_settled(self.label)
 
     def alert(self, rule: Json, row: Json, as_of: datetime) -> Alert | Refused:
         """What a rule found: as long as its labels are the same, it is the same alert."""

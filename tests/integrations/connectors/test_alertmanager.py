@@ -18,7 +18,7 @@ from access.models import User
 from catalog.models import Activity
 from catalog.services.edit import upsert_documents
 from catalog.services.render import render_dirty
-from integrations.connectors.alertmanager import connector
+from integrations import alerting
 from integrations.connectors.alertmanager.connector import Alertmanager
 from integrations.contract import SourceUnavailable, WebhookRequest, bears_token
 from integrations.models import Connection, Delivery, RunState
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.server
 def settled() -> Iterator[None]:
     """An Alertmanager that has just started is taken for one that has run for long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connector, "SETTLED", timedelta(0))
+        patch.setattr(alerting, "SETTLED", timedelta(0))
         yield
 
 
@@ -72,7 +72,7 @@ def test_alerts_fire_and_are_silenced(alertmanager: str) -> None:
 
 
 def test_one_that_has_just_started_does_not_know_all(alertmanager: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(connector, "SETTLED", timedelta(hours=1))
+    monkeypatch.setattr(alerting, "SETTLED", timedelta(hours=1))
     with pytest.raises(SourceUnavailable, match="nothing is taken for resolved"):
         read(Alertmanager, {"base_url": alertmanager}, "alerts")
 
@@ -201,7 +201,7 @@ class TestInThePortal:
         gone = {"status": "firing", "labels": {"alertname": "Lost"}, "fingerprint": "1"}
         gone |= {"startsAt": "2026-01-02T03:04:05Z"}
         self.told(connection, {"version": "4", "alerts": [gone]})
-        monkeypatch.setattr(connector, "SETTLED", timedelta(hours=1))
+        monkeypatch.setattr(alerting, "SETTLED", timedelta(hours=1))
         assert synced(connection).state == RunState.PARTIAL
         statuses = dict(Activity.objects.values_list("title", "status"))
         assert (statuses["Lost"], statuses["Down: No answer."]) == ("firing", "firing")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from catalog.models import Activity
-from integrations.connectors.prometheus import connector
+from integrations import alerting
 from integrations.connectors.prometheus.connector import Prometheus
 from integrations.contract import SourceUnavailable
 from integrations.models import RunState
@@ -59,7 +59,7 @@ class Shop:
 def settled() -> Iterator[None]:
     """A Prometheus that has just started is taken for one that has run for long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connector, "SETTLED", timedelta(0))
+        patch.setattr(alerting, "SETTLED", timedelta(0))
         yield
 
 
@@ -107,7 +107,7 @@ def test_an_alert_is_the_same_while_its_labels_are(shop: Shop) -> None:
 
 
 def test_one_that_has_just_started_may_not_have_found_all(shop: Shop, monkeypatch: Any) -> None:
-    monkeypatch.setattr(connector, "SETTLED", timedelta(hours=1))
+    monkeypatch.setattr(alerting, "SETTLED", timedelta(hours=1))
     with pytest.raises(SourceUnavailable, match="nothing is taken for resolved"):
         shop.alerts()
 
