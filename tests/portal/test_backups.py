@@ -20,9 +20,11 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 import redis
+from django.test import override_settings
 
+from access.secrets import unseal
 from portal.backups.archive import Archive, BackupError, SealedKeys
-from portal.backups.passphrase import read_new_passphrase
+from portal.backups.passphrase import read_new_passphrase, read_passphrase
 from tests.portal.filled import PASSWORD
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -61,6 +63,12 @@ class Portal:
             file.chmod(0o600)
         like = f"TEMPLATE {self.template.name}" if self.template else ""
         on_the_server(f"CREATE DATABASE {self.name} {like}")
+
+    def __enter__(self) -> Portal:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.wipe()
 
     def wipe(self) -> None:
         on_the_server(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
@@ -106,6 +114,13 @@ class Portal:
         done = subprocess.run([*command, address_of(self.name)], capture_output=True, text=True, check=True)
         return done.stdout
 
+    def password(self, keys: str = "") -> str:
+        """The password that its connection keeps, by the keys that lie in its home."""
+        ((sealed,),) = self.ask("SELECT sealed FROM access_secret")
+        ring = (keys or (self.home / "encryption-keys").read_text()).split()
+        with override_settings(PORTICO_ENCRYPTION_KEYS=ring):
+            return unseal(str(sealed))
+
     def audit(self) -> list[tuple[object, ...]]:
         return self.ask("SELECT a::text FROM access_auditevent a ORDER BY id")
 
@@ -124,18 +139,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def filled(folder: Path) -> Iterator[Portal]:
     """A portal with something of everything; tests leave it as it is."""
-    portal = Portal(folder / "filled")
     documents = "\n---\n".join(
         f"apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata:\n  name: part-{n}\n"
         f"  description: 'Grüße \\n \\t {n}'\nspec: {{type: service, lifecycle: production, owner: team-{n % 7}}}"
         for n in range(200)
     )
     (folder / "catalog-info.yaml").write_text(documents, encoding="utf-8")
-    try:
+    with Portal(folder / "filled") as portal:
         portal.run("-m", "tests.portal.filled", folder / "catalog-info.yaml", PORTICO_FILES_ALLOW=str(folder))
         yield portal
-    finally:
-        portal.wipe()
 
 
 @pytest.fixture(scope="module")
@@ -149,19 +161,31 @@ def backup(filled: Portal, folder: Path) -> Path:
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Portal]:
     """Another machine: an empty database, and keys of its own."""
-    portal = Portal(tmp_path / "empty")
-    yield portal
-    portal.wipe()
+    with Portal(tmp_path / "empty") as portal:
+        yield portal
 
 
 @pytest.fixture
 def changed(tmp_path: Path, filled: Portal) -> Iterator[Portal]:
     """The same portal later: something was removed and something was written."""
-    portal = Portal(tmp_path / "changed", template=filled)
-    portal.ask("DELETE FROM catalog_feeditem WHERE id % 2 = 0")
-    portal.ask("UPDATE access_user SET name = 'later'")
-    yield portal
-    portal.wipe()
+    with Portal(tmp_path / "changed", template=filled) as portal:
+        portal.ask("DELETE FROM catalog_feeditem WHERE id % 2 = 0")
+        portal.ask("UPDATE access_user SET name = 'later'")
+        yield portal
+
+
+@pytest.fixture(scope="module")
+def migrated_back(folder: Path, filled: Portal) -> Iterator[Portal]:
+    """The same portal as a migration of the catalog will find it; tests leave it as it is."""
+    with Portal(folder / "migrated_back", template=filled) as portal:
+        portal.manage("migrate", "catalog", "0009")
+        yield portal
+
+
+@pytest.fixture
+def older(tmp_path: Path, migrated_back: Portal) -> Iterator[Portal]:
+    with Portal(tmp_path / "older", template=migrated_back) as portal:
+        yield portal
 
 
 def test_everything_comes_back_on_another_machine(filled: Portal, backup: Path, empty: Portal) -> None:
@@ -328,7 +352,7 @@ def test_data_are_replaced_only_when_asked_and_are_kept(
     assert kept.name.startswith("before-restoring-")
     changed.manage("restore", "--replace", kept)
     assert without_operations(changed.dump()) == without_operations(before)
-    assert changed.run("-m", "tests.portal.filled", "--read").strip() == PASSWORD
+    assert changed.password() == PASSWORD
 
 
 def test_a_backup_without_keys_needs_those_that_are_here(
@@ -341,25 +365,26 @@ def test_a_backup_without_keys_needs_those_that_are_here(
     assert "0 of 1 stored credentials can be read" in said
     key = (filled.home / "encryption-keys").read_text()
     (empty.home / "encryption-keys").write_text(key)
-    assert empty.run("-m", "tests.portal.filled", "--read").strip() == PASSWORD
+    assert empty.password() == PASSWORD
 
 
 def test_keys_in_a_variable_stay_where_they_are(filled: Portal, backup: Path, empty: Portal) -> None:
-    keys = {"PORTICO_ENCRYPTION_KEYS": (filled.home / "encryption-keys").read_text().strip()}
+    keys = (filled.home / "encryption-keys").read_text().strip()
     before = (empty.home / "encryption-keys").read_text()
-    empty.manage("restore", backup, **keys)
+    empty.manage("restore", backup, PORTICO_ENCRYPTION_KEYS=keys)
     assert (empty.home / "encryption-keys").read_text() == before
-    assert empty.run("-m", "tests.portal.filled", "--read", **keys).strip() == PASSWORD
+    assert empty.password(keys) == PASSWORD
 
 
-def test_a_passphrase_is_read_from_the_first_line_of_a_file(
-    filled: Portal, empty: Portal, tmp_path: Path
-) -> None:
+def test_a_passphrase_is_read_from_the_first_line_of_a_file(filled: Portal, tmp_path: Path) -> None:
     (tmp_path / "passphrase").write_text("from a file\nand a second line\n")
     path = tmp_path / "made"
     none = {"PORTICO_BACKUP_PASSPHRASE": ""}
     filled.manage("backup", "--passphrase-file", tmp_path / "passphrase", path, **none)
-    empty.manage("restore", path, PORTICO_BACKUP_PASSPHRASE="from a file")
+    with Archive(path) as archive:
+        assert archive.manifest.keys
+        assert set(archive.manifest.keys.open("from a file")) == {"encryption", "secret"}
+    assert read_passphrase(tmp_path / "passphrase") == "from a file"
     short = filled.manage("backup", tmp_path / "short", code=1, PORTICO_BACKUP_PASSPHRASE="short")
     assert "at least 8 characters" in short
     assert not (tmp_path / "short").exists()
@@ -386,36 +411,36 @@ def test_sealed_keys_open_with_their_passphrase_alone() -> None:
 # -- before a migration -----------------------------------------------------------------------------------
 
 
-def test_data_are_backed_up_before_they_are_migrated(changed: Portal, filled: Portal) -> None:
-    changed.manage("migrate", "catalog", "0009")
-    older = changed.dump()
-    folder = changed.home / "backups"
+def test_data_are_backed_up_before_they_are_migrated(older: Portal) -> None:
+    before = older.dump()
+    folder = older.home / "backups"
     folder.mkdir()
     for n in range(6):
         (folder / f"before-migrating-2020-01-0{n + 1}-000000.backup").touch()
         os.utime(folder / f"before-migrating-2020-01-0{n + 1}-000000.backup", (n, n))
     (folder / ".before-migrating-2020.backup.part").touch()
     (folder / "mine.backup").touch()
-    said = changed.manage("prepare")
+    said = older.manage("prepare")
     (path,) = re.findall(r"backup in (\S+)", said)
     assert f"bin/manage restore --replace '{path}'" in said
-    assert changed.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(1,)]
+    assert older.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(1,)]
     names = sorted(file.name for file in folder.iterdir())
     assert names == [
         *(f"before-migrating-2020-01-0{n}-000000.backup" for n in (3, 4, 5, 6)),
         Path(path).name,
         "mine.backup",
     ]
-    # With nothing to migrate there is nothing to keep.
-    changed.manage("prepare")
+    # With nothing to migrate there is nothing to keep. A plugin that is gone stops nobody.
+    older.ask("INSERT INTO django_migrations (app, name, applied) VALUES ('gone', '0001_initial', now())")
+    older.manage("prepare")
     assert sorted(file.name for file in folder.iterdir()) == names
 
     # What is older is brought up to date as it is restored; nothing of before is gone.
-    changed.ask("DELETE FROM access_apitoken")
-    changed.manage("restore", "--replace", path)
-    assert changed.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(1,)]
-    changed.manage("migrate", "catalog", "0009")
-    assert without_migrations(changed.dump()) == without_migrations(older)
+    older.ask("DELETE FROM access_apitoken")
+    older.manage("restore", "--replace", path)
+    assert older.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(1,)]
+    older.manage("migrate", "catalog", "0009")
+    assert without_migrations(older.dump()) == without_migrations(before)
 
 
 def without_migrations(dump: str) -> str:
@@ -425,19 +450,16 @@ def without_migrations(dump: str) -> str:
     return dump[:begin] + dump[dump.index("\\.\n", begin) :]
 
 
-def test_without_room_for_a_backup_nothing_is_migrated(changed: Portal) -> None:
-    changed.manage("migrate", "catalog", "0009")
-    (changed.home / "backups").write_text("in the way")
-    said = changed.manage("prepare", code=1)
+def test_without_room_for_a_backup_nothing_is_migrated(older: Portal) -> None:
+    (older.home / "backups").write_text("in the way")
+    said = older.manage("prepare", code=1)
     assert "No backup could be made before the migration" in said
-    assert changed.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(0,)]
-    changed.manage("prepare", PORTICO_BACKUP_BEFORE_MIGRATING="no")
-    assert changed.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(1,)]
+    assert older.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(0,)]
+    older.manage("prepare", PORTICO_BACKUP_BEFORE_MIGRATING="no")
+    assert older.ask("SELECT count(*) FROM django_migrations WHERE name = '0010_addresses'") == [(1,)]
 
 
-def test_data_of_newer_software_are_refused_with_the_way_back(
-    backup: Path, changed: Portal, filled: Portal
-) -> None:
+def test_data_of_newer_software_are_refused_with_the_way_back(backup: Path, changed: Portal) -> None:
     changed.ask("INSERT INTO django_migrations (app, name, applied) VALUES ('catalog', '0999_later', now())")
     changed.ask("INSERT INTO django_migrations (app, name, applied) VALUES ('later', '0001_initial', now())")
     changed.ask("CREATE TABLE later_thing (id int)")
@@ -451,11 +473,6 @@ def test_data_of_newer_software_are_refused_with_the_way_back(
     assert changed.ask("SELECT to_regclass('later_thing')") == [(None,)]
 
 
-def test_a_plugin_that_is_gone_stops_nobody(changed: Portal) -> None:
-    changed.ask("INSERT INTO django_migrations (app, name, applied) VALUES ('gone', '0001_initial', now())")
-    changed.manage("prepare")
-
-
 # -- kill -9 ----------------------------------------------------------------------------------------------
 
 
@@ -464,61 +481,63 @@ def rounds(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-def test_a_backup_that_is_killed_leaves_a_whole_one(filled: Portal, tmp_path: Path, rounds: int) -> None:
-    path = tmp_path / "portico.backup"
+def duration(run: Callable[[], object]) -> float:
     begun = time.monotonic()
-    filled.manage("backup", path)
-    takes = time.monotonic() - begun
-    chance, killed = random.Random(rounds), 0
-    for _round in range(4 * rounds):
-        if killed == rounds:
-            break
-        process = filled.start("manage.py", "backup", "--force", path)
-        time.sleep(takes * chance.uniform(0.5, 0.97))
+    run()
+    return time.monotonic() - begun
+
+
+def killed(
+    start: Callable[[], subprocess.Popen[str]], takes: float, between: tuple[float, float], rounds: int
+) -> Iterator[None]:
+    """Start a program and kill it somewhere on its way; again, until it was killed before its end in all rounds.
+
+    :param takes: how long it runs undisturbed.
+    :param between: which parts of that it is killed after.
+    """
+    chance, done = random.Random(rounds), 0
+    for _attempt in range(4 * rounds):
+        process = start()
+        time.sleep(takes * chance.uniform(*between))
         if process.poll() is None:
-            killed += 1
+            done += 1
         else:
             takes *= 0.7  # the first time, the machine was busier
         process.kill()
         process.communicate()
+        yield
+        if done == rounds:
+            return
+    pytest.fail(f"Of {4 * rounds} only {done} were killed before their end.")
+
+
+def test_a_backup_that_is_killed_leaves_a_whole_one(filled: Portal, tmp_path: Path, rounds: int) -> None:
+    path = tmp_path / "portico.backup"
+    command = ("manage.py", "backup", "--force", path)
+    takes = duration(lambda: filled.run(*command))
+    for _kill in killed(lambda: filled.start(*command), takes, (0.5, 0.97), rounds):
         with Archive(path) as archive:  # that of before, or this one
             archive.verify()
         assert [f.name for f in tmp_path.iterdir() if not f.name.startswith(".")] == [path.name]
-    assert killed == rounds
-    filled.manage("backup", "--force", path)
+    filled.run(*command)
     assert [f.name for f in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_restore_that_is_killed_leaves_all_or_nothing(
-    backup: Path, changed: Portal, filled: Portal, rounds: int
-) -> None:
-    begun = time.monotonic()
-    changed.manage("restore", "--replace", backup)
-    takes = time.monotonic() - begun
+def test_a_restore_that_is_killed_leaves_all_or_nothing(backup: Path, changed: Portal, rounds: int) -> None:
+    command = ("manage.py", "restore", "--replace", backup)
+    takes = duration(lambda: changed.run(*command))
     after = without_operations(changed.dump())
     changed.ask("UPDATE access_user SET name = 'later'")
     before = without_operations(changed.dump())
-    chance, killed = random.Random(rounds), 0
-    for _round in range(4 * rounds):
-        if killed == rounds:
-            break
-        process = changed.start("manage.py", "restore", "--replace", backup)
-        time.sleep(takes * chance.uniform(0.3, 0.99))
-        if process.poll() is None:
-            killed += 1
-        else:
-            takes *= 0.7  # the first time, the machine was busier
-        process.kill()
-        process.communicate()
-        gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    for _kill in killed(lambda: changed.start(*command), takes, (0.3, 0.99), rounds):
         end = time.monotonic() + 20
         while changed.ask(gone) != [(1,)]:
             assert time.monotonic() < end, "its session ends with it"
             time.sleep(0.1)
         assert without_operations(changed.dump()) in (before, after)
-        assert changed.run("-m", "tests.portal.filled", "--read").strip() == PASSWORD
+        assert changed.password() == PASSWORD
         changed.ask("UPDATE access_user SET name = 'later'")
-    assert killed == rounds
-    changed.manage("restore", "--replace", backup)
+    changed.run(*command)
     assert without_operations(changed.dump()) == after
     assert changed.ask("SELECT to_regnamespace('portico_restoring')") == [(None,)]
