@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from access.definitions import Definition, DefinitionType, document_types
+from access.definitions import Definition, document_types
 from access.services.audit import Subject, differences, record_audit
 from base.answers import names_state
 from base.errors import DomainError, FieldError, InvalidInput, NotFound, PreconditionFailed
@@ -194,15 +193,11 @@ def edit_definition(*, kind: str, name: str, spec: Any, by: str, expected: str =
     :raises StaleDefinition: if it has changed since.
     """
     document_type = document_types()[kind]
-    if not DEFINITION_NAME.match(name):
-        raise InvalidInput(
-            _("A name is lower-case letters, digits and hyphens, at most 63 characters."),
-            errors=[FieldError("name", _("Not a name."), got=name[:80])],
-        )
+    rows = document_type.model.objects.select_for_update().filter(name=name)
     with transaction.atomic():
         transaction.on_commit(_forget_definitions)
         if expected:
-            _check_expected(document_type, name, expected)
+            _check_expected(rows.first(), kind, name, expected)
         change = document_type.edit(name, spec, by=by)
         if change is not None:
             record_audit(
@@ -210,7 +205,7 @@ def edit_definition(*, kind: str, name: str, spec: Any, by: str, expected: str =
                 Subject(kind.lower(), name, f"{kind} {name}"),
                 changes=differences({"spec": change.before}, {"spec": change.after}),
             )
-    row: Definition = document_type.model.objects.get(name=name)
+        row: Definition = rows.get()
     return row
 
 
@@ -227,7 +222,7 @@ def remove_definition(*, kind: str, name: str, by: str, expected: str = "") -> N
         if row is None:
             raise NotFound(_("There is no %(kind)s “%(name)s”.") % {"kind": kind, "name": name})
         if expected:
-            _check_expected(document_type, name, expected)
+            _check_expected(row, kind, name, expected)
         if row.pristine is not None and row.pack in {folder.name for folder in installed_packs()}:
             restore_definition(kind=kind, name=name, by=by)
         elif (change := document_type.delete(name)) is not None:
@@ -236,9 +231,6 @@ def remove_definition(*, kind: str, name: str, by: str, expected: str = "") -> N
                 Subject(kind.lower(), name, f"{kind} {name}"),
                 changes=differences({"spec": change.before}, {"spec": None}),
             )
-
-
-DEFINITION_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
 class StaleDefinition(PreconditionFailed):
@@ -252,12 +244,11 @@ def etag_of(row: Definition) -> str:
     return f'"{row.revision}-{row.updated_at.timestamp():.6f}"'
 
 
-def _check_expected(document_type: DefinitionType[Any], name: str, expected: str) -> None:
-    row = document_type.model.objects.select_for_update().filter(name=name).first()
+def _check_expected(row: Definition | None, kind: str, name: str, expected: str) -> None:
     if row is None or not names_state(expected, etag_of(row)):
         raise StaleDefinition(
             _("%(kind)s “%(name)s” was changed since you read it. Read it again, then repeat your change.")
-            % {"kind": document_type.kind, "name": name},
+            % {"kind": kind, "name": name},
             current=etag_of(row) if row else None,
         )
 

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 Slot = Literal["home", "list", "entity", "activity", "problems", "dashboard"]
 SLOTS: tuple[str, ...] = get_args(Slot)
-ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 CORE_PACK = "core"
 
 

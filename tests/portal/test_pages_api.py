@@ -89,7 +89,8 @@ def test_a_page_of_ones_own_goes_when_it_is_taken_back(api: Api) -> None:
 @pytest.mark.parametrize(
     ("name", "spec", "where"),
     [
-        ("Our Page", SPEC, "name"),
+        ("Our Page", SPEC, "/metadata/name"),
+        ("ours%0A", SPEC, "/metadata/name"),
         ("ours", {**SPEC, "slot": "cellar"}, "/spec/slot"),
         ("ours", {**SPEC, "tabs": []}, "/spec/tabs"),
         ("ours", {**SPEC, "colour": "red"}, "/spec/colour"),
@@ -99,4 +100,4 @@ def test_a_wrong_page_is_refused_with_the_place(api: Api, name: str, spec: Any, 
     answer = api("put", f"{name}/", {"spec": spec})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input")
     assert where in [error["path"] for error in answer.json()["errors"]]
-    assert not Page.objects.filter(name=name).exists()
+    assert not Page.objects.filter(name__in=["Our Page", "ours", "ours\n"]).exists()
