@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -30,6 +31,17 @@ FIELDS = OpenApiParameter(
     "fields", str, description="Dotted paths with commas between them; all if left out."
 )
 PAGE = [FIELDS, LIMIT, CURSOR, IF_NONE_MATCH]
+
+
+def choice(name: str, known: Iterable[str]) -> OpenApiParameter:
+    """A parameter of `base.answers.chosen`."""
+    return OpenApiParameter(
+        name,
+        {"type": "array", "items": {"type": "string", "enum": list(known)}},
+        style="form",
+        explode=False,
+        description="Some of these words, with commas between them.",
+    )
 
 
 class _Part(serializers.Serializer[Any]):
@@ -109,10 +121,13 @@ def parameters_of(route: str, method: str) -> frozenset[str] | None:
 
     :param route: as Django's resolver names it.
     """
+    return _parameters_of(get_urlconf() or settings.ROOT_URLCONF, route, method)
+
+
+@lru_cache(maxsize=500)
+def _parameters_of(urlconf: str, route: str, method: str) -> frozenset[str] | None:
     path = re.sub(r"<[^>]*>", "{}", simplify_regex(route))
-    return _described(get_urlconf() or settings.ROOT_URLCONF).get(
-        (path, method.lower().replace("head", "get"))
-    )
+    return _described(urlconf).get((path, method.lower().replace("head", "get")))
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -25,7 +24,7 @@ from access.permissions import visible
 from base.answers import chosen, is_set, json_answer, one_answer, pick, wanted_fields
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
-from base.openapi import FIELDS, IF_NONE_MATCH, LIMIT, PAGE, part_of
+from base.openapi import FIELDS, IF_NONE_MATCH, LIMIT, PAGE, choice, part_of
 from base.pagination import Page, paginate, read_limit, rows_answer
 from catalog import failing, queries
 from catalog.api import serializers as shapes
@@ -41,17 +40,6 @@ QUERY = OpenApiParameter("q", str, description="A query, see docs/query-language
 OF_QUERY = OpenApiParameter("q", str, description="Only of entities that a query finds.")
 ORDER = OpenApiParameter("order", str, description="Fields with commas between them, `-` for descending.")
 LIST = [QUERY, ORDER, *PAGE]
-
-
-def _choice(name: str, known: Iterable[str]) -> OpenApiParameter:
-    """A parameter of `base.answers.chosen`."""
-    return OpenApiParameter(
-        name,
-        {"type": "array", "items": {"type": "string", "enum": list(known)}},
-        style="form",
-        explode=False,
-        description="Some of these words, with commas between them.",
-    )
 
 
 class EntityList(View):
@@ -354,7 +342,7 @@ class TieList(View):
     verbs = {"GET": "entity.read", "POST": "tie.write"}
 
     @extend_schema(
-        parameters=[*PAGE, _choice("state", TieState.values)],
+        parameters=[*PAGE, choice("state", TieState.values)],
         responses={200: shapes.TieListOut, 304: None},
         operation_id="ties_list",
     )
@@ -428,8 +416,8 @@ class ActivityList(View):
     @extend_schema(
         parameters=[
             OF_QUERY,
-            _choice("type", STATUSES),
-            _choice("status", ACTIVITY_STATUSES),
+            choice("type", STATUSES),
+            choice("status", ACTIVITY_STATUSES),
             OpenApiParameter("entity", str, description="Ref of an entity: its own and what is tied to it."),
             *PAGE,
         ],
@@ -471,7 +459,7 @@ class ProblemList(View):
     """Open problems."""
 
     @extend_schema(
-        parameters=[OF_QUERY, *PAGE, _choice("type", PROBLEM_TYPES)],
+        parameters=[OF_QUERY, *PAGE, choice("type", PROBLEM_TYPES)],
         responses={200: shapes.ProblemListOut, 304: None},
         operation_id="problems_list",
     )

@@ -16,7 +16,7 @@ from access.permissions import visible
 from base.answers import chosen, json_answer, pick, wanted_fields
 from base.api import dump_json
 from base.errors import NotFound
-from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, list_of, part_of
+from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
 from portal.models import Page
 from portal.packs import edit_definition, etag_of, remove_definition
@@ -58,7 +58,7 @@ class PageList(View):
     """Pages."""
 
     @extend_schema(
-        parameters=[OpenApiParameter("slot", str, enum=SLOTS, many=True, explode=False), *PAGE],
+        parameters=[choice("slot", SLOTS), *PAGE],
         responses={200: PageListOut, 304: None},
         operation_id="pages_list",
     )

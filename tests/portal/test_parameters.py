@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import resolve
 
 from access.models import User
@@ -66,3 +66,11 @@ def test_every_kind_of_route_is_found_in_the_description() -> None:
         ("audit/", "GET"),
     ):
         assert parameters_of(resolve(f"/api/v1/{path}").route, method) is not None
+
+
+def test_each_set_of_routes_has_its_own() -> None:
+    own, whole = "pages/<str:name>/", "api/v1/pages/<str:name>/"
+    for _time in range(2):  # also of what was asked before
+        assert (parameters_of(own, "GET"), parameters_of(whole, "HEAD")) == (None, {"fields"})
+        with override_settings(ROOT_URLCONF="portal.api.urls"):
+            assert (parameters_of(own, "GET"), parameters_of(whole, "HEAD")) == ({"fields"}, None)
