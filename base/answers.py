@@ -37,13 +37,15 @@ def names_state(if_match: str, etag: str) -> bool:
     return bool({re.sub(r'\+[^"]*', "", tag) for tag in parse_etags(if_match)} & {"*", etag})
 
 
-def one_answer(request: Request, shown: dict[str, Any]) -> HttpResponse:
+def one_answer(request: Request, shown: dict[str, Any], *, state: str = "") -> HttpResponse:
     """One thing with the fields that the client wants, or 304 when it has it.
 
+    :param state: the etag of its state, which the answer's begins with: so it does for `If-Match`.
     :raises BadRequest: if `?fields=` is wrong.
     """
-    wanted = wanted_fields(request)
-    return json_answer(request, dump_json(shown if wanted is None else pick(shown, wanted)))
+    if (wanted := wanted_fields(request)) is not None:
+        shown = pick(shown, wanted)
+    return json_answer(request, dump_json(shown), state=state)
 
 
 def chosen(request: Request, name: str, known: Collection[str]) -> list[str]:

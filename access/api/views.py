@@ -12,11 +12,10 @@ from rest_framework import mixins
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
-from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from access import queries, services
-from access.api.permissions import HasVerb, person_of
+from access.api.permissions import HasVerb, View, person_of
 from access.api.serializers import (
     AuditFilter,
     AuditOut,
@@ -52,11 +51,10 @@ def _valid(serializer: BaseSerializer[Any]) -> Any:
     return serializer.validated_data
 
 
-class MeView(APIView):
+class MeView(View):
     """Who the API takes the caller for, and what they may do."""
 
-    permission_classes = [HasVerb]
-    verbs: ClassVar[Mapping[str, str | None]] = {"GET": None}
+    verbs = {"GET": None}
 
     @extend_schema(responses=MeOut)
     def get(self, request: Request) -> Response:

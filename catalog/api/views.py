@@ -173,9 +173,7 @@ class EntityDetail(View):
     def get(self, request: Request, **names: str) -> HttpResponse:
         entity = self._entity(request, **names)
         document = queries.documents(request.user, [entity])[entity.pk]
-        if (wanted := wanted_fields(request)) is not None:
-            document = pick(document, wanted)
-        return json_answer(request, dump_json(document), state="" if wanted else edit.etag_of(entity))
+        return one_answer(request, document, state=edit.etag_of(entity))
 
     @extend_schema(
         operation_id="entities_override",

@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
+from access.definitions import Definition
 from access.permissions import visible
-from base.answers import chosen, json_answer, pick, wanted_fields
-from base.api import dump_json
+from base.answers import chosen, one_answer
 from base.errors import NotFound
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
@@ -47,7 +47,7 @@ class PageOut(serializers.Serializer[Any]):
 PageListOut = list_of("PageListOut", PageOut)
 
 
-def shape(row: Page) -> dict[str, Any]:
+def shape(row: Definition) -> dict[str, Any]:
     """A page as plain data."""
     names = ("name", "pack", "spec", "is_edited", "revision", "updated_at", "updated_by")
     slot = row.spec.get("slot", "") if isinstance(row.spec, dict) else ""
@@ -84,7 +84,7 @@ class PageDetail(View):
         row = visible(request.user, Page.objects.filter(name=name)).first()
         if row is None:
             raise NotFound(_("There is no page “%(name)s”.") % {"name": name})
-        return self._answer(request, row)
+        return one_answer(request, shape(row), state=etag_of(row))
 
     @extend_schema(
         request=PageIn,
@@ -103,7 +103,7 @@ class PageDetail(View):
             by=person_of(request).label,
             expected=request.headers.get("If-Match", ""),
         )
-        return self._answer(request, row)
+        return one_answer(request, shape(row), state=etag_of(row))
 
     @extend_schema(
         responses={204: None},
@@ -119,9 +119,3 @@ class PageDetail(View):
             expected=request.headers.get("If-Match", ""),
         )
         return Response(status=204)
-
-    def _answer(self, request: Request, row: Any) -> HttpResponse:
-        shown = shape(row)
-        wanted = wanted_fields(request)
-        body = dump_json(shown if wanted is None else pick(shown, wanted))
-        return json_answer(request, body, state=etag_of(row))

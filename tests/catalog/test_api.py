@@ -173,6 +173,13 @@ class TestWritingEntities:
             problem(answer, 412, "stale-entity")
         assert document("component:default/pay")["spec"]["owner"] == "a"
 
+    def test_a_part_of_an_entity_has_its_state_too(self, api: Api) -> None:
+        api("post", "entities/", pay())
+        seen = api("get", f"{PAY}?fields=spec.owner").headers["ETag"]
+        assert api("get", PAY, If_None_Match=seen).status_code == 200
+        assert api("patch", PAY, {"overrides": {"spec.owner": "a"}}, If_Match=seen).status_code == 200
+        problem(api("patch", PAY, {"overrides": {"spec.owner": "b"}}, If_Match=seen), 412, "stale-entity")
+
     def test_overrides_are_set_and_taken_back_together(self, api: Api) -> None:
         say("yaml:a", component("pay", owner="file"))
         seen = api("get", PAY).headers["ETag"]
