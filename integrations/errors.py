@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from base.errors import DomainError
@@ -22,6 +23,19 @@ _EXPIRED = re.compile(
 def says_expired(text: str) -> bool:
     """Whether a tool's words say that what it was given ran out, and not that it may have been wrong in many ways."""
     return _EXPIRED.search(text) is not None
+
+
+def when_silent(proxy: str = "") -> str:
+    """What to look at when a tool does not answer.
+
+    :param proxy: what leads to it, if a connection's own proxy does.
+    """
+    if proxy:
+        return gettext("See whether the address is right, and whether the proxy may reach it.")
+    return gettext(
+        "See whether the address is right, and whether a firewall lies between; if only a proxy leads there, name it "
+        "under Network in the settings of the connection."
+    )
 
 
 class SourceError(DomainError):

@@ -38,6 +38,7 @@ from integrations.errors import (
     SourceError,
     SourceUnavailable,
     says_expired,
+    when_silent,
 )
 from integrations.http_store import KeptAnswer, SharedStore
 from integrations.outbound import (
@@ -449,14 +450,14 @@ class Wire:
             ask.retry = False  # the time is used up
             return SourceUnavailable(
                 _("%(url)s did not answer completely within %(seconds)d seconds. %(advice)s")
-                % {**shown, "seconds": ask.total, "advice": self._when_silent()}
+                % {**shown, "seconds": ask.total, "advice": when_silent(self.route.proxy)}
             )
         if isinstance(error, httpx.TimeoutException):
             is_connecting = isinstance(error, httpx.ConnectTimeout)
             seconds = self.limits.connect if is_connecting else self.limits.read
             return SourceUnavailable(
                 _("%(url)s did not answer within %(seconds)d seconds. %(advice)s")
-                % {**shown, "seconds": seconds, "advice": self._when_silent()}
+                % {**shown, "seconds": seconds, "advice": when_silent(self.route.proxy)}
             )
         if isinstance(error, httpx.LocalProtocolError | UnicodeEncodeError):
             return Misconfigured(
@@ -470,10 +471,7 @@ class Wire:
                 % {**shown, "why": error}
             )  # fmt: skip
         if isinstance(error, httpx.ProxyError) and shown["why"].startswith("407"):
-            return Misconfigured(
-                _("The proxy asks for credentials before it lets us through to %(url)s. Give its user and password "
-                  "under Network in the settings of the connection.") % shown
-            )  # fmt: skip
+            return _locked_proxy(shown)
         if isinstance(error, httpx.ProxyError):
             return SourceUnavailable(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
         if "CERTIFICATE_VERIFY_FAILED" in shown["why"]:
@@ -486,12 +484,6 @@ class Wire:
         if isinstance(error, httpx.ConnectError):
             return SourceUnavailable(_("%(url)s cannot be reached: %(why)s.") % shown)
         return SourceUnavailable(_("%(url)s broke off in the middle of its answer: %(why)s.") % shown)
-
-    def _when_silent(self) -> str:
-        if self.route.proxy:
-            return _("See whether the address is right, and whether the proxy may reach it.")
-        return _("See whether the address is right, and whether a firewall lies between; if only a proxy leads there, "
-                 "name it under Network in the settings of the connection.")  # fmt: skip
 
     async def attempt(self, ask: Ask, do: Callable[[Ask], Awaitable[T]]) -> T:
         """Wait for our turn and do it; after a failure that may pass, do it again."""
@@ -687,11 +679,15 @@ class Wire:
         if status in (404, 410):
             return NotThere(_("There is nothing at %(url)s (%(status)d).%(said)s") % shown)
         if status == 407:
-            return Misconfigured(
-                _("The proxy asks for credentials before it lets us through to %(url)s. Give its user and password "
-                  "under Network in the settings of the connection.") % shown
-            )  # fmt: skip
+            return _locked_proxy(shown)
         return BadPayload(_("%(url)s answered status %(status)d, which was not expected.%(said)s") % shown)
+
+
+def _locked_proxy(shown: Mapping[str, Any]) -> Misconfigured:
+    return Misconfigured(
+        _("The proxy asks for credentials before it lets us through to %(url)s. Give its user and password under "
+          "Network in the settings of the connection.") % shown
+    )  # fmt: skip
 
 
 def _needed_scopes(headers: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from integrations.errors import (
     NotThere,
     SourceError,
     SourceUnavailable,
+    when_silent,
 )
 from integrations.outbound import mask_url
 
@@ -99,10 +100,13 @@ class GitProgram:
                     )
                     code = await process.wait()
             except TimeoutError as error:
-                said_ = _("Git did not finish with %(place)s within %(seconds)d seconds.")
+                message = _("Git did not finish with %(place)s within %(seconds)d seconds.") % {
+                    "place": place,
+                    "seconds": seconds,
+                }
                 if "GIT_ALLOW_PROTOCOL" in (environment or {}):
-                    said_ = f"{said_} {_WHEN_SILENT}"
-                raise SourceUnavailable(said_ % {"place": place, "seconds": seconds}) from error
+                    message = f"{message} {when_silent(self._proxy)}"
+                raise SourceUnavailable(message) from error
             except _TooMuch as error:
                 raise BadPayload(
                     _("Git answered more than %(limit)s about %(place)s.")
@@ -120,7 +124,7 @@ class GitProgram:
                     _("The proxy %(why)s cannot be reached, so %(url)s cannot be either. Correct its address under "
                       "Network in the settings of the connection.") % {"why": self._proxy, "url": place}
                 )  # fmt: skip
-            raise _explain(place, text)
+            raise _explain(place, text, when_silent(self._proxy))
         if b"ignoring broken ref" in said:  # git goes on without it, as if there were no such branch
             raise Damaged(
                 _("A branch or tag of %(place)s is damaged; git fsck in that repository names it.")
@@ -202,10 +206,6 @@ async def _feed(stream: asyncio.StreamWriter | None, given: bytes) -> None:
         await stream.wait_closed()
 
 
-_WHEN_SILENT = gettext_lazy(
-    "See whether the address is right, and whether a firewall lies between; if only a proxy leads there, name it under "
-    "Network in the settings of the connection."
-)
 # What git's words mean for the person who looks after the connection; the first that fits.
 _MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
     (
@@ -251,9 +251,7 @@ _MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
     (
         "Operation too slow|timed? ?out",
         SourceUnavailable,
-        gettext_lazy("%(place)s does not answer. Git says: %(said)s See whether the address is right, and whether a "
-                     "firewall lies between; if only a proxy leads there, name it under Network in the settings of "
-                     "the connection."),
+        gettext_lazy("%(place)s does not answer. Git says: %(said)s %(advice)s"),
     ),
     (
         "object file .* is empty|corrupt|bad object|missing blob|not our ref .* shallow|bad tree object",
@@ -274,12 +272,12 @@ _MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
 )  # fmt: skip
 
 
-def _explain(place: str, said: str) -> SourceError:
+def _explain(place: str, said: str, advice: str) -> SourceError:
     said = mask_url(said).replace(place, "…")  # a repository may be named like an error
     lines = [
         line for line in said.splitlines() if re.match("fatal:|error:|remote:", line)
     ] or said.splitlines()
-    shown = {"place": place, "said": " ".join(" ".join(lines[-3:]).split())[:300]}
+    shown = {"place": place, "said": " ".join(" ".join(lines[-3:]).split())[:300], "advice": advice}
     for pattern, error, sentence in _MEANINGS:
         if re.search(pattern, said, re.IGNORECASE):
             return error(str(sentence) % shown)
