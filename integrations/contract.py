@@ -35,6 +35,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import orjson
 from django.utils.translation import gettext, ngettext
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
 from base.text import printable
 from integrations.errors import (
@@ -98,6 +99,11 @@ __all__ = [
 _CREDENTIALS = re.compile(r"(?!(?:git\+)?ssh://[^/?#:@]*@)[a-z][a-z0-9+.-]*://[^/?#]*@", re.IGNORECASE)
 
 
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is kept from people."""
+    return "SecretStr" in str(field.annotation)
+
+
 class ConnectionConfig(BaseModel):
     """Base of every connector's settings model.
 
@@ -112,7 +118,7 @@ class ConnectionConfig(BaseModel):
     @classmethod
     def _without_credentials(cls, value: Any, info: ValidationInfo) -> Any:
         """Settings are shown to people; only a `SecretStr` is kept from them."""
-        if "SecretStr" in str(cls.model_fields[info.field_name or ""].annotation):
+        if is_secret(cls.model_fields[info.field_name or ""]):
             return value
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and _CREDENTIALS.match(text.strip()):

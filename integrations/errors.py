@@ -10,8 +10,9 @@ from typing import Any
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from pydantic import ValidationError
 
-from base.errors import DomainError
+from base.errors import DomainError, FieldError
 
 _EXPIRED = re.compile(
     r"(token|password|credential|secret|key|licen[cs]e)s?\b[^.,;:]{0,60}\bexpired|\bexpired\b[^.,;:]{0,20}"
@@ -23,6 +24,23 @@ _EXPIRED = re.compile(
 def says_expired(text: str) -> bool:
     """Whether a tool's words say that what it was given ran out, and not that it may have been wrong in many ways."""
     return _EXPIRED.search(text) is not None
+
+
+def faults_of(error: ValidationError, *place: str) -> list[FieldError]:
+    """What is wrong with values that somebody gave, without what came: it may be a secret.
+
+    :param place: the way to these values.
+    """
+    return [
+        FieldError(path="/" + "/".join([*place, *map(str, item["loc"])]), message=readable(item["msg"]))
+        for item in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def readable(message: str) -> str:
+    """What the library says of a value, as a sentence."""
+    text = message.removeprefix("Value error, ")
+    return text if text.endswith(".") else f"{text}."
 
 
 def when_silent(proxy: str = "") -> str:

@@ -27,8 +27,16 @@ from catalog.models import Entity, EntityKey, Source
 from catalog.services.activity import ActivityIn
 from catalog.services.ingest import ClaimIn
 from integrations.components import ComponentRule, apply_rule
-from integrations.contract import Check, ConnectionConfig, Connector, Refused, ResourceSpec, Tools
-from integrations.errors import AuthFailed, Misconfigured, SourceError
+from integrations.contract import (
+    Check,
+    ConnectionConfig,
+    Connector,
+    Refused,
+    ResourceSpec,
+    Tools,
+    is_secret,
+)
+from integrations.errors import AuthFailed, Misconfigured, SourceError, readable
 from integrations.files import FileReader
 from integrations.git import GitClient, GitLimits
 from integrations.http import HttpClient, HttpLimits
@@ -62,7 +70,7 @@ RESERVED = {"new", "import"}  # pages of the portal at the place where a connect
 
 def secret_fields(config: type[BaseModel]) -> set[str]:
     """Names of the settings that are secrets."""
-    return {name for name, field in config.model_fields.items() if "SecretStr" in str(field.annotation)}
+    return {name for name, field in config.model_fields.items() if is_secret(field)}
 
 
 def validate_config(connector: str, values: Mapping[str, Any]) -> ConnectionConfig:
@@ -81,7 +89,7 @@ def validate_config(connector: str, values: Mapping[str, Any]) -> ConnectionConf
             errors=[
                 FieldError(
                     path="/" + "/".join(str(part) for part in item["loc"]),
-                    message=_readable(item["msg"]),
+                    message=readable(item["msg"]),
                     # A setting that there is not may be a secret whose name was misspelt.
                     got=""
                     if item["type"] == "extra_forbidden" or (item["loc"] and item["loc"][0] in secrets)
@@ -90,11 +98,6 @@ def validate_config(connector: str, values: Mapping[str, Any]) -> ConnectionConf
                 for item in error.errors(include_url=False)
             ],
         ) from None
-
-
-def _readable(message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return text if text.endswith(".") else f"{text}."
 
 
 def _shown(value: Any) -> str:

@@ -344,10 +344,9 @@ def replay(*, connection: Connection, delivery_ids: Sequence[int] | None = None)
 
 def lost_deliveries(*, now: datetime) -> list[int]:
     """Connections with deliveries whose message may be lost: by their keys."""
-    rows = (
-        due(now)
-        .filter(connection__removal_at=None)
-        .filter(Q(received_at__lt=now - LOST_AFTER) | Q(state=Delivery.State.RUNNING) | ~Q(not_before=None))
+    rows = due(now).filter(
+        Q(received_at__lt=now - LOST_AFTER) | Q(state=Delivery.State.RUNNING) | ~Q(not_before=None),
+        connection__removal_at=None,
     )
     return list(rows.order_by("connection").values_list("connection", flat=True).distinct()[:100])
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from access.secrets import forget_secrets, keep_secret, names_of_secrets, read_secrets
 from access.services.audit import record_audit
-from base.errors import Conflict, FieldError, InvalidInput
-from integrations.errors import Misconfigured
+from base.errors import Conflict, InvalidInput
+from integrations.errors import Misconfigured, faults_of
 from integrations.models import AllowedHost, Connection
 from integrations.network import Network
 from integrations.outbound import OutboundPolicy, OutboundRefused, Route, host_of
@@ -37,13 +37,7 @@ def validate_network(values: Mapping[str, Any]) -> Network:
     except ValidationError as error:
         raise InvalidInput(
             _("These settings cannot be used."),
-            errors=[
-                FieldError(
-                    path="/" + "/".join(["network", *map(str, item["loc"])]),
-                    message=item["msg"].removeprefix("Value error, "),
-                )
-                for item in error.errors(include_url=False, include_input=False)
-            ],
+            errors=faults_of(error, "network"),
         ) from None
 
 
@@ -53,14 +47,14 @@ def network_of(connection: Connection) -> Network:
     return validate_network({**connection.network, **kept})
 
 
-def has_secret(connection: Connection) -> bool:
-    """Whether a password for its proxy is kept."""
-    return Network.SECRET in names_of_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
-
-
 def route_of(connection: Connection) -> Route:
     """The same for the clients."""
     return network_of(connection).route()
+
+
+def has_secret(connection: Connection) -> bool:
+    """Whether a password for its proxy is kept."""
+    return Network.SECRET in names_of_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
 
 
 def keep_network(connection: Connection, values: Mapping[str, Any]) -> list[str]:
@@ -71,12 +65,11 @@ def keep_network(connection: Connection, values: Mapping[str, Any]) -> list[str]
     """
     uid = str(connection.uid)
     kept = read_secrets(owner_type=OWNER, owner_uid=uid)
-    if not values.get("proxy"):
-        kept = {}  # without a proxy it is nobody's password
-    valid = validate_network({**kept, **values})
+    # Without a proxy it is nobody's password.
+    valid = validate_network({**kept, **values} if values.get("proxy") else values)
     password = valid.proxy_password.get_secret_value() if valid.proxy_password else ""
     connection.network = valid.model_dump(mode="json", exclude={Network.SECRET}, exclude_defaults=True)
-    if password == read_secrets(owner_type=OWNER, owner_uid=uid).get(Network.SECRET, ""):
+    if password == kept.get(Network.SECRET, ""):
         return []
     if password:
         keep_secret(owner_type=OWNER, owner_uid=uid, name=Network.SECRET, value=password)

@@ -15,9 +15,10 @@ from django.utils.translation import gettext as _
 from pydantic import ValidationError
 
 from access.services.audit import record_audit
-from base.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
+from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from catalog.services.render import render_dirty
 from integrations.contract import Connector, OperationResult, OperationSpec, SourceError
+from integrations.errors import faults_of
 from integrations.models import Connection, OperationRun, StoredRecord
 from integrations.records import RECORD_TYPES, Record
 from integrations.registry import connector
@@ -85,10 +86,7 @@ def request_operation(
     except ValidationError as error:
         raise InvalidInput(
             _("These parameters cannot be used."),
-            errors=[
-                FieldError(path="/" + "/".join(map(str, item["loc"])), message=item["msg"])
-                for item in error.errors(include_url=False)
-            ],
+            errors=faults_of(error),
         ) from None
     key = idempotency_key or uuid.uuid4().hex
     asked = {

@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from pydantic import BaseModel, Field
 
-from access.permissions import can, require
+from access.permissions import require
 from access.secrets import SecretUnreadable, seal, unseal
 from access.verbs import EVERYTHING
 from base.errors import Conflict, DomainError, InvalidInput, NotFound
@@ -41,6 +41,7 @@ from portal.views.connections import (
     KEPT,
     allow_host,
     back_to,
+    barred_of,
     connection_url,
     interval_field,
     network_values,
@@ -399,11 +400,8 @@ def _test(kind: type[Connector[Any]], draft: Draft) -> None:
 
 def _barred(request: HttpRequest, kind: type[Connector[Any]], draft: Draft, step: str) -> dict[str, Any]:
     """The hosts that were refused, for the page with the button."""
-    return {
-        "barred": [{"host": host, "what": what} for host, what in still_barred(draft.barred).items()],
-        "allow_url": f"/connections/new/{kind.slug}/allow" if can(request.user, EVERYTHING) else "",
-        "back": f"/connections/new/{kind.slug}/{step}",
-    }
+    url = f"/connections/new/{kind.slug}"
+    return {**barred_of(request, draft.barred, f"{url}/allow"), "back": f"{url}/{step}"}
 
 
 @login_required

@@ -237,26 +237,21 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
     if brings_repositories(connection):
         tabs.append(("rules", _("Rules")))
     tabs.append(("left-out", _("Left out")))
-    if kind is not None and kind.webhook() and can(request.user, "connection.write", connection):
+    may_write = can(request.user, "connection.write", connection)
+    if kind is not None and kind.webhook() and may_write:
         tabs.append(("deliveries", _("Deliveries")))
     if kind is not None and kind.operations():
         tabs.append(("operations", _("Operations")))
-    if can(request.user, "connection.write", connection) and not connection.is_removed:
+    if may_write and not connection.is_removed:
         tabs.append(("settings", _("Settings")))
     status = {
         "domain": "sync",
         "state": state_of(connection),
         "stale": queries.stale_since(connection, now=now),
     }
-    is_administrator = can(request.user, EVERYTHING)
+    refusals = connection.barred_hosts if may_write and not connection.is_removed else {}
     return {
-        "barred": [
-            {"host": host, "what": what}
-            for host, what in network.still_barred(connection.barred_hosts).items()
-        ]
-        if can(request.user, "connection.write", connection) and not connection.is_removed
-        else [],
-        "allow_url": f"{url}/allow" if is_administrator else "",
+        **barred_of(request, refusals, f"{url}/allow"),
         "title": connection.label,
         "monogram": badge,
         "status": {"tone": "mute", "word": _("Being removed")} if connection.is_removed else status,
@@ -273,6 +268,15 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
         "connection": connection,
         "url": url,
         "page_title": f"{title} · {connection.label}" if title else connection.label,
+    }
+
+
+def barred_of(request: HttpRequest, refusals: dict[str, str], url: str) -> dict[str, Any]:
+    """The hosts that the guard refused, with the address of the button for those who may allow them."""
+    barred = network.still_barred(refusals)
+    return {
+        "barred": [{"host": host, "what": what} for host, what in barred.items()],
+        "allow_url": url if can(request.user, EVERYTHING) else "",
     }
 
 
