@@ -405,8 +405,8 @@ class _Execution:
 
 
 def _lists_alerts(spec: ResourceSpec) -> bool:
-    """Whether a list shows what is so at present, and nothing else."""
-    return not spec.incremental and all(issubclass(of, Alert) for of in spec.of)
+    """Whether a list shows what is so at present, and nothing else; one that says not what it brings may be any."""
+    return not spec.incremental and bool(spec.of) and all(issubclass(of, Alert) for of in spec.of)
 
 
 def _makes_entities(spec: ResourceSpec) -> bool:

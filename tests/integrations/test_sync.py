@@ -388,6 +388,16 @@ class Watching(Controlled):
             yield item
 
 
+class Vague(Controlled):
+    """A tool whose list says not what it brings."""
+
+    @resource(of=())
+    async def alerts(self) -> AsyncIterator[Any]:
+        """What fires, among others."""
+        async for item in self.tool.give(self.tool.alerts):
+            yield item
+
+
 class TestAlerts:
     @pytest.fixture(autouse=True)
     def watching(self, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,6 +457,17 @@ class TestAlerts:
         tool.alerts = [self.fires("a"), SourceUnavailable("gone")]
         assert synced(connection).state == RunState.PARTIAL
         assert self.stands() == {"a": "firing", "b": "firing"}
+
+    def test_a_list_that_says_not_what_it_brings_resolves_nothing(
+        self, tool: Tool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(registry.connectors(), Controlled.slug, Vague)
+        connection = connect()
+        tool.alerts = [self.fires("a"), event("1")]
+        synced(connection)
+        tool.alerts = []
+        assert synced(connection).state == RunState.SYNCED
+        assert self.stands() == {"a": "firing"}
 
     def test_what_was_told_since_it_was_asked_stays(self, tool: Tool, connect: Connect) -> None:
         connection = connect()
