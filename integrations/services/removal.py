@@ -19,16 +19,16 @@ from django.utils.translation import gettext as _
 from access.secrets import forget_secrets
 from access.services.audit import record_audit
 from base.errors import Conflict
-from catalog.models import Activity, Claim, ClaimMode, Entity, Problem, Source
+from catalog.models import Activity, Claim, Problem, Source
 from catalog.services.activity import forget_activity
-from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
 from integrations.components import apply_rules, lost_without
 from integrations.models import Connection, OperationRun
 from integrations.queries import rows_left
 from integrations.services.connections import OWNER, lock_connection
-from integrations.services.locations.removal import SILENT_FOR
-from integrations.services.locations.turns import PAGE, REGISTERED_FOR, apart
+from integrations.services.locations import turns
+from integrations.services.locations.removal import SILENT_FOR, drop_page, spoken_of
+from integrations.services.locations.turns import REGISTERED_FOR, apart
 from integrations.services.network import OWNER as NETWORK_OWNER
 from integrations.writing import take_turn
 
@@ -56,14 +56,13 @@ class Removal:
 
 def removal_of(connection: Connection) -> Removal:
     """What would go. Writes nothing."""
-    mine = Claim.objects.filter(source__in=_sources(connection))
-    touched = Entity.objects.filter(deleted_at=None, claims__in=mine).distinct()
-    others = Claim.objects.filter(mode=ClaimMode.ASSERT, entity__in=touched)
-    kept = touched.filter(pk__in=others.exclude(pk__in=mine.values("pk")).values("entity")).count()
+    sources = _sources(connection)
+    touched, kept = spoken_of(sources)
+    amended = kept.count()
     return Removal(
-        claims=mine.count(),
-        entities=touched.count() - kept,
-        amended=kept,
+        claims=Claim.objects.filter(source__in=sources).count(),
+        entities=touched.count() - amended,
+        amended=amended,
         components=lost_without(connection, now=timezone.now()),
         activities=Activity.objects.filter(connection=connection.slug).count(),
         records=connection.records.filter(deleted_at=None).count(),
@@ -139,10 +138,10 @@ def _remove_page(connection: Connection) -> bool:
         return False
     mine.update(due_at=now + SILENT_FOR)
     steps: Iterable[Callable[[], int]] = (
-        lambda: _drop(connection, now),
-        lambda: forget_activity(connection_slug=connection.slug, limit=PAGE),
-        lambda: _forget(connection.records.all(), PAGE),
-        lambda: _forget(connection.deliveries.all(), PAGE),
+        lambda: any(drop_page(one, at=now, by=connection.removal_by) for one in _sources(connection)),
+        lambda: forget_activity(connection_slug=connection.slug, limit=turns.PAGE),
+        lambda: _forget(connection.records.all(), turns.PAGE),
+        lambda: _forget(connection.deliveries.all(), turns.PAGE),
         lambda: _forget(connection.runs.all(), RUNS_AT_ONCE),
     )
     if any(step() for step in steps):  # the first that finds something
@@ -153,16 +152,6 @@ def _remove_page(connection: Connection) -> bool:
     mine.delete()
     apply_rules(now=now, guarded=False)
     return False
-
-
-def _drop(connection: Connection, now: datetime) -> int:
-    """Take back a page of what one of its lists said."""
-    for source in _sources(connection):
-        claims = source.claims.order_by("external_id")
-        if page := list(claims.values_list("external_id", flat=True)[:PAGE]):
-            drop_claims(source=source, external_ids=page, at=now, by=connection.removal_by)
-            return len(page)
-    return 0
 
 
 def _forget(rows: QuerySet[Any], limit: int) -> int:

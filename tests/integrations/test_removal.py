@@ -18,8 +18,9 @@ from integrations import queries, tasks
 from integrations.components import rule_of
 from integrations.models import Connection, Delivery, OperationRun, StoredRecord, SyncRun
 from integrations.records import Pipeline
-from integrations.services import deliveries, removal, runs
+from integrations.services import deliveries, locations, removal, runs
 from integrations.services.connections import BeingRemoved, change_rule, undo_rule, update_connection
+from integrations.services.locations import turns
 from integrations.services.removal import due_removals, removal_of, remove_connection, request_removal
 from tests.catalog.saying import history
 from tests.integrations.tool import Tool, document, event, removed, synced, thing
@@ -108,11 +109,11 @@ class TestSteps:
     def test_one_that_is_killed_half_way_is_finished_by_the_tick(
         self, full: Connection, vic: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(removal, "PAGE", 4)
+        monkeypatch.setattr(turns, "PAGE", 4)
         ask(full)
         total = Connection.objects.get().removal_rows
         assert total == 27  # 11 claims, 5 activities, 11 records
-        drop, pages = removal.drop_claims, []
+        drop, pages = locations.removal.drop_claims, []
 
         def killed(**given: Any) -> Any:
             pages.append(len(given["external_ids"]))
@@ -120,7 +121,7 @@ class TestSteps:
                 raise SystemExit
             return drop(**given)
 
-        monkeypatch.setattr(removal, "drop_claims", killed)
+        monkeypatch.setattr(locations.removal, "drop_claims", killed)
         with pytest.raises(SystemExit):
             remove_connection(connection_id=full.pk)
         gone, of = queries.removals(vic, Connection.objects.all())[full.pk]
@@ -148,7 +149,7 @@ class TestSteps:
         assert due_removals(now=timezone.now() + timedelta(hours=1)) == []
 
     def test_no_step_holds_more_than_a_page(self, full: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(removal, "PAGE", 3)
+        monkeypatch.setattr(turns, "PAGE", 3)
         ask(full)
         sizes: list[int] = []
         page = removal._remove_page

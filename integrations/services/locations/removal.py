@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from access.services.audit import record_audit
@@ -43,12 +43,25 @@ class LocationRemoval:
         return sum(self.kinds.values())
 
 
-def removal_of(location: CatalogLocation) -> LocationRemoval:
-    """What would go with a location. Writes nothing."""
-    mine = Claim.objects.filter(source__key=location.source_key)
+def spoken_of(sources: QuerySet[Source]) -> tuple[QuerySet[Entity], QuerySet[Entity]]:
+    """The entities that some sources speak of, and those of them that would stay without their word."""
+    mine = Claim.objects.filter(source__in=sources)
     touched = Entity.objects.filter(deleted_at=None, pk__in=mine.values("entity"))
     others = Claim.objects.filter(mode=ClaimMode.ASSERT, entity__in=mine.values("entity"))
-    kept = touched.filter(pk__in=others.exclude(source__key=location.source_key).values("entity"))
+    return touched, touched.filter(pk__in=others.exclude(source__in=sources).values("entity"))
+
+
+def drop_page(source: Source, *, at: datetime, by: str) -> int:
+    """Take back a page of what a source said; returns how much that was."""
+    claims = source.claims.order_by("external_id")
+    if page := list(claims.values_list("external_id", flat=True)[: turns.PAGE]):
+        drop_claims(source=source, external_ids=page, at=at, by=by)
+    return len(page)
+
+
+def removal_of(location: CatalogLocation) -> LocationRemoval:
+    """What would go with a location. Writes nothing."""
+    touched, kept = spoken_of(Source.objects.filter(key=location.source_key))
     going = touched.exclude(pk__in=kept.values("pk"))
     kinds = going.values_list("kind").annotate(number=Count("pk")).order_by("-number", "kind")
     return LocationRemoval(kinds=dict(kinds), amended=kept.count())
@@ -110,9 +123,7 @@ def _remove_page(location: CatalogLocation) -> bool:
     mine.update(due_at=now + SILENT_FOR)
     source = Source.objects.filter(key=location.source_key).first()
     if source is not None:
-        claims = Claim.objects.filter(source=source).order_by("external_id")
-        if page := list(claims.values_list("external_id", flat=True)[: turns.PAGE]):
-            drop_claims(source=source, external_ids=page, at=now, by=location.removal_by)
+        if drop_page(source, at=now, by=location.removal_by):
             return True
         source.delete()
     Problem.objects.filter(raised_by=location.raised_by, resolved_at=None).update(resolved_at=now)
