@@ -144,7 +144,7 @@ class Failing(Widget[FailingConfig]):
             "since": entity.failing_since,
             "failures": [self._failure(one) for one in failures],
             "before": [self._cause(entity, near, activity) for near, activity in causes],
-            "card": {"title": self._title(failures), "css": "po-card-fail"},
+            "card": {"title": self._title(failures)},
         }
 
     @staticmethod

@@ -429,7 +429,7 @@ class Workloads(Widget[RowsConfig]):
         rows = [self._row(one, documents[one.pk], entity) for one in found]
         rows.sort(key=lambda row: (_ILL.get(row["health"], 2), row["ref"]))
         places = {place for row in rows[: self.config.rows] for place in row["places"]}
-        known = {one.ref: one for one in queries.list_entities(context.viewer).filter(ref__in=places)}
+        known = queries.titles_of(context.viewer, places)
         for row in rows[: self.config.rows]:
             row["places"] = [links.chip(place, known.get(place)) for place in row["places"]]
         card: dict[str, Any] = {
@@ -689,6 +689,8 @@ class TeamDependences(Widget[DependencesConfig]):
             raise NothingToShow(nothing or _("What it owns depends on nothing of others."), icon="sitemap")
         shown = found[: self.config.rows]
         known = queries.titles_of(context.viewer, {one.owner for one in shown})
+        teams = ngettext("%(n)d team", "%(n)d teams", len(found)) % {"n": len(found)}
+        said = _("theirs on its own") if incoming else _("its own on theirs")
         return {
             "items": [
                 {
@@ -702,9 +704,7 @@ class TeamDependences(Widget[DependencesConfig]):
                 }
                 for one in shown
             ],
-            "card": {
-                "footer": ngettext("%(n)d team", "%(n)d teams", len(found)) % {"n": len(found)},
-            },
+            "card": {"footer": f"{teams} · {said}"},
         }
 
     @staticmethod
