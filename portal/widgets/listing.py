@@ -111,9 +111,8 @@ class EntityList(Widget[EntityListConfig]):
             query |= {"tokens": [], "rest": text, "error": error.sentence}
             return {"query": query, "wrong": _wrong(context, text, error), "table": None, "facets": []}
         query["tokens"], query["rest"] = _tokens(context, text)
-        rows = sortable(found).select_related(None).defer("tokens", "description", "digest")
-        read = {name: own[name] for name in shown if name in own and name not in _LABELS}
-        page = self._page(context, rows.select_related("served") if read else rows, ordering, limit)
+        read = _read(shown, own)
+        page = self._page(context, _rows(found, read), ordering, limit)
         said = _said(read, page.rows)
         total = found.order_by().count()
         at = whole_number(context.params.get("at", ""))
@@ -171,13 +170,8 @@ class EntityList(Widget[EntityListConfig]):
             raise BadRequest(" ".join(context.notices))
         labels = _labels(own)
         headings = [_("Name"), _("Ref"), *(str(labels[name]) for name in names)]
-        read = {name: own[name] for name in names if name in own and name not in _LABELS}
-        rows = (
-            sortable(found)
-            .select_related("served" if read else None)
-            .defer("tokens", "description", "digest")
-        )
-        return headings, self._exported(context, rows, ordering, names, read)
+        read = _read(names, own)
+        return headings, self._exported(context, _rows(found, read), ordering, names, read)
 
     def _exported(
         self,
@@ -198,7 +192,7 @@ class EntityList(Widget[EntityListConfig]):
                     *(
                         _plain(said[name].get(entity.pk))
                         if name in said
-                        else _exported(context, name, entity)
+                        else _file_cell(context, name, entity)
                         for name in names
                     ),
                 ]
@@ -410,6 +404,17 @@ def _labels(own: dict[str, KindColumn]) -> dict[str, Any]:
     return {name: column.label for name, column in own.items() if name not in _LABELS} | _LABELS
 
 
+def _read(names: list[str], own: dict[str, KindColumn]) -> dict[str, KindColumn]:
+    """Those of some columns that are read from the documents: a kind's own, which the catalog does not keep."""
+    return {name: own[name] for name in names if name in own and name not in _LABELS}
+
+
+def _rows(found: QuerySet[Entity], read: dict[str, KindColumn]) -> QuerySet[Entity]:
+    """What is found, to be sorted, with its documents where columns are read from them."""
+    rows = sortable(found).select_related(None).defer("tokens", "description", "digest")
+    return rows.select_related("served") if read else rows
+
+
 def _css(name: str, own: dict[str, KindColumn]) -> str:
     return "po-num" if name in own and own[name].shown_as == "number" else _CSS.get(name, "")
 
@@ -499,7 +504,7 @@ def _export(context: PageContext, names: list[str], order: str, total: int) -> l
     return [{"heading": _("This list")}, {"label": label, "url": url, "icon": "download"}]
 
 
-def _exported(context: PageContext, name: str, entity: Entity) -> Cell:
+def _file_cell(context: PageContext, name: str, entity: Entity) -> Cell:
     """A column that every list has, as a file says it: whole, and a time to the second."""
     match name:
         case "run":
