@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -205,6 +206,9 @@ class TestBefore:
         ]
         client.force_login(vic)
         page = client.get("/catalog/default/component/pay").content.decode()
+        assert re.search(
+            r'<span class="po-status po-fail"><svg.*?</svg>Failing: 1 pipeline</span></h2>', page
+        )
         assert page.index("Change own") < page.index("Change of-ledger") < page.index("Change of-rates")
         assert "long-ago" not in page.split("What changed in the 24 hours before")[1].split("</section>")[0]
         home = client.get("/").content.decode()
