@@ -178,20 +178,23 @@ def _joined(rows: Iterable[bytes | memoryview]) -> Iterator[bytes]:
 
 def _counters(cursor: CursorWrapper, schema: str, table: Table) -> dict[str, tuple[int, bool]]:
     found = {}
-    for column in table.columns:
-        if sequence := _sequence(cursor, schema, table.name, column):
-            cursor.execute(_compose("SELECT last_value, is_called FROM {}.{}", *sequence))
-            found[column] = _row(cursor)
+    for column, sequence in _sequences(cursor, schema, table.name).items():
+        cursor.execute(_compose("SELECT last_value, is_called FROM {}.{}", *sequence))
+        found[column] = _row(cursor)
     return found
 
 
-def _sequence(cursor: CursorWrapper, schema: str, table: str, column: str) -> tuple[str, str] | None:
+def _sequences(cursor: CursorWrapper, schema: str, table: str) -> dict[str, tuple[str, str]]:
+    """The schemas and names of the sequences that count a table's columns, by column."""
     cursor.execute(
-        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.oid = pg_get_serial_sequence(%s, %s)::regclass",
-        [_quoted(schema, table), column],
+        "SELECT a.attname, n.nspname, c.relname FROM pg_depend d"
+        " JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+        " WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass"
+        " AND d.deptype IN ('a', 'i') AND d.refobjid = %s::regclass",
+        [_quoted(schema, table)],
     )
-    return cursor.fetchone()
+    return {column: (owner, name) for column, owner, name in cursor.fetchall()}
 
 
 # -- building anew ----------------------------------------------------------------------------------------
@@ -303,8 +306,9 @@ def _copy_in(archive: Archive) -> None:
                     _("%(table)s took %(got)d of %(rows)d rows.")
                     % {"table": table.name, "got": cursor.rowcount, "rows": table.rows}
                 )
+            sequences = _sequences(cursor, BESIDE, table.name)
             for column, (value, is_called) in table.counters.items():
-                if sequence := _sequence(cursor, BESIDE, table.name, column):
+                if sequence := sequences.get(column):
                     cursor.execute("SELECT setval(%s, %s, %s)", [_quoted(*sequence), value, is_called])
 
 
