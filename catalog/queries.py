@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.contrib.postgres.expressions import ArraySubquery
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Case, Count, OuterRef, Q, QuerySet, Value, When
 from django.utils import timezone
@@ -412,7 +413,10 @@ def conflicts_by_field(viewer: Any) -> tuple[dict[str, int], int]:
     """
     paths = {token("conflict", path): path for path in current_kinds().paths}
     rows = list_entities(viewer).filter(tokens__contains=[token("conflict")]).order_by()
-    found, params = rows.values("id", "tokens").query.sql_with_params()
+    try:
+        found, params = rows.values("id", "tokens").query.sql_with_params()
+    except EmptyResultSet:  # who may see nothing
+        return {}, 0
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

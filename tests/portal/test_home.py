@@ -87,6 +87,21 @@ class TestDisagreements:
         assert "Owner 1 entity" in card(client, "disagreements")
 
 
+@pytest.mark.parametrize(
+    "url", ["/", "/catalog", "/catalog.csv", "/activity", "/problems", "/search/suggest"]
+)
+def test_who_may_see_nothing_is_shown_nothing_and_no_card_fails(
+    browse: Callable[[User], Client], no_access: User, url: str
+) -> None:
+    say("yaml:a", component("pay"))
+    say("connection:git/x", claim("component:pay", {"owner": "other"}, **TOOL))
+    answer = browse(no_access).get(url)
+    assert answer.status_code == 200
+    text = answer.getvalue().decode()
+    assert "could not be shown" not in text
+    assert "component/pay" not in text
+
+
 class TestPatch:
     SOURCE = "/catalog/default/component/pay?tab=source"
     EDIT = "/catalog/default/component/pay/edit"
