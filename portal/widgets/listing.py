@@ -438,7 +438,6 @@ def _said(read: dict[str, KindColumn], rows: list[Entity]) -> dict[str, dict[int
 
 def _own_cell(column: KindColumn, value: Any, titles: dict[str, Entity]) -> dict[str, Any]:
     """A value as the kind wants it shown; what does not fit that is text."""
-    many = value if isinstance(value, list) else [value]
     match column.shown_as:
         case _ if value is None:
             return {"text": ""}
@@ -448,15 +447,14 @@ def _own_cell(column: KindColumn, value: Any, titles: dict[str, Entity]) -> dict
             return {"time": at}
         case "number" if isinstance(value, (int, float)) and not isinstance(value, bool):
             return {"text": number_format(value, force_grouping=True), "css": "po-num"}
-        case "boolean" if isinstance(value, bool):
-            return {"text": _("Yes") if value else _("No")}
         case "tags":
+            many = value if isinstance(value, list) else [value]
             return {"tags": [str(one) for one in many[:FEW_TAGS]]}
         case "link" if isinstance(value, str):
             return {"url": value, "text": value}
         case "code" if isinstance(value, (str, int, float)):
             return {"mono": str(value)}
-    return {"text": ", ".join(str(one) for one in many if not isinstance(one, (dict, list)))}
+    return {"text": str(_plain(value))}
 
 
 def _time(value: str) -> datetime | None:
