@@ -46,6 +46,7 @@ from portal.views.connections import (
     interval_field,
     network_values,
     reach_form,
+    with_forget,
 )
 
 SESSION = "connecting"
@@ -323,10 +324,7 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
             return redirect(f"{url}/test")
     fields = {field["name"]: field for field in name.fields}
     fields["connection_slug"]["placeholder"] = _free_slug(fields["connection_name"]["value"])
-    for group in (groups := [*config.groups, *reach.groups]):
-        for one in group["fields"]:
-            if one["type"] == "secret" and one["is_set"]:
-                one |= {"note": _("Set, will be saved"), "forget": True}
+    note = _("Set, will be saved")
     return _page(
         request,
         kind,
@@ -334,7 +332,7 @@ def settings(request: HttpRequest, connector: str) -> HttpResponse:
         "",
         {
             "name_fields": list(fields.values()),
-            "groups": groups,
+            "groups": [*with_forget(config, note=note), *with_forget(reach, note=note)],
             "summary": [*name.summary, *config.summary, *reach.summary],
         },
         status=422 if name.errors or config.errors or reach.errors else 200,

@@ -711,11 +711,15 @@ def _settings_forms(
     return facts, Form(kind.Config, data, initial=connection.config, secrets=kept)
 
 
-def with_forget(form: Form) -> list[dict[str, Any]]:
-    """The form's groups, with a button to forget at each secret that is set."""
+def with_forget(form: Form, *, note: str = "") -> list[dict[str, Any]]:
+    """The form's groups, with a button to forget at each secret that is set.
+
+    :param note: what the field says of it, if not that it is set.
+    """
     groups = form.groups
     for field in (field for group in groups for field in group["fields"]):
-        field["forget"] = field["type"] == "secret" and field["is_set"]
+        if field["type"] == "secret" and field["is_set"]:
+            field |= {"note": note, "forget": True}
     return groups
 
 
