@@ -439,7 +439,9 @@ class Workloads(Widget[RowsConfig]):
 
     def _row(self, workload: Entity, document: dict[str, Any], page: Entity) -> dict[str, Any]:
         spec = document.get("spec") or {}
-        images = [image for image in spec.get("images") or [] if isinstance(image, str)]
+        # A catalog file may say anything here, also what the kind does not mean.
+        images, health = spec.get("images"), spec.get("health")
+        images = [image for image in images if isinstance(image, str)] if isinstance(images, list) else []
         return {
             "ref": workload.ref,
             "chip": links.chip(workload.ref, workload),
@@ -450,8 +452,8 @@ class Workloads(Widget[RowsConfig]):
             ],
             # The registry and the digest are in the tooltip: the name and the tag tell versions apart.
             "images": [{"short": _short(image), "whole": image} for image in images],
-            "health": spec.get("health") if spec.get("health") in _ILL else "",
-            "ready": spec.get("readyReplicas", 0),
+            "health": health if isinstance(health, str) and health in _ILL else "",
+            "ready": spec.get("readyReplicas") or 0,
             "replicas": spec.get("replicas"),
         }
 

@@ -22,6 +22,8 @@ from integrations.connectors.kubernetes.connector import Kubernetes
 from integrations.models import Connection
 from integrations.records import Artifact, Document, Record, Repository, Version
 from integrations.writing import RecordWriter
+from tests.catalog.saying import claim
+from tests.catalog.saying import say as declare
 from tests.integrations import kubernetes
 from tests.integrations.kubernetes import digest
 from tests.integrations.reading import read
@@ -134,6 +136,16 @@ def test_a_workload_shows_what_runs_of_it_and_not_what_was_published_since(
     assert (workload.version, Entity.objects.get(ref=WEB).version) == ("", "2.1")
     said = words(browse(vic), "/catalog/default/workload/prod-shop-web", "Runs on")
     assert "web prod/shop web:2.0 1 of 1 ready Healthy" in said
+
+
+@pytest.mark.parametrize("spec", [{"health": ["up"]}, {"images": 5}, {"images": "web"}, {"replicas": "many"}])
+def test_what_a_file_says_amiss_of_a_workload_breaks_no_card(
+    core_pack: None, browse: Callable[[User], Client], vic: User, spec: dict[str, Any]
+) -> None:
+    declare("yaml:b", claim("workload:odd", spec))
+    said = words(browse(vic), "/catalog/default/workload/odd", "Runs on")
+    assert said.startswith("Runs on odd")
+    assert "1 in all" in said
 
 
 def test_what_nothing_runs_has_no_such_card(
