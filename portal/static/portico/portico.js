@@ -517,6 +517,11 @@
     if (event.detail || event.ctrlKey || event.metaKey) return;
     sessionStorage.setItem("po-stay", JSON.stringify([new URL(link.href).pathname, link.dataset.stay]));
   });
+  // A form that was sent before htmx looked at the page comes back with the whole page.
+  document.addEventListener("submit", (event) => {
+    const id = event.submitter?.dataset.stay;
+    if (id && !event.defaultPrevented) sessionStorage.setItem("po-stay", JSON.stringify([location.pathname, id]));
+  });
   const stay = () => {
     const [path, id] = JSON.parse(sessionStorage.getItem("po-stay") ?? "[]");
     sessionStorage.removeItem("po-stay");
