@@ -41,12 +41,15 @@ BUILD_FILES = {
     "pom.xml", "pubspec.yaml", "pyproject.toml", "setup.cfg", "setup.py", "shard.yml", "stack.yaml",
 }  # fmt: skip
 _BUILD_ENDS = (".csproj", ".fsproj", ".vbproj", ".sln", ".cabal", ".gemspec")
-CODEOWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS", ".gitlab/CODEOWNERS")
+CODEOWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
+CODEOWNERS_OF_GITLAB = ".gitlab/CODEOWNERS"
 _README = re.compile(
     r"(?:(?:\.github|docs)/)?readme(?:\.(?:md|markdown|mdown|rst|adoc|asciidoc|org|txt))?", re.IGNORECASE
 )
 _EVERYTHING = {"*", "**", "/**", "**/*", "/**/*"}
-_SECTION = re.compile(r"\^?\[[^\]]+\](?:\[\d+\])?")
+_SECTION = re.compile(r"(\^?)\[[^\]]+\](?:\[\d+\])?(?=\s|$)")
+# A role of GitLab's, such as `@@maintainers`, is neither person nor team; a word without @ is a mistake.
+_OWNER = re.compile(r"@[^@\s]+|[^@\s]+@[^@\s]+")
 
 
 def is_foreign(path: str) -> bool:
@@ -88,19 +91,22 @@ def readme_of(paths: Iterable[str]) -> str:
 def owners_of(codeowners: str) -> tuple[list[str], int]:
     """The owners of the whole repository and the line that names them: the last rule that matches everything.
 
-    Sections with owners of their own, as GitLab has them, are understood. No such rule: ([], 0).
+    Sections with owners of their own, as GitLab has them, are understood; one whose approval is optional counts
+    only where no other rule does. No such rule: ([], 0).
     """
-    owners, at = [], 0
+    found: dict[bool, tuple[list[str], int]] = {}
     of_section: list[str] = []
-    for number, line in enumerate(codeowners.splitlines(), start=1):
+    is_optional = False
+    for number, line in enumerate(codeowners.removeprefix("\ufeff").splitlines(), start=1):
         text = re.sub(r"(^|\s)#.*", "", line).strip()
         if section := _SECTION.match(text):
-            of_section = text[section.end() :].split()
+            of_section, is_optional = text[section.end() :].split(), bool(section[1])
             continue
         pattern, *named = text.split() or [""]
         if pattern in _EVERYTHING:
-            owners, at = named or of_section, number
-    return owners, at
+            owners = [name for name in named or of_section if _OWNER.fullmatch(name)]
+            found[is_optional] = owners, number
+    return found.get(False) or found.get(True) or ([], 0)
 
 
 def summary_of(readme: str, *, limit: int = 300) -> str:

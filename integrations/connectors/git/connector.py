@@ -39,6 +39,7 @@ from integrations.documents import records_of_repository, repository_id
 from integrations.records import Commit, Document, Repository, Version
 from integrations.repository_files import (
     CODEOWNERS,
+    CODEOWNERS_OF_GITLAB,
     build_files_of,
     is_foreign,
     languages_of,
@@ -394,7 +395,7 @@ class Git(Connector[Config]):
         files = [file for file in await clone.files(found.head) if not file.is_link] if found.head else []
         paths = {file.path for file in files}
         readme_path = readme_of(paths)
-        codeowners = next((path for path in CODEOWNERS if path in paths), "")
+        codeowners = next((path for path in (*CODEOWNERS, CODEOWNERS_OF_GITLAB) if path in paths), "")
         texts = await clone.read_many(found.head, {readme_path, codeowners} - {""}) if files else {}
         readme = texts.get(readme_path, b"").decode("utf-8", "replace").replace("\0", "")[:_README_BYTES]
         owners, line = owners_of(texts.get(codeowners, b"").decode("utf-8", "replace"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -463,15 +464,21 @@ class GitHub(Connector[Config]):
         return found
 
     async def admins(self, orgs: list[str]) -> dict[int, list[str]]:
-        """The teams that administer each repository, as CODEOWNERS would write them."""
+        """The teams that administer each repository, as CODEOWNERS would write them.
+
+        Who administers the fewest comes first: a team that administers everything owns little of it.
+        """
         found: dict[int, list[str]] = {}
+        reach: Counter[str] = Counter()
         for team, org, _at in await self.teams_of(orgs):
             path = f"orgs/{org}/teams/{quote(team['slug'])}/repos"
             async for page in self.api.pages(path, params={"per_page": 100}):
                 for row in page.rows():
                     if (row.get("permissions") or {}).get("admin"):
-                        found.setdefault(row["id"], []).append(f"@{org}/{team['slug']}")
-        return found
+                        name = f"@{org}/{team['slug']}"
+                        found.setdefault(row["id"], []).append(name)
+                        reach[name] += 1
+        return {id: sorted(names, key=lambda name: (reach[name], name)) for id, names in found.items()}
 
     async def of_each(self, read: Callable[[Row], AsyncIterator[T]], repos: list[Row] | None = None) -> Any:
         """Read each repository; when the others are through, one that failed is an error."""

@@ -611,6 +611,13 @@ def test_the_most_commits_at_a_time(work: Any) -> None:
         ("/* @top-only", [], 0),
         ("[Everything][2] @acme/pay\n*\n[Docs] @acme/docs\ndocs/", ["@acme/pay"], 2),
         ("^[Optional] @acme/pay\n* @acme/core", ["@acme/core"], 2),
+        ("* @acme/core\n^[Readers] @acme/docs\n*", ["@acme/core"], 1),  # who may read along owns nothing
+        ("[Data] @acme/db\n*.sql\n[All][2]\n* @acme/core", ["@acme/core"], 4),
+        ("[Data base] @acme/db @acme/core\n* # all of it", ["@acme/db", "@acme/core"], 2),
+        ("[Data] @acme/db\nsql/\n[Docs]\n*", [], 4),  # a section without owners, after one that has some
+        ("* @@maintainers acme/pay @acme/pay a@b.example", ["@acme/pay", "a@b.example"], 1),
+        ("[abc]* @acme/letters\n* @acme/pay", ["@acme/pay"], 2),  # a pattern, no section
+        ("\ufeff* @acme/pay", ["@acme/pay"], 1),
     ],
 )
 def test_owners_of_the_whole_repository(text: str, owners: list[str], line: int) -> None:

@@ -108,6 +108,22 @@ def test_an_owner_without_codeowners_is_the_team_that_administers(hub: played.Gi
     assert only(read(GitHub, hub.settings | {"people": False}, "repositories")).owners == []
 
 
+def test_of_several_teams_that_administer_the_one_with_the_least_owns(hub: played.GitHub) -> None:
+    tree = hub.has[f"{AT}/git/trees/master"]
+    # What GitLab reads is nobody's word here.
+    for row in tree["tree"]:
+        row["path"] = row["path"].replace("CODEOWNERS", ".gitlab/CODEOWNERS")
+    (team,) = hub.has["/orgs/Codertocat/teams"]
+    (repo,) = hub.has["/orgs/Codertocat/teams/github/repos"]
+    hub.has["/orgs/Codertocat/teams"] = [{**team, "id": 7, "slug": "admins"}, team]
+    hub.has["/orgs/Codertocat/teams/admins/members"] = []
+    hub.has["/orgs/Codertocat/teams/admins/repos"] = [repo, {**repo, "id": 1}]
+    assert only(read(GitHub, hub.settings, "repositories")).owners == [
+        "@Codertocat/github",
+        "@Codertocat/admins",
+    ]
+
+
 def test_an_empty_repository_is_one_without_files(hub: played.GitHub) -> None:
     hub.has[f"{AT}/git/trees/master"] = 409
     assert only(read(GitHub, hub.settings, "repositories")).languages == {}
