@@ -121,10 +121,16 @@ class Served(models.Model):
 
 
 class Alias(models.Model):
-    """A ref that an entity had before; it still leads there."""
+    """A ref that an entity had before, or that a person says it is meant by; it leads there.
+
+    :ivar decided_by: who said so; empty for a former name.
+    """
 
     ref = models.TextField(primary_key=True)
     entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="aliases")
+    decided_by = models.TextField(blank=True, default="", db_default="")
+    decided_at = models.DateTimeField(null=True)
+    reason = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         verbose_name_plural = "aliases"

@@ -16,11 +16,16 @@ def sharers_of(claim_ids: Iterable[int]) -> set[int]:
     return set(EntityKey.objects.filter(key__in=keys).values_list("entity_id", flat=True))
 
 
-def mark_dirty(entity_ids: Iterable[int]) -> None:
-    """Queue entities for `catalog.services.render`."""
+def mark_dirty(entity_ids: Iterable[int], *, is_to_merge: bool = False) -> None:
+    """Queue entities for `catalog.services.render`.
+
+    :param is_to_merge: their columns too, whatever their documents say.
+    """
     ids = list(set(entity_ids))
     if ids:
         with connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO catalog_dirtyentity (entity_id, since) SELECT unnest(%s::bigint[]), now()", [ids]
+                "INSERT INTO catalog_dirtyentity (entity_id, since, is_to_merge) "
+                "SELECT unnest(%s::bigint[]), now(), %s",
+                [ids, is_to_merge],
             )

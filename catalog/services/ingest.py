@@ -527,7 +527,9 @@ class _Page:
             entity.ref = ref
             head, _, entity.name = ref.rpartition("/")
             entity.namespace = head.partition(":")[2]
-        Alias.objects.filter(ref__in=[e.ref for e in wishes.values()]).delete()
+        Alias.objects.filter(
+            ref__in=[e.ref for e in wishes.values()], entity__in=[e.pk for e in wishes.values()]
+        ).delete()  # names that led to others end once all is written
         Alias.objects.bulk_create(aliases, ignore_conflicts=True)
         return renamed, refused
 

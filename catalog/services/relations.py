@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q
 
 from catalog.bulk import among, insert
 from catalog.models import Alias, Entity, Relation, Tie
@@ -54,11 +54,13 @@ def relate(
     if dead:
         waiting = Relation.objects.filter(target_id__in=among(dead))
         dirty |= set(waiting.values_list("source_id", flat=True))
+        led = waiting.exclude(target_ref=F("target__ref")).values_list("source_id", flat=True)
+        mark_dirty(led, is_to_merge=True)
         waiting.update(target=None)
         heirs = Alias.objects.filter(ref__in=among((entities[pk].ref for pk in dead), "text"))
         resolving += heirs.values_list("entity_id", flat=True)
     if born:
-        dirty |= _take_names({entities[entity_id].ref for entity_id in born})
+        dirty |= end_aliases({entities[entity_id].ref for entity_id in born})
     if resolving:
         dirty |= resolve_relations(resolving)
     if renamed:
@@ -90,8 +92,8 @@ def _partners(entity_ids: set[int]) -> set[int]:
     return found
 
 
-def _take_names(refs: set[str]) -> set[int]:
-    """Names that led to other entities until now are those of living ones: the old way ends.
+def end_aliases(refs: set[str]) -> set[int]:
+    """Names no longer lead where they led until now: living entities have them, or nothing has any more.
 
     :returns: ids of the entities whose relations this changes.
     """
@@ -101,9 +103,10 @@ def _take_names(refs: set[str]) -> set[int]:
         return set()
     aliases.delete()
     led = Relation.objects.filter(target_ref__in=among(former, "text"), target_id__in=among(former.values()))
-    dirty = set(former.values()) | set(led.values_list("source_id", flat=True))
+    sources = set(led.values_list("source_id", flat=True))
     led.update(target=None)
-    return dirty
+    mark_dirty(sources, is_to_merge=True)  # their columns name what the alias led to
+    return sources | set(former.values())
 
 
 def resolve_missed(entity_ids: Iterable[int]) -> set[int]:
@@ -126,6 +129,14 @@ def resolve_missed(entity_ids: Iterable[int]) -> set[int]:
                 SELECT w.id, e.id FROM catalog_entity e
                 JOIN catalog_relation w ON w.target_ref = e.ref AND w.target_id IS NULL
                 WHERE e.deleted_at IS NULL AND e.id = ANY(%(ids)s)
+                UNION ALL
+                SELECT w.id, e.id FROM catalog_relation w
+                JOIN catalog_alias a ON a.ref = w.target_ref
+                JOIN catalog_entity e ON e.id = a.entity_id AND e.deleted_at IS NULL
+                WHERE w.target_id IS NULL AND w.source_id = ANY(%(ids)s)
+                    AND NOT EXISTS (
+                        SELECT FROM catalog_entity o WHERE o.ref = w.target_ref AND o.deleted_at IS NULL
+                    )
             ) missed
             WHERE r.id = missed.id AND r.target_id IS NULL
             RETURNING r.source_id, r.target_id

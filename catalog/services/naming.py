@@ -1,0 +1,187 @@
+"""A name that something mentions and nothing declares: a person makes what it means, or says what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from access.permissions import require
+from access.services.audit import record_audit
+from base.errors import Conflict, FieldError, InvalidInput, NotFound
+from catalog.documents.envelope import DocumentInvalid, validate_document
+from catalog.documents.refs import Ref, parse_ref
+from catalog.kinds import current_kinds
+from catalog.models import Alias, Claim, ClaimMode, Entity, Rank, SourceType
+from catalog.permissions import Planned
+from catalog.services.dirty import mark_dirty
+from catalog.services.edit import source_of_person
+from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, lock_entities
+from catalog.services.relations import end_aliases, resolve_relations
+from catalog.services.render import A_WHILE, render_dirty
+
+OWNERS = ("group", "user")
+MAX_MEMBERS = 200
+
+
+def create_owner(
+    *, user: Any, ref: str, name: str = "", title: str = "", members: Sequence[Entity] = ()
+) -> Entity:
+    """Make the group or person that a name means, as the claim of whoever does.
+
+    What files say of it later counts more than this, and what they override by hand counts more than files.
+
+    :param name: if it is called otherwise than it is mentioned; the mentioned name leads there.
+    :param members: of a group.
+    :raises Forbidden: without `entity.write` where it will lie.
+    :raises InvalidInput: if it is no group or user, or the name or a member is not valid.
+    :raises Conflict: if there is one of this name.
+    """
+    mentioned = parse_ref(ref)
+    wanted = Ref(mentioned.kind.lower(), mentioned.namespace.lower(), (name or mentioned.name).strip())
+    for one in {mentioned.text, wanted.text}:
+        require(user, "entity.write", Planned(one))
+    document = _document(wanted, title.strip(), members)
+    now = timezone.now()
+    with transaction.atomic():
+        for one in (mentioned.text, wanted.text):
+            _check_unknown(one)
+        claim = ClaimIn(
+            external_id=f"created:{wanted.text}",
+            kind=wanted.kind,
+            document=document,
+            rank=Rank.API,
+            as_of=now,
+        )
+        applied = apply_claims(source=source_of_person(user), claims=[claim], at=now, by=user.label)
+        entity = Entity.objects.get(pk=applied.entity_ids[0])
+        if mentioned.text != entity.ref:
+            _lead(user, mentioned.text, entity, reason="")
+        record_audit("entity.create", entity, changes={"name": mentioned.text, "title": title})
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return entity
+
+
+def _document(ref: Ref, title: str, members: Sequence[Entity]) -> dict[str, Any]:
+    if ref.kind not in OWNERS:
+        raise InvalidInput(
+            _("%(ref)s is no group or user, so it is made where such things are declared.") % {"ref": ref}
+        )
+    if members and ref.kind != "group":
+        raise InvalidInput(_("A person has no members."))
+    if len(members) > MAX_MEMBERS:
+        raise InvalidInput(
+            _("At most %(max)d members at once, but %(got)d came.")
+            % {"max": MAX_MEMBERS, "got": len(members)}
+        )
+    for member in members:
+        if member.kind != "user":
+            message = _("%(ref)s is no person.") % {"ref": member.ref}
+            raise InvalidInput(message, errors=[FieldError("members", message)])
+    spec: dict[str, Any] = {"type": "team", "children": []} if ref.kind == "group" else {"memberOf": []}
+    if members:
+        spec["members"] = [member.ref for member in members]
+    document = {
+        "apiVersion": "backstage.io/v1alpha1",
+        "kind": ref.kind.capitalize(),
+        "metadata": {"name": ref.name, "namespace": ref.namespace} | ({"title": title} if title else {}),
+        "spec": spec,
+    }
+    try:
+        validate_document(document, current_kinds().set)
+    except DocumentInvalid as error:
+        raise InvalidInput(error.message, errors=error.errors) from None
+    return document
+
+
+def withdraw_created(*, user: Any, entity: Entity) -> bool:
+    """Take back that a person made an entity.
+
+    :returns: whether it is gone; other sources may keep it.
+    :raises NotFound: if nobody made it by hand.
+    """
+    require(user, "entity.write", entity)
+    with transaction.atomic():
+        made = Claim.objects.filter(entity=entity, mode=ClaimMode.ASSERT, source__type=SourceType.PERSON)
+        claims = list(made.select_related("source"))
+        if not claims:
+            raise NotFound(_("Nobody made %(ref)s by hand.") % {"ref": entity.ref})
+        for claim in claims:
+            drop_claims(
+                source=claim.source, external_ids=[claim.external_id], at=timezone.now(), by=user.label
+            )
+        record_audit("entity.withdraw", entity)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return not Entity.objects.filter(pk=entity.pk, deleted_at=None).exists()
+
+
+def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:
+    """Say which group or user a name means: all that mentions it, now and later, means that one.
+
+    Once something is declared by that name, it is itself again.
+
+    :raises Forbidden: without `entity.write` where the name lies.
+    :raises InvalidInput: if the target is no group or user.
+    :raises Conflict: if the name means something already, or the target is gone.
+    """
+    name = parse_ref(ref).text
+    require(user, "entity.write", Planned(name))
+    if target.kind not in OWNERS:
+        raise InvalidInput(
+            _("%(ref)s is a %(kind)s; choose a group or a user.") % {"ref": target.ref, "kind": target.kind}
+        )
+    with transaction.atomic():
+        _check_unknown(name)
+        alias = _lead(user, name, target, reason=reason)
+        record_audit("entity.map", target, changes={"name": name, "reason": reason})
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return alias
+
+
+def _check_unknown(name: str) -> None:
+    if Entity.objects.filter(ref=name, deleted_at=None).exists():
+        raise Conflict(_("%(ref)s is in the catalog already.") % {"ref": name})
+    found = Alias.objects.filter(ref=name, entity__deleted_at=None).select_related("entity").first()
+    if found is not None:
+        raise Conflict(_("%(ref)s means %(target)s already.") % {"ref": name, "target": found.entity.ref})
+
+
+def _lead(user: Any, name: str, target: Entity, *, reason: str) -> Alias:
+    target = lock_entities({target.pk}).get()
+    if not target.is_alive:
+        raise Conflict(_("%(ref)s is gone meanwhile.") % {"ref": target.ref})
+    # It may have been a former name of what is gone.
+    alias, _is_new = Alias.objects.update_or_create(
+        ref=name,
+        defaults={
+            "entity": target,
+            "decided_by": user.label,
+            "decided_at": timezone.now(),
+            "reason": reason,
+        },
+    )
+    mark_dirty(resolve_relations([target.pk]) | {target.pk})
+    return alias
+
+
+def unmap_name(*, user: Any, ref: str) -> Entity:
+    """Take back what a person said of a name: nothing has it any more.
+
+    :returns: what it meant.
+    :raises Forbidden: without `entity.write` where the name lies.
+    :raises NotFound: if nobody said what it means.
+    """
+    name = parse_ref(ref).text
+    require(user, "entity.write", Planned(name))
+    with transaction.atomic():
+        alias = Alias.objects.filter(ref=name).exclude(decided_by="").select_for_update().first()
+        if alias is None:
+            raise NotFound(_("Nobody said what %(ref)s means.") % {"ref": name})
+        target = alias.entity
+        mark_dirty(end_aliases({name}))
+        record_audit("entity.unmap", target, changes={"name": name})
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return target
