@@ -49,6 +49,7 @@ __all__ = [
     "register_scope",
     "register_thing",
     "require",
+    "require_own",
     "visible",
 ]
 
@@ -185,6 +186,21 @@ def require(user: Viewer, verb: str, thing: object = None) -> None:
         },
         verb=verb,
     )
+
+
+def require_own(user: User) -> None:
+    """Let no token change its person's account that is held to less than its person may do.
+
+    :raises Forbidden: naming the token.
+    """
+    if user.token is not None and (user.token.role_id or user.token.scope_type != ScopeType.ALL):
+        raise Forbidden(
+            _(
+                "The token %(prefix)s… is held to a role or a scope, so it changes nothing of your account. Sign in, "
+                "or use a token that is held to neither."
+            )
+            % {"prefix": user.token.prefix}
+        )
 
 
 def holds(user: Viewer, verbs: Iterable[str]) -> bool:

@@ -36,6 +36,14 @@ def list_invitations(*, viewer: Viewer) -> QuerySet[SignInLink]:
     return links.select_related("user", "made_by").order_by("-id")
 
 
+def open_link_of(user: User) -> SignInLink:
+    """The one link that the person can still sign in with.
+
+    :raises DoesNotExist: if there is none.
+    """
+    return SignInLink.objects.select_related("user", "made_by").get(user=user, used_at=None)
+
+
 def list_claims(*, viewer: Viewer) -> QuerySet[User]:
     """Accounts whose people say who they are in the catalog, which nobody has confirmed yet."""
     return list_users(viewer=viewer).filter(is_active=True).exclude(claimed_entity_uid=None)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.http import HttpResponse
 from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 from rest_framework.request import Request
+from rest_framework.serializers import BaseSerializer
 
 from base.api import dump_json
-from base.errors import BadRequest, FieldError
+from base.errors import BadRequest, FieldError, PreconditionFailed
 
 MAX_FIELDS = 50
 
@@ -37,7 +38,42 @@ def names_state(if_match: str, etag: str) -> bool:
     return bool({re.sub(r'\+[^"]*', "", tag) for tag in parse_etags(if_match)} & {"*", etag})
 
 
-def one_answer(request: Request, shown: dict[str, Any], *, state: str = "") -> HttpResponse:
+def state_tag(facts: Mapping[str, Any]) -> str:
+    """An etag of what people change of a thing that keeps no number of its changes."""
+    return f'"{_hash(dump_json(facts))}"'
+
+
+def require_state(expected: str, etag: str, what: object) -> None:
+    """Let nobody change what they have not seen as it is.
+
+    :param expected: `If-Match`; empty for any state.
+    :param etag: of the present state, which the caller keeps from changing.
+    :raises PreconditionFailed: if that is another one.
+    """
+    if expected and not names_state(expected, etag):
+        raise PreconditionFailed(
+            _("%(what)s was changed since you read it. Read it again, then repeat your change.")
+            % {"what": what},
+            current=etag,
+        )
+
+
+def given(request: Request, shape: type[BaseSerializer[Any]]) -> Any:
+    """What the body of a request says.
+
+    :raises ValidationError: naming each place that does not fit the shape.
+    """
+    read = shape(data=request.data)
+    read.is_valid(raise_exception=True)
+    return read.validated_data
+
+
+def if_match(request: Request) -> str:
+    """The state that a request wants to change; empty for any."""
+    return request.headers.get("If-Match", "")
+
+
+def one_answer(request: Request, shown: Mapping[str, Any], *, state: str = "") -> HttpResponse:
     """One thing with the fields that the client wants, or 304 when it has it.
 
     :param state: the etag of its state, which the answer's begins with: so it does for `If-Match`.
@@ -99,7 +135,7 @@ def wanted_fields(request: Request) -> list[list[str]] | None:
     return [name.split(".") for name in names]
 
 
-def pick(document: dict[str, Any], wanted: list[list[str]]) -> dict[str, Any]:
+def pick(document: Mapping[str, Any], wanted: list[list[str]]) -> dict[str, Any]:
     """The parts of a document that some dotted paths name; keys may hold dots."""
     picked: dict[str, Any] = {}
     for parts in wanted:

@@ -26,7 +26,9 @@ CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` 
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag: 304 if nothing has changed since."
 )
-
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="Its ETag: 412 if it has changed since."
+)
 FIELDS = OpenApiParameter(
     "fields", str, description="Dotted paths with commas between them; all if left out."
 )

@@ -11,16 +11,19 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from access.models import User
-from access.permissions import require
+from access.permissions import require, require_own
 from base.errors import Forbidden
 
 _AS_GET = {"HEAD": "GET", "OPTIONS": "GET"}
+OWN = "own"
+"""In place of a verb: what everybody may change of their own account, but no token that is held to less."""
 
 
 class HasVerb(BasePermission):
     """Lets in who holds the verb that the view names for the method: `verbs = {"GET": "entity.read", ...}`.
 
-    A method that the view does not name is let in for nobody; `None` stands for anybody who is signed in.
+    A method that the view does not name is let in for nobody; `None` stands for anybody who is signed in, `OWN` for
+    the same when they change what is theirs.
     For one object it asks again, so that a grant for one namespace does not reach into another.
     """
 
@@ -42,7 +45,9 @@ class HasVerb(BasePermission):
                 raise Forbidden(f"{type(view).__name__} names no verb for {method}.")
             return True  # answered with 405
         verb = verbs[method]
-        if verb is not None:
+        if verb == OWN:
+            require_own(person_of(request))
+        elif verb is not None:
             require(request.user, verb, thing)
         return True
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from access.models import ApiToken, AuditEvent, Grant, Group, Role, ScopeType, User
+from access.models import ApiToken, AuditEvent, Grant, Group, Identity, Role, ScopeType, SignInLink, User
 from access.queries import verbs_of
 
 
@@ -15,7 +15,16 @@ class UserOut(serializers.ModelSerializer[User]):
 
     class Meta:
         model = User
-        fields = ["username", "name", "email", "is_active", "entity_uid", "created_at", "last_login"]
+        fields = [
+            "username",
+            "name",
+            "email",
+            "is_email_verified",
+            "is_active",
+            "entity_uid",
+            "created_at",
+            "last_login",
+        ]
         read_only_fields = fields
 
 
@@ -25,9 +34,13 @@ class UserIn(serializers.Serializer[Any]):
     email = serializers.EmailField(required=False, allow_blank=True)
 
 
-class UserChange(serializers.Serializer[Any]):
-    name = serializers.CharField(max_length=200, required=False)
+class MeChange(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
     email = serializers.EmailField(required=False, allow_blank=True)
+
+
+class UserChange(MeChange):
+    is_email_verified = serializers.BooleanField(required=False)
     is_active = serializers.BooleanField(required=False)
 
 
@@ -125,6 +138,70 @@ class TokenIn(serializers.Serializer[Any]):
     scope_type = serializers.ChoiceField(ScopeType.choices, default=ScopeType.ALL)
     scope = serializers.CharField(max_length=2000, default="", allow_blank=True)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+
+
+class IdentityOut(serializers.ModelSerializer[Identity]):
+    """Whom the identity provider knows as the account."""
+
+    class Meta:
+        model = Identity
+        fields = ["id", "issuer", "subject", "email", "created_at", "seen_at"]
+        read_only_fields = fields
+
+
+class SignInLinkOut(serializers.ModelSerializer[SignInLink]):
+    """A link that lets its person in once."""
+
+    username = serializers.CharField(source="user.username", read_only=True)
+
+    class Meta:
+        model = SignInLink
+        fields = ["username", "purpose", "created_at", "expires_at"]
+        read_only_fields = fields
+
+
+class NewSignInLinkOut(SignInLinkOut):
+    url = serializers.CharField(read_only=True, help_text="Where its person signs in; shown this once.")
+
+    class Meta(SignInLinkOut.Meta):
+        fields = [*SignInLinkOut.Meta.fields, "url"]
+        read_only_fields = fields
+
+
+class InvitationOut(SignInLinkOut):
+    """An invitation that waits for its person."""
+
+    name = serializers.CharField(source="user.name", read_only=True)
+    email = serializers.CharField(source="user.email", read_only=True)
+    invited_by = serializers.CharField(source="made_by.label", default="", read_only=True)
+
+    class Meta(SignInLinkOut.Meta):
+        fields = ["id", *SignInLinkOut.Meta.fields, "name", "email", "invited_by"]
+        read_only_fields = fields
+
+
+class NewInvitationOut(InvitationOut):
+    url = serializers.CharField(read_only=True, help_text="Lets them in once, for 7 days; shown this once.")
+
+    class Meta(InvitationOut.Meta):
+        fields = [*InvitationOut.Meta.fields, "url"]
+        read_only_fields = fields
+
+
+class InvitationIn(serializers.Serializer[Any]):
+    """Who is to come, and what they will be allowed; an address or a user name is needed."""
+
+    email = serializers.EmailField(required=False, allow_blank=True)
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    username = serializers.CharField(
+        max_length=100, required=False, allow_blank=True, help_text="By default what stands before the @."
+    )
+    role = serializers.CharField(max_length=200, required=False, allow_null=True)
+    scope_type = serializers.ChoiceField(ScopeType.choices, default=ScopeType.ALL)
+    scope = serializers.CharField(max_length=2000, default="", allow_blank=True)
+    groups = serializers.SlugRelatedField[Group](
+        "name", many=True, queryset=Group.objects.all(), required=False, help_text="Names of access groups."
+    )
 
 
 class AuditOut(serializers.ModelSerializer[AuditEvent]):

@@ -7,6 +7,9 @@ from access.api import views
 
 router = SimpleRouter()
 router.register("users", views.UserViewSet, basename="user")
+router.register(r"users/(?P<username>[^/]+)/tokens", views.UserTokenViewSet, basename="user-token")
+router.register(r"users/(?P<username>[^/]+)/identities", views.UserIdentityViewSet, basename="user-identity")
+router.register("invitations", views.InvitationViewSet, basename="invitation")
 router.register("groups", views.GroupViewSet, basename="group")
 router.register("roles", views.RoleViewSet, basename="role")
 router.register("grants", views.GrantViewSet, basename="grant")

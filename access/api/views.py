@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from django.shortcuts import get_object_or_404
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins
+from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
 from access import queries, services
-from access.api.permissions import HasVerb, View, person_of
+from access.api.permissions import OWN, HasVerb, View, person_of
 from access.api.serializers import (
     AuditFilter,
     AuditOut,
@@ -23,8 +24,14 @@ from access.api.serializers import (
     GrantOut,
     GroupIn,
     GroupOut,
+    IdentityOut,
+    InvitationIn,
+    InvitationOut,
+    MeChange,
     MembersIn,
     MeOut,
+    NewInvitationOut,
+    NewSignInLinkOut,
     NewTokenOut,
     RoleOut,
     TokenIn,
@@ -33,7 +40,11 @@ from access.api.serializers import (
     UserIn,
     UserOut,
 )
-from access.models import ApiToken, AuditEvent, Grant, Group, Role, User
+from access.links import sign_in_url
+from access.models import ApiToken, AuditEvent, Grant, Group, Identity, Role, SignInLink, User
+from access.permissions import visible
+from base.answers import given, if_match, one_answer
+from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH
 from base.pagination import KeysetPagination
 
 
@@ -46,19 +57,22 @@ class _Rows(mixins.ListModelMixin, GenericViewSet[Any]):
     ordering: ClassVar[tuple[str, ...]] = ("id",)
 
 
-def _valid(serializer: BaseSerializer[Any]) -> Any:
-    serializer.is_valid(raise_exception=True)
-    return serializer.validated_data
-
-
 class MeView(View):
     """Who the API takes the caller for, and what they may do."""
 
-    verbs = {"GET": None}
+    verbs = {"GET": None, "PATCH": OWN}
 
     @extend_schema(responses=MeOut)
     def get(self, request: Request) -> Response:
         return Response(MeOut(person_of(request)).data)
+
+    @extend_schema(request=MeChange, responses=MeOut)
+    def patch(self, request: Request) -> Response:
+        """Change one's own name and address, as others see them."""
+        user = person_of(request)
+        changed = services.change_user(user, **given(request, MeChange), by=user)
+        changed.token = user.token
+        return Response(MeOut(changed).data)
 
 
 @extend_schema_view(
@@ -66,7 +80,7 @@ class MeView(View):
         parameters=[OpenApiParameter("q", str, description="Text of a name or an e-mail address.")]
     )
 )
-class UserViewSet(mixins.RetrieveModelMixin, _Rows):
+class UserViewSet(_Rows):
     """Accounts."""
 
     queryset = User.objects.all()
@@ -79,21 +93,133 @@ class UserViewSet(mixins.RetrieveModelMixin, _Rows):
     def get_queryset(self) -> QuerySet[User]:
         return queries.list_users(viewer=self.request.user, text=self.request.query_params.get("q", ""))
 
+    @extend_schema(parameters=[FIELDS, IF_NONE_MATCH], responses={200: UserOut, 304: None})
+    def retrieve(self, request: Request, username: str) -> HttpResponse:
+        """One account; its ETag is for If-Match."""
+        return _user_answer(request, self.get_object())
+
     @extend_schema(request=UserIn, responses={201: UserOut})
     def create(self, request: Request) -> Response:
         """Make an account; it signs in first by a link, and can do nothing until something is granted."""
-        user = services.create_user(**_valid(UserIn(data=request.data)), by=person_of(request))
+        user = services.create_user(**given(request, UserIn), by=person_of(request))
         return Response(UserOut(user).data, status=201)
 
-    @extend_schema(request=UserChange, responses=UserOut)
-    def partial_update(self, request: Request, username: str) -> Response:
+    @extend_schema(request=UserChange, responses=UserOut, parameters=[IF_MATCH])
+    def partial_update(self, request: Request, username: str) -> HttpResponse:
         """Change an account."""
-        change = _valid(UserChange(data=request.data))
-        user = services.change_user(self.get_object(), **change, by=person_of(request))
-        return Response(UserOut(user).data)
+        change = given(request, UserChange)
+        user = services.change_user(
+            self.get_object(), **change, by=person_of(request), expected=if_match(request)
+        )
+        return _user_answer(request, user)
+
+    @extend_schema(request=None, responses={201: NewSignInLinkOut})
+    @action(detail=True, methods=["post"], url_path="sign-in-link")
+    def sign_in_link(self, request: Request, username: str) -> Response:
+        """Make a link by which its person signs in once and chooses a password; earlier ones end.
+
+        It works for 24 hours, that of somebody who is invited for 7 days. It stands in this answer and nowhere else.
+        """
+        user = self.get_object()
+        text = services.make_sign_in_link(user, by=person_of(request))
+        made = NewSignInLinkOut(queries.open_link_of(user)).data
+        return Response({**made, "url": sign_in_url(text)}, status=201)
 
 
-class GroupViewSet(mixins.RetrieveModelMixin, _Rows):
+def _user_answer(request: Request, user: User) -> HttpResponse:
+    return one_answer(request, UserOut(user).data, state=services.etag_of_user(user))
+
+
+class _OfUser(_Rows):
+    """What one account has: for those who look after accounts."""
+
+    verbs = {"GET": "user.read", "DELETE": "user.write"}
+
+    def of_user(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of these rows that are the account's.
+
+        :raises Http404: if the viewer may see no such account.
+        """
+        if "username" not in self.kwargs:  # the API's description asks without any
+            return rows.none()
+        users = queries.list_users(viewer=self.request.user)
+        user = get_object_or_404(users, username=self.kwargs["username"])
+        return visible(self.request.user, rows.filter(user=user))
+
+
+class UserTokenViewSet(_OfUser):
+    """Tokens that act for an account."""
+
+    queryset = ApiToken.objects.filter(revoked_at=None).select_related("role")
+    serializer_class = TokenOut
+    ordering = ("-id",)
+
+    def get_queryset(self) -> QuerySet[ApiToken]:
+        return self.of_user(super().get_queryset())
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, username: str, pk: str) -> Response:
+        """Revoke somebody's token."""
+        services.revoke_token(get_object_or_404(self.get_queryset(), pk=pk), by=person_of(request))
+        return Response(status=204)
+
+
+class UserIdentityViewSet(_OfUser):
+    """Whom the identity provider knows as an account."""
+
+    queryset = Identity.objects.all()
+    serializer_class = IdentityOut
+
+    def get_queryset(self) -> QuerySet[Identity]:
+        return self.of_user(super().get_queryset())
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, username: str, pk: str) -> Response:
+        """Let the provider's person sign this account in no more; what their groups gave is taken back."""
+        services.disconnect_identity(get_object_or_404(self.get_queryset(), pk=pk), by=person_of(request))
+        return Response(status=204)
+
+
+class InvitationViewSet(_Rows):
+    """Invitations that wait for their people, the newest first."""
+
+    queryset = SignInLink.objects.all()
+    serializer_class = InvitationOut
+    ordering = ("-id",)
+    verbs = {"GET": "user.read", "POST": "user.write", "DELETE": "user.write"}
+
+    def get_queryset(self) -> QuerySet[SignInLink]:
+        return queries.list_invitations(viewer=self.request.user)
+
+    @extend_schema(request=InvitationIn, responses={201: NewInvitationOut})
+    def create(self, request: Request) -> Response:
+        """Make an account for somebody who is to come, and a link that lets them in once, for 7 days.
+
+        Nothing is sent: the link stands in this answer and nowhere else.
+        """
+        new = services.invite(**given(request, InvitationIn), by=person_of(request))
+        return self._with_link(new.user, new.text, status=201)
+
+    @extend_schema(request=None, responses=NewInvitationOut)
+    @action(detail=True, methods=["post"])
+    def renew(self, request: Request, pk: str) -> Response:
+        """Make another link for somebody who is invited; the one before ends."""
+        user = self.get_object().user
+        return self._with_link(user, services.make_sign_in_link(user, by=person_of(request)))
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Take an invitation back, and the account with it that nobody came to."""
+        services.revoke_invitation(self.get_object(), by=person_of(request))
+        return Response(status=204)
+
+    @staticmethod
+    def _with_link(user: User, text: str, *, status: int = 200) -> Response:
+        made = NewInvitationOut(queries.open_link_of(user)).data
+        return Response({**made, "url": sign_in_url(text)}, status=status)
+
+
+class GroupViewSet(_Rows):
     """Access groups."""
 
     queryset = Group.objects.all()
@@ -104,18 +230,31 @@ class GroupViewSet(mixins.RetrieveModelMixin, _Rows):
     def get_queryset(self) -> QuerySet[Group]:
         return queries.list_groups(viewer=self.request.user)
 
+    @extend_schema(parameters=[FIELDS, IF_NONE_MATCH], responses={200: GroupOut, 304: None})
+    def retrieve(self, request: Request, pk: str) -> HttpResponse:
+        """One access group; its ETag is for If-Match."""
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> HttpResponse:
+        group = self.get_object()
+        return one_answer(request, GroupOut(group).data, state=services.etag_of_group(group))
+
     @extend_schema(request=GroupIn, responses={201: GroupOut})
     def create(self, request: Request) -> Response:
         """Make an access group."""
-        group = services.create_group(**_valid(GroupIn(data=request.data)), by=person_of(request))
+        group = services.create_group(**given(request, GroupIn), by=person_of(request))
         return Response(GroupOut(group).data, status=201)
 
-    @extend_schema(request=MembersIn, responses=GroupOut)
-    def partial_update(self, request: Request, pk: str) -> Response:
+    @extend_schema(request=MembersIn, responses=GroupOut, parameters=[IF_MATCH])
+    def partial_update(self, request: Request, pk: str) -> HttpResponse:
         """Say who is in an access group."""
-        group = self.get_object()
-        services.set_members(group, **_valid(MembersIn(data=request.data)), by=person_of(request))
-        return Response(GroupOut(self.get_object()).data)
+        services.set_members(
+            self.get_object(),
+            **given(request, MembersIn),
+            by=person_of(request),
+            expected=if_match(request),
+        )
+        return self._answer(request)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
@@ -153,7 +292,7 @@ class GrantViewSet(_Rows):
     @extend_schema(request=GrantIn, responses={201: GrantOut})
     def create(self, request: Request) -> Response:
         """Give a person or a group a role; a grant that is there already is answered as it is."""
-        made = services.grant(**_valid(GrantIn(data=request.data)), by=person_of(request))
+        made = services.grant(**given(request, GrantIn), by=person_of(request))
         return Response(GrantOut(made).data, status=201)
 
     @extend_schema(responses={204: None})
@@ -179,9 +318,7 @@ class TokenViewSet(_Rows):
     @extend_schema(request=TokenIn, responses={201: NewTokenOut})
     def create(self, request: Request) -> Response:
         """Make a token; its text is in this answer and nowhere else."""
-        new = services.create_token(
-            user=person_of(request), **_valid(TokenIn(data=request.data)), by=person_of(request)
-        )
+        new = services.create_token(user=person_of(request), **given(request, TokenIn), by=person_of(request))
         return Response({**TokenOut(new.token).data, "token": new.text}, status=201)
 
     @extend_schema(responses={204: None})
@@ -200,7 +337,11 @@ class AuditViewSet(mixins.RetrieveModelMixin, _Rows):
     verbs = {"GET": "audit.read"}
 
     def get_queryset(self) -> QuerySet[AuditEvent]:
-        wanted = _valid(AuditFilter(data=self.request.query_params)) if self.action == "list" else {}
+        wanted: dict[str, Any] = {}
+        if self.action == "list":
+            filters = AuditFilter(data=self.request.query_params)
+            filters.is_valid(raise_exception=True)
+            wanted = filters.validated_data
         return queries.list_audit(viewer=self.request.user, **wanted)
 
     @extend_schema(parameters=[AuditFilter])

@@ -14,6 +14,7 @@ from access.models import User
 from access.permissions import changing_access
 from access.services.audit import differences, record_audit
 from access.services.grants import clean, keeping_an_administrator, require_outranks
+from base.answers import require_state, state_tag
 from base.errors import FieldError, InvalidInput
 
 
@@ -60,17 +61,21 @@ def change_user(
     is_email_verified: bool | None = None,
     is_active: bool | None = None,
     by: User | None = None,
+    expected: str = "",
 ) -> User:
     """Change what is given of an account. An address that somebody else enters counts as verified.
 
     :param is_email_verified: what is known of the address in any case.
+    :param expected: the etag that `by` saw; empty for any.
     :raises InvalidInput: if a field is wrong.
     :raises Forbidden: if the account may do more than `by`.
     :raises LastAdministrator: if nobody could administer the portal after that.
+    :raises PreconditionFailed: if the account has changed since.
     """
     require_outranks(by, user)
     with keeping_an_administrator():
         user = User.objects.select_for_update().get(pk=user.pk)
+        require_state(expected, etag_of_user(user), user)
         before = _facts(user)
         user.name = user.name if name is None else name.strip()
         if email is not None and email.strip() != user.email:
@@ -140,6 +145,11 @@ def claim_person(user: User, *, entity_uid: uuid.UUID | None, by: User | None = 
 
 
 _FACTS = ("username", "name", "email", "is_email_verified", "is_active")
+
+
+def etag_of_user(user: User) -> str:
+    """What names the present state of an account: for `If-Match`."""
+    return state_tag(_facts(user))
 
 
 def _facts(user: User) -> dict[str, Any]:

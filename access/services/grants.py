@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from access.models import Grant, Group, Role, ScopeType, User
 from access.permissions import Scope, changing_access, covers
 from access.services.audit import record_audit
+from base.answers import require_state, state_tag
 from base.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -101,10 +102,15 @@ def require_outranks(by: User | None, user: User) -> None:
 
     :raises Forbidden: if `by` lacks something that the account may do.
     """
-    if by is None or by.pk == user.pk:
+    if by is None or (by.pk == user.pk and by.token is None):
         return
     for held in Grant.objects.reaching(user).select_related("role"):
         if not covers(by, held.role.verbs, Scope(held.scope_type, held.scope)):
+            if by.token is not None:
+                raise Forbidden(
+                    _("%(user)s may do more than the token %(prefix)s… Use a token that may as much.")
+                    % {"user": user.label, "prefix": by.token.prefix}
+                )
             raise Forbidden(
                 _("%(user)s has the role “%(role)s”, which goes beyond yours. Ask an administrator.")
                 % {"user": user.label, "role": held.role.title}
@@ -174,9 +180,18 @@ def create_group(*, name: str, members: Iterable[User] = (), by: User | None = N
     return group
 
 
-def set_members(group: Group, *, members: Iterable[User], by: User | None = None) -> None:
+def etag_of_group(group: Group) -> str:
+    """What names the present state of an access group: for `If-Match`."""
+    return state_tag(
+        {"name": group.name, "members": sorted(member.username for member in group.members.all())}
+    )
+
+
+def set_members(group: Group, *, members: Iterable[User], by: User | None = None, expected: str = "") -> None:
     """Say who is in an access group, and so who has its grants.
 
+    :param expected: the etag that `by` saw; empty for any.
+    :raises PreconditionFailed: if the group has changed since.
     :raises Forbidden: if the group's grants go beyond what `by` may do.
     :raises LastAdministrator: if nobody could administer the portal after that.
     """
@@ -185,6 +200,7 @@ def set_members(group: Group, *, members: Iterable[User], by: User | None = None
         if by is not None and not covers(by, held.role.verbs, Scope(held.scope_type, held.scope)):
             raise Forbidden(_("The group “%s” may do more than you; you cannot change who is in it.") % group)
     with keeping_an_administrator():
+        require_state(expected, etag_of_group(Group.objects.get(pk=group.pk)), group)
         before = sorted(group.members.values_list("username", flat=True))
         group.members.set(wanted.values())
         after = sorted(member.username for member in wanted.values())

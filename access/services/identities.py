@@ -26,6 +26,7 @@ from access.services.audit import differences, record_audit
 from access.services.grants import LastAdministrator, grant, require_outranks, revoke, set_members
 from access.services.invitations import free_username
 from access.services.signing_in import use_up
+from base.answers import require_state, state_tag
 from base.errors import DomainError, FieldError, InvalidInput
 
 logger = logging.getLogger(__name__)
@@ -76,12 +77,21 @@ def provider_secret() -> str:
     return read_secrets(owner_type=_PROVIDER, owner_uid="1").get(_SECRET, "")
 
 
-def save_provider(facts: Mapping[str, Any], *, secret: str | None = None, by: User | None) -> None:
+def etag_of_provider(row: IdentityProvider) -> str:
+    """What names the present state of the provider's settings: for `If-Match`."""
+    return state_tag({name: getattr(row, name) for name in _FACTS})
+
+
+def save_provider(
+    facts: Mapping[str, Any], *, secret: str | None = None, by: User | None, expected: str = ""
+) -> None:
     """Say through which provider people sign in.
 
     :param facts: the fields of `IdentityProvider`.
     :param secret: the client secret; None to keep the one that there is, empty for none.
+    :param expected: the etag that `by` saw; empty for any.
     :raises InvalidInput: if a role or an access group does not exist.
+    :raises PreconditionFailed: if the settings have changed since.
     """
     errors = [
         FieldError(field, _("There is no %(what)s “%(name)s”.") % {"what": what, "name": name})
@@ -94,8 +104,9 @@ def save_provider(facts: Mapping[str, Any], *, secret: str | None = None, by: Us
     ]
     if errors:
         raise InvalidInput(" ".join(error.message for error in errors), errors=errors)
-    with transaction.atomic():
+    with changing_access():
         found = identity_provider()
+        require_state(expected, etag_of_provider(found) if found else "", _("The identity provider"))
         before = {name: getattr(found, name) for name in _FACTS} if found else {}
         changes = differences(before, {name: facts[name] for name in _FACTS})
         row, _is_new = IdentityProvider.objects.update_or_create(pk=1, defaults=dict(facts))

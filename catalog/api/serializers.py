@@ -9,7 +9,18 @@ from rest_framework import serializers
 
 from base.openapi import list_of
 from catalog.failing import Cause, Failure
-from catalog.models import Activity, Entity, FeedItem, Kind, Problem, RelationType, Revision, Tie
+from catalog.models import (
+    PROBLEM_TYPES,
+    Activity,
+    Entity,
+    FeedItem,
+    Kind,
+    Problem,
+    RelationType,
+    Revision,
+    Tie,
+)
+from catalog.services.problems import LONGEST_SNOOZE
 
 
 class RelationOut(serializers.Serializer[Any]):
@@ -198,6 +209,42 @@ class ProblemOut(serializers.Serializer[Any]):
     last_seen_at = serializers.DateTimeField()
 
 
+class SnoozeIn(serializers.Serializer[Any]):
+    """Which problems to put off: those of one type and cause, as they are listed."""
+
+    type = serializers.ChoiceField(list(PROBLEM_TYPES))
+    cause = serializers.CharField(max_length=2_000)
+    days = serializers.IntegerField(min_value=1, max_value=LONGEST_SNOOZE, default=7)
+
+
+class SnoozeOut(serializers.Serializer[Any]):
+    count = serializers.IntegerField(help_text="How many were put off.")
+
+
+class PersonIn(serializers.Serializer[Any]):
+    """Somebody in the catalog."""
+
+    entity = serializers.CharField(max_length=400, help_text="Ref of a User.")
+
+
+class PersonOut(serializers.Serializer[Any]):
+    """Who an account is in the catalog."""
+
+    entity = serializers.CharField(allow_null=True, help_text="Ref of the person; null if it is nobody yet.")
+    claimed = serializers.CharField(
+        allow_null=True, help_text="Who it says that it is, while nobody has confirmed that."
+    )
+
+
+class PersonClaimOut(serializers.Serializer[Any]):
+    """Who somebody says that they are."""
+
+    username = serializers.CharField()
+    name = serializers.CharField(allow_blank=True)
+    email = serializers.CharField(allow_blank=True)
+    entity = serializers.CharField(allow_null=True, help_text="Ref of the person; null if they are gone.")
+
+
 class FieldChangeOut(serializers.Serializer[Any]):
     """What changed of a field; a side that had nothing is left out."""
 
@@ -237,6 +284,7 @@ RelationTypeListOut = list_of("RelationTypeListOut", RelationTypeOut)
 TieListOut = list_of("TieListOut", TieOut)
 ActivityListOut = list_of("ActivityListOut", ActivityOut)
 ProblemListOut = list_of("ProblemListOut", ProblemOut)
+PersonClaimListOut = list_of("PersonClaimListOut", PersonClaimOut)
 RevisionListOut = list_of("RevisionListOut", RevisionOut)
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.api import views
+from catalog.api import people, views
 
 NAMES = "<str:namespace>/<str:kind>/<str:name>/"
 
@@ -21,5 +21,10 @@ urlpatterns = [
     path("activity/", views.ActivityList.as_view(), name="activity"),
     path("activity/<int:activity_id>/", views.ActivityDetail.as_view(), name="activity-detail"),
     path("problems/", views.ProblemList.as_view(), name="problems"),
+    path("problems/snooze/", views.ProblemSnooze.as_view(), name="problems-snooze"),
+    path("me/person/", people.OwnPerson.as_view(), name="own-person"),
+    path("users/<str:username>/person/", people.PersonOfUser.as_view(), name="user-person"),
+    path("person-claims/", people.PersonClaimList.as_view(), name="person-claims"),
+    path("person-claims/<str:username>/", people.PersonClaim.as_view(), name="person-claim"),
     path("feed", views.Feed.as_view(), name="feed"),
 ]

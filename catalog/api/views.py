@@ -19,19 +19,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from access.api.permissions import View
+from access.api.permissions import View, person_of
 from access.permissions import visible
-from base.answers import chosen, is_set, json_answer, one_answer, pick, wanted_fields
+from base.answers import chosen, given, if_match, is_set, json_answer, one_answer, pick, wanted_fields
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
-from base.openapi import FIELDS, IF_NONE_MATCH, LIMIT, PAGE, choice, part_of
+from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, LIMIT, PAGE, choice, part_of
 from base.pagination import Page, paginate, read_limit, rows_answer
 from catalog import failing, queries
 from catalog.api import serializers as shapes
 from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Entity, Kind, RelationType, Tie, TieState
 from catalog.query import TITLE, order_by, sortable
-from catalog.services import edit, joining
+from catalog.services import edit, joining, problems
 from catalog.services.ingest import claims_of
 from catalog.services.render import splice
 from catalog.statuses import ACTIVITY_STATUSES, STATUSES
@@ -71,14 +71,12 @@ class EntityList(View):
         responses={200: shapes.UpsertOut, (422, "application/json"): shapes.UpsertOut},
         parameters=[
             OpenApiParameter("dry_run", bool, description="Only say what would happen."),
-            OpenApiParameter(
-                "If-Match", str, OpenApiParameter.HEADER, description="For one entity: its ETag."
-            ),
+            IF_MATCH,
         ],
         description=(
             "Declare one entity, or up to 1,000 as a list. A wrong one is reported, the others go in; "
             "where all are wrong, the status is 422. Of one entity the first good document counts, and any "
-            "further one is refused."
+            "further one is refused. If-Match is for one entity alone."
         ),
     )
     def post(self, request: Request) -> Response:
@@ -95,7 +93,7 @@ class EntityList(View):
         results = edit.upsert_documents(
             user=request.user,
             documents=documents,
-            expected=request.headers.get("If-Match", ""),
+            expected=if_match(request),
             dry_run=is_set(request, "dry_run"),
         )
         refused = sum(result.outcome == "refused" for result in results)
@@ -179,21 +177,20 @@ class EntityDetail(View):
         operation_id="entities_override",
         request=shapes.OverrideIn,
         responses=shapes.EntityOut,
-        parameters=[OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)],
+        parameters=[IF_MATCH],
         description="Override fields, as a person does in the browser: {path: value}; null takes an override back.",
     )
     def patch(self, request: Request, **names: str) -> HttpResponse:
         entity = self._entity(request, **names)
-        data = shapes.OverrideIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        given = data.validated_data["overrides"]
+        data = given(request, shapes.OverrideIn)
+        overrides = data["overrides"]
         edit.change_overrides(
             user=request.user,
             entity=entity,
-            values={path: value for path, value in given.items() if value is not None},
-            dropped=[path for path, value in given.items() if value is None],
-            reason=data.validated_data.get("reason", ""),
-            expected=request.headers.get("If-Match", ""),
+            values={path: value for path, value in overrides.items() if value is not None},
+            dropped=[path for path, value in overrides.items() if value is None],
+            reason=data.get("reason", ""),
+            expected=if_match(request),
         )
         return self.get(request, **names)
 
@@ -201,12 +198,12 @@ class EntityDetail(View):
         operation_id="entities_withdraw",
         request=None,
         responses={204: None},
-        parameters=[OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)],
+        parameters=[IF_MATCH],
         description="Take back what you declared of it through the API; other sources may keep it.",
     )
     def delete(self, request: Request, **names: str) -> Response:
         entity = self._entity(request, **names)
-        edit.withdraw(user=request.user, entity=entity, expected=request.headers.get("If-Match", ""))
+        edit.withdraw(user=request.user, entity=entity, expected=if_match(request))
         return Response(status=204)
 
 
@@ -245,14 +242,13 @@ class EntityMerge(View):
         "Answers with the entity that stays.",
     )
     def post(self, request: Request, **names: str) -> HttpResponse:
-        data = shapes.MergeIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        winner = _by_ref(request, data.validated_data["into"], "into")
+        data = given(request, shapes.MergeIn)
+        winner = by_ref(request, data["into"], "into")
         joining.merge_into(
             user=request.user,
             loser=queries.get_entity(request.user, **names),
             winner=winner,
-            reason=data.validated_data.get("reason", ""),
+            reason=data.get("reason", ""),
         )
         document = queries.documents(request.user, [winner])[winner.pk]
         return json_answer(request, dump_json(document))
@@ -357,16 +353,14 @@ class TieList(View):
         description="Tie, forbid, or let the evidence decide again; 204 where it then asks for no tie.",
     )
     def post(self, request: Request) -> Response:
-        data = shapes.TieIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        given = data.validated_data
+        data = given(request, shapes.TieIn)
         tie = edit.decide_tie(
             user=request.user,
-            source=_by_ref(request, given["source"], "source"),
-            type=given["type"],
-            target=_by_ref(request, given["target"], "target"),
-            state=given["state"],
-            reason=given.get("reason", ""),
+            source=by_ref(request, data["source"], "source"),
+            type=data["type"],
+            target=by_ref(request, data["target"], "target"),
+            state=data["state"],
+            reason=data.get("reason", ""),
         )
         return Response(shapes.tie(tie)) if tie else Response(status=204)
 
@@ -401,7 +395,11 @@ class TieDetail(View):
         )
 
 
-def _by_ref(request: Request, ref: str, field: str) -> Entity:
+def by_ref(request: Request, ref: str, field: str) -> Entity:
+    """The entity that a field of the request names.
+
+    :raises InvalidInput: if the viewer may see none of this ref.
+    """
     try:
         return queries.entity_of_ref(request.user, ref)
     except (NotFound, InvalidRef) as error:
@@ -425,7 +423,7 @@ class ActivityList(View):
     def get(self, request: Request) -> HttpResponse:
         params = request.query_params
         if ref := params.get("entity"):
-            rows = queries.activity_of(request.user, _by_ref(request, ref, "entity"))
+            rows = queries.activity_of(request.user, by_ref(request, ref, "entity"))
         else:
             rows = queries.list_activity(request.user)
         if text := params.get("q"):
@@ -468,6 +466,23 @@ class ProblemList(View):
         if types := chosen(request, "type", PROBLEM_TYPES):
             rows = rows.filter(type__in=types)
         return rows_answer(request, rows, ("severity", "first_seen_at", "id"), shapes.problem)
+
+
+class ProblemSnooze(View):
+    """Put problems off."""
+
+    verbs = {"POST": "problem.write"}
+
+    @extend_schema(
+        request=shapes.SnoozeIn,
+        responses=shapes.SnoozeOut,
+        operation_id="problems_snooze",
+        description="Put the open problems of one type and cause off for some days.",
+    )
+    def post(self, request: Request) -> Response:
+        user = person_of(request)
+        asked = given(request, shapes.SnoozeIn)
+        return Response({"count": problems.snooze(user=user, **asked, by=user.label, now=timezone.now())})
 
 
 class Feed(View):

@@ -103,6 +103,17 @@ def say_who(user: User, entity: Entity) -> bool:
     return False
 
 
+def tie_person(user: User, entity: Entity, *, by: User) -> None:
+    """Say which person of the catalog an account is; what it said itself is over.
+
+    :raises InvalidInput: if this is no person, or another account is them.
+    """
+    if entity.kind != "user":
+        raise InvalidInput(_("%(ref)s is no person.") % {"ref": entity.ref})
+    if entity.uid != user.entity_uid:
+        tie_account(user, entity_uid=entity.uid, by=by)
+
+
 def confirm_who(user: User, *, by: User) -> Entity:
     """An administrator confirms who somebody says that they are.
 

@@ -10,12 +10,15 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from access.permissions import require, visible
+from access.services import audit
 from catalog.bulk import among
 from catalog.models import PROBLEM_TYPES, Claim, Entity, Problem, Rank, Severity
 from catalog.services.merge import Conflict
@@ -269,3 +272,25 @@ def ambiguous_keys(*, shared: dict[str, list[Entity]], keys: set[str], at: datet
         within=Q(type="ambiguous-key", detail__key__in=list(keys)),
         at=at,
     )
+
+
+LONGEST_SNOOZE = 90
+
+
+@transaction.atomic
+def snooze(*, user: Any, type: str, cause: str, days: int, by: str, now: datetime) -> int:
+    """Put problems of one cause off for some days, as far as the person may.
+
+    :param days: from 1 to 90.
+    :returns: how many were put off.
+    :raises Forbidden: without `problem.write`.
+    """
+    require(user, "problem.write")
+    until = now + timedelta(days=min(max(days, 1), LONGEST_SNOOZE))
+    rows = visible(user, Problem.objects.filter(type=type, cause=cause, resolved_at=None), "problem.write")
+    count = rows.update(snoozed_until=until, snoozed_by=by)
+    if count:
+        subject = audit.Subject("problem", "", cause[:300])
+        changes = {"until": until.isoformat(), "count": count}
+        audit.record_audit("problem.snooze", subject, changes=changes)
+    return count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import yaml
@@ -15,16 +14,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
-from access.permissions import can, require, visible
-from access.services.audit import Subject, record_audit
+from access.permissions import can, require
 from base.errors import DomainError, InvalidInput
 from base.safe_yaml import parse_documents
 from base.text import whole_number
 from catalog import queries
 from catalog.kinds import current_kinds
-from catalog.models import Entity, Problem, Rank, Revision, TieState
+from catalog.models import Entity, Rank, Revision, TieState
 from catalog.overrides import overrides_of
 from catalog.services import edit as service
+from catalog.services import problems
 from catalog.services.ingest import claims_of
 from catalog.services.joining import merge_into, part
 from portal import links
@@ -360,24 +359,15 @@ def tie_evidence(request: HttpRequest, tie_id: int) -> HttpResponse:
 @require_POST
 def snooze(request: HttpRequest) -> HttpResponse:
     """Put problems of one cause off for some days."""
-    require(request.user, "problem.write")
-    days = min(max(whole_number(request.POST.get("days", ""), default=7), 1), 90)
-    rows = visible(
-        request.user,
-        Problem.objects.filter(
-            type=request.POST.get("type", ""), cause=request.POST.get("cause", ""), resolved_at=None
-        ),
-        "problem.write",
-    )
-    until = timezone.now() + timedelta(days=days)
-    count = rows.update(snoozed_until=until, snoozed_by=label_of(request))
-    if count:
-        cause = request.POST.get("cause", "")[:300]
-        record_audit(
-            "problem.snooze",
-            Subject("problem", "", cause),
-            changes={"until": until.isoformat(), "count": count},
-        )
+    days = min(max(whole_number(request.POST.get("days", ""), default=7), 1), problems.LONGEST_SNOOZE)
+    if problems.snooze(
+        user=request.user,
+        type=request.POST.get("type", ""),
+        cause=request.POST.get("cause", ""),
+        days=days,
+        by=label_of(request),
+        now=timezone.now(),
+    ):
         messages.success(
             request,
             ngettext("Put off for %(days)d day.", "Put off for %(days)d days.", days) % {"days": days},

@@ -162,3 +162,30 @@ def test_however_many_people_are_shown_the_questions_are_as_many(
     say("yaml:b", *(claim(f"user:person-{n}", {"profile": {}, "memberOf": []}) for n in range(15)))
     assert "person-14" in text_of(client.get(WHO))
     assert questions() == few
+
+
+def test_a_program_says_and_settles_the_same(
+    client: Client, as_token: Callable[..., dict[str, str]], vic: User, ana: User, vlind: Entity
+) -> None:
+    def send(method: str, path: str, user: User, data: object = None) -> tuple[int, object]:
+        body = {} if data is None else {"data": data, "content_type": "application/json"}
+        answer = getattr(client, method)(f"/api/v1/{path}", headers=as_token(user), **body)
+        return answer.status_code, answer.json() if answer.content else None
+
+    me, ref = {"entity": vlind.ref}, vlind.ref
+    assert send("put", "me/person/", vic, me) == (200, {"entity": None, "claimed": ref})
+    listed = send("get", "person-claims/", ana)[1]
+    assert [(row["username"], row["entity"]) for row in listed["results"]] == [("vic", ref)]  # type: ignore[index]
+    assert send("delete", "me/person/", vic)[0] == 204
+    assert send("post", "person-claims/vic/", ana)[0] == 404
+    send("put", "me/person/", vic, me)
+    assert send("delete", "person-claims/vic/", ana)[0] == 204
+    send("put", "me/person/", vic, me)
+    assert send("post", "person-claims/vic/", vic)[0] == 403
+    assert send("post", "person-claims/vic/", ana) == (200, {"entity": ref, "claimed": None})
+    assert send("get", "me/person/", vic) == (200, {"entity": ref, "claimed": None})
+    assert send("put", "users/ana/person/", ana, me)[0] == 422  # who is somebody already
+    assert send("delete", "users/vic/person/", ana)[0] == 204
+    assert send("put", "users/ana/person/", ana, {"entity": "component:default/pay"})[0] == 422
+    assert send("put", "users/ana/person/", ana, me) == (200, {"entity": ref, "claimed": None})
+    assert send("put", "users/ana/person/", vic, me)[0] == 403
