@@ -224,9 +224,11 @@ def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None 
     :param guarded: as in `apply_rule`.
     :param only: just this connection, after a run that changed nothing: then only time can have changed anything.
     """
-    connections = Connection.objects.filter(
-        removal_at=None, pk__in=StoredRecord.objects.filter(type="repository").values("connection")
-    ).order_by("pk")
+    connections = (
+        Connection.objects.at_work()
+        .filter(pk__in=StoredRecord.objects.filter(type="repository").values("connection"))
+        .order_by("pk")
+    )
     for connection in connections.filter(pk=only.pk) if only else connections:
         seen = []
         try:
@@ -253,8 +255,10 @@ def lost_without(connection: Connection, *, now: datetime) -> int:
     """How many inferred components of other connections would go with a connection: what showed that they are built."""
     count = 0
     repositories = StoredRecord.objects.filter(type="repository", deleted_at=None)
-    for other in Connection.objects.exclude(pk=connection.pk).filter(
-        removal_at=None, pk__in=repositories.values("connection")
+    for other in (
+        Connection.objects.at_work()
+        .exclude(pk=connection.pk)
+        .filter(pk__in=repositories.values("connection"))
     ):
         try:
             decisions = decide(connection=other, rule=rule_of(other), now=now, without=connection.slug)

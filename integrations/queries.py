@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from access.models import ScopeType
 from access.permissions import Scope, can, covers, visible
 from base.errors import NotFound
-from catalog.models import Activity, Claim, SourceType
+from catalog.models import Activity, AsideActivity, AsideClaim, Claim, SourceType
 from catalog.permissions import Planned
 from integrations.models import (
     CatalogLocation,
@@ -42,8 +42,28 @@ STALE_AFTER = 3  # intervals
 
 
 def list_connections(viewer: Any) -> QuerySet[Any]:
-    """Connections that the viewer may see, with the state of their last run; see `words_as_seen`."""
-    return with_states(visible(viewer, Connection.objects.all()))
+    """Connections that the viewer may see, with the state of their last run; see `words_as_seen`.
+
+    Those that are removed and only kept are not among them: see `removed_connections`.
+    """
+    return with_states(visible(viewer, Connection.objects.listed()))
+
+
+def removed_connections(viewer: Any) -> QuerySet[Connection]:
+    """Connections that are removed and kept for a while, of those that the viewer may change; the newest first."""
+    removed = Connection.objects.exclude(removal_at=None).filter(moving_since=None)
+    return visible(viewer, removed, "connection.write").order_by("-removal_at")
+
+
+def get_removed_connection(viewer: Any, slug: str) -> Connection:
+    """A removed connection that is still kept, by its slug.
+
+    :raises NotFound: if the viewer may change none of this name.
+    """
+    found = removed_connections(viewer).filter(slug=slug).first()
+    if found is None:
+        raise NotFound(_("No removed connection %(slug)s is kept here.") % {"slug": slug})
+    return found
 
 
 def with_states(connections: QuerySet[Connection]) -> QuerySet[Any]:
@@ -87,21 +107,21 @@ def get_connection(viewer: Any, slug: str) -> Connection:
 
 
 def rows_left(connection: Connection) -> int:
-    """How many rows a connection has of those that can be many: claims, activities and records."""
-    claims = Claim.objects.filter(source__key__startswith=f"connection:{connection.slug}/")
-    activities = Activity.objects.filter(connection=connection.slug)
-    return claims.count() + activities.count() + connection.records.count()
+    """How many claims and activities of a connection are still to be set aside, or to be brought back."""
+    claims, activities = (Claim, Activity) if connection.is_aside else (AsideClaim, AsideActivity)
+    said = claims.objects.filter(source__key__startswith=f"connection:{connection.slug}/")
+    return said.count() + activities.objects.filter(connection=connection.slug).count()
 
 
-def removals(viewer: Any, connections: Iterable[Connection]) -> dict[int, tuple[int, int]]:
-    """How many rows are gone, and of how many, of connections that are being removed, by their keys.
+def moves(viewer: Any, connections: Iterable[Connection]) -> dict[int, tuple[int, int]]:
+    """How many rows have moved, and of how many, of connections that are set aside or brought back, by their keys.
 
     Of those that brought anything beyond what the viewer may see, nothing is counted.
     """
-    going = [connection for connection in connections if connection.is_removed]
+    going = [connection for connection in connections if connection.moving_since is not None]
     whole = wholly_seen(viewer, going)
     return {
-        connection.pk: (max(connection.removal_rows - rows_left(connection), 0), connection.removal_rows)
+        connection.pk: (max(connection.moving_rows - rows_left(connection), 0), connection.moving_rows)
         for connection in going
         if connection.pk in whole
     }

@@ -17,7 +17,7 @@ from catalog.services.people import tie_all_by_email
 from integrations import sync
 from integrations.git import GitClient
 from integrations.models import Connection, SyncRun
-from integrations.services import deliveries, locations, operations, removal, runs
+from integrations.services import deliveries, locations, moving, muting, operations, removal, runs
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +46,43 @@ def start_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSON,
     return run
 
 
-@shared_task(name="integrations.remove_connection")
-def remove_connection(*, connection_id: int, **_from_newer_release: Any) -> None:
-    """Let go of a connection whose removal was asked for."""
-    removal.remove_connection(connection_id=connection_id)
+@shared_task(name="integrations.settle_connection")
+def settle_connection(*, connection_id: int, **_from_newer_release: Any) -> None:
+    """Set aside what a connection brought, bring it back, or let go of it: as its row says."""
+    moving.settle_connection(connection_id=connection_id)
 
 
-def start_removal(*, connection: Connection, by: str) -> removal.Removal:
-    """Have a connection removed by a worker once that is stored.
-
-    :raises BeingRemoved: if that was asked for already.
-    :raises Conflict: while a run is active.
-    """
-    gone = removal.request_removal(connection=connection, by=by, now=timezone.now())
-    remove_connection.delay_on_commit(connection_id=connection.pk)
+def start_removal(*, connection: Connection, by: str, with_secrets: bool = False) -> removal.Removal:
+    """Have a connection removed by a worker once that is stored: see `removal.request_removal`."""
+    gone = removal.request_removal(
+        connection=connection, by=by, now=timezone.now(), with_secrets=with_secrets
+    )
+    settle_connection.delay_on_commit(connection_id=connection.pk)
     return gone
+
+
+def start_restoring(*, connection: Connection, by: str) -> None:
+    """Have a removed connection brought back by a worker: see `removal.restore_connection`."""
+    removal.restore_connection(connection=connection, by=by, now=timezone.now())
+    settle_connection.delay_on_commit(connection_id=connection.pk)
+
+
+def start_purge(*, connection: Connection) -> None:
+    """Have a removed connection let go of for good by a worker: see `removal.request_purge`."""
+    removal.request_purge(connection=connection, now=timezone.now())
+    settle_connection.delay_on_commit(connection_id=connection.pk)
+
+
+def start_muting(*, connection: Connection, by: str) -> None:
+    """Have a connection muted by a worker: see `muting.mute_connection`."""
+    muting.mute_connection(connection=connection, by=by, now=timezone.now())
+    settle_connection.delay_on_commit(connection_id=connection.pk)
+
+
+def start_unmuting(*, connection: Connection) -> None:
+    """Have a muted connection brought back by a worker: see `muting.unmute_connection`."""
+    muting.unmute_connection(connection=connection, now=timezone.now())
+    settle_connection.delay_on_commit(connection_id=connection.pk)
 
 
 @shared_task(name="integrations.execute_operation")
@@ -109,8 +131,8 @@ def tick(**_from_newer_release: Any) -> None:
         execute_operation.delay(operation_id=operation_id)
     for connection_id in deliveries.lost_deliveries(now=now):
         process_delivery.delay(connection_id=connection_id)
-    for connection_id in removal.due_removals(now=now):
-        remove_connection.delay(connection_id=connection_id)
+    for connection_id in moving.due_to_settle(now=now):
+        settle_connection.delay(connection_id=connection_id)
     for location in locations.due_locations(now=now):
         task = remove_location if location.is_removed else read_location
         task.delay(location_id=location.pk)

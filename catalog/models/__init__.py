@@ -1,7 +1,8 @@
 """State and invariants of the catalog: what exists, what was said of it, and what happened."""
 
-from catalog.models.activity import Activity, Transition
+from catalog.models.activity import Activity, AsideActivity, Transition
 from catalog.models.claims import (
+    AsideClaim,
     Claim,
     ClaimMode,
     EntityKey,
@@ -20,6 +21,8 @@ __all__ = [
     "PROBLEM_TYPES",
     "Activity",
     "Alias",
+    "AsideActivity",
+    "AsideClaim",
     "Claim",
     "ClaimMode",
     "DirtyEntity",

@@ -7,16 +7,8 @@ from django.contrib.postgres.indexes import GinIndex, HashIndex
 from django.db import models
 
 
-class Activity(models.Model):
-    """One run, commit, change, version, deployment, alert...: a row that only moves forward.
-
-    The subject is found by the first identity key that an entity *is*; that may appear later, also than the one of
-    a later key. It is held by uid and label, for the activity outlives it.
-
-    :ivar type: the record type: run, commit, change, version, deployment, alert, incident, issue, check.
-    :ivar at: its place on the timeline.
-    :ivar data: the record's other fields; `raw` is the tool's own payload, for editors.
-    """
+class ActivityFields(models.Model):
+    """What is kept of an activity, whether it counts or is set aside."""
 
     connection = models.TextField(help_text="Slug of the connection.")
     connector = models.TextField()
@@ -47,6 +39,21 @@ class Activity(models.Model):
     digest = models.BinaryField(max_length=16)
     data = models.JSONField(default=dict)
     raw = models.JSONField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Activity(ActivityFields):
+    """One run, commit, change, version, deployment, alert...: a row that only moves forward.
+
+    The subject is found by the first identity key that an entity *is*; that may appear later, also than the one of
+    a later key. It is held by uid and label, for the activity outlives it.
+
+    :ivar type: the record type: run, commit, change, version, deployment, alert, incident, issue, check.
+    :ivar at: its place on the timeline.
+    :ivar data: the record's other fields; `raw` is the tool's own payload, for editors.
+    """
 
     class Meta:
         verbose_name_plural = "activities"
@@ -100,3 +107,20 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} {self.status}"
+
+
+class AsideActivity(ActivityFields):
+    """An activity of a connection that is muted or removed: nobody sees it until it is brought back.
+
+    :ivar transitions: its steps, each with its id.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    transitions = models.JSONField()
+
+    class Meta:
+        verbose_name_plural = "activities set aside"
+        indexes = [models.Index(fields=["connection", "id"], name="aside_activity_connection")]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.external_id}"

@@ -51,8 +51,8 @@ class ClaimMode(models.TextChoices):
     AMEND = "amend", "Amends what exists"
 
 
-class Claim(models.Model):
-    """What one source says of one entity.
+class ClaimFields(models.Model):
+    """What is kept of a claim, whether it counts or is set aside.
 
     :ivar external_id: the source's own stable id of the thing.
     :ivar digest: of document, keys and place: an equal one means that nothing is written.
@@ -60,8 +60,6 @@ class Claim(models.Model):
     :ivar stale_reason: why the source's newest word could not be read; this is its last good one.
     """
 
-    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="claims")
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="claims")
     external_id = models.TextField()
     rank = models.PositiveSmallIntegerField(choices=Rank.choices)
     mode = models.TextField(choices=ClaimMode.choices, default=ClaimMode.ASSERT)
@@ -74,6 +72,16 @@ class Claim(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        abstract = True
+
+
+class Claim(ClaimFields):
+    """What one source says of one entity."""
+
+    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="claims")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="claims")
+
+    class Meta:
         constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="claim_once")]
         indexes = [HashIndex(KT("place__address"), name="claim_address")]
 
@@ -84,6 +92,25 @@ class Claim(models.Model):
     def whereabouts(self) -> dict[str, Any]:
         """Where it stands, without the words that stand there."""
         return {name: value for name, value in self.place.items() if name != "text"}
+
+
+class AsideClaim(ClaimFields):
+    """A claim of a source that is muted or removed: it counts for nothing until it is brought back.
+
+    :ivar entity: of which it speaks; of one that a person merged into another, the one that was merged.
+    :ivar keys: the identity keys that it brought: lists of kind, key, path and whether the entity *is* this.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="aside_claims")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="aside_claims")
+    keys = models.JSONField()
+
+    class Meta:
+        verbose_name_plural = "claims set aside"
+
+    def __str__(self) -> str:
+        return f"{self.source_id} {self.external_id}"
 
 
 class RedirectedClaim(models.Model):

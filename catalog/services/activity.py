@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from catalog import identity
 from catalog.bulk import among
-from catalog.models import Activity, Entity, EntityKey, Tie, Transition
+from catalog.models import Activity, AsideActivity, Entity, EntityKey, Tie, Transition
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import Outcome
 from catalog.services.relations import targets_of
@@ -185,11 +185,20 @@ def _write(
     Transition.objects.bulk_create(transitions, ignore_conflicts=True)
     before = {old.subject_uid for name in rows if (old := known.get(name)) is not None}
     mark_subjects_dirty({uid for uid in before | {a.subject_uid for a in activities} if uid is not None})
-    # What was built from a commit, or runs an image, is tied by it, once that is known.
-    evidence = {f"commit:{item.commit}" for item, _ in rows.values() if item.type == "commit" and item.commit}
-    for name, (item, _) in rows.items():
-        if item.type == "version":
-            evidence |= {key for key in keys[name] if key.startswith("image-digest:")}
+    mark_evidence_dirty((item.type, item.commit, keys[name]) for name, (item, _) in rows.items())
+
+
+def mark_evidence_dirty(told: Iterable[tuple[str, str, Iterable[str]]]) -> None:
+    """Queue what was built from a commit, or runs an image: that is tied by it, once it is known.
+
+    :param told: type, commit and keys of activities.
+    """
+    evidence: set[str] = set()
+    for type_, commit, keys in told:
+        if type_ == "commit" and commit:
+            evidence.add(f"commit:{commit}")
+        elif type_ == "version":
+            evidence |= {key for key in keys if key.startswith("image-digest:")}
     if evidence:
         mark_dirty(
             EntityKey.objects.filter(key__in=among(evidence, "text")).values_list("entity_id", flat=True)
@@ -306,4 +315,5 @@ def forget_activity(*, connection_slug: str, limit: int | None = None) -> int:
         mark_subjects_dirty(uids)
         count = rows.count()
         rows.delete()
+        AsideActivity.objects.filter(connection=connection_slug).delete()
     return count

@@ -245,6 +245,7 @@ class HomeFinder:
             if other.claims.exclude(rank=Rank.INFERRED).exclude(mode=ClaimMode.AMEND).exists():
                 continue
             join(other, home)
+            other.aside_claims.update(entity=home)
             moved.add(other.pk)
         return moved
 

@@ -389,24 +389,16 @@ class _Page:
         ):
             claims[claim.entity_id].append(claim)
 
-        guests = set(
-            RedirectedClaim.objects.filter(claim__entity_id__in=among(stored_ids)).values_list(
-                "claim_id", flat=True
-            )
-        )
+        guests = guests_of(stored_ids)
         merged_of: dict[int, dict[str, Any] | None] = {}
         conflicts_of: dict[int, list[Any]] = {}
         shadow_changes: list[Claim] = []
         for entity in entities.values():
-            effective = _effective(claims[entity.id], shadow_changes)
-            if not any(claim.mode == ClaimMode.ASSERT for claim in effective):
+            said = said_of(claims[entity.id], guests=guests, shadow_changes=shadow_changes)
+            if said is None:
                 merged_of[entity.id] = None
                 conflicts_of[entity.id] = []
                 continue
-            said = [
-                Said(c.id, c.rank, c.source_id, _nameless(c.document) if c.id in guests else c.document)
-                for c in effective
-            ]
             kind = self.kinds.by_name(entity.kind)
             merged_of[entity.id] = merge(said, unions=kind.unions)
             conflicts_of[entity.id] = conflicts(said, unions=kind.unions)
@@ -634,6 +626,29 @@ def _vacate(tombstone: Entity) -> None:
     tombstone.name = f"{tombstone.name}~{tombstone.uid.hex[:8]}"
     tombstone.ref = f"{tombstone.kind}:{tombstone.namespace}/{tombstone.name}"
     Entity.objects.filter(pk=tombstone.pk).update(ref=tombstone.ref, name=tombstone.name)
+
+
+def guests_of(entity_ids: Iterable[int]) -> set[int]:
+    """Ids of the claims on these entities that were said of others, which a person merged into them."""
+    rows = RedirectedClaim.objects.filter(claim__entity_id__in=among(entity_ids))
+    return set(rows.values_list("claim_id", flat=True))
+
+
+def said_of(
+    claims: list[Claim], *, guests: set[int], shadow_changes: list[Claim] | None = None
+) -> list[Said] | None:
+    """What counts of the claims on one entity, as the merge takes it; None if nobody asserts that it exists.
+
+    :param guests: `guests_of` the entity.
+    :param shadow_changes: gains the claims that are shadowed now and were not, or the other way round.
+    """
+    effective = _effective(claims, shadow_changes if shadow_changes is not None else [])
+    if not any(claim.mode == ClaimMode.ASSERT for claim in effective):
+        return None
+    return [
+        Said(c.id, c.rank, c.source_id, _nameless(c.document) if c.id in guests else c.document)
+        for c in effective
+    ]
 
 
 def _effective(claims: list[Claim], changes: list[Claim]) -> list[Claim]:

@@ -331,7 +331,7 @@ def _newest(
             SELECT s.uid, r.at, r.{column} FROM unnest(%s::uuid[]) AS s(uid)
             CROSS JOIN LATERAL (
                 SELECT a.at, a.{column} FROM catalog_activity a
-                WHERE a.subject_uid = s.uid AND a.type = %s AND {condition} ORDER BY a.at DESC LIMIT 1
+                WHERE a.subject_uid = s.uid AND a.type = %s AND {condition} ORDER BY a.at DESC, a.id DESC LIMIT 1
             ) r
             """,  # noqa: S608 - the names are ours
             [list(subjects), type_],

@@ -66,6 +66,10 @@ class ConnectionOut(serializers.Serializer[Any]):
     message = serializers.CharField(allow_blank=True)
     synced_at = serializers.DateTimeField(allow_null=True)
     is_removed = serializers.BooleanField(help_text="It is on its way out, with all that it brought.")
+    is_muted = serializers.BooleanField(help_text="What it brought is set aside until it is unmuted.")
+    is_moving = serializers.BooleanField(
+        help_text="A worker is setting aside what it brought, or bringing it back."
+    )
 
 
 class ResourceOut(serializers.Serializer[Any]):
@@ -98,7 +102,18 @@ class SyncRunOut(serializers.Serializer[Any]):
     resources = ResourceOut(many=True)
 
 
+class RemovedConnectionOut(serializers.Serializer[Any]):
+    slug = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    connector = serializers.CharField()
+    namespace = serializers.CharField()
+    removal_at = serializers.DateTimeField()
+    removal_by = serializers.CharField()
+    kept_until = serializers.DateTimeField(help_text="Until then it can be restored.")
+
+
 ConnectionListOut = list_of("ConnectionListOut", ConnectionOut)
+RemovedConnectionListOut = list_of("RemovedConnectionListOut", RemovedConnectionOut)
 SyncRunListOut = list_of("SyncRunListOut", SyncRunOut)
 
 
@@ -122,7 +137,15 @@ def connection(row: Any, *, may_write: bool, secrets: Iterable[str]) -> dict[str
         "state": row.last_state,
         "message": row.last_message or "",
         "synced_at": row.good_at,
+        "is_muted": row.muted_at is not None,
+        "is_moving": row.moving_since is not None,
     }
+
+
+def removed_connection(row: Any) -> dict[str, Any]:
+    """A removed connection that is still kept, as plain data."""
+    names = ("slug", "label", "connector", "namespace", "removal_at", "removal_by", "kept_until")
+    return {name: getattr(row, name) for name in names}
 
 
 def resource(row: ResourceRun) -> dict[str, Any]:

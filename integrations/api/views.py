@@ -21,7 +21,14 @@ from integrations import queries
 from integrations.api import serializers as shapes
 from integrations.models import SyncRun
 from integrations.services import connections, runs
-from integrations.tasks import start_removal, start_sync
+from integrations.tasks import (
+    start_muting,
+    start_purge,
+    start_removal,
+    start_restoring,
+    start_sync,
+    start_unmuting,
+)
 
 
 def _shown(request: Request, rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -107,7 +114,10 @@ class ConnectionDetail(View):
     @extend_schema(
         responses={202: shapes.ConnectionOut},
         operation_id="connections_delete",
-        description="Remove the connection and all that it brought. A worker does it; when it is done, this is 404.",
+        description=(
+            "Remove the connection and all that it brought. A worker does it; when it is done, this is 404. "
+            "All of it is kept for 30 days: see `removed-connections/`."
+        ),
     )
     def delete(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
@@ -127,6 +137,73 @@ class ConnectionSync(View):
         require(request.user, "connection.sync", row)
         run = start_sync(connection=row, trigger=SyncRun.Trigger.API, by=person_of(request).label)
         return Response(shapes.sync_run(queries.get_run(request.user, run.pk)), status=202)
+
+
+class ConnectionMute(View):
+    """Set aside what a connection brought, and bring it back."""
+
+    verbs = {"POST": "connection.write", "DELETE": "connection.write"}
+
+    @extend_schema(request=None, responses={202: shapes.ConnectionOut}, operation_id="connections_mute")
+    def post(self, request: Request, slug: str) -> Response:
+        row = queries.get_connection(request.user, slug)
+        require(request.user, "connection.write", row)
+        start_muting(connection=row, by=person_of(request).label)
+        row = queries.get_connection(request.user, slug)
+        return Response(_shown(request, [row])[0], status=202)
+
+    @extend_schema(responses={202: shapes.ConnectionOut}, operation_id="connections_unmute")
+    def delete(self, request: Request, slug: str) -> Response:
+        row = queries.get_connection(request.user, slug)
+        require(request.user, "connection.write", row)
+        start_unmuting(connection=row)
+        row = queries.get_connection(request.user, slug)
+        return Response(_shown(request, [row])[0], status=202)
+
+
+class RemovedConnectionList(View):
+    """Connections that were removed and can still be restored, newest first."""
+
+    verbs = {"GET": "connection.write"}
+
+    @extend_schema(
+        parameters=PAGE,
+        responses={200: shapes.RemovedConnectionListOut, 304: None},
+        operation_id="removed_connections_list",
+    )
+    def get(self, request: Request) -> HttpResponse:
+        rows = queries.removed_connections(request.user)
+        return rows_answer(request, rows, ("-removal_at", "-id"), shapes.removed_connection)
+
+
+class RemovedConnectionDetail(View):
+    """One of them."""
+
+    verbs = {"DELETE": "connection.write"}
+
+    @extend_schema(
+        responses={202: None},
+        operation_id="removed_connections_purge",
+        description="Let go of it for good, before its time.",
+    )
+    def delete(self, request: Request, slug: str) -> Response:
+        start_purge(connection=queries.get_removed_connection(request.user, slug))
+        return Response(status=202)
+
+
+class ConnectionRestore(View):
+    """Bring a removed connection back, with all that it brought."""
+
+    verbs = {"POST": "connection.write"}
+
+    @extend_schema(
+        request=None, responses={202: shapes.ConnectionOut}, operation_id="removed_connections_restore"
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        row = queries.get_removed_connection(request.user, slug)
+        start_restoring(connection=row, by=person_of(request).label)
+        found = queries.get_connection(request.user, slug)
+        return Response(_shown(request, [found])[0], status=202)
 
 
 class SyncRunList(View):

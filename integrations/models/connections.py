@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import uuid
+from typing import Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 SLUG = RegexValidator(
     r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
     _("At most 63 lower-case letters, digits and hyphens; a letter or digit at both ends."),
 )
+
+
+class ConnectionQuerySet(models.QuerySet["Connection"]):
+    """What is asked of connections again and again."""
+
+    def at_work(self) -> Self:
+        """Those of which something may begin: neither muted nor removed, and wholly there."""
+        return self.filter(removal_at=None, muted_at=None, moving_since=None)
+
+    def listed(self) -> Self:
+        """All but those that are removed and only kept for the case that somebody wants them back."""
+        return self.filter(Q(removal_at=None) | ~Q(moving_since=None))
 
 
 class Connection(models.Model):
@@ -25,7 +39,11 @@ class Connection(models.Model):
     :ivar interval: seconds between two runs.
     :ivar due_at: when the schedule starts the next run; later when the tool asked us to wait.
     :ivar quick_due_at: when it starts one of what is read often, between two whole ones.
-    :ivar removal_at: since when it is being removed, which a worker does; `removal_rows` were then to go.
+    :ivar muted_at: since when what it brought is set aside, until it is unmuted.
+    :ivar removal_at: since when it is removed: what it brought is set aside, until it is restored; it goes for good
+        after `kept_until`.
+    :ivar moving_since: since when a worker sets aside what it brought, or brings it back; `moving_rows` were then to
+        move.
     """
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -60,9 +78,15 @@ class Connection(models.Model):
     check_result = models.JSONField(default=list, editable=False)
     removal_at = models.DateTimeField(null=True, editable=False)
     removal_by = models.CharField(max_length=200, blank=True, db_default="", default="", editable=False)
-    removal_rows = models.PositiveIntegerField(db_default=0, default=0, editable=False)
+    kept_until = models.DateTimeField(null=True, editable=False)
+    muted_at = models.DateTimeField(null=True, editable=False)
+    muted_by = models.CharField(max_length=200, blank=True, db_default="", default="", editable=False)
+    moving_since = models.DateTimeField(null=True, editable=False)
+    moving_rows = models.PositiveIntegerField(db_default=0, default=0, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("last changed"), auto_now=True)
+
+    objects = ConnectionQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("connection")
@@ -76,6 +100,16 @@ class Connection(models.Model):
     def is_removed(self) -> bool:
         """Whether it is on its way out."""
         return self.removal_at is not None
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether what it brought is to count for nothing."""
+        return self.removal_at is not None or self.muted_at is not None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something of it may begin."""
+        return not self.is_aside and self.moving_since is None
 
 
 class AllowedHost(models.Model):

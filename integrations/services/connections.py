@@ -186,6 +186,20 @@ def lock_connection(connection: Connection) -> Connection:
     return locked
 
 
+def require_at_work(connection: Connection) -> None:
+    """Let nothing begin of a connection that rests.
+
+    :raises Conflict: if it is muted, or if what it brought is being brought back.
+    """
+    if connection.muted_at is not None:
+        raise Conflict(_("%(connection)s is muted. Unmute it first.") % {"connection": connection.label})
+    if connection.moving_since is not None:
+        raise Conflict(
+            _("What %(connection)s brought is being brought back; try again when that is over.")
+            % {"connection": connection.label}
+        )
+
+
 @transaction.atomic
 def create_connection(
     *,
@@ -226,7 +240,15 @@ def create_connection(
         with transaction.atomic():
             connection.save()
     except IntegrityError:
-        raise Conflict(_("There is a connection %(slug)s already.") % {"slug": slug}) from None
+        if Connection.objects.listed().filter(slug=slug).exists():
+            raise Conflict(_("There is a connection %(slug)s already.") % {"slug": slug}) from None
+        raise Conflict(
+            _(
+                "A connection %(slug)s was removed and can still be restored. Restore it, remove it for good, "
+                "or choose another short name."
+            )
+            % {"slug": slug}
+        ) from None
     for name, value in secrets.items():
         keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
     record_audit(
@@ -341,6 +363,7 @@ def _state(connection: Connection) -> dict[str, Any]:
 def change_rule(*, connection: Connection, rule: ComponentRule | IgnoreRule, by: str) -> None:
     """Change how repositories become components, or what is left out, and decide anew at once; nothing is fetched."""
     connection = lock_connection(connection)
+    require_at_work(connection)
     RuleRevision.objects.create(connection=connection, rules=connection.rules, by=by)
     name = "components" if isinstance(rule, ComponentRule) else "ignored"
     before = connection.rules
@@ -383,6 +406,7 @@ def undo_rule(*, connection: Connection, by: str) -> bool:
     :returns: False when there is nothing to go back to.
     """
     connection = lock_connection(connection)
+    require_at_work(connection)
     last = connection.rule_revisions.first()
     if last is None:
         return False

@@ -149,7 +149,7 @@ def process_deliveries(*, connection_id: int) -> int:
 
     :returns: how many were taken in.
     """
-    connection = Connection.objects.filter(pk=connection_id, removal_at=None).first()
+    connection = Connection.objects.at_work().filter(pk=connection_id).first()
     count = 0
     while connection is not None and (batch := _claim(connection)):
         count += _take_in(connection, batch)
@@ -346,7 +346,7 @@ def lost_deliveries(*, now: datetime) -> list[int]:
     """Connections with deliveries whose message may be lost: by their keys."""
     rows = due(now).filter(
         Q(received_at__lt=now - LOST_AFTER) | Q(state=Delivery.State.RUNNING) | ~Q(not_before=None),
-        connection__removal_at=None,
+        connection__in=Connection.objects.at_work(),
     )
     return list(rows.order_by("connection").values_list("connection", flat=True).distinct()[:100])
 

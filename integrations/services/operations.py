@@ -22,7 +22,12 @@ from integrations.errors import faults_of
 from integrations.models import Connection, OperationRun, StoredRecord
 from integrations.records import RECORD_TYPES, Record
 from integrations.registry import connector
-from integrations.services.connections import build_connector, close_connector
+from integrations.services.connections import (
+    build_connector,
+    close_connector,
+    lock_connection,
+    require_at_work,
+)
 from integrations.writing import RecordWriter, Written
 
 logger = logging.getLogger(__name__)
@@ -61,7 +66,7 @@ def request_operation(
     :raises Forbidden: while operations are switched off for the connection.
     :raises InvalidInput: if the parameters are wrong.
     :raises NotFound: if the operation cannot be done to this target.
-    :raises Conflict: if the key was used for another request.
+    :raises Conflict: if the key was used for another request, or the connection is muted or on its way out.
     """
     if not connection.allows_operations:
         raise Forbidden(
@@ -70,6 +75,7 @@ def request_operation(
             )
             % {"connection": connection.label}
         )
+    require_at_work(lock_connection(connection))
     spec = spec_of(connection, operation)
     if target.type not in {of.type for of in spec.on}:
         raise NotFound(

@@ -24,7 +24,7 @@ from integrations.permissions import namespaces_of
 from integrations.queries import removed_by
 from integrations.records import AlertStatus
 from integrations.registry import connectors
-from integrations.services.connections import lock_connection
+from integrations.services.connections import lock_connection, require_at_work
 from integrations.sweep import remove_unseen
 from integrations.writing import remap, settle_ignored
 
@@ -48,12 +48,12 @@ def request_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSO
     """Queue a run of a connection.
 
     :raises SyncAlreadyActive: if one is queued or running.
-    :raises BeingRemoved: if the connection is on its way out.
+    :raises Conflict: if the connection is muted, or on its way out.
     """
     now = timezone.now()
     asked = {"trigger": trigger, "requested_by": by}
     with transaction.atomic():
-        lock_connection(connection)
+        require_at_work(lock_connection(connection))
         run = _queue(connection, asked, now)
         if run is not None:
             Connection.objects.filter(pk=connection.pk).update(
@@ -105,11 +105,11 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
 
     :returns: how many were removed.
     :raises Conflict: if it was decided already, or a later run has read the resource anew.
-    :raises BeingRemoved: if the connection is on its way out.
+    :raises Conflict: if the connection is muted, or on its way out.
     """
     now = timezone.now()
     with transaction.atomic():
-        lock_connection(resource.run.connection)
+        require_at_work(lock_connection(resource.run.connection))
         row = ResourceRun.objects.select_for_update().select_related("run__connection").get(pk=resource.pk)
         if row.state != ResourceState.HELD:
             raise Conflict(_("This was decided already."))
@@ -137,12 +137,12 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
     """Bring back what one resource's sweep removed. Nothing is fetched; the next sync decides anew.
 
     :returns: how many records came back.
-    :raises BeingRemoved: if the connection is on its way out.
+    :raises Conflict: if the connection is muted, or on its way out.
     """
     now = timezone.now()
     connection = resource.run.connection
     with transaction.atomic():
-        lock_connection(connection)
+        require_at_work(lock_connection(connection))
         rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
         StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
@@ -166,7 +166,8 @@ def schedule_due(*, now: datetime) -> list[int]:
     with transaction.atomic():
         due = (
             Connection.objects.select_for_update(skip_locked=True)
-            .filter(Q(due_at__lte=now) | Q(quick_due_at__lte=now), is_paused=False, removal_at=None)
+            .at_work()
+            .filter(Q(due_at__lte=now) | Q(quick_due_at__lte=now), is_paused=False)
             .order_by("due_at")[:100]
         )
         for connection in due:

@@ -158,6 +158,7 @@ def _allowing(
         (connection, specs)
         for connection in sorted(connections, key=lambda connection: connection.pk)
         if connection.allows_operations
+        and connection.is_at_work
         and connection.connector in kinds
         and (specs := kinds[connection.connector].operations())
     ]

@@ -153,6 +153,19 @@ def act(
     return {"label": label, "url": url, "icon": icon, "method": "post", "confirm": confirm, **more}
 
 
+def rest_of(connection: Connection) -> dict[str, str] | None:
+    """In a word, why nothing of a connection begins; None if it may."""
+    if connection.is_at_work:
+        return None
+    if connection.is_removed:
+        word = _("Being removed")
+    elif connection.moving_since is not None:
+        word = _("Being muted") if connection.is_aside else _("Coming back")
+    else:
+        word = _("Muted")
+    return {"tone": "mute", "word": word}
+
+
 def _acts(
     request: HttpRequest, connection: Any, *, back: str = "", small: bool = False
 ) -> list[dict[str, Any]]:
@@ -160,13 +173,19 @@ def _acts(
     after = "?" + urlencode({"next": back}) if back else ""
     url = connection_url(connection)
     found: list[dict[str, Any]] = []
-    if connection.is_removed:
+    if connection.is_removed or connection.moving_since is not None:
+        return found
+    if connection.muted_at is not None:
+        if can(request.user, "connection.write", connection):
+            found.append(act(_("Unmute"), f"{url}/unmute{after}", icon="eye", small=small))
         return found
     if can(request.user, "connection.write", connection):
         if connection.is_paused:
             found.append(act(_("Resume"), f"{url}/resume{after}", icon="player-play", small=small))
         else:
             found.append(act(_("Pause"), f"{url}/pause{after}", icon="player-pause", small=small))
+        if not small:
+            found.append({"label": _("Mute..."), "url": f"{url}/mute", "icon": "eye-off"})
     if can(request.user, "connection.sync", connection):
         if connection.last_state in (RunState.QUEUED, RunState.RUNNING):
             found.append(act(_("Cancel"), f"{url}/cancel{after}", icon="player-stop", small=small))
@@ -175,6 +194,20 @@ def _acts(
                 act(_("Sync now"), f"{url}/sync{after}", icon="refresh", small=small, primary=not small)
             )
     return found
+
+
+def _acts_on_removed(connection: Connection) -> list[dict[str, Any]]:
+    url = connection_url(connection)
+    gone = {
+        "title": _("Remove %(name)s for good?") % {"name": connection.label},
+        "text": _("What it brought, its settings and its secrets go now and cannot be restored."),
+        "verb": _("Remove for good"),
+    }
+    return [
+        act(_("Restore"), f"{url}/undelete", icon="arrow-back-up", small=True),
+        act(_("Remove for good"), f"{url}/purge", icon="trash", small=True)
+        | {"confirm": gone, "danger": True},
+    ]
 
 
 def held_banners(request: HttpRequest, resources: Iterable[ResourceRun]) -> list[dict[str, Any]]:
@@ -228,7 +261,7 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
     meta: list[dict[str, Any]] = [{"label": kind.label if kind else connection.connector}]
     if connection.over_at:
         meta.append({"label": _("Read"), "time": connection.over_at})
-    if connection.due_at and not connection.is_paused and not connection.is_removed:
+    if connection.due_at and not connection.is_paused and connection.is_at_work:
         meta.append({"label": _("Next run"), "time": connection.due_at})
     url = connection_url(connection)
     tabs = [("", _("Overview")), ("runs", _("Runs"))]
@@ -254,7 +287,7 @@ def shell_of(request: HttpRequest, connection: Any, tab: str, *, title: str = ""
         **barred_of(request, refusals, f"{url}/allow"),
         "title": connection.label,
         "monogram": badge,
-        "status": {"tone": "mute", "word": _("Being removed")} if connection.is_removed else status,
+        "status": rest_of(connection) or status,
         "meta": meta,
         "actions": _acts(request, connection),
         "tabs": [
@@ -301,7 +334,7 @@ def index(request: HttpRequest) -> HttpResponse:
     active = {c.last_run for c in rows if c.last_state == RunState.RUNNING}
     progress = queries.progress_of(request.user, active)
     counts = queries.entity_counts(request.user, rows)
-    removals = queries.removals(request.user, rows)
+    moves = queries.moves(request.user, rows)
     values = {
         "title": _("Connections"),
         "rows": [
@@ -313,17 +346,23 @@ def index(request: HttpRequest) -> HttpResponse:
                 "state": state_of(c),
                 "stale": queries.stale_since(c, now=now),
                 "progress": progress.get(c.last_run) if c.last_run else None,
-                "removal": removals.get(c.pk),
+                "rest": rest_of(c),
+                "move": moves.get(c.pk),
                 "entities": counts.get(c.slug, 0),
                 "entities_url": links.catalog_url(f"source:{c.slug}"),
                 "message": c.last_message if c.over_state in ("failed", "partial") else "",
-                "next": c.due_at if not c.is_paused and not c.is_removed else None,
+                "next": c.due_at if not c.is_paused and c.is_at_work else None,
                 "acts": _acts(request, c, back="/connections", small=True),
             }
             for c in rows
         ],
         "held": held_banners(request, queries.held_resources(request.user)),
-        "is_active": any(c.is_removed or c.last_state in (RunState.QUEUED, RunState.RUNNING) for c in rows),
+        "is_active": any(
+            c.moving_since is not None or c.last_state in (RunState.QUEUED, RunState.RUNNING) for c in rows
+        ),
+        "removed": [
+            {"connection": c, "acts": _acts_on_removed(c)} for c in queries.removed_connections(request.user)
+        ],
         "may_write": can(request.user, "connection.write"),
         "locations": queries.list_locations(request.user).count(),
     }
@@ -355,7 +394,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
         "current": current,
         "current_numbers": queries.totals_of(current) if current else {},
         "progress": queries.progress_of(request.user, [current.pk]).get(current.pk) if current else None,
-        "removal": queries.removals(request.user, [connection]).get(connection.pk),
+        "move": queries.moves(request.user, [connection]).get(connection.pk),
         "entities": queries.entity_counts(request.user, [connection]).get(connection.slug, 0),
         "entities_url": links.catalog_url(f"source:{connection.slug}"),
         "records": queries.seen_records(request.user, connection.records.filter(deleted_at=None)).count(),
@@ -754,7 +793,11 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
             error = _("Type %(slug)s exactly to remove the connection.") % {"slug": connection.slug}
         else:
             try:
-                start_removal(connection=connection, by=person(request).label)
+                start_removal(
+                    connection=connection,
+                    by=person(request).label,
+                    with_secrets=request.POST.get("with_secrets") == "1",
+                )
             except Conflict as conflict:
                 error = conflict.message
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import connecting, connections, deliveries, imports, operations, rules, sync_runs
+from portal.views import connecting, connections, deliveries, imports, layers, operations, rules, sync_runs
 
 urlpatterns = [
     path("new", connecting.gallery, name="connect"),
@@ -37,6 +37,10 @@ urlpatterns = [
     path("<str:slug>/cancel", connections.cancel, name="connection-cancel"),
     path("<str:slug>/pause", connections.pause, {"is_paused": True}, name="connection-pause"),
     path("<str:slug>/resume", connections.pause, {"is_paused": False}, name="connection-resume"),
+    path("<str:slug>/mute", layers.mute, name="connection-mute"),
+    path("<str:slug>/unmute", layers.unmute, name="connection-unmute"),
+    path("<str:slug>/undelete", layers.restore, name="connection-undelete"),
+    path("<str:slug>/purge", layers.purge, name="connection-purge"),
     path("<str:slug>/check", connections.check, name="connection-check"),
     path("<str:slug>/allow", connections.allow, name="connection-allow"),
 ]

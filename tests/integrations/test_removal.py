@@ -12,17 +12,26 @@ from django.utils import timezone
 
 from access.models import AuditEvent, Secret, User
 from base.errors import Conflict, NotFound
-from catalog.models import Activity, Claim, Entity, Problem, Source
+from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Problem, Source
+from catalog.services import aside
 from catalog.services.edit import override_field
 from integrations import queries, tasks
 from integrations.components import rule_of
 from integrations.models import Connection, Delivery, OperationRun, StoredRecord, SyncRun
 from integrations.records import Pipeline
-from integrations.services import deliveries, locations, removal, runs
+from integrations.services import deliveries, moving, removal, runs
 from integrations.services.connections import BeingRemoved, change_rule, undo_rule, update_connection
 from integrations.services.locations import turns
-from integrations.services.removal import due_removals, removal_of, remove_connection, request_removal
+from integrations.services.moving import due_to_settle, settle_connection
+from integrations.services.removal import (
+    KEPT_FOR,
+    removal_of,
+    request_purge,
+    request_removal,
+    restore_connection,
+)
 from tests.catalog.saying import history
+from tests.integrations.layers import dump, same
 from tests.integrations.tool import Tool, document, event, removed, synced, thing
 
 Connect = Callable[..., Connection]
@@ -50,16 +59,26 @@ def ask(connection: Connection) -> removal.Removal:
     return request_removal(connection=connection, by="ana", now=timezone.now())
 
 
+def purged(connection: Connection) -> None:
+    """Let go of for good, as it happens when its time is over."""
+    Connection.objects.filter(pk=connection.pk).update(kept_until=timezone.now())
+    settle_connection(connection_id=connection.pk)
+    assert not Connection.objects.filter(pk=connection.pk).exists()
+
+
 class TestWhole:
     def test_all_that_it_brought_goes_and_is_told_before(self, full: Connection) -> None:
         told = removal_of(full)
         assert (told.entities, told.activities, told.records, told.runs) == (11, 5, 11, 1)
         assert removed(full) == told
         assert not Entity.objects.filter(deleted_at=None).exists()
-        for model in (Activity, Claim, StoredRecord, SyncRun, Delivery, Secret):
+        for model in (Activity, Claim):
+            assert not model.objects.exists(), model
+        assert not Problem.objects.filter(resolved_at=None).exists()
+        purged(full)
+        for model in (AsideActivity, AsideClaim, StoredRecord, SyncRun, Delivery, Secret, Connection):
             assert not model.objects.exists(), model
         assert not Source.objects.filter(key__startswith="connection:ct/").exists()
-        assert not Problem.objects.filter(resolved_at=None).exists()
         (noted,) = AuditEvent.objects.filter(verb="connection.delete")
         assert (noted.changes["entities"], noted.changes["activities"]) == (11, 5)
         assert history("repository:default/acme-r1")[-1].by == "ana"
@@ -100,6 +119,7 @@ class TestWhole:
         override_field(user=ben, entity=entity, path="spec.owner", value="ours")
         removed(full)
         assert "a" not in alive("component")
+        purged(full)
         synced(connect())
         back = Entity.objects.get(ref="component:default/a", deleted_at=None)
         assert (back.uid, back.owner) == (entity.uid, "group:default/ours")
@@ -111,9 +131,9 @@ class TestSteps:
     ) -> None:
         monkeypatch.setattr(turns, "PAGE", 4)
         ask(full)
-        total = Connection.objects.get().removal_rows
-        assert total == 27  # 11 claims, 5 activities, 11 records
-        drop, pages = locations.removal.drop_claims, []
+        total = Connection.objects.get().moving_rows
+        assert total == 16  # 11 claims, 5 activities
+        drop, pages = aside.drop_claims, []
 
         def killed(**given: Any) -> Any:
             pages.append(len(given["external_ids"]))
@@ -121,15 +141,15 @@ class TestSteps:
                 raise SystemExit
             return drop(**given)
 
-        monkeypatch.setattr(locations.removal, "drop_claims", killed)
+        monkeypatch.setattr(aside, "drop_claims", killed)
         with pytest.raises(SystemExit):
-            remove_connection(connection_id=full.pk)
-        gone, of = queries.removals(vic, Connection.objects.all())[full.pk]
+            settle_connection(connection_id=full.pk)
+        gone, of = queries.moves(vic, Connection.objects.all())[full.pk]
         assert (gone, of) == (sum(pages[:2]), total)
         assert 0 < gone < total
         asked: list[int] = []
         monkeypatch.setattr(
-            tasks.remove_connection, "delay", lambda *, connection_id: asked.append(connection_id)
+            tasks.settle_connection, "delay", lambda *, connection_id: asked.append(connection_id)
         )
         monkeypatch.setattr(
             tasks.execute_run, "delay", lambda *, run_id: pytest.fail("nothing of it is read")
@@ -143,16 +163,17 @@ class TestSteps:
         tasks.tick()
         tasks.tick()
         assert asked == [full.pk]
-        tasks.remove_connection(connection_id=full.pk)
-        assert not Connection.objects.exists()
+        tasks.settle_connection(connection_id=full.pk)
+        assert not Connection.objects.listed().exists()
         assert not Entity.objects.filter(deleted_at=None).exists()
-        assert due_removals(now=timezone.now() + timedelta(hours=1)) == []
+        assert due_to_settle(now=timezone.now() + timedelta(days=29)) == []
+        assert due_to_settle(now=timezone.now() + timedelta(days=31)) == [full.pk]
 
     def test_no_step_holds_more_than_a_page(self, full: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(turns, "PAGE", 3)
         ask(full)
         sizes: list[int] = []
-        page = removal._remove_page
+        page = moving._settle_page
 
         def counted(connection: Connection) -> bool:
             before = queries.rows_left(connection)
@@ -160,14 +181,14 @@ class TestSteps:
             sizes.append(before - queries.rows_left(connection))
             return more
 
-        monkeypatch.setattr(removal, "_remove_page", counted)
-        remove_connection(connection_id=full.pk)
-        assert sum(sizes) == 27
+        monkeypatch.setattr(moving, "_settle_page", counted)
+        settle_connection(connection_id=full.pk)
+        assert sum(sizes) == 16
         assert max(sizes) == 3
 
     def test_only_what_was_asked_for_goes_and_it_is_asked_once(self, full: Connection) -> None:
-        remove_connection(connection_id=full.pk)
-        assert Connection.objects.filter(pk=full.pk).exists()
+        settle_connection(connection_id=full.pk)
+        assert Claim.objects.exists()
         ask(full)
         with pytest.raises(BeingRemoved):
             ask(full)
@@ -192,15 +213,13 @@ class TestMeanwhile:
             deliveries.accept_delivery(slug="ct", headers={}, body=b"[]", now=timezone.now())
         assert deliveries.process_deliveries(connection_id=full.pk) == 0
         assert runs.schedule_due(now=timezone.now() + timedelta(days=1)) == []
-        assert not Secret.objects.exists(), "what opens the tool is forgotten at once"
-        assert not Connection.objects.get().allows_operations
 
     def test_another_connections_sync_does_not_infer_from_it_again(
         self, full: Connection, tool: Tool, connect: Connect, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ask(full)
         while Claim.objects.exists():
-            removal._remove_page(full)
+            moving._settle_page(full)
         assert StoredRecord.objects.filter(connection=full, type="repository").exists()
         tool.things = [thing("x")]
         tool.events = []
@@ -223,6 +242,56 @@ class TestMeanwhile:
         assert not OperationRun.objects.exists(), "what nobody began is not begun"
 
 
+class TestRestored:
+    def test_it_comes_back_with_all_that_it_brought_and_goes_on_where_it_was(
+        self, full: Connection, tool: Tool
+    ) -> None:
+        before = dump()
+        removed(full)
+        restore_connection(connection=full, by="ana", now=timezone.now())
+        settle_connection(connection_id=full.pk)
+        same(dump(), before)
+        run = synced(full)
+        assert sum(row.new + row.changed + row.removed for row in run.resources.all()) == 0
+        same(dump(), before)
+        assert [row.verb for row in AuditEvent.objects.filter(verb__startswith="connection.").order_by("pk")][
+            -3:
+        ] == ["connection.delete", "connection.undelete", "connection.sync"]
+
+    def test_its_short_name_is_kept_for_it_until_it_is_gone_for_good(
+        self, full: Connection, connect: Connect
+    ) -> None:
+        removed(full)
+        with pytest.raises(Conflict, match="can still be restored"):
+            connect()
+        request_purge(connection=full, now=timezone.now())
+        assert not Secret.objects.exists()
+        with pytest.raises(NotFound):
+            restore_connection(connection=full, by="ana", now=timezone.now())
+        settle_connection(connection_id=full.pk)
+        connect()
+
+    def test_it_stays_for_thirty_days(self, full: Connection) -> None:
+        removed(full)
+        (row,) = Connection.objects.all()
+        assert row.kept_until is not None
+        assert row.removal_at is not None
+        assert row.kept_until - row.removal_at == KEPT_FOR == timedelta(days=30)
+        settle_connection(connection_id=full.pk)
+        assert AsideClaim.objects.count() == 11
+
+    def test_secrets_can_be_forgotten_at_once(self, full: Connection) -> None:
+        assert Secret.objects.exists()
+        request_removal(connection=full, by="ana", now=timezone.now(), with_secrets=True)
+        assert not Secret.objects.exists()
+
+    def test_only_what_is_removed_is_restored(self, full: Connection) -> None:
+        with pytest.raises(Conflict, match="is not removed"):
+            restore_connection(connection=full, by="ana", now=timezone.now())
+        with pytest.raises(Conflict, match="is not removed"):
+            request_purge(connection=full, now=timezone.now())
+
+
 def test_through_the_api_it_is_accepted_and_then_gone(
     full: Connection, ana: User, as_token: Callable[..., dict[str, str]]
 ) -> None:
@@ -231,5 +300,5 @@ def test_through_the_api_it_is_accepted_and_then_gone(
     assert (answer.status_code, answer.json()["is_removed"]) == (202, True)
     assert Client().delete(url, headers=headers).status_code == 409
     assert Client().get(url, headers=headers).json()["is_removed"] is True
-    remove_connection(connection_id=full.pk)
+    settle_connection(connection_id=full.pk)
     assert Client().get(url, headers=headers).status_code == 404

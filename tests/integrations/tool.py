@@ -37,7 +37,8 @@ from integrations.contract import (
 from integrations.models import Connection, ResourceRun, SyncRun
 from integrations.records import Document, Pipeline, Record, Repository, Run, RunStatus
 from integrations.services.connections import create_connection
-from integrations.services.removal import Removal, remove_connection, request_removal
+from integrations.services.moving import settle_connection
+from integrations.services.removal import Removal, request_removal
 from integrations.services.runs import request_sync
 
 NOW = timezone.now()
@@ -229,10 +230,10 @@ def synced(connection: Connection, *, now: datetime | None = None) -> SyncRun:
 
 
 def removed(connection: Connection) -> Removal:
-    """A connection's removal from its request to its end."""
+    """A connection's removal, until nothing of what it brought is there."""
     gone = request_removal(connection=connection, by="ana", now=timezone.now())
-    remove_connection(connection_id=connection.pk)
-    assert not Connection.objects.filter(pk=connection.pk).exists()
+    settle_connection(connection_id=connection.pk)
+    assert not Connection.objects.listed().filter(pk=connection.pk).exists()
     return gone
 
 

@@ -18,13 +18,14 @@ from django.utils import timezone
 
 from access.models import AuditEvent, Secret, User
 from access.services import grant
-from catalog.models import Claim, Entity
+from catalog.models import Claim, Entity, Rank, Source
 from catalog.queries import list_entities
+from catalog.services.ingest import ClaimIn, apply_claims
 from integrations.models import CatalogLocation, Connection, ResourceRun, RunState, StoredRecord, SyncRun
 from integrations.services.connections import OWNER, config_of, create_connection
 from integrations.services.runs import request_sync
 from integrations.sync import execute_run
-from integrations.tasks import read_location, remove_connection, remove_location
+from integrations.tasks import read_location, remove_location, settle_connection
 
 SECRET = "s3cret-of-the-tool"
 REPO = "repo:git.acme.example/acme/"
@@ -48,6 +49,11 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def admin(browse: Callable[[User], Client], ana: User) -> Client:
     return browse(ana)
+
+
+@pytest.fixture
+def viewer(browse: Callable[[User], Client], vic: User) -> Client:
+    return browse(vic)
 
 
 @pytest.fixture
@@ -744,7 +750,7 @@ class TestRemoving:
     def test_first_it_says_what_goes(self, admin: Client, images: Connection) -> None:
         words = text_of(admin.get("/connections/images/delete"))
         assert "40 entities go" in words
-        assert "1 sync run goes" in words
+        assert "1 sync runs, 40 records" in words
 
     @pytest.mark.parametrize("typed", ["", "Images", "image"])
     def test_the_name_has_to_be_typed(self, admin: Client, images: Connection, typed: str) -> None:
@@ -754,7 +760,7 @@ class TestRemoving:
         assert Claim.objects.exists()
 
     def test_then_it_and_all_that_it_brought_goes(self, admin: Client, images: Connection) -> None:
-        with patch.object(remove_connection, "delay_on_commit") as asked:
+        with patch.object(settle_connection, "delay_on_commit") as asked:
             answer = admin.post("/connections/images/delete", {"confirm": "images"})
             again = admin.post("/connections/images/delete", {"confirm": "images"})
         assert answer["Location"] == "/connections"
@@ -764,23 +770,109 @@ class TestRemoving:
             answer = admin.get(page)
             words, html = text_of(answer), answer.content.decode()
             assert "Being removed" in words
-            assert "0/80" in words
+            assert "0/40" in words
             assert 'hx-trigger="every 2s"' in html
             assert "/connections/images/sync" not in html
             assert "/connections/images/settings" not in html
         said = text_of(admin.post("/connections/images/sync", follow=True))
         assert "is being removed" in said
-        remove_connection(**asked.call_args.kwargs)
-        assert not Connection.objects.exists()
+        settle_connection(**asked.call_args.kwargs)
+        assert not Connection.objects.listed().exists()
         assert not list_entities(User.objects.get(username="ana")).exists()
+        assert admin.get("/connections/images").status_code == 404
+
+    def test_until_its_time_is_over_it_can_be_restored(self, admin: Client, images: Connection) -> None:
+        admin.post("/connections/images/delete", {"confirm": "images"})
+        settle_connection(connection_id=images.pk)
+        page = admin.get("/connections")
+        assert "Removed, and kept for a while" in text_of(page)
+        with patch.object(settle_connection, "delay_on_commit") as asked:
+            answer = admin.post("/connections/images/undelete")
+        assert answer["Location"] == "/connections/images"
+        words = text_of(admin.get("/connections/images"))
+        assert "Coming back" in words
+        assert "0/40" in words
+        settle_connection(**asked.call_args.kwargs)
+        assert "Sync now" in text_of(admin.get("/connections/images"))
+        assert list_entities(User.objects.get(username="ana")).count() == 40
+        assert "kept for a while" not in text_of(admin.get("/connections"))
+
+    def test_or_be_let_go_of_for_good(self, admin: Client, images: Connection) -> None:
+        admin.post("/connections/images/delete", {"confirm": "images", "with_secrets": "1"})
         assert not Secret.objects.exists()
+        settle_connection(connection_id=images.pk)
+        with patch.object(settle_connection, "delay_on_commit") as asked:
+            admin.post("/connections/images/purge")
+        settle_connection(**asked.call_args.kwargs)
+        assert not Connection.objects.exists()
+        for act in ("undelete", "purge"):
+            assert admin.post(f"/connections/images/{act}").status_code == 404
 
     def test_not_while_a_sync_runs(self, admin: Client, images: Connection) -> None:
         request_sync(connection=images, by="ana")
         answer = admin.post("/connections/images/delete", {"confirm": "images"})
         assert answer.status_code == 422
-        assert "Cancel it first" in text_of(answer)
+        assert "cancel it first" in text_of(answer)
         assert Connection.objects.exists()
+
+
+class TestMuting:
+    def test_first_it_says_what_vanishes(self, admin: Client, images: Connection) -> None:
+        words = text_of(admin.get("/connections/images/mute"))
+        assert "40 entities vanish" in words
+        assert "What vanishes" in words
+
+    def test_what_others_say_too_changes_its_winner(self, admin: Client, images: Connection) -> None:
+        entity = Entity.objects.get(kind="artifact", name="image-1")
+        source = Source.objects.create(type="yaml", key="yaml:x", name="x", label="A file")
+        apply_claims(
+            source=source,
+            claims=[
+                ClaimIn(
+                    external_id="x",
+                    kind="artifact",
+                    keys=("image:registry.acme.example/image-1",),
+                    document={
+                        "kind": "Artifact",
+                        "metadata": {"name": entity.name},
+                        "spec": {"type": "other"},
+                    },
+                    rank=Rank.INFERRED,
+                    as_of=timezone.now(),
+                )
+            ],
+            at=timezone.now(),
+            by="x",
+        )
+        words = text_of(admin.get("/connections/images/mute"))
+        assert "39 entities vanish" in words
+        assert "1 of them changes" in words
+        assert "spec.type: then A file says it" in words
+
+    def test_muted_it_rests_and_unmuted_all_is_back(self, admin: Client, images: Connection) -> None:
+        with patch.object(settle_connection, "delay_on_commit") as asked:
+            answer = admin.post("/connections/images/mute")
+            again = admin.post("/connections/images/mute")
+        assert answer["Location"] == "/connections/images"
+        assert again.status_code == 409
+        assert "Being muted" in text_of(admin.get("/connections"))
+        settle_connection(**asked.call_args.kwargs)
+        for page in ("/connections", "/connections/images"):
+            words = text_of(admin.get(page))
+            assert "Muted" in words
+            assert "Unmute" in words
+            assert "Sync now" not in words
+        assert not list_entities(User.objects.get(username="ana")).exists()
+        with patch.object(settle_connection, "delay_on_commit") as asked:
+            admin.post("/connections/images/unmute")
+        settle_connection(**asked.call_args.kwargs)
+        assert list_entities(User.objects.get(username="ana")).count() == 40
+
+    def test_only_who_may_change_it_mutes_it(self, viewer: Client, images: Connection) -> None:
+        for path in ("mute", "unmute", "undelete", "purge"):
+            assert viewer.post(f"/connections/images/{path}").status_code in (403, 404)
+        assert viewer.get("/connections/images/mute").status_code == 403
+        assert "Mute" not in text_of(viewer.get("/connections/images"))
 
 
 # --- catalog files ----------------------------------------------------------------------------------------------
