@@ -36,6 +36,11 @@ def chip(ref: str, entity: Entity | None = None) -> dict[str, Any]:
     return {"ref": entity.ref, "title": entity.title, "kind": icon_kind(entity), "url": entity_url(entity)}
 
 
+def owner_chip(ref: str, entity: Entity | None = None) -> dict[str, Any]:
+    """The same of an owner; a missing one leads to where it is settled who that is."""
+    return chip(ref, entity) | ({} if entity else {"url": f"{ref_url(ref)}/unknown"})
+
+
 def icon_kind(entity: Entity) -> str:
     """The word that picks an entity's icon: its type where that has one of its own."""
     return (

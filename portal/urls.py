@@ -20,6 +20,7 @@ from portal.views import (
     pages,
     search,
     system_settings,
+    unknown,
 )
 from portal.views import (
     settings as settings_views,
@@ -30,11 +31,13 @@ portal: tuple[list[Any], str] = (
         path("", pages.home, name="home"),
         path("catalog", pages.catalog, name="catalog"),
         path("catalog.csv", pages.catalog_csv, name="catalog-csv"),
+        path("catalog/unknown-owners", unknown.index, name="unknown-owners"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>", pages.entity, name="entity"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/favourite", pages.favourite, name="favourite"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/edit", edit.edit, name="entity-edit"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/tie", edit.tie, name="entity-tie"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/merge", edit.merge, name="entity-merge"),
+        path("catalog/<str:namespace>/<str:kind>/<str:name>/unknown", unknown.unknown, name="entity-unknown"),
         path("catalog/<str:namespace>/<str:kind>/<str:name>/run", operations.ask, name="entity-run"),
         path("to", anything.to, name="to"),
         path("to/<path:text>", anything.to, name="to-anything"),

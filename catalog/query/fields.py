@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from catalog.kinds import current_kinds
-from catalog.models import PROBLEM_TYPES, Claim, ClaimMode, Entity, Problem, Rank
+from catalog.models import PROBLEM_TYPES, Claim, ClaimMode, Entity, Problem, Rank, Relation
 from catalog.query.conditions import (
     NOTHING,
     Comparison,
@@ -527,6 +527,7 @@ class Is(Field):
     FLAGS = {
         "mine": gettext_lazy("owned by you or your groups"),
         "failing": gettext_lazy("a pipeline's last finished run on the default branch failed"),
+        "unknown-owner": gettext_lazy("what it names as its owner is not in the catalog"),
         "stale": gettext_lazy("a source's newest word could not be read"),
         "inferred": gettext_lazy("found by a rule, declared by nobody"),
     }
@@ -541,6 +542,9 @@ class Is(Field):
                 return Condition(q=Q(owner__in=sorted(own_refs(context.viewer))))
             case "failing":
                 return Condition(q=Q(failing_since__isnull=False))
+            case "unknown-owner":
+                named = Relation.objects.filter(source=OuterRef("pk"), type="ownedBy", target=None)
+                return Condition(q=Q(Exists(named)))
             case "stale":
                 return Condition(q=Q(Exists(claims.exclude(stale_reason=""))))
             case "inferred":

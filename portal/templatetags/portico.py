@@ -234,7 +234,8 @@ def entity_chip(
     tip = ref if not missing else _("%(ref)s is not in the catalog.") % {"ref": ref or text}
     address = safe_url(url)
     if address:
-        extra = format_html(' data-card="{}"', safe_url(card)) if safe_url(card) else ""
+        extra = format_html(' data-tip="{}"', tip) if missing else ""
+        extra = format_html(' data-card="{}"', safe_url(card)) if safe_url(card) else extra
         return format_html(
             '<a class="{}" href="{}"{}>{}<span>{}</span></a>', css, address, extra, picture, text
         )

@@ -23,6 +23,7 @@ from catalog import queries
 from catalog.kinds import current_kinds
 from catalog.lookup import look_up
 from catalog.models import Entity
+from catalog.unknown import mentions_of
 from integrations.services.targets import operations_on
 from portal import bookmarks, links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
@@ -235,6 +236,8 @@ def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
         found = queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
     except NotFound as error:
         near = queries.near_names(request.user, kind=kind, name=name)
+        ref = f"{kind}:{namespace}/{name}".lower()
+        is_named = mentions_of(request.user, ref).exists()
         return render(
             request,
             "pages/not_found.html",
@@ -242,6 +245,7 @@ def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
                 "title": _("Not found"),
                 "message": error.message,
                 "near": [links.chip(e.ref, e) for e in near],
+                "named_url": f"{links.ref_url(ref)}/unknown" if is_named else "",
             },
             status=404,
         )
@@ -292,7 +296,7 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
         meta.append({"tag": _("Sample")})
     owner = next((n for n in neighbours_of(context) if n.type == "ownedBy"), None)
     if owner is not None:
-        meta.append({"owner": links.chip(owner.ref, owner.entity)})
+        meta.append({"owner": links.owner_chip(owner.ref, owner.entity)})
     elif entity.kind == "component":
         meta.append({"owner": {"title": "", "ref": ""}, "label": _("No owner")})
     if entity.lifecycle:

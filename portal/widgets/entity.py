@@ -23,6 +23,7 @@ from catalog.queries import FieldSource, Neighbour
 from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from portal import links
+from portal.owners import settling
 from portal.sources import badge_of_source, connections_of, tied_badges
 from portal.values import in_words
 from portal.widgets.activity import RowsConfig, entity_of, reach
@@ -220,7 +221,10 @@ class About(Widget[AboutConfig]):
                 None,
             )
             if found is not None:
-                return fact | {"chip": links.chip(found.ref, found.entity)}
+                if name != "owner":
+                    return fact | {"chip": links.chip(found.ref, found.entity)}
+                actions = [] if found.entity else settling(context.viewer, found.ref)
+                return fact | {"chip": links.owner_chip(found.ref, found.entity), "actions": actions}
         if name in _TIMES:
             return fact | {"time": value}
         if name in _DAYS and (day := parse_date(str(value)[:10])):

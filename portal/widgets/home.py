@@ -117,7 +117,7 @@ class KindCounts(Widget[CountsConfig]):
         }
 
 
-# What is to be seen to: name, words for it, which entities, and what to do about it; the most pressing first.
+# What is to be seen to: name, which entities, and what to do about it; the most pressing first.
 _TO_SEE_TO: tuple[tuple[Any, str, Any], ...] = (
     (
         gettext_lazy("Ambiguous"),
@@ -125,9 +125,12 @@ _TO_SEE_TO: tuple[tuple[Any, str, Any], ...] = (
         gettext_lazy("Settle what is ambiguous"),
     ),
     (gettext_lazy("Without owner"), "kind:component -has:owner", gettext_lazy("Give owners")),
+    (gettext_lazy("Unknown owner"), "is:unknown-owner", gettext_lazy("Say who unknown owners are")),
     (gettext_lazy("Sources disagree"), "has:conflict", gettext_lazy("See who says what")),
     (gettext_lazy("Failing"), "kind:component is:failing", gettext_lazy("See what fails")),
 )
+
+_PAGES = {"is:unknown-owner": "/catalog/unknown-owners"}  # what is settled elsewhere than in a list
 
 
 @register
@@ -136,7 +139,9 @@ class ToSeeTo(Widget[WidgetConfig]):
 
     slug = "to-see-to"
     label = gettext_lazy("To see to")
-    description = gettext_lazy("What has no owner, is ambiguous, disagreed on or failing, and the next step")
+    description = gettext_lazy(
+        "What has no owner or one that is not in the catalog, is ambiguous, disagreed on or failing, and the next step"
+    )
     template = "widgets/entities.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
@@ -148,7 +153,7 @@ class ToSeeTo(Widget[WidgetConfig]):
         context.cache["counted"] = counts
         items, steps = [], []
         for label, query, step in _TO_SEE_TO:
-            url = links.catalog_url(query)
+            url = _PAGES.get(query) or links.catalog_url(query)
             items.append(
                 {"title": label, "url": url, "value": number_format(counts[query], force_grouping=True)}
             )

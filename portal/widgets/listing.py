@@ -303,7 +303,7 @@ class EntityList(Widget[EntityListConfig]):
         cell: dict[str, Any] = {"css": _CSS.get(name, "")}
         match name:
             case "owner":
-                owner = links.chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
+                owner = links.owner_chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
                 cell |= (
                     {"owner": owner, "is_owner": True}
                     if entity.owner or entity.kind in _OWNED

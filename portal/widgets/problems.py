@@ -13,6 +13,7 @@ from access.permissions import visible
 from catalog import queries
 from catalog.models import PROBLEM_TYPES, Entity, Problem
 from portal import links
+from portal.owners import settling
 from portal.sources import visible_connections
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
 
@@ -86,7 +87,7 @@ class ProblemList(Widget[ProblemListConfig]):
             "subjects": subjects[:FEW],
             "others": subjects[FEW:],
             "more": max(len(problems) - SHOWN, 0),
-            "fix": _fix(first, may) if len(problems) == 1 else None,
+            "fixes": _fixes(first, may, is_one=len(problems) == 1),
         }
         if any(may.snooze(problem) for problem in problems[:SHOWN]):
             shown["snooze"] = {"type": first.type, "cause": first.cause}
@@ -100,6 +101,7 @@ class _Permitted:
     """What the viewer may do about some problems, found in one statement each."""
 
     def __init__(self, context: PageContext, problems: list[Problem]) -> None:
+        self.viewer = context.viewer
         rows = Problem.objects.filter(pk__in=[problem.pk for problem in problems])
         self._snoozed = set(visible(context.viewer, rows, "problem.write").values_list("pk", flat=True))
         subjects = {p.subject_uid for p in problems if p.subject_uid and p.subject_type == "entity"}
@@ -133,6 +135,18 @@ def _subject(problem: Problem, may: _Permitted, common: str) -> dict[str, str]:
 
 # What names nothing more than the cause and the thing, which both stand beside it.
 _SAID_BY_CAUSE = {"missing-target"}
+
+
+def _fixes(problem: Problem, may: _Permitted, *, is_one: bool = True) -> list[dict[str, Any]]:
+    """What mends a problem, as buttons: an owner that nothing declares is settled for all that name it.
+
+    :param is_one: whether it stands for itself alone.
+    """
+    fix = _fix(problem, may) if is_one else None
+    found = [{**fix, "small": True}] if fix else []
+    if problem.detail.get("type") == "ownedBy":
+        found = [*settling(may.viewer, problem.detail["target"]), *found]
+    return found
 
 
 def _fix(problem: Problem, may: _Permitted) -> dict[str, str] | None:
@@ -189,7 +203,7 @@ class EntityProblems(Widget[ProblemListConfig]):
                     "where": _place(problem),
                     "since": problem.first_seen_at,
                     "remedy": problem.remedy,
-                    "actions": [fix | {"small": True}] if (fix := _fix(problem, may)) else [],
+                    "actions": _fixes(problem, may),
                 }
                 for problem in rows
             ],

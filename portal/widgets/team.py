@@ -95,7 +95,7 @@ class TeamDependences(Widget[DependencesConfig]):
             "items": [
                 {
                     **(
-                        {"chip": links.chip(one.owner, known.get(one.owner))}
+                        {"chip": links.owner_chip(one.owner, known.get(one.owner))}
                         if one.owner
                         else {"title": _("No owner")}
                     ),

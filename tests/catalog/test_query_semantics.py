@@ -218,7 +218,7 @@ def test_no_value_reaches_the_statement(catalog: list[Sample], field: str, value
         ("changed:7d..2026-01-01", 8, 14, "no time"),
         ("changed:>99999y", 8, 7, "no time"),
         ("spec.x:>many", 7, 5, "a number"),
-        ("is:good", 3, 4, "mine, failing, stale or inferred"),
+        ("is:good", 3, 4, "mine, failing, unknown-owner, stale or inferred"),
         ("has:onwer", 4, 5, "owner"),
         ("has:is", 4, 2, "means nothing"),
         ("conflict:kind", 9, 4, "cannot disagree"),

@@ -289,6 +289,10 @@ class TestToSeeTo:
     ) -> None:
         CatalogLocation.objects.create(address="https://files.example/a.yaml")
         say("yaml:a", component("pay"))
+        said = card(viewer, "to-see-to")
+        assert "[/catalog/unknown-owners] Unknown owner 1" in said
+        assert "Next step [/catalog/unknown-owners] Say who unknown owners are" in said
+        say("yaml:a", claim("group:team", {"type": "team", "children": []}))
         assert "All is settled." in card(viewer, "to-see-to")
         assert "[/settings/access] Invite colleagues" in card(browse(ana), "to-see-to")
 

@@ -68,7 +68,12 @@ class TestAWrongQuery:
         ("query", "marked", "expected", "way"),
         [
             ("ownr:payments", "ownr", "a field", "owner:payments"),
-            ("kind:component is:mien", "mien", "mine, failing, stale or inferred", "kind:component is:mine"),
+            (
+                "kind:component is:mien",
+                "mien",
+                "mine, failing, unknown-owner, stale or inferred",
+                "kind:component is:mine",
+            ),
             ("lifecycle:", "", "a value", "lifecycle:production"),
         ],
     )
