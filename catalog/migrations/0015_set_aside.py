@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0013_sorted_by_title'),
+        ('catalog', '0014_names_given_by_people'),
     ]
 
     operations = [
