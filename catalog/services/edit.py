@@ -148,10 +148,10 @@ def change_overrides(
 
 def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> None:
     parts = parts_of(path)
-    _check_override(entity, parts, value)
+    check_override(entity, parts, value)
     _check_nobody_did(user, entity, parts)
     claim = _own_claim(user, entity)
-    document = _with_value(claim.document if claim else {}, parts, value)
+    document = with_value(claim.document if claim else {}, parts, value)
     reasons = {**(claim.place.get("reasons", {}) if claim else {}), path: reason}
     _say(user, entity, document, reasons)
     record_audit("entity.override", entity, changes={"path": path, "value": value, "reason": reason})
@@ -175,14 +175,14 @@ def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
 def _drop(user: Any, entity: Entity, path: str) -> None:
     found = False
     for claim in _amendments(entity):
-        document, removed = _without(claim.document, parts_of(path))
+        document, removed = without_value(claim.document, parts_of(path))
         if not removed:
             continue
         found = True
         reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != path}
         now = timezone.now()
         if document:
-            amended = _amend(entity, document, reasons)
+            amended = amending(entity, document, reasons)
             apply_claims(source=claim.source, claims=[amended], at=now, by=user.label)
         else:
             drop_claims(source=claim.source, external_ids=[claim.external_id], at=now, by=user.label)
@@ -232,7 +232,8 @@ def _own_claim(user: Any, entity: Entity) -> Claim | None:
     ).first()
 
 
-def _amend(entity: Entity, document: dict[str, Any], reasons: dict[str, str]) -> ClaimIn:
+def amending(entity: Entity, document: dict[str, Any], reasons: dict[str, str]) -> ClaimIn:
+    """A person's word on an entity, as a claim; the claim's row must be there."""
     return ClaimIn(
         external_id=f"override:{entity.uid}",
         kind=entity.kind,
@@ -259,11 +260,16 @@ def _say(user: Any, entity: Entity, document: dict[str, Any], reasons: dict[str,
             document={},
             as_of=timezone.now(),
         )
-    apply_claims(source=source, claims=[_amend(entity, document, reasons)], at=timezone.now(), by=user.label)
+    apply_claims(
+        source=source, claims=[amending(entity, document, reasons)], at=timezone.now(), by=user.label
+    )
 
 
-def _check_override(entity: Entity, parts: list[str], value: Any) -> None:
-    """The value must fit the kind's schema at its place; other gaps of the entity are not this person's."""
+def check_override(entity: Entity, parts: list[str], value: Any) -> None:
+    """The value must fit the kind's schema at its place; other gaps of the entity are not this person's.
+
+    :raises InvalidInput: if it does not.
+    """
     kinds = current_kinds()
     if entity.kind not in kinds or value is None:
         return
@@ -271,7 +277,7 @@ def _check_override(entity: Entity, parts: list[str], value: Any) -> None:
     document = {"apiVersion": kind.api_version, "kind": kind.title_case, "metadata": {"name": entity.name}}
     path = format_path(parts)
     try:
-        validate_document(_with_value(document, parts, value), kinds.set)
+        validate_document(with_value(document, parts, value), kinds.set)
     except DocumentInvalid as error:
         # Wrong is what is said at the place, below it, or of what it makes of the field above it.
         above = {format_path(parts[:length]) for length in range(2, len(parts) + 1)}
@@ -282,15 +288,17 @@ def _check_override(entity: Entity, parts: list[str], value: Any) -> None:
             ) from None
 
 
-def _with_value(document: dict[str, Any], parts: list[str], value: Any) -> dict[str, Any]:
+def with_value(document: dict[str, Any], parts: list[str], value: Any) -> dict[str, Any]:
+    """A document that says something at a place."""
     head, *rest = parts
     inner = document.get(head)
     if not rest:
         return {**document, head: value}
-    return {**document, head: _with_value(inner if isinstance(inner, dict) else {}, rest, value)}
+    return {**document, head: with_value(inner if isinstance(inner, dict) else {}, rest, value)}
 
 
-def _without(document: dict[str, Any], parts: list[str]) -> tuple[dict[str, Any], bool]:
+def without_value(document: dict[str, Any], parts: list[str]) -> tuple[dict[str, Any], bool]:
+    """A document that says nothing at a place, and whether it did."""
     head, *rest = parts
     if head not in document:
         return document, False
@@ -298,7 +306,7 @@ def _without(document: dict[str, Any], parts: list[str]) -> tuple[dict[str, Any]
         return {k: v for k, v in document.items() if k != head}, True
     if not isinstance(document[head], dict):
         return document, False
-    inner, removed = _without(document[head], rest)
+    inner, removed = without_value(document[head], rest)
     kept = {**document, head: inner} if inner else {k: v for k, v in document.items() if k != head}
     return kept, removed
 

@@ -1,0 +1,353 @@
+"""Owners set for many things at once: what would change, the change, and its undo as one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from access.models import AuditEvent
+from access.permissions import visible
+from access.services.audit import Subject, record_audit
+from base.errors import InvalidInput, PreconditionFailed
+from catalog.bulk import among, insert
+from catalog.kinds import current_kinds
+from catalog.models import Claim, ClaimMode, Entity, Rank, Source
+from catalog.services.edit import (
+    amending,
+    check_override,
+    source_of_person,
+    with_value,
+    without_value,
+)
+from catalog.services.ingest import apply_claims, drop_claims, lock_entities
+from catalog.services.naming import OWNERS
+from catalog.services.render import A_WHILE, render_dirty
+
+MOST = 1_000
+PATH = "spec.owner"
+_PARTS = ["spec", "owner"]
+
+
+class StalePlan(PreconditionFailed):
+    """What was previewed is no longer what would happen."""
+
+    code = "stale-plan"
+
+
+class Outcome(StrEnum):
+    """What setting its owner does to one thing."""
+
+    SET = "set"  # nobody says who owns it
+    OVERRIDE = "override"  # a tool, a file or another way says otherwise
+    REPLACE = "replace"  # one's own earlier word
+    SAME = "same"
+    HELD = "held"  # another person's word counts, and goes first
+    FORBIDDEN = "forbidden"
+    UNFIT = "unfit"  # it can have no owner
+
+
+CHANGING = (Outcome.SET, Outcome.OVERRIDE, Outcome.REPLACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One thing of a plan.
+
+    :ivar before: ref of the owner now; empty for none.
+    :ivar said_by: who says so.
+    """
+
+    entity: Entity
+    outcome: Outcome
+    before: str
+    said_by: str
+
+    @property
+    def is_changing(self) -> bool:
+        return self.outcome in CHANGING
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What setting an owner does.
+
+    :ivar mark: names it, to be sure that what is done is what was seen.
+    """
+
+    owner: Entity
+    rows: list[Planned]
+
+    @property
+    def changing(self) -> list[Planned]:
+        return [row for row in self.rows if row.is_changing]
+
+    @property
+    def mark(self) -> str:
+        said = [self.owner.ref, *([str(row.entity.uid), row.outcome, row.before] for row in self.rows)]
+        return hashlib.blake2b(orjson.dumps(said), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """Who says who the owner is, the strongest alone."""
+
+    source: Source
+    is_person: bool
+
+
+def plan_owners(*, user: Any, entities: Sequence[Entity], owner: Entity) -> Plan:
+    """What setting an owner would do; writes nothing.
+
+    :param entities: that the person sees.
+    :raises InvalidInput: if there are too many, or the owner is no group or user.
+    """
+    if len(entities) > MOST:
+        raise InvalidInput(
+            _("At most %(max)d things at once, but %(got)d came.") % {"max": MOST, "got": len(entities)}
+        )
+    if owner.kind not in OWNERS:
+        raise InvalidInput(
+            _("%(ref)s is a %(kind)s; choose a group or a user.") % {"ref": owner.ref, "kind": owner.kind}
+        )
+    ids = [entity.pk for entity in entities]
+    mine = set(visible(user, Entity.objects.filter(pk__in=ids), "entity.write").values_list("pk", flat=True))
+    voices = _voices(ids)
+    fitting = {kind: _can_own(kind, entities, owner) for kind in {entity.kind for entity in entities}}
+    rows = []
+    for entity in entities:
+        voice = voices.get(entity.pk)
+        if entity.pk not in mine:
+            outcome = Outcome.FORBIDDEN
+        elif not fitting[entity.kind]:
+            outcome = Outcome.UNFIT
+        elif entity.owner == owner.ref:
+            outcome = Outcome.SAME
+        elif voice is None:
+            outcome = Outcome.SET
+        elif not voice.is_person:
+            outcome = Outcome.OVERRIDE
+        else:
+            is_own = voice.source.key == f"person:{user.pk}"
+            outcome = Outcome.REPLACE if is_own else Outcome.HELD
+        rows.append(Planned(entity, outcome, entity.owner, voice.source.label if voice else ""))
+    return Plan(owner, rows)
+
+
+def _can_own(kind: str, entities: Sequence[Entity], owner: Entity) -> bool:
+    """Whether things of a kind can have this owner."""
+    kinds = current_kinds()
+    rules = kinds.by_name(kind).definition.relations if kind in kinds else ()
+    if not any(list(rule.path) == _PARTS for rule in rules):
+        return False
+    try:
+        check_override(next(e for e in entities if e.kind == kind), _PARTS, owner.ref)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _voices(entity_ids: Iterable[int]) -> dict[int, _Voice]:
+    rows = (
+        Claim.objects.filter(
+            entity_id__in=among(entity_ids), is_shadowed=False, document__spec__has_key="owner"
+        )
+        .select_related("source")
+        .only("entity_id", "rank", "mode", "source__key", "source__label")
+        .order_by("-rank", "-source_id", "-id")  # the strongest comes last, and stays
+    )
+    return {
+        row.entity_id: _Voice(row.source, row.rank == Rank.PERSON and row.mode == ClaimMode.AMEND)
+        for row in rows
+    }
+
+
+def set_owners(
+    *, user: Any, entities: Sequence[Entity], owner: Entity, reason: str = "", expected: str = ""
+) -> Plan:
+    """Set the owner of many things, by the word of a person; what cannot be changed is named and left.
+
+    :param expected: the mark of the plan that the person saw; empty for any.
+    :returns: what was done.
+    :raises StalePlan: if something changed since.
+    :raises: as `plan_owners` does.
+    """
+    with transaction.atomic():
+        order = [entity.pk for entity in entities]
+        locked = {entity.pk: entity for entity in lock_entities(set(order)) if entity.is_alive}
+        plan = plan_owners(user=user, entities=[locked[pk] for pk in order if pk in locked], owner=owner)
+        if expected and expected != plan.mark:
+            raise StalePlan(
+                _("Something of it was changed since you looked. Look at the preview again, then repeat it.")
+            )
+        if plan.changing:
+            _write(user, plan, reason)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return plan
+
+
+def _write(user: Any, plan: Plan, reason: str) -> None:
+    source, now = source_of_person(user), timezone.now()
+    changing = [row.entity for row in plan.changing]
+    known = _overrides(source, changing)
+    # An amending claim finds its entity by the claim's own row, so the rows come first.
+    insert(
+        [
+            Claim(
+                entity=entity,
+                source=source,
+                external_id=f"override:{entity.uid}",
+                rank=Rank.PERSON,
+                mode=ClaimMode.AMEND,
+                digest=b"",
+                document={},
+                as_of=now,
+                created_at=now,
+            )
+            for entity in changing
+            if entity.pk not in known
+        ]
+    )
+    claims, before = [], []
+    for entity in changing:
+        claim = known.get(entity.pk)
+        document = claim.document if claim else {}
+        reasons = dict(claim.place.get("reasons", {})) if claim else {}
+        before.append(
+            {
+                "uid": str(entity.uid),
+                "ref": entity.ref,
+                "before": _word(document),
+                "why": reasons.get(PATH, ""),
+            }
+        )
+        document = with_value(document, _PARTS, plan.owner.ref)
+        claims.append(amending(entity, document, reasons | {PATH: reason}))
+    apply_claims(source=source, claims=claims, at=now, by=user.label)
+    count = len(changing)
+    record_audit(
+        "entity.bulk-edit",
+        Subject("catalog", "", ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count}),
+        changes={
+            "path": PATH,
+            "value": plan.owner.ref,
+            "reason": reason,
+            "count": count,
+            "source": source.key,
+            "entities": before,
+        },
+    )
+
+
+def _overrides(source: Source, entities: Iterable[Entity]) -> dict[int, Claim]:
+    """What a person overrides of some entities, by their keys."""
+    named = {f"override:{entity.uid}" for entity in entities}
+    rows = Claim.objects.filter(source=source, external_id__in=among(named, "text"))
+    return {claim.entity_id: claim for claim in rows}
+
+
+def _word(document: Mapping[str, Any]) -> list[Any]:
+    """What a document says of the owner, as a list of one, for null is a word too; or of none."""
+    spec = document.get("spec")
+    return [spec["owner"]] if isinstance(spec, dict) and "owner" in spec else []
+
+
+# --- undo -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What the undo of a bulk edit does.
+
+    :ivar restored: of which it takes the change back.
+    :ivar skipped: refs of which it does not, with the reason.
+    """
+
+    restored: list[Entity]
+    skipped: list[tuple[str, str]]
+
+
+def plan_undo(*, user: Any, event: AuditEvent) -> Undone:
+    """What undoing a bulk edit would do; writes nothing.
+
+    :raises InvalidInput: if the event is none.
+    """
+    rows, skipped = _undoing(user, event)
+    return Undone([entity for entity, _claim, _facts in rows], skipped)
+
+
+def undo_bulk_edit(*, user: Any, event: AuditEvent) -> Undone:
+    """Take a bulk edit back: what its person overrode before counts again.
+
+    What was edited later, and what the user may not change, stays as it is and is named.
+
+    :raises InvalidInput: if the event is none.
+    """
+    with transaction.atomic():
+        uids = [facts["uid"] for facts in _facts_of(event)]
+        list(lock_entities(set(Entity.objects.filter(uid__in=uids).values_list("pk", flat=True))))
+        rows, skipped = _undoing(user, event)
+        claims, dropped = [], []
+        for entity, claim, facts in rows:
+            reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != PATH}
+            if facts["before"]:
+                document = with_value(claim.document, _PARTS, facts["before"][0])
+                reasons[PATH] = facts["why"]
+            else:
+                document, _removed = without_value(claim.document, _PARTS)
+            if document:
+                claims.append(amending(entity, document, reasons))
+            else:
+                dropped.append(claim.external_id)
+        if rows:
+            source, now = rows[0][1].source, timezone.now()
+            apply_claims(source=source, claims=claims, at=now, by=user.label)
+            drop_claims(source=source, external_ids=dropped, at=now, by=user.label)
+            count = len(rows)
+            record_audit(
+                "entity.bulk-edit-undo",
+                Subject("catalog", "", ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count}),
+                changes={"of": event.pk, "count": count, "skipped": [ref for ref, _why in skipped]},
+            )
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return Undone([entity for entity, _claim, _facts in rows], skipped)
+
+
+def _facts_of(event: AuditEvent) -> list[dict[str, Any]]:
+    if event.verb != "entity.bulk-edit":
+        raise InvalidInput(_("This is no bulk edit."))
+    return list(event.changes["entities"])
+
+
+def _undoing(
+    user: Any, event: AuditEvent
+) -> tuple[list[tuple[Entity, Claim, dict[str, Any]]], list[tuple[str, str]]]:
+    """What can be taken back of a bulk edit, and what not, with the reason."""
+    facts = _facts_of(event)
+    rows = Entity.objects.filter(uid__in=[one["uid"] for one in facts])
+    entities = {str(entity.uid): entity for entity in rows.defer("tokens")}
+    mine = set(visible(user, rows, "entity.write").values_list("pk", flat=True))
+    said = Claim.objects.filter(
+        source__key=event.changes["source"], external_id__in=[f"override:{one['uid']}" for one in facts]
+    )
+    claims = {claim.external_id: claim for claim in said.select_related("source")}
+    found: list[tuple[Entity, Claim, dict[str, Any]]] = []
+    skipped: list[tuple[str, str]] = []
+    for one in facts:
+        entity = entities.get(one["uid"])
+        claim = claims.get(f"override:{one['uid']}")
+        if entity is None or entity.pk not in mine:
+            skipped.append((one["ref"], _("You may not change it, or it is no longer there.")))
+        elif claim is None or _word(claim.document) != [event.changes["value"]]:
+            skipped.append((one["ref"], _("It was edited later.")))
+        else:
+            found.append((entity, claim, one))
+    return found, skipped
