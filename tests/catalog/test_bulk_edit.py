@@ -195,7 +195,7 @@ class TestSetting:
 
         statements("warm", 2)
         few = statements("few", 2)
-        assert statements("many", 40) <= few
+        assert statements("many", 40) < few + 20  # definitions are read anew now and then
 
 
 class TestWhoMay:
