@@ -413,6 +413,51 @@ class AuditEvent(models.Model):
         return f"{self.actor_label}: {self.verb} {self.subject_label}"
 
 
+class Undoable(models.Model):
+    """What an undo of an audited change needs to know, for as long as the change can be undone.
+
+    The audit log says what was done; this is what was there before, whole and without secrets.
+
+    :ivar state: what was there before, as the floor that made the change reads it.
+    :ivar undone_by: who undid it, or undid an earlier change and this one with it.
+    """
+
+    event = models.OneToOneField(
+        AuditEvent, models.CASCADE, primary_key=True, related_name="undoable", verbose_name=_("change")
+    )
+    state = models.JSONField(default=dict)
+    expires_at = models.DateTimeField(db_index=True)
+    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["-event_id"]
+
+    def __str__(self) -> str:
+        return str(self.event)
+
+    @property
+    def is_undone(self) -> bool:
+        return self.undone_at is not None
+
+
+class UndoableThing(models.Model):
+    """A thing that a change concerned: who may not do such a thing to it does not see the change.
+
+    :ivar aspect: what of it: a dotted path, a tie; empty for the thing as a whole.
+    """
+
+    undoable = models.ForeignKey(Undoable, models.CASCADE, related_name="things")
+    uid = models.UUIDField()
+    aspect = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["uid"], name="access_undoable_uid")]
+
+    def __str__(self) -> str:
+        return f"{self.uid} {self.aspect}".strip()
+
+
 class AccessVersion(models.Model):
     """One row whose stamp changes with every change of users, groups, roles, grants and tokens.
 

@@ -203,6 +203,15 @@ def require_own(user: User) -> None:
         )
 
 
+def require_any(user: Viewer, verbs: Sequence[str]) -> None:
+    """Let nobody pass who may do none of these anywhere.
+
+    :raises Forbidden: as `require` does, of the first.
+    """
+    if not any(can(user, verb) for verb in verbs):
+        require(user, verbs[0])
+
+
 def holds(user: Viewer, verbs: Iterable[str]) -> bool:
     """Whether grants give this person all these verbs, each at least somewhere."""
     return all(_granted(user, verb) for verb in verbs)

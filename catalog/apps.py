@@ -8,6 +8,8 @@ class CatalogConfig(AppConfig):
 
     def ready(self) -> None:
         from catalog import kinds, permissions
+        from catalog.services import undo
 
         kinds.register_kinds()
         permissions.register()
+        undo.register()

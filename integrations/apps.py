@@ -7,6 +7,7 @@ class IntegrationsConfig(AppConfig):
     name = "integrations"
 
     def ready(self) -> None:
-        from integrations import permissions
+        from integrations import permissions, undo
 
         permissions.register()
+        undo.register()

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from access.services.undo import forget_old_changes
 from catalog.services.people import tie_all_by_email
 from integrations import sync
 from integrations.git import GitClient
@@ -144,5 +145,6 @@ def housekeeping(**_from_newer_release: Any) -> None:
     SessionStore.clear_expired()
     tie_all_by_email()
     runs.forget_old_runs(now=timezone.now())
+    forget_old_changes(now=timezone.now())
     deliveries.forget_old_deliveries(now=timezone.now())
     asyncio.run(GitClient().prune(unused_for=MIRRORS_STAY))

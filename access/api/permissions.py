@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from access.models import User
-from access.permissions import require, require_own
+from access.permissions import require, require_any, require_own
 from base.errors import Forbidden
 
 _AS_GET = {"HEAD": "GET", "OPTIONS": "GET"}
@@ -23,7 +23,8 @@ class HasVerb(BasePermission):
     """Lets in who holds the verb that the view names for the method: `verbs = {"GET": "entity.read", ...}`.
 
     A method that the view does not name is let in for nobody; `None` stands for anybody who is signed in, `OWN` for
-    the same when they change what is theirs.
+    the same when they change what is theirs. Of several verbs one is enough: then the view's queryset asks for the
+    right one.
     For one object it asks again, so that a grant for one namespace does not reach into another.
     """
 
@@ -38,7 +39,7 @@ class HasVerb(BasePermission):
         return self._check(request, view, obj)
 
     def _check(self, request: Request, view: APIView, thing: object = None) -> bool:
-        verbs: Mapping[str, str | None] = getattr(view, "verbs", {})
+        verbs: Mapping[str, str | tuple[str, ...] | None] = getattr(view, "verbs", {})
         method = _AS_GET.get(str(request.method), str(request.method))
         if method not in verbs:
             if method.lower() in view.http_method_names and hasattr(view, method.lower()):
@@ -47,6 +48,8 @@ class HasVerb(BasePermission):
         verb = verbs[method]
         if verb == OWN:
             require_own(person_of(request))
+        elif isinstance(verb, tuple):
+            require_any(request.user, verb)
         elif verb is not None:
             require(request.user, verb, thing)
         return True

@@ -6,8 +6,20 @@ from typing import Any
 
 from rest_framework import serializers
 
-from access.models import ApiToken, AuditEvent, Grant, Group, Identity, Role, ScopeType, SignInLink, User
+from access.models import (
+    ApiToken,
+    AuditEvent,
+    Grant,
+    Group,
+    Identity,
+    Role,
+    ScopeType,
+    SignInLink,
+    Undoable,
+    User,
+)
 from access.queries import verbs_of
+from access.services.undo import undo_of
 
 
 class UserOut(serializers.ModelSerializer[User]):
@@ -231,3 +243,62 @@ class AuditFilter(serializers.Serializer[Any]):
     subject_uid = serializers.CharField(required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
+
+
+class ChangeOut(serializers.ModelSerializer[Undoable]):
+    id = serializers.IntegerField(source="event_id", read_only=True, help_text="The audit event's.")
+    at = serializers.DateTimeField(source="event.at", read_only=True)
+    actor_type = serializers.CharField(source="event.actor_type", read_only=True)
+    actor_uid = serializers.CharField(source="event.actor_uid", read_only=True)
+    actor_label = serializers.CharField(source="event.actor_label", read_only=True)
+    verb = serializers.CharField(source="event.verb", read_only=True)
+    subject_type = serializers.CharField(source="event.subject_type", read_only=True)
+    subject_uid = serializers.CharField(source="event.subject_uid", read_only=True)
+    subject_label = serializers.CharField(source="event.subject_label", read_only=True)
+    title = serializers.SerializerMethodField(help_text="What was done, in words.")
+
+    class Meta:
+        model = Undoable
+        fields = [
+            "id",
+            "at",
+            "actor_type",
+            "actor_uid",
+            "actor_label",
+            "verb",
+            "subject_type",
+            "subject_uid",
+            "subject_label",
+            "title",
+            "expires_at",
+            "undone_at",
+            "undone_by",
+        ]
+        read_only_fields = fields
+
+    def get_title(self, change: Undoable) -> str:
+        return undo_of(change).title(change)
+
+
+class DifferenceOut(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    old = serializers.JSONField(required=False, help_text="Left out if there is nothing.")
+    new = serializers.JSONField(required=False, help_text="Left out if there will be nothing.")
+
+
+class UndoPreviewOut(serializers.Serializer[Any]):
+    steps = serializers.ListField(child=serializers.CharField(), help_text="What it does, in sentences.")
+    differences = serializers.DictField(
+        child=DifferenceOut(many=True), help_text="By the thing's name: which fields change, and how."
+    )
+    later = ChangeOut(many=True, help_text="Changes made since that it touches, newest first.")
+    of_later = serializers.CharField(allow_blank=True, help_text="What becomes of those.")
+    refused = serializers.CharField(allow_blank=True, help_text="Why it cannot be done; empty if it can.")
+
+
+class ChangeDetailOut(ChangeOut):
+    undo = UndoPreviewOut(read_only=True)
+
+    class Meta(ChangeOut.Meta):
+        fields = [*ChangeOut.Meta.fields, "undo"]
+        read_only_fields = fields

@@ -14,6 +14,7 @@ router.register("groups", views.GroupViewSet, basename="group")
 router.register("roles", views.RoleViewSet, basename="role")
 router.register("grants", views.GrantViewSet, basename="grant")
 router.register("tokens", views.TokenViewSet, basename="token")
+router.register("changes", views.ChangeViewSet, basename="change")
 router.register("audit", views.AuditViewSet, basename="audit")
 
 urlpatterns = [path("me/", views.MeView.as_view(), name="me"), *router.urls]

@@ -20,6 +20,8 @@ from access.api.permissions import OWN, HasVerb, View, person_of
 from access.api.serializers import (
     AuditFilter,
     AuditOut,
+    ChangeDetailOut,
+    ChangeOut,
     GrantIn,
     GrantOut,
     GroupIn,
@@ -36,16 +38,19 @@ from access.api.serializers import (
     RoleOut,
     TokenIn,
     TokenOut,
+    UndoPreviewOut,
     UserChange,
     UserIn,
     UserOut,
 )
 from access.links import sign_in_url
-from access.models import ApiToken, AuditEvent, Grant, Group, Identity, Role, SignInLink, User
+from access.models import ApiToken, AuditEvent, Grant, Group, Identity, Role, SignInLink, Undoable, User
 from access.permissions import visible
-from base.answers import given, if_match, one_answer
+from access.services import undo as undoing
+from base.answers import given, if_match, is_set, one_answer
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH
 from base.pagination import KeysetPagination
+from base.text import whole_number
 
 
 class _Rows(mixins.ListModelMixin, GenericViewSet[Any]):
@@ -348,3 +353,41 @@ class AuditViewSet(mixins.RetrieveModelMixin, _Rows):
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """What was done, newest first."""
         return super().list(request, *args, **kwargs)
+
+
+class ChangeViewSet(mixins.ListModelMixin, GenericViewSet[Any]):
+    """What was changed in the last 30 days and can be undone, or was, as far as one may undo it; newest first."""
+
+    permission_classes = [HasVerb]
+    pagination_class = KeysetPagination
+    queryset = Undoable.objects.all()
+    serializer_class = ChangeOut
+    ordering = ("-event_id",)
+    verbs = {"GET": undoing.VERBS, "POST": undoing.VERBS}
+
+    def get_queryset(self) -> QuerySet[Undoable]:
+        return undoing.list_changes(self.request.user)
+
+    @extend_schema(responses=ChangeDetailOut)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One change, with what its undo would do now."""
+        change = undoing.get_change(request.user, whole_number(pk))
+        preview = undoing.preview_undo(change=change, user=person_of(request))
+        return Response({**ChangeOut(change).data, "undo": UndoPreviewOut(preview).data})
+
+    @extend_schema(
+        request=None,
+        responses=ChangeDetailOut,
+        parameters=[OpenApiParameter("dry_run", bool, description="Only say what would happen.")],
+    )
+    @action(detail=True, methods=["post"], url_path="undo")
+    def undo(self, request: Request, pk: str) -> Response:
+        """Undo a change: what `undo` told is done, the later changes that it takes with it are undone too."""
+        change, user = undoing.get_change(request.user, whole_number(pk)), person_of(request)
+        preview = undoing.preview_undo(change=change, user=user)
+        if not is_set(request, "dry_run"):
+            if preview.refused:
+                raise undoing.CannotUndo(preview.refused)
+            undoing.undo_change(change=change, user=user)
+            change = undoing.get_change(request.user, whole_number(pk))
+        return Response({**ChangeOut(change).data, "undo": UndoPreviewOut(preview).data})

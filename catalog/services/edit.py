@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -13,8 +15,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from access.models import AuditEvent
 from access.permissions import require
 from access.services.audit import record_audit
+from access.services.undo import keep_for_undo
 from base.answers import names_state
 from base.errors import (
     BadRequest,
@@ -26,12 +30,25 @@ from base.errors import (
     PreconditionFailed,
 )
 from base.paths import format_path
+from catalog.bulk import among
 from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.kinds import TIE_TYPES, current_kinds
-from catalog.models import Claim, ClaimMode, Entity, Rank, Revision, Source, SourceType, Tie, TieState
+from catalog.models import (
+    Claim,
+    ClaimMode,
+    Entity,
+    Rank,
+    Redirect,
+    RedirectedClaim,
+    Revision,
+    Source,
+    SourceType,
+    Tie,
+    TieState,
+)
 from catalog.permissions import Planned
 from catalog.services.dirty import mark_dirty
-from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims
+from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims, lock_entities
 from catalog.services.render import A_WHILE, render_dirty
 
 MAX_BULK = 1_000
@@ -150,11 +167,14 @@ def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> 
     parts = parts_of(path)
     check_override(entity, parts, value)
     _check_nobody_did(user, entity, parts)
-    claim = _own_claim(user, entity)
+    before = words_on(entity, path)
+    source = source_of_person(user)
+    claim = Claim.objects.filter(source=source, external_id=override_id(entity)).first()
     document = with_value(claim.document if claim else {}, parts, value)
     reasons = {**(claim.place.get("reasons", {}) if claim else {}), path: reason}
-    _say(user, entity, document, reasons)
-    record_audit("entity.override", entity, changes={"path": path, "value": value, "reason": reason})
+    say_words([Words(source, entity, document, reasons)], by=user.label)
+    event = record_audit("entity.override", entity, changes={"path": path, "value": value, "reason": reason})
+    keep_words(event, [before])
 
 
 def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
@@ -173,28 +193,170 @@ def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
 
 
 def _drop(user: Any, entity: Entity, path: str) -> None:
-    found = False
+    left, before = [], []
     for claim in _amendments(entity):
         document, removed = without_value(claim.document, parts_of(path))
         if not removed:
             continue
-        found = True
-        reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != path}
-        now = timezone.now()
-        if document:
-            amended = amending(entity, document, reasons)
-            apply_claims(source=claim.source, claims=[amended], at=now, by=user.label)
-        else:
-            drop_claims(source=claim.source, external_ids=[claim.external_id], at=now, by=user.label)
-    if not found:
+        # Of an entity that was merged into this one, what people said before counts here too.
+        of = claim.redirected.redirect.loser if hasattr(claim, "redirected") else entity
+        before.append(words_on(of, path))
+        left.append(Words(claim.source, of, document, _but(_reasons_of(claim), path)))
+    if not left:
         raise NotFound(_("Nobody overrides %(path)s.") % {"path": path})
-    record_audit("entity.override-drop", entity, changes={"path": path})
+    say_words(left, by=user.label)
+    keep_words(record_audit("entity.override-drop", entity, changes={"path": path}), before)
 
 
 def _amendments(entity: Entity) -> QuerySet[Claim]:
     """What people say of an entity."""
     rows = Claim.objects.filter(entity=entity, mode=ClaimMode.AMEND, rank=Rank.PERSON)
-    return rows.select_related("source").order_by("id")
+    return rows.select_related("source", "redirected__redirect__loser").order_by("id")
+
+
+# --- what people said before, and say again ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """All that a person says of an entity from now on; an empty document takes it back."""
+
+    source: Source
+    entity: Entity
+    document: dict[str, Any]
+    reasons: dict[str, str]
+
+
+def override_id(entity: Entity) -> str:
+    """By which id every person's source knows what it says of an entity."""
+    return f"override:{entity.uid}"
+
+
+def words_on(entity: Entity, path: str) -> dict[str, Any]:
+    """What people say of a field now, as plain data that `restore_words` takes."""
+    parts, words = parts_of(path), []
+    claims = Claim.objects.filter(external_id=override_id(entity), rank=Rank.PERSON, mode=ClaimMode.AMEND)
+    for claim in claims.select_related("source").order_by("id"):
+        value: Any = claim.document
+        for depth, part in enumerate(parts, 1):
+            if not isinstance(value, dict) or part not in value:
+                break
+            value = value[part]
+            if depth == len(parts) or not isinstance(value, dict):
+                at = ".".join(parts[:depth])  # a word on the field, or one above it that is replaced whole
+                reasons = {k: v for k, v in _reasons_of(claim).items() if k == at or k.startswith(f"{at}.")}
+                words.append({"source": claim.source.key, "path": at, "value": value, "reasons": reasons})
+                break
+    return {"uid": str(entity.uid), "path": path, "words": words}
+
+
+def keep_words(event: AuditEvent, fields: Iterable[dict[str, Any]]) -> None:
+    """Keep what people said of some fields before a change, so that it can be undone."""
+    fields = list(fields)
+    things = [(UUID(field["uid"]), field["path"]) for field in fields]
+    keep_for_undo(event, state={"fields": fields}, things=things)
+
+
+def restore_words(fields: Iterable[Mapping[str, Any]], *, by: str) -> list[dict[str, Any]]:
+    """Have people say of some fields what they said before, and nothing else.
+
+    :param fields: as `words_on` told them.
+    :returns: what they said until now, in the same form.
+    """
+    fields = list(fields)
+    rows = Entity.objects.filter(uid__in=among({field["uid"] for field in fields}, "uuid"))
+    list(lock_entities({entity.pk for entity in rows}).values_list("pk", flat=True))
+    entities = {str(entity.uid): entity for entity in rows}
+    until_now = []
+    said: dict[tuple[str, str], tuple[dict[str, Any], dict[str, str]]] = {}
+    claims = Claim.objects.filter(
+        external_id__in=among((override_id(entity) for entity in rows), "text"), rank=Rank.PERSON
+    )
+    sources = {}
+    for claim in claims.select_related("source"):
+        sources[claim.source.key] = claim.source
+        said[claim.source.key, claim.external_id.partition(":")[2]] = (claim.document, _reasons_of(claim))
+    for field in fields:
+        uid, path = field["uid"], field["path"]
+        if uid not in entities:
+            continue
+        until_now.append(words_on(entities[uid], path))
+        for key, (document, reasons) in said.items():
+            if key[1] == uid:
+                said[key] = (without_value(document, parts_of(path))[0], _but(reasons, path))
+        for word in field["words"]:
+            document, reasons = said.get((word["source"], uid), ({}, {}))
+            document = with_value(document, parts_of(word["path"]), word["value"])
+            said[word["source"], uid] = (document, {**reasons, **word["reasons"]})
+    for source in Source.objects.filter(key__in={source for source, _uid in said} - set(sources)):
+        sources[source.key] = source
+    say_words(
+        [
+            Words(sources[source], entities[uid], document, reasons)
+            for (source, uid), (document, reasons) in said.items()
+            if source in sources
+        ],
+        by=by,
+    )
+    return until_now
+
+
+def say_words(words: Iterable[Words], *, by: str) -> None:
+    """Have people say what they say of some entities from now on, also of such as are merged or gone meanwhile.
+
+    :param by: who brought it, as people read it in the history.
+    """
+    now = timezone.now()
+    by_source: dict[Source, list[Words]] = defaultdict(list)
+    for one in words:
+        by_source[one.source].append(one)
+    for source, all_ in by_source.items():
+        ids = [override_id(one.entity) for one in all_]
+        known = set(
+            Claim.objects.filter(source=source, external_id__in=among(ids, "text")).values_list(
+                "external_id", flat=True
+            )
+        )
+        fresh = [one.entity for one in all_ if one.document and override_id(one.entity) not in known]
+        _make_room(source, fresh)
+        claims = [amending(one.entity, one.document, one.reasons) for one in all_ if one.document]
+        if claims:
+            apply_claims(source=source, claims=claims, at=now, by=by)
+        if gone := [override_id(one.entity) for one in all_ if not one.document]:
+            drop_claims(source=source, external_ids=gone, at=now, by=by)
+
+
+def _make_room(source: Source, entities: list[Entity]) -> None:
+    """An amending claim finds its entity by the claim's own row, so the row comes first."""
+    if not entities:
+        return
+    merged = {
+        redirect.loser_id: redirect
+        for redirect in Redirect.objects.filter(loser__in=entities).select_related("winner")
+    }
+    for entity in entities:
+        redirect = merged.get(entity.pk)
+        claim = Claim.objects.create(
+            entity=redirect.winner if redirect else entity,
+            source=source,
+            external_id=override_id(entity),
+            rank=Rank.PERSON,
+            mode=ClaimMode.AMEND,
+            digest=b"",
+            document={},
+            as_of=timezone.now(),
+        )
+        if redirect:
+            RedirectedClaim.objects.create(claim=claim, redirect=redirect)
+
+
+def _reasons_of(claim: Claim) -> dict[str, str]:
+    reasons: dict[str, str] = claim.place.get("reasons", {})
+    return reasons
+
+
+def _but(reasons: Mapping[str, str], path: str) -> dict[str, str]:
+    return {k: v for k, v in reasons.items() if k != path and not k.startswith(f"{path}.")}
 
 
 def parts_of(path: str) -> list[str]:
@@ -226,42 +388,16 @@ def _locked(entity: Entity, expected: str) -> Entity:
     return locked
 
 
-def _own_claim(user: Any, entity: Entity) -> Claim | None:
-    return Claim.objects.filter(
-        source__key=f"person:{user.pk}", external_id=f"override:{entity.uid}", entity=entity
-    ).first()
-
-
 def amending(entity: Entity, document: dict[str, Any], reasons: dict[str, str]) -> ClaimIn:
     """A person's word on an entity, as a claim; the claim's row must be there."""
     return ClaimIn(
-        external_id=f"override:{entity.uid}",
+        external_id=override_id(entity),
         kind=entity.kind,
         document=document,
         rank=Rank.PERSON,
         mode=ClaimMode.AMEND,
         as_of=timezone.now(),
         place={"reasons": {k: v for k, v in reasons.items() if v}},
-    )
-
-
-def _say(user: Any, entity: Entity, document: dict[str, Any], reasons: dict[str, str]) -> None:
-    source = source_of_person(user)
-    claim = Claim.objects.filter(source=source, external_id=f"override:{entity.uid}").first()
-    if claim is None:
-        # An amending claim finds its entity by the claim's own row, so the row comes first.
-        Claim.objects.create(
-            entity=entity,
-            source=source,
-            external_id=f"override:{entity.uid}",
-            rank=Rank.PERSON,
-            mode=ClaimMode.AMEND,
-            digest=b"",
-            document={},
-            as_of=timezone.now(),
-        )
-    apply_claims(
-        source=source, claims=[amending(entity, document, reasons)], at=timezone.now(), by=user.label
     )
 
 
@@ -465,19 +601,57 @@ def decide_tie(
     if state not in TieState.values:
         raise InvalidInput(_("A tie is confirmed, forbidden or auto, not %(state)s.") % {"state": state})
     with transaction.atomic():
-        tie, _created = Tie.objects.select_for_update().get_or_create(source=source, type=type, target=target)
-        before = tie.state
+        tie, is_new = Tie.objects.select_for_update().get_or_create(source=source, type=type, target=target)
+        before, kept = tie.state, None if is_new else decision_of(tie)
         tie.state = state
         tie.decided_by = "" if state == TieState.AUTO else user.label
         tie.decided_at = None if state == TieState.AUTO else timezone.now()
         tie.reason = reason
         tie.save()
         mark_dirty([source.pk, target.pk])
-        record_audit(
+        event = record_audit(
             "tie.decide",
             source,
             changes={"type": type, "target": target.ref, "state": [before, state], "reason": reason},
         )
+        keep_decision(event, tie, before=kept)
         pk = tie.pk
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return Tie.objects.filter(pk=pk).first()
+
+
+def decision_of(tie: Tie) -> dict[str, Any]:
+    """What a person decided of a tie, as plain data that `restore_decision` takes."""
+    return {
+        "state": tie.state,
+        "decided_by": tie.decided_by,
+        "decided_at": tie.decided_at.isoformat() if tie.decided_at else None,
+        "reason": tie.reason,
+    }
+
+
+def keep_decision(event: AuditEvent, tie: Tie, *, before: dict[str, Any] | None) -> None:
+    """Keep what was decided of a tie before a change, so that it can be undone; None: there was no such tie."""
+    source, target = tie.source.uid, tie.target.uid
+    keep_for_undo(
+        event,
+        state={
+            "source": str(source),
+            "type": tie.type,
+            "target": str(target),
+            "before": before,
+            "after": tie.state,
+        },
+        things=[(source, f"{tie.type} {target}"), (target, f"{tie.type} {source}")],
+    )
+
+
+def restore_decision(*, source: Entity, type: str, target: Entity, before: Mapping[str, Any] | None) -> Tie:
+    """Have decided of a tie what was decided before; where nothing was, the evidence decides."""
+    tie, _is_new = Tie.objects.select_for_update().get_or_create(source=source, type=type, target=target)
+    was = before or {"state": TieState.AUTO, "decided_by": "", "decided_at": None, "reason": ""}
+    for name, value in was.items():
+        setattr(tie, name, value)
+    tie.save()
+    mark_dirty([source.pk, target.pk])
+    return tie

@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, SecretStr
 from access import queries, services
 from access.permissions import can, holds, require
 from access.secrets import seal, unseal
+from access.services import undo
 from access.verbs import EVERYTHING
 from base.errors import DomainError, NotFound
 from catalog.permissions import person_of
@@ -114,6 +115,7 @@ def shell_of(request: HttpRequest, tab: str, *, title: str = "", parent: str = "
         ("settings-packs", _("Packs"), can(user, "pack.write")),
         ("settings-sample", _("Sample company"), can(user, "connection.write")),
         ("settings-outbound", _("Outbound calls"), can(user, EVERYTHING)),
+        ("settings-changes", _("Recent changes"), any(can(user, verb) for verb in undo.VERBS)),
         ("settings-audit", _("Audit"), can(user, "audit.read")),
         ("settings-about", _("About"), True),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import access_settings, identity, settings, system_settings, who
+from portal.views import access_settings, changes, identity, settings, system_settings, who
 
 urlpatterns = [
     path("look", settings.look, name="settings-look"),
@@ -22,6 +22,8 @@ urlpatterns = [
     path("sample", system_settings.sample, name="settings-sample"),
     path("outbound", system_settings.outbound, name="settings-outbound"),
     path("outbound/<int:host_id>/withdraw", system_settings.withdraw, name="settings-outbound-withdraw"),
+    path("changes", changes.changes, name="settings-changes"),
+    path("changes/<int:change_id>", changes.change, name="settings-change"),
     path("audit", system_settings.audit, name="settings-audit"),
     path("about", settings.about, name="settings-about"),
 ]

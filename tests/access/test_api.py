@@ -106,7 +106,7 @@ def test_every_writing_route_refuses_viewers(call, ana, vic):
                 answer = call(method, path, user, {}, **token)
                 assert answer.status_code == 403, (method, path, answer.content)
                 assert answer.json()["code"] == "forbidden"
-    assert writes >= 16
+    assert writes >= 17
     assert User.objects.count() == 2
 
 

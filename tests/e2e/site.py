@@ -108,6 +108,7 @@ PLACES = [
     Place("settings-packs", "/settings/packs"),
     Place("settings-sample", "/settings/sample"),
     Place("settings-outbound", "/settings/outbound"),
+    Place("settings-changes", "/settings/changes"),
     Place("settings-audit", "/settings/audit"),
     Place("settings-about", "/settings/about"),
     Place("sign-in", "/sign-in", who="nobody"),

@@ -1,12 +1,13 @@
 """Catalog files that are imported by name: read, written, read again, removed."""
 
-from integrations.services.locations.addresses import label_of
+from integrations.services.locations.addresses import label_of, shown
 from integrations.services.locations.imports import (
     ask_again,
     due_locations,
     import_paths,
     refresh_location,
     register_location,
+    restore_location,
 )
 from integrations.services.locations.removal import (
     LocationRemoval,
@@ -33,4 +34,6 @@ __all__ = [
     "removals_left",
     "remove_location",
     "request_removal",
+    "restore_location",
+    "shown",
 ]

@@ -8,15 +8,15 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from access.services.audit import record_audit
 from base.errors import DomainError
 from catalog.documents import Location
 from catalog.services.render import render_dirty
@@ -24,7 +24,7 @@ from integrations.models import CatalogLocation
 from integrations.outbound import mask_url
 from integrations.services.locations.addresses import is_local, label_of, root_of
 from integrations.services.locations.reading import MAX_SECONDS, Reading, ReadingLoop
-from integrations.services.locations.removal import SILENT_FOR
+from integrations.services.locations.removal import SILENT_FOR, record_import
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
 from integrations.services.locations.turns import REGISTERED_FOR, LocationBusy, alone
 from integrations.services.locations.writing import Writing
@@ -91,10 +91,30 @@ def register_location(*, address: str, by: str, now: datetime) -> CatalogLocatio
         location, is_new = CatalogLocation.objects.get_or_create(
             address=start.text, defaults={"created_by": by, **told}
         )
-        if is_new:
-            record_audit("catalog.import", location)
-        else:  # also one that is being removed: it is wanted again
+        if not is_new:  # also one that is being removed: it is wanted again
             CatalogLocation.objects.filter(pk=location.pk).update(removal_at=None, **told)
+        if is_new or location.is_removed:
+            record_import(location, by=by, now=now)
+    return location
+
+
+def restore_location(*, state: Mapping[str, Any], by: str, now: datetime) -> CatalogLocation:
+    """Have an address read again that was removed, as it was before, by a worker: `refresh_location`.
+
+    :param state: what was kept of it when it was removed.
+    """
+    location, _is_new = CatalogLocation.objects.update_or_create(
+        address=state["address"],
+        defaults={
+            "roots": state["roots"],
+            "interval": state["interval"],
+            "created_by": state["created_by"],
+            "removal_at": None,
+            "due_at": now + REGISTERED_FOR,
+            "asked_at": now,
+        },
+    )
+    record_import(location, by=by, now=now)
     return location
 
 

@@ -6,15 +6,17 @@ killed half way leaves nothing to be found out: the tick asks again until the ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from access.services.audit import record_audit
+from access.services.undo import keep_for_undo, note_undone
 from catalog.models import Claim, ClaimMode, Entity, Problem, Source
 from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
@@ -82,8 +84,24 @@ def request_removal(*, location: CatalogLocation, by: str, now: datetime) -> boo
         )
         if is_news:
             numbers = {"entities": removal.entities, "amended": removal.amended}
-            record_audit("catalog.location-remove", location, changes=numbers)
+            event = record_audit("catalog.location-remove", location, changes=numbers)
+            keep_for_undo(event, state=_kept_of(location))
+            note_undone(verb="catalog.import", state={"address": location.address}, by=by, now=now)
     return bool(is_news)
+
+
+def record_import(
+    location: CatalogLocation, *, by: str, now: datetime, numbers: Mapping[str, Any] | None = None
+) -> None:
+    """Note that a location is read from now on, so that this can be undone."""
+    keep_for_undo(record_audit("catalog.import", location, changes=numbers), state=_kept_of(location))
+    note_undone(verb="catalog.location-remove", state={"address": location.address}, by=by, now=now)
+
+
+def _kept_of(location: CatalogLocation) -> dict[str, Any]:
+    """What it takes to have a location again as it is, as plain data."""
+    names = ("address", "roots", "interval", "created_by")
+    return {name: getattr(location, name) for name in names}
 
 
 def remove_location(*, location_id: int) -> None:

@@ -20,6 +20,7 @@ from integrations.guard import is_much
 from integrations.models import CatalogLocation
 from integrations.services.locations.addresses import label_of, shown
 from integrations.services.locations.reading import Reading, first_id
+from integrations.services.locations.removal import record_import
 from integrations.services.locations.summary import DocumentProblem
 from integrations.services.locations.turns import apart, parts
 
@@ -93,6 +94,7 @@ class Writing:
                 and (known.roots != self.roots or known.is_removed)
             ):
                 # One that is being removed stays: it is wanted again.
+                is_new = known.is_removed
                 CatalogLocation.objects.filter(pk=known.pk).update(roots=self.roots, removal_at=None)
             self._source()
             return is_new
@@ -205,8 +207,10 @@ class Writing:
             location.read_at = self.now
             location.summary = {**self.summary.as_dict(), "problems": len(self.summary.problems)}
         location.save()
-        if is_new or (not self.only_known and (self.summary.written or self.summary.removed)):
-            numbers = {k: v for k, v in self.summary.as_dict().items() if k != "problems"}
+        numbers = {k: v for k, v in self.summary.as_dict().items() if k != "problems"}
+        if is_new:
+            record_import(location, by=self.by, now=self.now, numbers=numbers)
+        elif not self.only_known and (self.summary.written or self.summary.removed):
             record_audit("catalog.import", location, changes=numbers)
 
     def _report(self) -> None:

@@ -1,0 +1,331 @@
+"""How what people said of entities is taken back: overrides, decisions on ties, merges and their parting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from access.models import Undoable, UndoableThing, User
+from access.permissions import Viewer, can, visible
+from access.services.audit import record_audit
+from access.services.undo import CannotUndo, Preview, Undo, later_changes, register_undo
+from catalog.bulk import among
+from catalog.kinds import current_kinds
+from catalog.models import Entity, Redirect, Served, Tie, TieState
+from catalog.services import joining
+from catalog.services.edit import decision_of, keep_decision, keep_words, restore_decision, restore_words
+from catalog.services.merge import diff
+from catalog.services.render import A_WHILE, render_dirty
+
+FIELDS = ("entity.override", "entity.override-drop", "entity.override-undo", "entity.bulk-edit")
+MOST_SHOWN = 50  # entities whose differences are shown
+
+
+def within(verb: str) -> Callable[[Viewer], Q]:
+    """The condition on changes of entities: the viewer may do this to each of them."""
+
+    def condition(viewer: Viewer) -> Q:
+        if not can(viewer, verb):
+            return Q(pk__in=())
+        mine = visible(viewer, Entity.objects.all(), verb)
+        if not mine.query.where:  # everything, also what is gone for good
+            return Q()
+        things = UndoableThing.objects.filter(undoable=OuterRef("pk"))
+        return Q(~Exists(things.exclude(uid__in=mine.values("uid"))))
+
+    return condition
+
+
+def _rehearse(do: Callable[[], object], uids: Iterable[UUID]) -> dict[str, list[dict[str, Any]]]:
+    """How the documents of some entities differ once something is done, by their names. Writes nothing.
+
+    What fails is raised.
+    """
+    uids = list(uids)
+    with transaction.atomic():
+        before = _documents(uids)
+        do()
+        after = _documents(uids)
+        transaction.set_rollback(True)
+    found = {}
+    for uid in uids:
+        ref, old = before.get(uid, ("", {}))
+        ref, new = after.get(uid, (ref, {}))
+        if rows := [row for row in diff(old, new) if row["path"] != "metadata.etag"]:
+            found[ref] = rows
+    return found
+
+
+def _documents(uids: list[UUID]) -> dict[UUID, tuple[str, dict[str, Any]]]:
+    rows = Served.objects.filter(entity__uid__in=among(uids, "uuid"), entity__deleted_at=None)
+    return {
+        uid: (ref, orjson.loads(document))
+        for uid, ref, document in rows.values_list("entity__uid", "entity__ref", "document")
+    }
+
+
+def _render_soon() -> None:
+    transaction.on_commit(lambda: render_dirty(at=timezone.now(), limit=A_WHILE))
+
+
+# --- overrides --------------------------------------------------------------------------------------------
+
+
+def _of_fields(change: Undoable) -> str:
+    event, fields = change.event, change.state["fields"]
+    paths = ", ".join(dict.fromkeys(field["path"] for field in fields))
+    if len(fields) > 1:
+        return ngettext(
+            "Changed %(path)s of %(n)d entity", "Changed %(path)s of %(n)d entities", len(fields)
+        ) % {
+            "path": paths,
+            "n": len(fields),
+        }
+    names = {"path": paths, "ref": event.subject_label, "value": _shown(event.changes.get("value"))}
+    if event.verb == "entity.override":
+        if event.changes.get("value") is None:
+            return _("Removed %(path)s of %(ref)s") % names
+        return _("Overrode %(path)s of %(ref)s: %(value)s") % names
+    if event.verb == "entity.override-drop":
+        return _("Dropped the override of %(path)s of %(ref)s") % names
+    return _("Undid a change of %(path)s of %(ref)s") % names
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def _preview_fields(change: Undoable, user: User) -> Preview:
+    fields = change.state["fields"]
+    steps = []
+    known = dict(Entity.objects.filter(uid__in=among(_uids(fields), "uuid")).values_list("uid", "ref"))
+    for field in fields[:MOST_SHOWN]:
+        ref = known.get(UUID(field["uid"]))
+        if ref is None:
+            continue
+        names = {"path": field["path"], "ref": ref}
+        said = [word["value"] for word in field["words"]]
+        if said:
+            names["value"] = ", ".join(map(_shown, said))
+            steps.append(_("%(path)s of %(ref)s is overridden as before: %(value)s.") % names)
+        else:
+            steps.append(
+                _("%(path)s of %(ref)s is overridden by nobody; files and tools count again.") % names
+            )
+    if not known:
+        raise CannotUndo(_("What was changed is gone for good, so there is nothing to undo."))
+    if (more := len(fields) - MOST_SHOWN) > 0:
+        steps.append(ngettext("And %(n)d more.", "And %(n)d more.", more) % {"n": more})
+    homes = _homes(known)
+    return Preview(
+        steps=steps,
+        differences=_rehearse(lambda: restore_words(fields, by=user.label), homes[:MOST_SHOWN]),
+        later=later_changes(change),
+        of_later=_("They changed the same fields since, and are undone with it."),
+    )
+
+
+def _undo_fields(change: Undoable, user: User) -> None:
+    until_now = restore_words(change.state["fields"], by=user.label)
+    if not until_now:
+        raise CannotUndo(_("What was changed is gone for good, so there is nothing to undo."))
+    subject = Entity.objects.get(uid=until_now[0]["uid"]) if len(until_now) == 1 else None
+    event = record_audit(
+        "entity.override-undo",
+        subject,
+        changes={"change": change.pk, "path": until_now[0]["path"], "count": len(until_now)},
+        actor=user,
+    )
+    keep_words(event, until_now)
+    _render_soon()
+
+
+def _uids(fields: Iterable[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(field["uid"] for field in fields))
+
+
+def _homes(uids: Iterable[UUID]) -> list[UUID]:
+    """Where what is said of some entities counts: what was merged is shown as the one that it became."""
+    merged = Redirect.objects.filter(loser__uid__in=among(uids, "uuid"))
+    winners = dict(merged.values_list("loser__uid", "winner__uid"))
+    return list(dict.fromkeys(winners.get(uid, uid) for uid in uids))
+
+
+# --- ties -------------------------------------------------------------------------------------------------
+
+
+def _of_tie(change: Undoable) -> str:
+    words = {
+        TieState.CONFIRMED: _("Confirmed that %(source)s %(type)s %(target)s"),
+        TieState.FORBIDDEN: _("Forbade that %(source)s %(type)s %(target)s"),
+        TieState.AUTO: _("Let the evidence decide whether %(source)s %(type)s %(target)s"),
+    }
+    event = change.event
+    return words[change.state["after"]] % {
+        "source": event.subject_label,
+        "type": current_kinds().label(change.state["type"]),
+        "target": event.changes.get("target", ""),
+    }
+
+
+def _pairs(change: Undoable) -> list[tuple[Entity, Entity]]:
+    """The two ends, and where one was merged into another also those that it is said of now.
+
+    :raises CannotUndo: if one of them is gone for good.
+    """
+    state = change.state
+    entities = {
+        str(entity.uid): entity
+        for entity in Entity.objects.filter(uid__in=[state["source"], state["target"]])
+    }
+    if len(entities) < 2:
+        raise CannotUndo(_("One of the two is gone for good, so there is nothing to undo."))
+    ends = entities[state["source"]], entities[state["target"]]
+    winners = {
+        redirect.loser_id: redirect.winner
+        for redirect in Redirect.objects.filter(loser__in=ends).select_related("winner")
+    }
+    now = winners.get(ends[0].pk, ends[0]), winners.get(ends[1].pk, ends[1])
+    return list(dict.fromkeys([ends, now]))
+
+
+def _preview_tie(change: Undoable, _user: User) -> Preview:
+    source, target = _pairs(change)[-1]
+    type_, before = change.state["type"], change.state["before"]
+    tie = Tie.objects.filter(source=source, type=type_, target=target).first()
+    labels = dict(TieState.choices)
+    was = before["state"] if before else TieState.AUTO
+    names = {
+        "source": source.ref,
+        "type": current_kinds().label(type_),
+        "target": target.ref,
+        "who": before["decided_by"] if before else "",
+    }
+    steps = {
+        TieState.CONFIRMED: _("%(source)s %(type)s %(target)s again, as %(who)s decided."),
+        TieState.FORBIDDEN: _("%(source)s and %(target)s are kept apart again, as %(who)s decided."),
+        TieState.AUTO: _("The evidence decides again whether %(source)s %(type)s %(target)s."),
+    }
+    old = labels[TieState(tie.state)] if tie else ""
+    rows = [{"path": f"{names['type']} {target.ref}", "old": old, "new": labels[TieState(was)]}]
+    return Preview(
+        steps=[steps[TieState(was)] % names],
+        differences={source.ref: rows},
+        later=later_changes(change),
+        of_later=_("They decided on the same tie since, and are undone with it."),
+    )
+
+
+def _undo_tie(change: Undoable, user: User) -> None:
+    type_, before = change.state["type"], change.state["before"]
+    for source, target in _pairs(change):
+        tie = Tie.objects.filter(source=source, type=type_, target=target).first()
+        kept = decision_of(tie) if tie else None
+        restored = restore_decision(source=source, type=type_, target=target, before=before)
+    state = [kept["state"] if kept else TieState.AUTO, restored.state]
+    changes = {"type": type_, "target": target.ref, "state": state, "change": change.pk}
+    keep_decision(record_audit("tie.decide", source, changes=changes, actor=user), restored, before=kept)
+    _render_soon()
+
+
+# --- merges -----------------------------------------------------------------------------------------------
+
+
+def _of_merge(change: Undoable) -> str:
+    event = change.event
+    names = {"loser": event.changes.get("loser", ""), "winner": event.subject_label}
+    if event.verb == "entity.merge":
+        return _("Merged %(loser)s into %(winner)s") % names
+    return _("Parted %(loser)s from %(winner)s") % names
+
+
+def _redirect(change: Undoable) -> Redirect:
+    found = (
+        Redirect.objects.filter(loser__uid=change.state["loser"]).select_related("loser", "winner").first()
+    )
+    if found is None:
+        raise CannotUndo(_("The two were parted since, so there is nothing to undo."))
+    return found
+
+
+def _preview_merge(change: Undoable, user: User) -> Preview:
+    redirect = _redirect(change)
+    names = {"loser": redirect.ref, "winner": redirect.winner.ref}
+    ends = [redirect.loser.uid, redirect.winner.uid]
+    return Preview(
+        steps=[
+            _("%(loser)s is an entity of its own again, with all that was said of it.") % names,
+            _("Its decided ties are no longer those of %(winner)s.") % names,
+        ],
+        differences=_rehearse(
+            lambda: joining.part_apart(user=user, redirect=redirect, at=timezone.now()), ends
+        ),
+        later=later_changes(change, uids=ends, any_aspect=True),
+        of_later=_("What was said of %(winner)s since stays with it.") % names,
+    )
+
+
+def _undo_merge(change: Undoable, user: User) -> None:
+    joining.part_apart(user=user, redirect=_redirect(change), at=timezone.now())
+    _render_soon()
+
+
+def _ends(change: Undoable) -> tuple[Entity, Entity]:
+    uids = change.state["loser"], change.state["winner"]
+    entities = {str(entity.uid): entity for entity in Entity.objects.filter(uid__in=uids)}
+    if len(entities) < 2:
+        raise CannotUndo(_("One of the two is gone for good, so there is nothing to undo."))
+    return entities[uids[0]], entities[uids[1]]
+
+
+def _preview_part(change: Undoable, user: User) -> Preview:
+    loser, winner = _ends(change)
+    names = {"loser": loser.ref, "winner": winner.ref}
+    return Preview(
+        steps=[_("%(loser)s is merged into %(winner)s again; its address leads there.") % names],
+        differences=_rehearse(lambda: _join_again(change, user), [winner.uid]),
+        later=later_changes(change, uids=[loser.uid], any_aspect=True),
+        of_later=_("What was said of %(loser)s since counts for %(winner)s.") % names,
+    )
+
+
+def _join_again(change: Undoable, user: User) -> None:
+    loser, winner = _ends(change)
+    joining.merge_apart(
+        user=user, loser=loser, winner=winner, reason=change.state["reason"], at=timezone.now()
+    )
+
+
+def _undo_part(change: Undoable, user: User) -> None:
+    _join_again(change, user)
+    _render_soon()
+
+
+def register() -> None:
+    """Tell how changes of the catalog are undone."""
+    register_undo(
+        *(
+            Undo(
+                verb,
+                _of_fields,
+                "pencil",
+                within("entity.write"),
+                _preview_fields,
+                _undo_fields,
+                takes_later=True,
+            )
+            for verb in FIELDS
+        ),
+        Undo("tie.decide", _of_tie, "link", within("tie.write"), _preview_tie, _undo_tie, takes_later=True),
+        Undo("entity.merge", _of_merge, "git-merge", within("entity.write"), _preview_merge, _undo_merge),
+        Undo("entity.part", _of_merge, "git-merge", within("entity.write"), _preview_part, _undo_part),
+    )

@@ -1,0 +1,89 @@
+"""Recent changes: what was done in the last 30 days, and what taking it back would do before it is done."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from access.models import Undoable
+from access.permissions import require_any
+from access.services import undo
+from base.errors import DomainError
+from base.pagination import BadCursor, paginate
+from portal.people import person
+from portal.views.settings import shell_of
+
+AT_ONCE = 50
+ORDER = ("-event_id",)
+
+
+def _row(change: Undoable) -> dict[str, Any]:
+    how = undo.undo_of(change)
+    return {"change": change, "event": change.event, "title": how.title(change), "icon": how.icon}
+
+
+@login_required
+@require_GET
+def changes(request: HttpRequest) -> HttpResponse:
+    """What can be undone, or was, newest first; only what the viewer may undo."""
+    require_any(request.user, undo.VERBS)
+    try:
+        page = paginate(
+            undo.list_changes(request.user), order=ORDER, limit=AT_ONCE, cursor=request.GET.get("cursor")
+        )
+    except BadCursor:
+        return redirect("portal:settings-changes")
+
+    def url(cursor: str | None) -> str:
+        return "?" + urlencode({"cursor": cursor}) if cursor else ""
+
+    return render(
+        request,
+        "settings/changes.html",
+        shell_of(request, "settings-changes")
+        | {
+            "rows": [_row(change) for change in page.rows],
+            "page": {"previous_url": url(page.previous), "next_url": url(page.next)},
+        },
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def change(request: HttpRequest, change_id: int) -> HttpResponse:
+    """What the undo of a change would do, and what was changed since; then it is done."""
+    require_any(request.user, undo.VERBS)
+    found, user = undo.get_change(request.user, change_id), person(request)
+    preview = undo.preview_undo(change=found, user=user)
+    seen, error = " ".join(str(one.pk) for one in preview.later), ""
+    if request.method == "POST" and not preview.refused:
+        if request.POST.get("seen", "") != seen:
+            error = _("More was changed since you opened this page. Nothing is undone yet; look again.")
+        else:
+            try:
+                undo.undo_change(change=found, user=user)
+            except DomainError as failure:
+                error = failure.message
+            else:
+                messages.success(request, _("Undone: %(title)s") % {"title": _row(found)["title"]})
+                return redirect("portal:settings-changes")
+    return render(
+        request,
+        "settings/change.html",
+        shell_of(request, "settings-changes", title=_("Undo a change"))
+        | {
+            "row": _row(found),
+            "preview": preview,
+            "later": [_row(one) for one in preview.later],
+            "seen": seen,
+            "error": error or ("" if found.is_undone else preview.refused),
+        },
+        status=409 if error else 200,
+    )
