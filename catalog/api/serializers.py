@@ -12,6 +12,7 @@ from catalog.failing import Cause, Failure
 from catalog.models import (
     PROBLEM_TYPES,
     Activity,
+    Alias,
     Entity,
     FeedItem,
     Kind,
@@ -20,6 +21,7 @@ from catalog.models import (
     Revision,
     Tie,
 )
+from catalog.services.bulk_edit import Planned
 from catalog.services.problems import LONGEST_SNOOZE
 
 
@@ -97,6 +99,53 @@ class MergeIn(serializers.Serializer[Any]):
 
     into = serializers.CharField(max_length=400, help_text="Ref of the entity that stays.")
     reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
+class OwnersIn(serializers.Serializer[Any]):
+    """Whose some things are: those that are named, or all that a query finds."""
+
+    entities = serializers.ListField(
+        child=serializers.CharField(max_length=1_000),
+        required=False,
+        max_length=1_000,
+        help_text="Their refs.",
+    )
+    q = serializers.CharField(required=False, max_length=2_000, help_text="A query, instead of refs.")
+    owner = serializers.CharField(max_length=1_000, help_text="Ref of a group or user.")
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
+class OwnedOut(serializers.Serializer[Any]):
+    ref = serializers.CharField()
+    outcome = serializers.ChoiceField(
+        ["set", "override", "replace", "same", "held", "forbidden", "unfit"],
+        help_text="The first three change: nobody, a file or tool, or you yourself said who owned it. It is so "
+        "already; another person overrides it; you may not change it; it can have no owner.",
+    )
+    before = serializers.CharField(allow_blank=True, help_text="Ref of the owner that it had.")
+    said_by = serializers.CharField(allow_blank=True, help_text="Who said so.")
+
+
+class OwnersOut(serializers.Serializer[Any]):
+    owner = serializers.CharField()
+    changed = serializers.IntegerField()
+    results = OwnedOut(many=True)
+
+
+class NameIn(serializers.Serializer[Any]):
+    """What a name means that nothing declares."""
+
+    ref = serializers.CharField(max_length=1_000, help_text="The name, such as group:default/pay-team.")
+    target = serializers.CharField(max_length=1_000, help_text="Ref of the group or user that it means.")
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
+class NameOut(serializers.Serializer[Any]):
+    ref = serializers.CharField()
+    target = serializers.CharField()
+    decided_by = serializers.CharField()
+    decided_at = serializers.DateTimeField()
+    reason = serializers.CharField(allow_blank=True)
 
 
 class KindOut(serializers.Serializer[Any]):
@@ -281,6 +330,7 @@ class FeedOut(serializers.Serializer[Any]):
 EntityListOut = list_of("EntityListOut", EntityOut)
 KindListOut = list_of("KindListOut", KindOut)
 RelationTypeListOut = list_of("RelationTypeListOut", RelationTypeOut)
+NameListOut = list_of("NameListOut", NameOut)
 TieListOut = list_of("TieListOut", TieOut)
 ActivityListOut = list_of("ActivityListOut", ActivityOut)
 ProblemListOut = list_of("ProblemListOut", ProblemOut)
@@ -297,6 +347,25 @@ def kind(row: Kind) -> dict[str, Any]:
 
 def relation_type(row: RelationType) -> dict[str, Any]:
     return {"name": row.name, "pack": row.pack, "revision": row.revision, "spec": row.spec}
+
+
+def planned(row: Planned) -> dict[str, Any]:
+    return {
+        "ref": row.entity.ref,
+        "outcome": str(row.outcome),
+        "before": row.before,
+        "said_by": row.said_by,
+    }
+
+
+def name(row: Alias) -> dict[str, Any]:
+    return {
+        "ref": row.ref,
+        "target": row.entity.ref,
+        "decided_by": row.decided_by,
+        "decided_at": row.decided_at,
+        "reason": row.reason,
+    }
 
 
 def tie(row: Tie) -> dict[str, Any]:

@@ -8,12 +8,15 @@ NAMES = "<str:namespace>/<str:kind>/<str:name>/"
 
 urlpatterns = [
     path("entities/", views.EntityList.as_view(), name="entities"),
+    path("entities/owners/", views.EntityOwners.as_view(), name="entity-owners"),
     path("entities/<uuid:uid>/", views.EntityByUid.as_view(), name="entity-by-uid"),
     path(f"entities/{NAMES}", views.EntityDetail.as_view(), name="entity"),
     path(f"entities/{NAMES}history/", views.EntityHistory.as_view(), name="entity-history"),
     path(f"entities/{NAMES}failing/", views.EntityFailing.as_view(), name="entity-failing"),
     path(f"entities/{NAMES}provenance/", views.EntityProvenance.as_view(), name="entity-provenance"),
     path(f"entities/{NAMES}merge/", views.EntityMerge.as_view(), name="entity-merge"),
+    path("names/", views.NameList.as_view(), name="names"),
+    path("names/<str:namespace>/<str:kind>/<str:name>/", views.NameDetail.as_view(), name="name"),
     path("kinds/", views.KindList.as_view(), name="kinds"),
     path("relations/", views.RelationTypeList.as_view(), name="relations"),
     path("ties/", views.TieList.as_view(), name="ties"),

@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from access.api.permissions import View, person_of
-from access.permissions import visible
+from access.permissions import can, visible
 from base.answers import chosen, given, if_match, is_set, json_answer, one_answer, pick, wanted_fields
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
@@ -29,12 +29,14 @@ from base.pagination import Page, paginate, read_limit, rows_answer
 from catalog import failing, queries
 from catalog.api import serializers as shapes
 from catalog.documents import InvalidRef
-from catalog.models import PROBLEM_TYPES, Activity, Entity, Kind, RelationType, Tie, TieState
+from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, RelationType, Tie, TieState
+from catalog.permissions import Planned
 from catalog.query import TITLE, order_by, sortable
-from catalog.services import edit, joining, problems
+from catalog.services import bulk_edit, edit, joining, naming, problems
 from catalog.services.ingest import claims_of
 from catalog.services.render import splice
 from catalog.statuses import ACTIVITY_STATUSES, STATUSES
+from catalog.unknown import mapped_names
 
 QUERY = OpenApiParameter("q", str, description="A query, see docs/query-language.md.")
 OF_QUERY = OpenApiParameter("q", str, description="Only of entities that a query finds.")
@@ -113,6 +115,96 @@ class EntityList(View):
             },
             status=422 if results and refused == len(results) else 200,
         )
+
+
+class EntityOwners(View):
+    """Whose many things are."""
+
+    verbs = {"POST": "entity.write"}
+
+    @extend_schema(
+        operation_id="entities_set_owners",
+        request=shapes.OwnersIn,
+        responses=shapes.OwnersOut,
+        parameters=[OpenApiParameter("dry_run", bool, description="Only say what would happen.")],
+        description="Set the owner of up to 1,000 things as your word, in one change. What you may not change, "
+        "what another person overrides and what can have no owner is named and left as it is.",
+    )
+    def post(self, request: Request) -> Response:
+        data = shapes.OwnersIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        given = data.validated_data
+        if ("q" in given) == ("entities" in given):
+            raise InvalidInput(_("Expected either `entities` or `q`."))
+        if "q" in given:
+            entities = list(
+                queries.search_entities(request.user, given["q"]).order_by("ref")[: bulk_edit.MOST + 1]
+            )
+        else:
+            refs = dict.fromkeys(ref.lower() for ref in given["entities"])
+            known = queries.titles_of(request.user, refs)
+            entities = [known.get(ref) or by_ref(request, ref, "entities") for ref in refs]
+        owner = by_ref(request, given["owner"], "owner")
+        if is_set(request, "dry_run"):
+            plan = bulk_edit.plan_owners(user=request.user, entities=entities, owner=owner)
+        else:
+            plan = bulk_edit.set_owners(
+                user=request.user, entities=entities, owner=owner, reason=given.get("reason", "")
+            )
+        return Response(
+            {
+                "owner": plan.owner.ref,
+                "changed": len(plan.changing),
+                "results": [shapes.planned(row) for row in plan.rows],
+            }
+        )
+
+
+class NameList(View):
+    """Names that nothing declares, and what people say that they mean."""
+
+    verbs = {"GET": "entity.read", "POST": "entity.write"}
+
+    @extend_schema(parameters=PAGE, responses={200: shapes.NameListOut, 304: None}, operation_id="names_list")
+    def get(self, request: Request) -> HttpResponse:
+        def seen(rows: list[Alias]) -> list[Alias]:
+            return [row for row in rows if can(request.user, "entity.read", Planned(row.ref))]
+
+        return rows_answer(request, mapped_names(request.user), ("ref",), shapes.name, seen=seen)
+
+    @extend_schema(
+        request=shapes.NameIn,
+        responses={201: shapes.NameOut},
+        operation_id="names_map",
+        description="Say which group or user a name means; all that mentions it follows, now and later.",
+    )
+    def post(self, request: Request) -> Response:
+        data = shapes.NameIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        given = data.validated_data
+        alias = naming.map_name(
+            user=request.user,
+            ref=given["ref"],
+            target=by_ref(request, given["target"], "target"),
+            reason=given.get("reason", ""),
+        )
+        return Response(shapes.name(alias), status=201)
+
+
+class NameDetail(View):
+    """What a name means."""
+
+    verbs = {"DELETE": "entity.write"}
+
+    @extend_schema(
+        request=None,
+        responses={204: None},
+        operation_id="names_unmap",
+        description="Take back what somebody said that a name means.",
+    )
+    def delete(self, request: Request, **names: str) -> Response:
+        naming.unmap_name(user=request.user, ref="{kind}:{namespace}/{name}".format(**names))
+        return Response(status=204)
 
 
 _KEYSET = ("id", "uid", "ref", "namespace")
