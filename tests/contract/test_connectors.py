@@ -13,6 +13,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from integrations.connectors.github.connector import GitHub
 from integrations.connectors.oci.connector import Oci
 from integrations.connectors.records.connector import Records
 from integrations.contract import (
+    WEBHOOK_SECRET,
     AuthFailed,
     BadPayload,
     ConnectionConfig,
@@ -34,6 +36,8 @@ from integrations.contract import (
     Misconfigured,
     NotThere,
     SourceUnavailable,
+    WebhookRequest,
+    is_secret,
 )
 from integrations.http import HttpLimits
 from integrations.outbound import GuardedTransport, OutboundPolicy
@@ -181,6 +185,16 @@ class ConnectorContract:
             assert inspect.isasyncgenfunction(method)
             assert inspect.getdoc(method), f"{spec.name} needs a docstring"
             assert len(inspect.signature(method).parameters) == (2 if spec.incremental else 1)
+
+    @pytest.mark.parametrize("proof", ["", "wrong", "Bearer wrong", "sha256=", f"sha256={'0' * 64}"])
+    def test_it_takes_no_delivery_without_proof(self, proof: str) -> None:
+        spec = self.connector.webhook()
+        if spec is None:
+            return
+        assert is_secret(self.connector.Config.model_fields[WEBHOOK_SECRET])
+        names = {"authorization", "x-hub-signature-256", spec.id_header, spec.event_header, *spec.headers}
+        request = WebhookRequest(dict.fromkeys(names, proof), b"{}", datetime.now(UTC))
+        assert spec.verify(request, SECRET) is False
 
     def test_its_readme_tells_of_all_of_it(self) -> None:
         text = (self.folder / "README.md").read_text()

@@ -40,6 +40,8 @@ REACH = "tests/portal/test_reach.py"
 NETWORK = "tests/portal/test_network_pages.py"
 OWNERS = "tests/integrations/test_owners.py"
 OPENID = "tests/integrations/test_openid.py"
+DELIVERIES = "tests/integrations/test_deliveries.py"
+ALERTMANAGER = "tests/integrations/connectors/test_alertmanager.py"
 IDENTITIES = "tests/access/test_identities.py"
 
 
@@ -212,6 +214,55 @@ MUTATIONS = [
         "        SyncRun.objects.leasable(now=now)\n",
         "        SyncRun.objects.active()\n",
         (f"{SYNC}::TestLease",),
+    ),
+    Mutation(
+        "deliveries: who sends it",
+        "integrations/services/deliveries.py",
+        "    if not spec.verify(WebhookRequest(headers, body, now), secret):\n",
+        "    if False:\n",
+        (f"{DELIVERIES}::TestTheDoor",),
+    ),
+    Mutation(
+        "deliveries: no secret, no door",
+        "integrations/services/deliveries.py",
+        "    if connection is None or spec is None or not secret:\n",
+        "    if connection is None or spec is None:\n",
+        (f"{DELIVERIES}::TestTheDoor",),
+    ),
+    Mutation(
+        "deliveries: signature over the body",
+        "integrations/contract.py",
+        '    return hmac.compare_digest(given.encode(), f"{prefix}{right}".encode())\n',
+        "    return True\n",
+        (f"{DELIVERIES}::TestTheDoor",),
+    ),
+    Mutation(
+        "deliveries: token or password",
+        "integrations/contract.py",
+        "    return hmac.compare_digest(given.encode(), secret.encode())\n",
+        "    return True\n",
+        (f"{ALERTMANAGER}::test_a_delivery_is_proved_by_token_or_password",),
+    ),
+    Mutation(
+        "deliveries: signature of GitHub",
+        "integrations/connectors/github/connector.py",
+        '        verify=partial(signed_with_hmac, header="x-hub-signature-256"),\n',
+        "        verify=lambda request, secret: True,\n",
+        ("tests/contract/test_connectors.py::TestGitHub",),
+    ),
+    Mutation(
+        "deliveries: proof of Alertmanager",
+        "integrations/connectors/alertmanager/connector.py",
+        "    @webhook(verify=bears_token)\n",
+        "    @webhook(verify=lambda request, secret: True)\n",
+        (f"{ALERTMANAGER}::TestContract",),
+    ),
+    Mutation(
+        "deliveries: the same comes in once",
+        "integrations/services/deliveries.py",
+        "        digest=hashlib.sha256(body).hexdigest(),\n",
+        "        digest=hashlib.sha256(body + str(now).encode()).hexdigest(),\n",
+        (f"{DELIVERIES}::TestOnce",),
     ),
     Mutation(
         "nonce of a sign-in",
