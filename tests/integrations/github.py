@@ -143,6 +143,7 @@ def world() -> dict[str, Any]:
     job = examples("workflow_job")[1]["workflow_job"]
     deployment = examples("deployment")[0]["deployment"]
     team = examples("team")[2]["team"]
+    release = examples("release")[0]["release"]
     user = repo["owner"] | {"type": "User", "name": "Ana Ruiz", "email": "ana@acme.example"}
     files = {
         "catalog-info.yaml": CATALOG,
@@ -158,6 +159,7 @@ def world() -> dict[str, Any]:
         "/users/Codertocat": repo["owner"],
         "/orgs/Codertocat/repos": [repo],
         "/orgs/Codertocat/teams": [team],
+        "/orgs/Codertocat/teams/github": team,
         "/orgs/Codertocat/teams/github/members": [user],
         "/orgs/Codertocat/teams/github/repos": [{**repo, "permissions": {"admin": True}}],
         "/orgs/Codertocat/members": [user],
@@ -169,7 +171,8 @@ def world() -> dict[str, Any]:
         f"{at}/actions/runs/{run['id']}": run,
         f"{at}/actions/runs/{run['id']}/jobs": ("jobs", [job]),
         f"{at}/pulls": [examples("pull_request")[0]["pull_request"]],
-        f"{at}/releases": [examples("release")[0]["release"]],
+        f"{at}/releases": [release],
+        f"{at}/releases/{release['id']}": release,
         f"{at}/tags": [{"name": "nightly", "commit": {"sha": "1" * 40, "url": ""}}],
         f"{at}/git/commits/{'1' * 40}": {"sha": "1" * 40, "committer": {"date": "2020-01-02T03:04:05Z"}},
         f"{at}/deployments": [deployment],

@@ -241,16 +241,24 @@ class GitHub(Connector[Config]):
             if not isinstance(item, Mark | Expect):
                 yield item
 
-    async def told_of_repository(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
-        if said["action"] == "deleted" or not self.is_wanted(repo):
-            yield Gone(of=Repository, external_id=str(repo["id"]), as_of=at)
-        else:
-            yield await self.repository_alone(repo, at)
+    async def as_it_is(self, path: str) -> tuple[Row | None, datetime]:
+        """What GitHub has at a path, and as of when: a delivery that bears no time of its own may come late."""
+        answer = await self.api.get(path, accept=(200, 404))
+        return (answer.row("id") if answer.status == 200 else None), answer.sent_at
 
-    async def repository_alone(self, repo: Row, at: datetime) -> Repository | Refused:
-        owner = repo["owner"]
-        admins = await self.admins([owner["login"]] if owner.get("type") == "Organization" else [])
-        return await anext(self.repository(repo, admins=admins, at=at))
+    async def told_of_repository(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
+        if said["action"] == "deleted":
+            yield Gone(of=Repository, external_id=str(repo["id"]), as_of=at)
+            return
+        found, now = await self.as_it_is(f"repos/{repo['full_name']}")
+        # GitHub may answer for a moment what was before that which it has just told.
+        row = max(found or repo, repo, key=lambda row: row["updated_at"])
+        if not self.is_wanted(row):
+            yield Gone(of=Repository, external_id=str(row["id"]), as_of=now)
+        elif found:
+            owner = row["owner"]
+            admins = await self.admins([owner["login"]] if owner.get("type") == "Organization" else [])
+            yield await anext(self.repository(row, admins=admins, at=now))
 
     async def told_of_push(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
         if said["ref"] != f"refs/heads/{repo['default_branch']}" or said.get("deleted"):
@@ -261,17 +269,20 @@ class GitHub(Connector[Config]):
             async for document in self.documents_of(repo):
                 yield document
         if paths & {*CODEOWNERS} or build_files_of(paths, limit=1) or readme_of(paths):
-            yield await self.repository_alone(repo, at)
+            async for record in self.told_of_repository({"action": "pushed"}, repo, at):
+                yield record
 
     async def told_of_pull_request(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
         yield reading.change(repo, said["pull_request"])
 
     async def told_of_release(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
-        row = said["release"]
-        if said["action"] in ("deleted", "unpublished"):
-            yield Gone(of=Version, external_id=reading.version_id(repo, row["tag_name"]), as_of=at)
-        elif not row["draft"]:
-            yield reading.release(repo, row, at)
+        row, action = said["release"], said["action"]
+        found, now = await self.as_it_is(f"repos/{repo['full_name']}/releases/{row['id']}")
+        is_gone = action == "deleted" or (found["draft"] if found else action == "unpublished")
+        if is_gone:
+            yield Gone(of=Version, external_id=reading.version_id(repo, row["tag_name"]), as_of=now)
+        elif found:
+            yield reading.release(repo, found, now)
 
     async def told_of_create(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
         if said["ref_type"] == "tag":
@@ -306,7 +317,10 @@ class GitHub(Connector[Config]):
         if said["action"] == "deleted" or said["team"].get("deleted"):
             yield Gone(of=Team, external_id=str(said["team"]["id"]), as_of=at)
         elif said["action"] in ("created", "edited", "added", "removed"):
-            yield await self.team(said["team"], said["organization"]["login"], at)
+            org = said["organization"]["login"]
+            found, now = await self.as_it_is(f"orgs/{org}/teams/{quote(said['team']['slug'])}")
+            if found:
+                yield await self.team(found, org, now)
 
     told_of_membership = told_of_team
 

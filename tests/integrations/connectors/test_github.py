@@ -271,10 +271,15 @@ def stand_in(hub: played.GitHub, said: dict[str, Any]) -> None:
     team = said.get("team") or {}
     hub.has |= {f"/users/{org}": {"login": org, "type": "Organization"}, f"/orgs/{org}/teams": []}
     hub.has[f"/orgs/{org}/teams/{team.get('slug')}/members"] = [user]
+    if "slug" in team:
+        hub.has[f"/orgs/{org}/teams/{team['slug']}"] = team
     if repo:
         for path in [path for path in hub.has if path.startswith(f"{AT}/")]:
             hub.has[path.replace(REPO, repo["full_name"])] = hub.has[path]
         at = f"/repos/{repo['full_name']}"
+        hub.has[at] = repo
+        if release := said.get("release"):
+            hub.has[f"{at}/releases/{release['id']}"] = release
         hub.has[f"{at}/git/trees/{repo.get('default_branch')}"] = hub.has[f"{AT}/git/trees/master"]
         row = said.get("workflow_run") or hub.has[f"{AT}/actions/runs"][1][0]
         number = (said.get("workflow_job") or {}).get("run_id", row["id"])
@@ -372,7 +377,7 @@ def test_what_is_deleted_or_no_longer_selected_is_gone(hub: played.GitHub) -> No
     gone = [Gone(of=Repository, external_id=str(said["repository"]["id"]), as_of=NOW)]
     assert tell(hub, "repository", {**said, "action": "deleted"}) == gone
     archived = {**said, "action": "archived", "repository": {**said["repository"], "archived": True}}
-    assert tell(hub, "repository", archived) == gone
+    assert [(type(item), item.of) for item in tell(hub, "repository", archived)] == [(Gone, Repository)]
     stand_in(hub, said)
     assert [type(item) for item in tell(hub, "repository", archived, archived=True)] == [Repository]
     assert [item.of for item in tell(hub, "delete", examples("delete")[0])] == [Version]
@@ -380,6 +385,40 @@ def test_what_is_deleted_or_no_longer_selected_is_gone(hub: played.GitHub) -> No
     assert [item.of for item in tell(hub, "team", team)] == [Team]
     member = {**examples("organization")[0], "action": "member_removed"}
     assert [item.of for item in tell(hub, "organization", member)] == [User]
+
+
+def test_a_delivery_that_comes_late_tells_what_is_there_now(hub: played.GitHub) -> None:
+    said = examples("repository")[0]
+    stand_in(hub, said)
+    repo, later = said["repository"], "2020-01-01T00:00:00Z"
+    at = f"/repos/{repo['full_name']}"
+    hub.has[at] = {**repo, "description": "as it is", "updated_at": later}
+    assert [item.description for item in tell(hub, "repository", said)] == ["as it is"]
+    newer = {**repo, "description": "newer", "updated_at": "2020-01-01T00:00:01Z"}
+    assert [item.description for item in tell(hub, "repository", {**said, "repository": newer})] == ["newer"]
+    hub.has[at]["archived"] = True
+    assert [type(item) for item in tell(hub, "repository", said)] == [Gone]
+    del hub.has[at]
+    assert tell(hub, "repository", said) == []
+
+    said = next(one for one in examples("release") if one["action"] == "edited")
+    stand_in(hub, said)
+    path = f"/repos/{said['repository']['full_name']}/releases/{said['release']['id']}"
+    hub.has[path] = {**said["release"], "name": "as it is", "draft": False}
+    late = {**said, "action": "unpublished"}  # it was published again since
+    assert [item.title for one in (said, late) for item in tell(hub, "release", one)] == ["as it is"] * 2
+    assert [type(item) for item in tell(hub, "release", {**said, "action": "deleted"})] == [Gone]
+    del hub.has[path]
+    assert tell(hub, "release", said) == []
+    assert [type(item) for item in tell(hub, "release", late)] == [Gone]
+
+    said = next(one for one in examples("team") if one["action"] == "edited")
+    stand_in(hub, said)
+    path = f"/orgs/{said['organization']['login']}/teams/{said['team']['slug']}"
+    hub.has[path] = {**said["team"], "description": "as it is"}
+    assert [item.description for item in tell(hub, "team", said)] == ["as it is"]
+    del hub.has[path]
+    assert tell(hub, "team", said) == []
 
 
 def test_what_is_not_selected_or_not_handled_is_passed_over(hub: played.GitHub) -> None:
