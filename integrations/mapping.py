@@ -307,7 +307,9 @@ def _commit(record: r.Commit, context: Context) -> ActivityIn:
 
 
 def _change(record: r.Change, context: Context) -> ActivityIn:
-    event = {"open": "created", "merged": "merged", "closed": "abandoned"}[record.status]
+    event = {"open": "updated", "merged": "merged", "closed": "abandoned"}[record.status]
+    if event == "updated" and (record.as_of is None or record.as_of <= record.opened_at):
+        event = "created"
     steps = () if event == "created" else (("change.created", "open", record.opened_at),)
     return _activity(
         record,

@@ -1,7 +1,7 @@
 """Portico as its processes run it, with the tests' connector and with more haste: `celery -A tests.faults.application`.
 
-Run as a program it prepares the database: the schema, the core pack, two connections to a tool whose addresses
-are its arguments, and a token, which it prints.
+Run as a program it prepares the database: the schema, the core pack, two connections to a tool if its addresses
+are given, and a token, which it prints.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ deliveries.BATCH = 10
 app.conf.beat_schedule["tick"]["schedule"] = 1.0
 
 
-def prepare(paged: str, lines: str) -> None:
+def prepare(*addresses: str) -> None:
     call_command("migrate", interactive=False, verbosity=0)
     apply_packs(installed_packs(), by="tests", keep_edits=True)
-    for connection in connections_to(paged, lines):
+    for connection in connections_to(*addresses) if addresses else ():
         create_connection(**connection)
     ensure_first_account()
     print(create_token(user=User.objects.get(username="admin"), name="tests").text)

@@ -33,7 +33,9 @@ PG_DUMP = next(
 class Stack:
     """A whole Portico of its own, and the means to hurt it."""
 
-    def __init__(self, home: Path, port: int, environment: dict[str, str], upstream: Upstream) -> None:
+    def __init__(
+        self, home: Path, port: int, environment: dict[str, str], upstream: Upstream | None = None
+    ) -> None:
         self.home = home
         self.port = port
         self.environment = environment
@@ -42,8 +44,7 @@ class Stack:
                 sys.executable,
                 str(ROOT / "tests/faults/stack.py"),
                 str(port),
-                upstream.url,
-                upstream.lines_url,
+                *((upstream.url, upstream.lines_url) if upstream else ()),
             ],
             cwd=ROOT,
             env=environment,
@@ -196,6 +197,16 @@ def stack_variables() -> dict[str, str]:
 @pytest.fixture
 def stack(home: Path, port: int, upstream: Upstream, stack_variables: dict[str, str]) -> Iterator[Stack]:
     """A running Portico, which syncs the tool."""
+    variables = {"PORTICO_OUTBOUND_ALLOW": f"127.0.0.1:{upstream.port}"} | stack_variables
+    with run_stack(home, port, variables, upstream) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def run_stack(
+    home: Path, port: int, variables: dict[str, str], upstream: Upstream | None = None
+) -> Iterator[Stack]:
+    """A Portico that runs until the block ends."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -203,15 +214,16 @@ def stack(home: Path, port: int, upstream: Upstream, stack_variables: dict[str, 
     }
     environment |= {
         "PORTICO_HOME": str(home),
-        "PORTICO_OUTBOUND_ALLOW": f"127.0.0.1:{upstream.port}",
         "DJANGO_SETTINGS_MODULE": "portal.settings",
         "PYTHONDONTWRITEBYTECODE": "",
-    } | stack_variables
+    } | variables
     running = Stack(home, port, environment, upstream)
-    yield running
-    running.process.terminate()
     try:
-        running.process.wait(15)
+        yield running
     finally:
-        running.process.kill()
-        running.process.communicate()
+        running.process.terminate()
+        try:
+            running.process.wait(15)
+        finally:
+            running.process.kill()
+            running.process.communicate()

@@ -1,5 +1,6 @@
 """All of Portico's processes under its own supervisor, for the tests to kill. Its arguments: the port of the web
-server, and what `tests.faults.application` takes. Prints a token when it is prepared."""
+server, and what `tests.faults.application` takes; without those the workers are in no more haste than anywhere. Prints
+a token when it is prepared."""
 
 from __future__ import annotations
 
@@ -34,7 +35,10 @@ def run() -> int:
         )
         supervisor.start(_processes.web_server(environment, bind="127.0.0.1", port=int(port)))
         for service in _processes.workers(home, environment):
-            service.command = [APPLICATION if word == "portal.celery" else word for word in service.command]
+            if addresses:
+                service.command = [
+                    APPLICATION if word == "portal.celery" else word for word in service.command
+                ]
             supervisor.start(service)
         while not supervisor.stops_asked:
             supervisor.turn(0.5)
