@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
@@ -424,7 +425,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def _through(self, proxy: str) -> httpx.AsyncHTTPTransport:
         found = self._transports.get(proxy)
         if found is None:
-            tls = tls_context(self._route.authorities)
+            tls = _context_for_http(self._route.authorities, *_authorities_as_of())
             via = None
             if proxy:
                 via = httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None)
@@ -482,6 +483,18 @@ def tls_context(more: str = "") -> ssl.SSLContext:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     return context
+
+
+def _authorities_as_of() -> tuple[str, int]:
+    """The file or folder of the authorities, and when it was changed last."""
+    bundle = ca_bundle() or system_bundle()
+    return bundle, os.stat(bundle).st_mtime_ns if os.path.exists(bundle) else 0
+
+
+@lru_cache(maxsize=32)
+def _context_for_http(more: str, _bundle: str, _as_of: int) -> ssl.SSLContext:
+    """Made once for all clients: to read the authorities takes longer than most of what a client is made for."""
+    return tls_context(more)
 
 
 def _tls_context() -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from base.limits import LimitExceeded
-from integrations.services.deliveries import accept_delivery
+from integrations.services.deliveries import accept_delivery, is_awaited
 from integrations.tasks import start_processing
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Hook(APIView):
             raise LimitExceeded(_("A delivery may have at most 10 MB.")) from None
         headers = {name.lower(): value for name, value in request.headers.items()}
         delivery, is_fresh = accept_delivery(slug=slug, headers=headers, body=body, now=timezone.now())
-        if is_fresh:
+        if is_fresh and not is_awaited(delivery):
             start_processing(delivery.connection_id)
         return Response(
             {"delivery": delivery.delivery_id or delivery.digest, "repeated": not is_fresh}, status=202

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -57,6 +57,7 @@ ATTEMPTS = 8
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=10)
 LOST_AFTER = timedelta(seconds=5)
+ASKED = timedelta(seconds=1)  # so long a worker that was asked is waited for
 KEPT = {Delivery.State.DONE: timedelta(days=7), Delivery.State.DEAD: timedelta(days=30)}
 
 
@@ -99,27 +100,45 @@ def accept_delivery(
     spec = webhook_of(connection) if connection is not None else None
     secret = _secret(connection) if connection is not None and spec is not None else ""
     if connection is None or spec is None or not secret:
-        raise NotFound(_("Nothing takes deliveries here. A connection does once its webhook secret is set."))
+        raise _closed()
     if not spec.verify(WebhookRequest(headers, body, now), secret):
         raise Unproven(
             _("The signature is missing or wrong. The secret at the tool must be the one of the connection.")
         )
     named = headers.get(spec.id_header, "") if spec.id_header else ""
-    delivery, is_new = Delivery.objects.get_or_create(
+    delivery = Delivery(
         connection=connection,
         digest=hashlib.sha256(body).hexdigest(),
-        defaults={
-            "delivery_id": printable(named)[:200],
-            "event": printable(headers.get(spec.event_header, ""))[:100] if spec.event_header else "",
-            "headers": {name: printable(headers[name]) for name in spec.headers if name in headers},
-            "body": body,
-            "received_at": now,
-        },
+        delivery_id=printable(named)[:200],
+        event=printable(headers.get(spec.event_header, ""))[:100] if spec.event_header else "",
+        headers={name: printable(headers[name]) for name in spec.headers if name in headers},
+        body=body,
+        received_at=now,
     )
-    if is_new:
-        return delivery, True
-    again = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.DEAD)
-    return delivery, bool(again.update(**_FRESH))
+    try:
+        with transaction.atomic():
+            delivery.save(force_insert=True)
+    except IntegrityError:
+        known = Delivery.objects.filter(connection=connection, digest=delivery.digest)
+        before = known.defer("body").first()
+        if before is None:  # it is the connection that went meanwhile
+            raise _closed() from None
+        return before, bool(known.filter(state=Delivery.State.DEAD).update(**_FRESH))
+    return delivery, True
+
+
+def _closed() -> NotFound:
+    return NotFound(_("Nothing takes deliveries here. A connection does once its webhook secret is set."))
+
+
+def is_awaited(delivery: Delivery) -> bool:
+    """Whether a worker was asked a moment ago for what came just before a delivery, and has not begun: it takes in
+    what waits by then."""
+    waiting = Delivery.objects.filter(
+        connection=delivery.connection_id, state=Delivery.State.QUEUED, not_before=None, pk__lt=delivery.pk
+    )
+    oldest = waiting.order_by("pk").values_list("received_at", flat=True).first()
+    return oldest is not None and oldest > delivery.received_at - ASKED
 
 
 _FRESH: dict[str, Any] = {
@@ -264,14 +283,13 @@ def _write(connection: Connection, kind: type[Connector[Any]], good: list[_Read]
                 if outcome == RecordOutcome.REFUSED:
                     for delivery in tellers[spec.name, external_id]:
                         reasons[delivery.pk] = written.errors[external_id]["reason"]
+        alike: dict[tuple[str, int], list[Delivery]] = defaultdict(list)
         for one in good:
-            reason = reasons.get(one.delivery.pk, "")
-            _close(
-                one.delivery,
-                Delivery.State.DEAD if reason else Delivery.State.DONE,
-                message=reason,
-                records=sum(not isinstance(item, Refused) for item in one.told),
-            )
+            count = sum(not isinstance(item, Refused) for item in one.told)
+            alike[reasons.get(one.delivery.pk, ""), count].append(one.delivery)
+        for (reason, count), them in alike.items():
+            state = Delivery.State.DEAD if reason else Delivery.State.DONE
+            _close(them, state, message=reason, records=count)
 
 
 def _list_of(kind: type[Connector[Any]], item: Record | Gone) -> ResourceSpec:
@@ -292,8 +310,8 @@ def _known_at(connection: Connection, spec: ResourceSpec) -> datetime | None:
     return passes.order_by("-started_at").values_list("started_at", flat=True).first()
 
 
-def _close(delivery: Delivery, state: str, *, message: str = "", records: int = 0) -> None:
-    Delivery.objects.filter(pk=delivery.pk).update(
+def _close(them: Sequence[Delivery], state: str, *, message: str = "", records: int = 0) -> None:
+    Delivery.objects.filter(pk__in=[delivery.pk for delivery in them]).update(
         state=state,
         message=printable(message)[:2_000],
         records=records,
@@ -303,7 +321,7 @@ def _close(delivery: Delivery, state: str, *, message: str = "", records: int = 
 
 
 def _give_up(delivery: Delivery, message: str) -> None:
-    _close(delivery, Delivery.State.DEAD, message=message)
+    _close([delivery], Delivery.State.DEAD, message=message)
 
 
 def _put_off(delivery: Delivery, message: str, *, after: float | None = None) -> None:

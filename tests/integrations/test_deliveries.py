@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import IntegrityError
 from django.test import Client
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -131,6 +132,36 @@ class TestTheDoor:
         row = Delivery.objects.get()
         assert (row.state, row.event, row.headers) == ("queued", "push", {"x-kind": "push"})
         assert "repository" in bytes(row.body).decode()
+
+    def test_one_worker_is_asked_for_what_comes_at_once(
+        self, farm: Connection, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        asked: list[Any] = []
+        monkeypatch.setattr(process_delivery, "apply_async", lambda **given: asked.append(given["kwargs"]))
+
+        def sent(number: int) -> int:
+            asked.clear()
+            with django_capture_on_commit_callbacks(execute=True):
+                assert send([repository(number)]).status_code == 202
+            return len(asked)
+
+        assert [sent(number) for number in range(3)] == [1, 0, 0]
+        # Who does not come for a second may have been lost, and what is put off is for later.
+        Delivery.objects.update(received_at=timezone.now() - timedelta(seconds=2))
+        assert sent(3) == 1
+        Delivery.objects.update(not_before=timezone.now() + timedelta(minutes=1))
+        assert [sent(number) for number in (4, 5)] == [1, 0]
+        take_in(farm)
+        assert sent(6) == 1
+
+    def test_what_comes_as_its_connection_goes_finds_no_door(
+        self, farm: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def gone(*_a: Any, **_k: Any) -> None:
+            raise IntegrityError
+
+        monkeypatch.setattr(Delivery, "save", gone)
+        assert send([repository(1)]).status_code == 404
 
     def test_without_redis_it_is_taken_in_by_the_tick(
         self, farm: Connection, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
