@@ -62,11 +62,16 @@ def _shell(request: HttpRequest) -> dict[str, Any]:
     manage.append(_item(request, _("Settings"), "/settings", "settings"))
     nav.append({"title": _("Manage"), "items": manage})
     shell: dict[str, Any] = {"title": "Portico", "nav": nav, "user_name": user.label}
+    create = []
     if can(user, "connection.write"):
-        shell["create"] = [
+        create += [
             {"label": _("Connect a tool"), "url": "/connections/new", "icon": "plug-connected"},
             {"label": _("Import catalog files"), "url": "/connections/import", "icon": "upload"},
         ]
+    if can(user, "user.write"):
+        url = "/settings/access?invite=1"
+        create.append({"label": _("Invite a colleague"), "url": url, "icon": "user-plus"})
+    shell["create"] = create
     if health is not None:
         shell["sync"] = _sync(health)
     return shell

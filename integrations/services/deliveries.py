@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -44,7 +45,7 @@ from integrations.contract import (
 from integrations.models import Connection, Delivery, RecordOutcome, ResourceRun, ResourceState
 from integrations.records import Record
 from integrations.registry import connectors
-from integrations.services.connections import OWNER, build_connector, close_connector
+from integrations.services.connections import OWNER, build_connector, close_connector, update_connection
 from integrations.writing import RecordWriter
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,13 @@ def webhook_of(connection: Connection) -> WebhookSpec | None:
 def has_secret(connection: Connection) -> bool:
     """Whether the connection takes deliveries: it has what they are proved by."""
     return bool(_secret(connection))
+
+
+def make_secret(*, connection: Connection) -> str:
+    """A new secret that the connection's deliveries are proved by from now on, in the clear: for the tool."""
+    made = secrets.token_urlsafe(32)
+    update_connection(connection=connection, config={**connection.config, WEBHOOK_SECRET: made})
+    return made
 
 
 def _secret(connection: Connection) -> str:

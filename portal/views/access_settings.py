@@ -215,7 +215,7 @@ def users(request: HttpRequest) -> HttpResponse:
             "q": text,
             "form": form,
             "fields": _grant_fields(request, form),
-            "is_open": bool(form.errors),
+            "is_open": bool(form.errors) or "invite" in request.GET,
             "link": sign_in_url(link) if link else "",
             "error": error,
         },

@@ -34,7 +34,7 @@ from integrations.network import Network
 from integrations.records import Repository
 from integrations.registry import connectors
 from integrations.services import connections as service
-from integrations.services import network, runs
+from integrations.services import deliveries, network, runs
 from integrations.services.removal import removal_of
 from integrations.tasks import start_removal, start_sync
 from portal import links
@@ -384,14 +384,18 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_GET
 def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """How a connection is doing: its run, its numbers, its last runs."""
-    connection = queries.get_connection(request.user, slug)
+    connection: Any = queries.get_connection(request.user, slug)
     require(request.user, "connection.read", connection)
     last = queries.as_seen(request.user, queries.list_runs(request.user, connection)[:5])
     current = next((run for run in last if run.is_active), None)
     kind = connector_of(connection)
+    may_write = can(request.user, "connection.write", connection)
+    is_told = may_write and connection.is_at_work and kind is not None and kind.webhook() is not None
     values = shell_of(request, connection, "") | {
         "runs": [_run_row(run) for run in last],
         "current": current,
+        # A run may have ended after the header's state was read: then the page has to be asked for again.
+        "is_active": current is not None or connection.last_state in (RunState.QUEUED, RunState.RUNNING),
         "current_numbers": queries.totals_of(current) if current else {},
         "progress": queries.progress_of(request.user, [current.pk]).get(current.pk) if current else None,
         "move": queries.moves(request.user, [connection]).get(connection.pk),
@@ -401,7 +405,9 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
         "records_url": f"{connection_url(connection)}/records"
         if can(request.user, "raw.read", connection)
         else "",
-        "may_write": can(request.user, "connection.write", connection),
+        "may_write": may_write,
+        "hook_url": f"{connection_url(connection)}/deliveries" if is_told else "",
+        "has_secret": is_told and deliveries.has_secret(connection),
         "held": held_banners(request, queries.held_resources(request.user, connection)),
         "resources": resource_labels(connection),
         "operations": [_(spec.label) for spec in kind.operations()] if kind else [],

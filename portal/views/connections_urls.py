@@ -30,6 +30,7 @@ urlpatterns = [
     path("<str:slug>/operations/<int:operation_id>", operations.operation, name="connection-operation"),
     path("<str:slug>/deliveries", deliveries.all_deliveries, name="connection-deliveries"),
     path("<str:slug>/deliveries/replay", deliveries.replay, name="connection-replay"),
+    path("<str:slug>/deliveries/secret", deliveries.new_secret, name="connection-secret"),
     path("<str:slug>/deliveries/<int:delivery_id>", deliveries.delivery, name="connection-delivery"),
     path("<str:slug>/settings", connections.settings, name="connection-settings"),
     path("<str:slug>/delete", connections.delete, name="connection-delete"),

@@ -11,10 +11,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from access.permissions import can, require
-from base.errors import NotFound
+from base.errors import InvalidInput, NotFound
 from base.text import whole_number
 from integrations import queries
 from integrations.models import Connection, Delivery
@@ -22,8 +23,10 @@ from integrations.services import deliveries as service
 from integrations.tasks import start_processing
 from portal.links import absolute
 from portal.views.connections import connection_url, page_of, shell_of
+from portal.views.settings import show_once, shown_once
 
 ROWS = 50
+ONCE = "webhook"  # by which the session keeps a secret for the page that shows it
 TONES = {"queued": "mute", "running": "run", "done": "ok", "dead": "fail"}
 
 
@@ -35,6 +38,7 @@ def _connection(request: HttpRequest, slug: str) -> Connection:
     return connection
 
 
+@never_cache
 @login_required
 @require_GET
 def all_deliveries(request: HttpRequest, slug: str) -> HttpResponse:
@@ -55,6 +59,7 @@ def all_deliveries(request: HttpRequest, slug: str) -> HttpResponse:
             "page": page,
             "address": absolute(request, reverse("hook", args=[connection.slug])),
             "has_secret": service.has_secret(connection),
+            "secret": shown_once(request, f"{ONCE} {connection.slug}"),
             "dead": counts[Delivery.State.DEAD],
             "is_active": bool(counts[Delivery.State.QUEUED] + counts[Delivery.State.RUNNING]),
             "segments": [
@@ -101,6 +106,18 @@ def _readable(body: bytes) -> str:
         return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except ValueError:
         return body.decode("utf-8", "replace")
+
+
+@login_required
+@require_POST
+def new_secret(request: HttpRequest, slug: str) -> HttpResponse:
+    """Make what deliveries are proved by, and show it once beside the address."""
+    connection = _connection(request, slug)
+    try:
+        show_once(request, f"{ONCE} {connection.slug}", service.make_secret(connection=connection))
+    except InvalidInput as error:  # its other settings no longer fit the connector
+        messages.error(request, " ".join([error.message, *(item.message for item in error.errors)]))
+    return redirect(f"{connection_url(connection)}/deliveries")
 
 
 @login_required

@@ -63,7 +63,8 @@ def render_page(
     counts: dict[str, int] | None = None,
 ) -> HttpResponse:
     """A page from its definition: its tabs, and the widgets of the chosen one."""
-    note_visit(person(request), now=context.now)
+    if not request.headers.get("HX-Request"):  # a page that is left open visits nobody
+        note_visit(person(request), now=context.now)
     available = context.cache.setdefault("delivered", queries.delivered_types())
     tabs = [tab for tab in served.spec.tabs if _shows(tab, context, available)]
     if not tabs:
@@ -107,6 +108,7 @@ def render_page(
             "aside": [one.render(pages.COLUMNS) for one in aside],
             "notices": [notice for notice in (served.notice, *context.notices) if notice],
             "banner": context.cache.get("banner"),
+            "looks_again": served.spec.slot == "home",
             "title": header["title"],
         },
     )

@@ -160,7 +160,7 @@ class ToSeeTo(Widget[WidgetConfig]):
             if counts[query]:
                 steps.append({"label": step, "url": url})
         if not steps and can(context.viewer, "user.write"):
-            steps.append({"label": _("Invite colleagues"), "url": "/settings/access"})
+            steps.append({"label": _("Invite colleagues"), "url": "/settings/access?invite=1"})
         card = {"footer": _("Next step"), "more": steps[0]} if steps else {"footer": _("All is settled.")}
         return {"items": items, "card": card}
 

@@ -43,11 +43,11 @@ from integrations.http import HttpLimits
 from integrations.outbound import GuardedTransport, OutboundPolicy
 from integrations.records import RECORD_TYPES
 from integrations.registry import connectors
-from tests.integrations import github, servers
+from tests.integrations import alerting_servers, github, servers
 from tests.integrations.reading import Reading, collect, use
 from tests.integrations.servers import Acme
 
-SECRET = "hunter2-do-not-show"
+SECRET = alerting_servers.PASSWORD
 LIMITS = HttpLimits(connect=1, read=1, total=0.15, stream_total=0.15, attempts=2, backoff=0.001)
 
 # Method, address without its query, whether credentials were sent, and the how manieth of these.

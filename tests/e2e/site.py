@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, Locator
 from playwright.sync_api import Page as Tab
 
 from tests.e2e.stack import ROOT, Portal
@@ -313,6 +313,11 @@ def redeem(tab: Tab, portal: Portal) -> None:
     tab.fill("#again", PASSWORD)
     tab.press("#again", "Enter")
     tab.wait_for_url("/")
+
+
+def card(tab: Tab, title: str) -> Locator:
+    """A card of the page by its heading."""
+    return tab.locator("section.po-card", has=tab.get_by_role("heading", name=title, exact=True))
 
 
 def settle(tab: Tab) -> None:

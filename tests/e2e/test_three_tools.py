@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
-from tests.e2e.site import Visitors
+from tests.e2e.site import Visitors, card
 from tests.e2e.stack import Portal
 from tests.integrations.servers import Builder, git, make_repository, required, run_buildbot, run_registry
 
@@ -97,11 +97,6 @@ def sync(tab: Tab, portal: Portal, slug: str) -> None:
     portal.wait_until_synced()
     tab.goto(f"/connections/{slug}")
     expect(tab.locator(".po-head").get_by_text("Synced", exact=True)).to_be_visible()
-
-
-def card(tab: Tab, title: str) -> Locator:
-    """A card of the page by its heading."""
-    return tab.locator("section.po-card", has=tab.get_by_role("heading", name=title, exact=True))
 
 
 def test_an_empty_portal_invites_to_connect(tab: Tab) -> None:

@@ -63,8 +63,8 @@ def silence(url: str, label: str, value: str) -> None:
     post(f"{url}/api/v2/silences", {**said, **times})
 
 
-# What --web.config.file of Prometheus and of Alertmanager needs for the user ana with the password of the contract's
-# tests, by bcrypt.
+# What --web.config.file of Prometheus and of Alertmanager needs for the user ana with this password, by bcrypt.
+PASSWORD = "hunter2-do-not-show"
 WITH_PASSWORD = 'basic_auth_users: {ana: "$2b$04$cLH8h4XG6Omfahfo3ZtSHePFmBG/Qq6TNh8VOYt9HzkCGR.JSkFfu"}\n'
 
 

@@ -169,6 +169,11 @@ class TestList:
         assert "every 2s" in admin.get("/connections/images").content.decode()
         assert "412/640" in text_of(admin.get(f"/connections/images/runs/{run.pk}"))
 
+    def test_the_page_of_one_says_why_not_all_was_read(self, admin: Client, held: ResourceRun) -> None:
+        rows = text_of(admin.get("/connections/images")).partition("Last runs")[2]
+        assert held.run.message
+        assert held.run.message in html.unescape(rows)
+
     def test_what_the_guard_holds_stands_above_it_with_names(self, admin: Client, held: ResourceRun) -> None:
         words = text_of(admin.get("/connections"))
         assert "stopped before it removed anything" in words

@@ -10,8 +10,10 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import User
+from access.secrets import read_secrets
 from catalog.models import Entity
 from integrations.models import Connection, Delivery
+from integrations.services.connections import OWNER
 from integrations.services.deliveries import process_deliveries
 from tests.integrations.tool import Tool
 from tests.portal.test_operations_pages import words
@@ -57,7 +59,27 @@ def test_the_list_says_where_the_tool_delivers_and_what_came(
 
 def test_without_a_secret_it_says_so(farm: Connection, admin: Client, connect: Any) -> None:
     connect(slug="quiet")
-    assert "once the settings hold a webhook secret" in words(admin.get("/connections/quiet/deliveries"))
+    page = words(admin.get("/connections/quiet/deliveries"))
+    assert "once there is a secret" in page
+    assert "Enter one" in page
+    assert "Set up deliveries" in words(admin.get("/connections/quiet"))
+
+
+def test_a_secret_is_made_and_shown_once_and_proves_deliveries(admin: Client, connect: Any) -> None:
+    quiet = connect(slug="quiet")
+    page = admin.post("/connections/quiet/deliveries/secret", follow=True)
+    made = read_secrets(owner_type=OWNER, owner_uid=str(quiet.uid))["webhook_secret"]
+    assert len(made) > 40
+    assert made in words(page)
+    assert "no-store" in page["Cache-Control"]
+    # What asks for the page again would take the secret away.
+    assert "hx-trigger" not in page.content.decode().partition('id="main"')[2]
+    again = words(admin.get("/connections/quiet/deliveries"))
+    assert made not in again
+    assert "Make a new secret" in again
+    assert "What is new comes at once" in words(admin.get("/connections/quiet"))
+    admin.post("/connections/quiet/deliveries/secret")
+    assert read_secrets(owner_type=OWNER, owner_uid=str(quiet.uid))["webhook_secret"] != made
 
 
 def test_one_shows_its_words_and_they_are_inert(farm: Connection, admin: Client) -> None:
@@ -84,6 +106,12 @@ def test_it_is_for_administrators(
     farm: Connection, browse: Callable[[User], Client], who: str, request: pytest.FixtureRequest
 ) -> None:
     client = browse(request.getfixturevalue(who))
-    for answer in (client.get(PAGE), client.get(f"{PAGE}/1"), client.post(f"{PAGE}/replay")):
+    asked = (
+        client.get(PAGE),
+        client.get(f"{PAGE}/1"),
+        client.post(f"{PAGE}/replay"),
+        client.post(f"{PAGE}/secret"),
+    )
+    for answer in asked:
         assert answer.status_code in {403, 404}
     assert "Deliveries" not in words(client.get("/connections/farm"))

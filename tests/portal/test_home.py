@@ -264,6 +264,16 @@ class TestVisits:
         assert "/component/new" in html
         assert "/component/old" not in html
 
+    def test_a_home_page_that_is_left_open_keeps_up_and_is_no_visit(
+        self, browse: Callable[[User], Client], vic: User
+    ) -> None:
+        client = browse(vic)
+        for address, keeps_up in (("/", True), ("/catalog", False)):
+            page = client.get(address, headers={"HX-Request": "true"}).content.decode()
+            assert ('hx-trigger="look"' in page) is keeps_up
+        vic.refresh_from_db()
+        assert vic.seen_at is None
+
 
 class TestToSeeTo:
     def test_an_empty_portal_has_no_such_card(self, viewer: Client) -> None:
@@ -294,7 +304,9 @@ class TestToSeeTo:
         assert "Next step [/catalog/unknown-owners] Say who unknown owners are" in said
         say("yaml:a", claim("group:team", {"type": "team", "children": []}))
         assert "All is settled." in card(viewer, "to-see-to")
-        assert "[/settings/access] Invite colleagues" in card(browse(ana), "to-see-to")
+        assert "[/settings/access?invite=1] Invite colleagues" in card(browse(ana), "to-see-to")
+        page = browse(ana).get("/settings/access?invite=1").content.decode()
+        assert re.search(r"<details[^>]* open>(?:(?!</summary>).)*Invite", page, re.DOTALL)
 
 
 def test_stale_connections_stand_before_the_others_and_are_counted(viewer: Client) -> None:

@@ -33,6 +33,16 @@
 
   on("click", "[data-rail]", toggleRail);
 
+  // -- A page that stays open keeps up with what happens, while somebody can see it ----------------------
+  let looked = Date.now();
+  const look = () => {
+    if (document.hidden || Date.now() - looked < 30_000) return;
+    looked = Date.now();
+    for (const one of $$("[data-look]")) htmx.trigger(one, "look");
+  };
+  setInterval(look, 5_000);
+  document.addEventListener("visibilitychange", look);
+
   // -- Drawer ---------------------------------------------------------------------------------------------
   const drawer = (open) => {
     const button = $("[data-drawer-toggle]");
