@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import Field, HttpUrl, field_validator, model_validator
 
 from integrations.contract import (
-    AuthFailed,
-    BadPayload,
-    Check,
+    Category,
     ConnectionConfig,
-    Health,
+    Connector,
     HttpClient,
-    NotThere,
-    SourceError,
+    Password,
+    Refused,
     SourceUnavailable,
+    Token,
+    UserName,
+    gettext_noop,
+    record_or_refusal,
 )
 from integrations.contract import gettext as _
+from integrations.records import Alert, AlertStatus
 
 _LABEL = r"[A-Za-z_]\w*"
 _IN_KEY = re.compile(rf"\{{({_LABEL})\}}")
@@ -34,11 +39,9 @@ class AlertingConfig(ConnectionConfig):
         title="Address",
         description="Where it answers, with its path if it has one: https://alerts.acme.example.",
     )
-    username: str = Field("", title="User name", description="For HTTP Basic authentication; empty for none.")
-    password: SecretStr | None = Field(None, title="Password", description="Password of this user.")
-    token: SecretStr | None = Field(
-        None, title="Token", description="Bearer token, instead of user name and password; empty for none."
-    )
+    username: UserName = ""
+    password: Password = None
+    token: Token = None
     subjects: list[str] = Field(
         default=["component", "service", "app", "job"],
         max_length=50,
@@ -67,13 +70,6 @@ class AlertingConfig(ConnectionConfig):
             raise ValueError(_("Give a user name and password, or a token, not both."))
         return self
 
-    def headers(self, http: HttpClient) -> dict[str, str] | None:
-        """What signs us in."""
-        if self.token:
-            return http.bearer(self.token.get_secret_value())
-        secret = self.password.get_secret_value() if self.password else ""
-        return http.basic(self.username, secret) if self.username else None
-
     def about(self, labels: dict[str, str]) -> list[str]:
         """The keys that an alert's labels make, in the order of the settings."""
         found = []
@@ -88,45 +84,58 @@ class AlertingConfig(ConnectionConfig):
         return list(dict.fromkeys(found))
 
 
-def words_of(labels: dict[str, str], notes: dict[str, str]) -> str:
-    """An alert in a line: its name, and the summary that its rule has."""
-    said = notes.get("summary") or notes.get("description") or ""
-    return ": ".join(part for part in (labels.get("alertname", ""), said) if part)[:1000]
+C = TypeVar("C", bound=AlertingConfig)
+
+
+class AlertingConnector(Connector[C]):
+    """A monitoring tool whose alerts are what is read of it."""
+
+    category = Category.MONITORING
+    if_refused = gettext_noop(
+        "Give the user name and password, or the token, that the tool or the proxy before it wants."
+    )
+    if_elsewhere = gettext_noop("Give the address of the tool itself, with its path if it has one.")
+
+    @cached_property
+    def api(self) -> HttpClient:
+        """The tool, signed in as the settings say."""
+        config = self.config
+        headers = self.http.basic(config.username, config.password) or self.http.bearer(config.token)
+        return self.http.at(config.base_url, headers=headers)
+
+    def settled(self, started_at: str, now: datetime, *, is_whole: bool = True) -> None:
+        """What ends a list of alerts: it is whole only if the tool has run for long enough to know all that fires.
+
+        :raises SourceUnavailable: if it has not: what it does not list is then kept.
+        """
+        if not is_whole or now - datetime.fromisoformat(started_at) < SETTLED:
+            raise SourceUnavailable(
+                _("%(tool)s started a short while ago and may not know yet of all that fires, so nothing is taken "
+                  "for resolved.") % {"tool": self.label}
+            )  # fmt: skip
+
+    def alert(
+        self, row: dict[str, Any], external_id: str, status: AlertStatus, **fields: Any
+    ) -> Alert | Refused:
+        """An alert that has labels and annotations, as Prometheus made them usual."""
+        labels, notes = texts(row.get("labels")), texts(row.get("annotations"))
+        said = notes.get("summary") or notes.get("description") or ""
+        return record_or_refusal(
+            Alert,
+            external_id,
+            about=self.config.about(labels),
+            title=": ".join(part for part in (labels.get("alertname", ""), said) if part)[:1000],
+            status=status,
+            severity=labels.get("severity", ""),
+            raw=row,
+            **fields,
+        )
+
+    def count_named(self, rows: Iterable[dict[str, Any]]) -> int:
+        """How many of these alerts have labels that may name something."""
+        return sum(bool(self.config.about(texts(row.get("labels")))) for row in rows)
 
 
 def texts(said: Any) -> dict[str, str]:
     """Labels or annotations; a tool that is none of these may have said anything."""
     return {str(name): str(value) for name, value in said.items()} if isinstance(said, dict) else {}
-
-
-def has_settled(started_at: str, now: datetime) -> bool:
-    """Whether a tool has run for long enough to know all that fires."""
-    return now - datetime.fromisoformat(started_at) >= SETTLED
-
-
-def not_settled(tool: str) -> SourceUnavailable:
-    """What to raise after the alerts of a tool that may not know all: what it does not list is then kept."""
-    return SourceUnavailable(
-        _("%(tool)s started a short while ago and may not know yet of all that fires, so nothing is taken for "
-          "resolved.") % {"tool": tool}
-    )  # fmt: skip
-
-
-def not_reached(error: SourceError, tool: str) -> Health:
-    """What to do about a tool that does not answer as it should."""
-    match error:
-        case AuthFailed():
-            label = _("Not permitted")
-            remedy = _(
-                "Give the user name and password, or the token, that %(tool)s or the proxy before it wants."
-            )
-        case BadPayload() | NotThere():
-            label = _("This is not %(tool)s")
-            remedy = _("Give the address of %(tool)s itself, with its path if it has one.")
-        case _:
-            label = _("Not reached")
-            remedy = _(
-                "See that %(tool)s runs, that this machine can reach it, and that the address is allowed."
-            )
-    shown = {"tool": tool}
-    return Health([Check(label=label % shown, ok=False, detail=error.message, remedy=remedy % shown)])

@@ -9,14 +9,14 @@ A connector is a class with a settings model and a few decorated async methods::
     class Acme(Connector[Config]):
         slug, label, category = "acme", "Acme CI", Category.CI
 
-        async def check(self) -> Health: ...
+        async def checks(self) -> AsyncIterator[Check]: ...
 
         @resource(of=Pipeline)
         async def jobs(self) -> AsyncIterator[Pipeline]: ...
 
 It turns a tool's API into records; the core alone decides what to write, retry and remove. It never builds
 a client of its own, never touches the database, and does not catch the errors of `integrations.errors`, but to
-raise them again in a clearer sentence, and in `check`, which tells them to a person.
+raise them again in a clearer sentence.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ import hashlib
 import hmac
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
-from django.utils.translation import gettext, ngettext
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from django.utils.translation import gettext, gettext_noop, ngettext
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from base.text import printable
@@ -62,6 +63,7 @@ __all__ = [
     "Clone",
     "ConnectionConfig",
     "Connector",
+    "Days",
     "Directory",
     "Entry",
     "Expect",
@@ -70,24 +72,33 @@ __all__ = [
     "Gone",
     "Health",
     "HttpClient",
+    "Known",
     "LdapClient",
     "Mark",
     "Misconfigured",
     "NotThere",
     "OperationResult",
+    "Password",
     "Refused",
     "Risk",
     "SourceError",
     "SourceUnavailable",
+    "Token",
     "Told",
     "Tools",
+    "UserName",
     "WebhookRequest",
+    "WebhookSecret",
     "bears_token",
     "gettext",
+    "gettext_noop",
     "has_glob",
+    "is_chosen",
+    "keys",
     "matches",
     "ngettext",
     "operation",
+    "portions",
     "record_or_refusal",
     "resource",
     "signed_with_hmac",
@@ -121,7 +132,11 @@ class ConnectionConfig(BaseModel):
         if is_secret(cls.model_fields[info.field_name or ""]):
             return value
         for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and _CREDENTIALS.match(text.strip()):
+            if not isinstance(text, str):
+                continue
+            if text.strip().lower().startswith(("http://", "https://")):
+                urlsplit(text)  # raises a ValueError that says what is wrong
+            if _CREDENTIALS.match(text.strip()):
                 raise ValueError(
                     gettext("An address may not hold a user or a password; they have fields of their own.")
                 )
@@ -130,6 +145,39 @@ class ConnectionConfig(BaseModel):
 
 SELDOM: dict[str, Any] = {"seldom": True}
 """For `json_schema_extra` of a setting with a default that few change: the form folds it under "More settings"."""
+
+# Settings that many tools have; `token: Token = None` is all that a connector writes.
+UserName = Annotated[str, Field(title="User name", description="Leave empty where everybody may read.")]
+Password = Annotated[
+    SecretStr | None,
+    Field(title="Password", description="Password or token of this user, who needs to read, no more."),
+]
+Token = Annotated[
+    SecretStr | None,
+    Field(title="Token", description="A bearer token that may read. Empty where everybody may."),
+]
+WebhookSecret = Annotated[
+    SecretStr | None,
+    Field(
+        title="Webhook secret",
+        description="What the tool proves its deliveries with. While it is empty, none is taken.",
+    ),
+]
+Days = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=3_650,
+        title="Days",
+        description="How many days of the past the first sync reads.",
+        json_schema_extra=SELDOM,
+    ),
+]
+
+
+def is_chosen(name: str, only: Sequence[str], but_not: Sequence[str] = ()) -> bool:
+    """Whether the patterns of two settings choose a name: any of `only`, or all if it is empty, less `but_not`."""
+    return (not only or matches(name, only)) and not matches(name, but_not)
 
 
 class Category(StrEnum):
@@ -146,25 +194,30 @@ class Category(StrEnum):
     FILES = "files"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
     """One line of a connection test.
 
     :ivar label: what was tried, as a fact: "Reached", "Signed in as ci-bot", "Can read builds".
-    :ivar ok: whether it worked.
+    :ivar ok: whether it works.
     :ivar detail: what came instead, or a figure worth showing.
     :ivar remedy: what to do about it, naming the missing permission exactly.
     """
 
     label: str
-    ok: bool
+    ok: bool = True
     detail: str = ""
     remedy: str = ""
+
+    @classmethod
+    def failed(cls, label: str, detail: str = "", remedy: str = "") -> Check:
+        """A line that says what is wrong, and what to do about it."""
+        return cls(label, False, detail, remedy)
 
 
 @dataclass(frozen=True)
 class Health:
-    """The outcome of `Connector.check`: what works and what is missing."""
+    """The outcome of a test of the settings: what works and what is missing."""
 
     checks: list[Check]
 
@@ -194,7 +247,7 @@ class Mark:
     cursor: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Refused:
     """One item that could not be read; the others go on. Shown in the run's list of refused records."""
 
@@ -209,19 +262,67 @@ class Refused:
 
 Yielded = Record | Expect | Mark | Refused
 
+
+class Known:
+    """The cursor of an incremental list of things that each have a state: those whose state is known are passed over.
+
+    :param since: what the resource was given.
+    :param scope: the settings that decide what is read of a thing; with others, all are read anew.
+    """
+
+    def __init__(self, since: dict[str, Any] | None, *, names: Iterable[str], scope: Any = None) -> None:
+        kept = since["known"] if since and since.get("scope") == scope else {}
+        self._scope, self._states = scope, {name: kept[name] for name in names if name in kept}
+
+    def has(self, name: str, state: object) -> bool:
+        """Whether a thing had this state when it was marked last.
+
+        :param state: whatever is the same, and written the same, while nothing has changed.
+        """
+        return self._states.get(name) == self._digest(state)
+
+    def mark(self, name: str, state: object) -> Mark:
+        """The mark after all records of a thing."""
+        self._states[name] = self._digest(state)
+        return Mark({"known": {**self._states}, "scope": self._scope})
+
+    @staticmethod
+    def _digest(state: object) -> str:
+        return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+
+
+T = TypeVar("T")
+
+
+def portions(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """A few at a time, to ask for together."""
+    given = list(items)
+    for start in range(0, len(given), size):
+        yield given[start : start + size]
+
+
+def keys(scheme: str, *values: object) -> list[str]:
+    """The identity keys that a tool's words make, each once; what is empty or no such word is passed over."""
+    words = (value for value in values if isinstance(value, str) and re.fullmatch(r"\S{3,900}", value))
+    return list(dict.fromkeys(f"{scheme}:{word}" for word in words))
+
+
 INFERRED = "components"
 """The list under which the core keeps the components that it infers: no connector may have one of this name."""
 
 R = TypeVar("R", bound=Record)
 
 
-def record_or_refusal(of: type[R], external_id: str, **fields: Any) -> R | Refused:
+def record_or_refusal(
+    of: type[R], external_id: str, written_at: datetime | None = None, /, **fields: Any
+) -> R | Refused:
     """Make a record of what a tool said, or say why it cannot be one: an odd item must not stop the list.
 
+    :param written_at: what relative times count from, if there may be such.
     :param fields: the record's fields, with the tool's values as they came.
     """
     try:
-        return of(external_id=external_id, **fields)
+        return of.model_validate({"external_id": external_id, **fields}, context={"written_at": written_at})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         return Refused(
@@ -478,6 +579,10 @@ class Connector(Generic[C]):
     :cvar label: the tool's name, for people.
     :cvar monogram: two letters for the badge.
     :cvar brings: one line for the gallery: what it brings into the catalog.
+    :cvar named: the tool in a sentence, where that is another word than the label: "the registry".
+    :cvar if_refused: what to do when it does not let us read.
+    :cvar if_elsewhere: what to do when something else answers.
+    :cvar if_misconfigured: what to do when the settings cannot work.
     """
 
     slug: ClassVar[str]
@@ -485,6 +590,12 @@ class Connector(Generic[C]):
     monogram: ClassVar[str]
     category: ClassVar[Category]
     brings: ClassVar[str]
+    named: ClassVar[str] = ""
+    if_refused: ClassVar[str] = gettext_noop("Give credentials that may read this.")
+    if_elsewhere: ClassVar[str] = gettext_noop("Correct the address: give that of the tool itself.")
+    if_misconfigured: ClassVar[str] = gettext_noop(
+        "Correct the address and the selection, or have an administrator allow the address."
+    )
     Config: ClassVar[type[ConnectionConfig]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -501,9 +612,41 @@ class Connector(Generic[C]):
         self.files = tools.files
         self.ldap = tools.ldap
 
-    async def check(self) -> Health:
-        """Make the cheapest calls that prove the settings, and say which permission is missing."""
+    def checks(self) -> AsyncIterator[Check]:
+        """Make the cheapest calls that prove the settings, and say which permission is missing.
+
+        An error ends it, and is told to the person as one check more.
+        """
         raise NotImplementedError
+
+    async def check(self) -> Health:
+        """What the settings let us do."""
+        found: list[Check] = []
+        try:
+            async for one in self.checks():
+                found.append(one)
+        except SourceError as error:
+            found.append(self.failed(error, is_first=not found))
+        return Health(found)
+
+    def failed(self, error: SourceError, *, is_first: bool) -> Check:
+        """What an error says of the settings, and what to do about it."""
+        shown = {"tool": gettext(self.named) or self.label}
+        match error:
+            case AuthFailed():
+                label, remedy = gettext("Not permitted"), gettext(self.if_refused)
+            case BadPayload() | NotThere():
+                label, remedy = gettext("This is not %(tool)s") % shown, gettext(self.if_elsewhere)
+            case Misconfigured():
+                label, remedy = gettext("Not reached"), gettext(self.if_misconfigured)
+            case _:
+                label = gettext("Not reached")
+                remedy = gettext(
+                    "See that %(tool)s runs, that this machine can reach it, and that the address is allowed."
+                )
+                remedy %= shown
+        label = label if is_first else gettext("Not everything can be read")
+        return Check.failed(label, error.message, remedy)
 
     @classmethod
     def _specs(cls, attribute: str) -> list[Any]:

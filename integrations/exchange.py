@@ -121,32 +121,46 @@ class Answer:
                 ) from error  # fmt: skip
             raise BadPayload(_("%(url)s answered broken JSON: %(why)s") % {**shown, "why": error}) from error
 
+    def value(self, *path: str, of: type[T] = object) -> T:  # type: ignore[assignment]
+        """What stands in the body, JSON, under a name, or under names within each other.
+
+        :param of: what it has to be.
+        :raises BadPayload: if there is no such thing: then something else answered.
+        """
+        found = self.json()
+        for name in path:
+            if not isinstance(found, dict) or name not in found:
+                raise self.other(".".join(path))
+            found = found[name]
+        if not isinstance(found, of):
+            raise self.other(".".join(path))
+        return found
+
     def row(self, *fields: str) -> dict[str, Any]:
         """The body as a JSON object.
 
         :raises BadPayload: if it is none, or lacks one of the fields: then something else answered.
         """
-        said = self.json()
-        missing = [name for name in fields if not isinstance(said, dict) or name not in said]
-        if missing or not isinstance(said, dict):
-            raise BadPayload(
-                _("%(url)s answered JSON without “%(name)s”. Is this the address of the API?")
-                % {"url": mask_url(self.url), "name": ", ".join(missing)}
-            )
+        said = self.value(of=dict)
+        if missing := [name for name in fields if name not in said]:
+            raise self.other(", ".join(missing))
         return said
 
-    def rows(self, name: str = "") -> list[dict[str, Any]]:
-        """The list that the body is as JSON, or that stands in it under a name.
+    def rows(self, *path: str) -> list[Any]:
+        """The list that the body is as JSON, or that stands in it at a path.
 
         :raises BadPayload: if there is none.
         """
-        rows = self.row(name)[name] if name else self.json()
-        if not isinstance(rows, list):
-            raise BadPayload(
-                _("%(url)s answered JSON that is no list. Is this the address of the API?")
-                % {"url": mask_url(self.url)}
+        return self.value(*path, of=list)
+
+    def other(self, missing: str = "") -> BadPayload:
+        """What to raise where the tool itself cannot have said this."""
+        shown = {"url": mask_url(self.url), "name": missing}
+        if missing:
+            return BadPayload(
+                _("%(url)s answered JSON without “%(name)s”. Is this the address of the API?") % shown
             )
-        return rows
+        return BadPayload(_("%(url)s answered JSON of another form. Is this the address of the API?") % shown)
 
     def link(self, rel: str) -> str | None:
         """The target of the `Link` header with this relation, made absolute.

@@ -7,7 +7,7 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -165,7 +165,7 @@ class FileReader:
                 break
         return contents
 
-    async def lines(self, path: Path | str, *, limit: int = MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+    async def lines(self, path: Path | str, *, limit: int = MAX_LINE_BYTES) -> AsyncGenerator[bytes]:
         """The lines of a file of any length, blank ones too, without their ends.
 
         :raises BadPayload: if a line has more than `limit` bytes. Else as `confine`.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
 from contextlib import aclosing
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -19,6 +19,7 @@ from urllib.parse import urljoin
 import httpx2 as httpx
 import orjson
 from django.utils.translation import gettext as _
+from pydantic import HttpUrl, SecretStr
 from redis.asyncio import Redis
 
 from integrations.errors import BadPayload, Misconfigured
@@ -31,6 +32,10 @@ __all__ = ["Answer", "Authorize", "HttpClient", "HttpLimits", "NextPage"]
 
 NextPage = Callable[[Answer], str | None]
 _JSON = {"Accept": "application/json"}
+
+
+def _plain(secret: str | SecretStr | None) -> str:
+    return secret.get_secret_value() if isinstance(secret, SecretStr) else secret or ""
 
 
 class HttpClient:
@@ -69,17 +74,27 @@ class HttpClient:
         self._auth: Authorize | None = None
 
     @staticmethod
-    def basic(user: str, password: str) -> dict[str, str]:
-        """The header of HTTP Basic authentication, for `at(headers=...)`."""
-        return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
+    def basic(user: str, password: str | SecretStr | None) -> dict[str, str]:
+        """The header of HTTP Basic authentication, for `at(headers=...)`; none without a user."""
+        given = f"{user}:{_plain(password)}".encode()
+        return {"Authorization": "Basic " + b64encode(given).decode()} if user else {}
 
     @staticmethod
-    def bearer(token: str) -> dict[str, str]:
-        """The header of a bearer token, for `at(headers=...)`."""
-        return {"Authorization": f"Bearer {token}"}
+    def bearer(token: str | SecretStr | None) -> dict[str, str]:
+        """The header of a bearer token, for `at(headers=...)`; none without one."""
+        return {"Authorization": f"Bearer {_plain(token)}"} if token else {}
+
+    @property
+    def address(self) -> str:
+        """The address at which relative paths start, without a slash at its end."""
+        return self._base[:-1]
 
     def at(
-        self, base_url: str, *, headers: Mapping[str, str] | None = None, auth: Authorize | None = None
+        self,
+        base_url: str | HttpUrl,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: Authorize | None = None,
     ) -> HttpClient:
         """A client for one tool: relative paths start at `base_url`.
 
@@ -88,6 +103,7 @@ class HttpClient:
             an empty challenge, and once more with the `WWW-Authenticate` header of a 401.
         :raises Misconfigured: if `base_url` is no web address.
         """
+        base_url = str(base_url)
         self._wire.policy.check_url(base_url)
         client = object.__new__(HttpClient)
         client._wire = self._wire
@@ -232,7 +248,7 @@ class HttpClient:
 
     async def stream_lines(
         self, path: str, *, params: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """The lines of an answer of any length as they come, blank ones too, without their ends.
 
         A failure before the first byte is tried again; a later one is raised after the lines that came whole.
@@ -257,7 +273,7 @@ class HttpClient:
         if re.match(r"https?://", path, re.IGNORECASE):
             url = path
         else:
-            url = self._base + path.lstrip("/") if path else self._base[:-1]
+            url = self._base + path.lstrip("/") if path else self.address
         given = {name: value for name, value in (params or {}).items() if value is not None}
         return str(httpx.URL(url).copy_merge_params(given)) if given else url
 

@@ -18,11 +18,11 @@ from django.utils.translation import gettext_noop
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from catalog import identity
+from integrations import records
 from integrations.files import has_glob, matches
 from integrations.models import Connection, StoredRecord
-from integrations.records import RECORD_TYPES
 
-ACTIVITY = tuple(name for name, model in RECORD_TYPES.items() if model.makes == "activity")
+ACTIVITY = tuple(model.type for model in records.ACTIVITY)
 
 
 class IgnoreRule(BaseModel):

@@ -16,7 +16,8 @@ addresses, clone addresses, image names and package names, so connectors may pas
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -26,10 +27,12 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -62,6 +65,26 @@ def _in_calendar(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+_RELATIVE = re.compile(
+    r"@([+-])(?=\d)(?:(\d{1,6})w)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?"
+)
+
+
+def _absolute(value: Any, info: ValidationInfo) -> Any:
+    """A time such as `@-3d2h` counts from when the record was written, where whoever reads it says when that was."""
+    written_at: datetime | None = (info.context or {}).get("written_at")
+    found = _RELATIVE.fullmatch(value) if written_at and isinstance(value, str) else None
+    if not found or not written_at:
+        return value
+    sign, *counts = found.groups(default="0")
+    weeks, days, hours, minutes, seconds = map(int, counts)
+    span = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    try:
+        return written_at - span if sign == "-" else written_at + span
+    except OverflowError:  # no calendar goes so far
+        return value
+
+
 Short = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Key = Annotated[
@@ -72,7 +95,7 @@ Key = Annotated[
 Text = Annotated[str, StringConstraints(max_length=200_000)]
 Words = Annotated[str, StringConstraints(max_length=20_000)]
 Number = Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_absolute), AfterValidator(_in_calendar)]
 
 
 def _storable(value: Any, depth: int = 0) -> Any:
@@ -448,6 +471,8 @@ RECORD_TYPES: dict[str, type[Record]] = {
         Run, Commit, Change, Version, Deployment, Alert, Incident, Issue, Check,
     )
 }  # fmt: skip
+ENTITIES = tuple(model for model in RECORD_TYPES.values() if model.makes == "entity")
+ACTIVITY = tuple(model for model in RECORD_TYPES.values() if model.makes == "activity")
 
 
 def record_digest_fields(record: Record) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from integrations.contract import (
     Check,
     ConnectionConfig,
     Connector,
-    Health,
     Mark,
     OperationResult,
     Refused,
@@ -416,9 +415,9 @@ class Paged(Connector[PagedConfig]):
     category = Category.CI
     brings = "What the tests need"
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         await self.http.at(self.config.base_url).json("/entities")
-        return Health([Check(label="Reached", ok=True)])
+        yield Check("Reached")
 
     @resource(of=ENTITIES)
     async def entities(self) -> AsyncIterator[Record | Refused]:

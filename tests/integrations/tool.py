@@ -22,7 +22,6 @@ from integrations.contract import (
     Connector,
     Expect,
     Gone,
-    Health,
     Mark,
     OperationResult,
     Refused,
@@ -92,10 +91,10 @@ class Controlled(Connector[Settings]):
     brings = "Whatever a test wants."
     tool: ClassVar[Tool] = Tool()
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """Works with the token `good` only."""
         token = self.config.token.get_secret_value() if self.config.token else ""
-        return Health([Check(label="Signed in", ok=token == "good", remedy="Give the right token.")])
+        yield Check("Signed in", ok=token == "good", remedy="Give the right token.")
 
     @resource(of=(Repository, Pipeline, Document))
     async def things(self) -> AsyncIterator[Any]:

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 from integrations.contract import (
     SELDOM,
     Answer,
-    AuthFailed,
     BadPayload,
     Category,
     Check,
     ConnectionConfig,
     Connector,
+    Days,
     Expect,
-    Health,
     Mark,
     Misconfigured,
-    NotThere,
     OperationResult,
+    Password,
     Refused,
-    SourceError,
+    Token,
     Tools,
-    matches,
+    UserName,
+    gettext_noop,
+    is_chosen,
+    keys,
     operation,
+    portions,
     record_or_refusal,
     resource,
 )
@@ -65,35 +68,22 @@ class Config(ConnectionConfig):
         title="Address",
         description="Address of the master's web interface: what stands before “#/” in the browser.",
     )
-    username: str = Field(
-        "",
-        title="User name",
-        description="Leave empty if the master, or the proxy before it, lets everybody read.",
-    )
-    password: SecretStr | None = Field(None, title="Password", description="Password of this user.")
-    token: SecretStr | None = Field(
-        None,
-        title="Token",
-        description="Bearer token for a proxy before the master, instead of user name and password.",
+    username: UserName = ""
+    password: Password = None
+    token: Token = Field(
+        None, description="Bearer token for a proxy before the master, instead of user name and password."
     )
     builders: list[str] = Field(
-        default_factory=list,
+        [],
         title="Builders",
         description="Names or patterns, such as payments-*; ** crosses slashes. Leave empty for all.",
     )
     projects: list[str] = Field(
-        default_factory=list,
+        [],
         title="Projects",
         description="Patterns of Buildbot projects whose builders are read. Leave empty for all.",
     )
-    days: int = Field(
-        14,
-        ge=0,
-        le=3650,
-        title="Days",
-        description="How many days of past builds the first sync reads.",
-        json_schema_extra=SELDOM,
-    )
+    days: Days = 14
     default_branches: list[str] = Field(
         default=["main", "master", "trunk"],
         title="Default branches",
@@ -116,19 +106,20 @@ class Buildbot(Connector[Config]):
     slug, label, monogram, category = "buildbot", "Buildbot", "Bb", Category.CI
     brings = "Builders as pipelines, builds as runs with their steps and logs; starts and repeats builds"
 
+    if_refused = gettext_noop(
+        "Give user name and password of somebody who may see builders, or the token of the proxy."
+    )
+    if_elsewhere = gettext_noop(
+        "Give the address of the web interface: what stands before “#/” in the browser."
+    )
+
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)
-        self.base = str(config.base_url).rstrip("/")
-        self.place = self.base.partition("://")[2]
-        secret = config.password.get_secret_value() if config.password else ""
-        self.headers: dict[str, str] = {}
-        if config.username:
-            self.headers = self.http.basic(config.username, secret)
-        elif config.token:
-            self.headers = self.http.bearer(config.token.get_secret_value())
+        headers = self.http.basic(config.username, config.password) or self.http.bearer(config.token)
+        self.entrance = self.http.at(config.base_url, headers=headers)
         self.cookie: dict[str, str] | None = None
         self.api = self.http.at(
-            self.base, headers=self.headers, auth=self.sign_in if config.username else None
+            config.base_url, headers=headers, auth=self.sign_in if config.username else None
         )
         self.chosen: dict[int, Row] | None = None
 
@@ -139,19 +130,19 @@ class Buildbot(Connector[Config]):
         """Every selected builder, tied to the repositories of its latest builds."""
         chosen = list((await self.selection()).values())
         yield Expect(len(chosen))
-        for some in _portions(chosen):
+        for some in portions(chosen, PAGE):
             answers = await asyncio.gather(*(self.latest_builds(builder) for builder in some))
-            builds = [build for answer in answers for build in _rows(answer, "builds")]
+            builds = [build for answer in answers for build in answer.rows("builds")]
             _requests, buildsets = await self.context_of(builds)
             for builder, answer in zip(some, answers, strict=True):
-                stamps = [stamp for build in _rows(answer, "builds") for stamp in _stamps(build, buildsets)]
+                stamps = [stamp for build in answer.rows("builds") for stamp in _stamps(build, buildsets)]
                 yield record_or_refusal(
                     Pipeline,
                     str(builder["builderid"]),
                     as_of=answer.sent_at,
-                    url=f"{self.base}/#/builders/{builder['builderid']}",
+                    url=f"{self.api.address}/#/builders/{builder['builderid']}",
                     keys=[self.pipeline_key(builder["builderid"])],
-                    about=_keys("repo", (stamp.get("repository") for stamp in stamps)),
+                    about=keys("repo", *(stamp.get("repository") for stamp in stamps)),
                     name=builder["name"],
                     description=builder.get("description") or "",
                     tags=builder.get("tags") or [],
@@ -165,17 +156,16 @@ class Buildbot(Connector[Config]):
         """Builds since the last one that was read, and again those that still ran then."""
         chosen = await self.selection()
         scope = self.config.model_dump(mode="json", include={"builders", "projects", "days"})
-        newest = _rows(
-            await self.api.get("api/v2/builds", params={"order": "-buildid", "limit": 1}), "builds"
-        )
+        latest = await self.api.get("api/v2/builds", params={"order": "-buildid", "limit": 1})
+        newest = latest.rows("builds")
         if since and (since["scope"] != scope or (newest and newest[0]["buildid"] < since["after"])):
             since = None  # other builders are wanted, or the master's database is a new one
         after, running = (since["after"], list(since["running"])) if since else (0, [])
         begin = datetime.now(UTC) - timedelta(days=self.config.days)
         new = {} if since else {"started_at__ge": int(begin.timestamp())}
-        for ids in _portions(running):
+        for ids in portions(running, PAGE):
             answer = await self.api.get("api/v2/builds", params={"buildid": ids, "property": PROPERTIES})
-            rows = _rows(answer, "builds")
+            rows = answer.rows("builds")
             for run in await self.runs(rows, chosen, answer.sent_at):
                 yield run
             running = sorted(
@@ -183,7 +173,7 @@ class Buildbot(Connector[Config]):
             )
             yield Mark({"after": after, "running": running, "scope": scope})
         async for answer in self.pages("builds", "buildid", after=after, property=PROPERTIES, **new):
-            rows = _rows(answer, "builds")
+            rows = answer.rows("builds")
             if not rows:
                 break
             for run in await self.runs(rows, chosen, answer.sent_at):
@@ -198,7 +188,7 @@ class Buildbot(Connector[Config]):
     async def force(self, target: Pipeline, params: ForceParams) -> OperationResult:
         """Start a build through the first enabled force scheduler of the builder."""
         answer = await self.api.get(f"api/v2/builders/{quote(target.external_id)}/forceschedulers")
-        schedulers = [row for row in _rows(answer, "forceschedulers") if row["enabled"]]
+        schedulers = [row for row in answer.rows("forceschedulers") if row["enabled"]]
         if not schedulers:
             raise Misconfigured(
                 _("%(name)s has no force scheduler that is on. Add one to the master's configuration: "
@@ -232,7 +222,7 @@ class Buildbot(Connector[Config]):
         answer = await self.api.post(
             path, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, accept=(200, 400)
         )
-        said = answer.json()
+        said = answer.row()
         if answer.status == 400:
             message = said.get("error", {}).get("message", "")
             why = "; ".join(f"{k}: {v}" for k, v in message.items()) if isinstance(message, dict) else message
@@ -243,72 +233,48 @@ class Buildbot(Connector[Config]):
                 _("Buildbot answered without the request that it made; look there for the build.")
             )
         return OperationResult(
-            message=_("Buildbot has queued the build."), url=f"{self.base}/#/buildrequests/{requests[0]}"
+            message=_("Buildbot has queued the build."),
+            url=f"{self.api.address}/#/buildrequests/{requests[0]}",
         )
 
     # --- health -------------------------------------------------------------------------------------------
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """Say which Buildbot answers, as whom we read, and which builders can be read and started."""
-        try:
-            chosen = await self.selection()
-            answer = await self.api.get("api/v2/forceschedulers")
-            about = await self.api.get("config", accept=(200, 403, 404))
-            told = about.json() if "json" in about.headers.get("content-type", "") else {}
-        except SourceError as error:
-            return Health(
-                [Check(label=_("Not reached"), ok=False, detail=error.message, remedy=_remedy(error))]
-            )
+        chosen = await self.selection()
+        schedulers = (await self.api.get("api/v2/forceschedulers")).rows("forceschedulers")
+        about = await self.api.get("config", accept=(200, 403, 404))
+        told = about.row() if "json" in about.headers.get("content-type", "") else {}
         version = dict(told.get("versions") or []).get("Buildbot", "")
+        yield Check(_("Reached Buildbot %(version)s") % {"version": version})
         user = told.get("user") or {}
-        name = user.get("username") or user.get("email") or ""
-        checks = [Check(label=_("Reached Buildbot %(version)s") % {"version": version}, ok=True)]
-        if name:
-            checks.append(Check(label=_("Signed in as %(name)s") % {"name": name}, ok=True))
+        if name := user.get("username") or user.get("email"):
+            yield Check(_("Signed in as %(name)s") % {"name": name})
         elif self.config.username and self.cookie:
-            checks.append(
-                Check(
-                    label=_("Not signed in"),
-                    ok=False,
-                    detail=_("The master took the password, and still reads as nobody."),
-                    remedy=_("Check that the proxy before the master passes cookies on."),
-                )
+            yield Check.failed(
+                _("Not signed in"),
+                _("The master took the password, and still reads as nobody."),
+                _("Check that the proxy before the master passes cookies on."),
             )
         else:
-            checks.append(Check(label=_("Reads without signing in"), ok=True))
-        checks.append(
-            Check(label=_("Can read %(count)d builders") % {"count": len(chosen)}, ok=True)
-            if chosen
-            else Check(
-                label=_("No builder is selected"),
-                ok=False,
-                remedy=_("Correct “Builders” and “Projects”, or give the user the right to see builders."),
-            )
-        )
-        startable = {
-            n for row in _rows(answer, "forceschedulers") if row["enabled"] for n in row["builder_names"]
-        }
+            yield Check(_("Reads without signing in"))
+        if chosen:
+            yield Check(_("Can read %(count)d builders") % {"count": len(chosen)})
+        else:
+            remedy = _("Correct “Builders” and “Projects”, or give the user the right to see builders.")
+            yield Check.failed(_("No builder is selected"), remedy=remedy)
+        startable = {name for row in schedulers if row["enabled"] for name in row["builder_names"]}
         count = sum(builder["name"] in startable for builder in chosen.values())
-        checks.append(
-            Check(
-                label=_("%(count)d of them can be started from here") % {"count": count},
-                ok=True,
-                remedy=""
-                if count == len(chosen)
-                else _(
-                    "To start the others, add their names to a ForceScheduler in the master's configuration."
-                ),
-            )
-        )
-        return Health(checks)
+        remedy = _("To start the others, add their names to a ForceScheduler in the master's configuration.")
+        label = _("%(count)d of them can be started from here") % {"count": count}
+        yield Check(label, remedy="" if count == len(chosen) else remedy)
 
     # --- asking -------------------------------------------------------------------------------------------
 
     async def sign_in(self, url: str, challenge: str) -> Mapping[str, str]:
         """Buildbot's own sign-in: user and password once, then its cookie. A proxy's is the header alone."""
         if self.cookie is None or challenge:
-            entrance = self.http.at(self.base, headers=self.headers)
-            answer = await entrance.get("auth/login", accept=(200, 302, 303, 307, 404, 501))
+            answer = await self.entrance.get("auth/login", accept=(200, 302, 303, 307, 404, 501))
             found = re.findall(r"(TWISTED_SESSION\w*=[^;,\s]+)", answer.headers.get("set-cookie", ""))
             self.cookie = {"Cookie": found[-1]} if found else {}
         return self.cookie
@@ -320,7 +286,7 @@ class Buildbot(Connector[Config]):
             answer = await self.api.get(
                 f"api/v2/{path}", params=asked, headers={"Accept": "application/json"}
             )
-            rows = _rows(answer, path)
+            rows = answer.rows(path)
             yield answer
             if len(rows) < PAGE:
                 return
@@ -332,17 +298,18 @@ class Buildbot(Connector[Config]):
         """The selected builders by id, each with the name of its project."""
         if self.chosen is None:
             builders = [
-                row async for page in self.pages("builders", "builderid") for row in _rows(page, "builders")
+                row async for page in self.pages("builders", "builderid") for row in page.rows("builders")
             ]
             projects: dict[int | None, str] = {}
             if any(row.get("projectid") for row in builders):
                 async for page in self.pages("projects", "projectid"):
-                    projects |= {row["projectid"]: row["name"] for row in _rows(page, "projects")}
+                    projects |= {row["projectid"]: row["name"] for row in page.rows("projects")}
             named = [{**row, "project": projects.get(row.get("projectid"), "")} for row in builders]
             self.chosen = {
                 row["builderid"]: row
                 for row in named
-                if _fits(row["name"], self.config.builders) and _fits(row["project"], self.config.projects)
+                if is_chosen(row["name"], self.config.builders)
+                and is_chosen(row["project"], self.config.projects)
             }
         return self.chosen
 
@@ -356,12 +323,14 @@ class Buildbot(Connector[Config]):
         """The requests of builds by id, and by the same id the build sets, which hold the source stamps."""
         requests: dict[int, Row] = {}
         buildsets: dict[int, Row] = {}
-        for ids in _portions(sorted({row["buildrequestid"] for row in builds if row.get("buildrequestid")})):
+        for ids in portions(
+            sorted({row["buildrequestid"] for row in builds if row.get("buildrequestid")}), PAGE
+        ):
             answer = await self.api.get("api/v2/buildrequests", params={"buildrequestid": ids})
-            requests |= {row["buildrequestid"]: row for row in _rows(answer, "buildrequests")}
-        for ids in _portions(sorted({row["buildsetid"] for row in requests.values()})):
+            requests |= {row["buildrequestid"]: row for row in answer.rows("buildrequests")}
+        for ids in portions(sorted({row["buildsetid"] for row in requests.values()}), PAGE):
             answer = await self.api.get("api/v2/buildsets", params={"bsid": ids})
-            buildsets |= {row["bsid"]: row for row in _rows(answer, "buildsets")}
+            buildsets |= {row["bsid"]: row for row in answer.rows("buildsets")}
         return requests, {
             brid: buildsets[row["buildsetid"]]
             for brid, row in requests.items()
@@ -384,7 +353,7 @@ class Buildbot(Connector[Config]):
     async def steps(self, build: Row) -> list[Row]:
         """The visible steps of a build, with a link to the log where something went wrong or still runs."""
         answer = await self.api.get(f"api/v2/builds/{build['buildid']}/steps")
-        rows = [row for row in _rows(answer, "steps") if not row.get("hidden")]
+        rows = [row for row in answer.rows("steps") if not row.get("hidden")]
         steps = [
             {
                 "name": row["name"],
@@ -397,7 +366,7 @@ class Buildbot(Connector[Config]):
         for row, step in zip(rows, steps, strict=True):
             if step["status"] in WITH_LOG:
                 found = await self.api.get(f"api/v2/steps/{row['stepid']}/logs")
-                slugs = [log["slug"] for log in _rows(found, "logs")]
+                slugs = [log["slug"] for log in found.rows("logs")]
                 if slugs:
                     slug = "stdio" if "stdio" in slugs else slugs[0]
                     step["log_url"] = f"{self.build_url(build)}/steps/{row['number']}/logs/{slug}"
@@ -425,8 +394,8 @@ class Buildbot(Connector[Config]):
             url=url,
             about=[
                 self.pipeline_key(build["builderid"]),
-                *_keys("repo", (row.get("repository") for row in stamps)),
-                *_keys("commit", (_revision(build, row) for row in stamps)),
+                *keys("repo", *(row.get("repository") for row in stamps)),
+                *keys("commit", *(_revision(build, row) for row in stamps)),
             ],
             title=f"{builder['name']} #{build['number']}",
             number=str(build["number"]),
@@ -446,38 +415,10 @@ class Buildbot(Connector[Config]):
         )
 
     def pipeline_key(self, builder: int) -> str:
-        return f"pipeline:{self.place}/builders/{builder}"
+        return f"pipeline:{self.api.address.partition('://')[2]}/builders/{builder}"
 
     def build_url(self, build: Row) -> str:
-        return f"{self.base}/#/builders/{build['builderid']}/builds/{build['number']}"
-
-
-def _rows(answer: Answer, name: str) -> list[Row]:
-    """The rows of an answer.
-
-    :raises BadPayload: if it is not an answer of Buildbot's.
-    """
-    body = answer.json()
-    if not isinstance(body, dict) or not isinstance(body.get(name), list):
-        raise BadPayload(
-            _("%(url)s answered JSON without “%(name)s”. Is this a Buildbot master, version 0.9 or newer?")
-            % {"url": answer.url, "name": name}
-        )
-    return body[name]
-
-
-def _remedy(error: SourceError) -> str:
-    match error:
-        case AuthFailed():
-            return _(
-                "Give user name and password of somebody who may see builders, or the token of the proxy."
-            )
-        case NotThere() | BadPayload():
-            return _("Give the address of the web interface: what stands before “#/” in the browser.")
-        case Misconfigured():
-            return _("Correct the address, or have an administrator allow it.")
-        case _:
-            return _("See that the master runs and that this machine can reach it.")
+        return f"{self.api.address}/#/builders/{build['builderid']}/builds/{build['number']}"
 
 
 def _status(row: Row) -> RunStatus:
@@ -508,22 +449,9 @@ def _revision(build: Row, stamp: Row) -> str:
     return str(got or stamp.get("revision") or "")
 
 
-def _keys(scheme: str, values: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(f"{scheme}:{value}" for value in values if value))
-
-
 def _leaves(fields: list[Row]) -> Iterator[Row]:
     for field in fields:
         if "fields" in field:
             yield from _leaves(field["fields"])
         else:
             yield field
-
-
-def _fits(name: str, patterns: list[str]) -> bool:
-    return not patterns or matches(name, patterns)
-
-
-def _portions(items: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), PAGE):
-        yield items[start : start + PAGE]

@@ -15,20 +15,17 @@ from pydantic import Field, HttpUrl, SecretStr
 from integrations.contract import (
     SELDOM,
     Answer,
-    AuthFailed,
     Category,
     Check,
     ConnectionConfig,
     Connector,
     Expect,
-    Health,
-    Misconfigured,
     NotThere,
     Refused,
-    SourceError,
     Tools,
+    gettext_noop,
     has_glob,
-    matches,
+    is_chosen,
     ngettext,
     record_or_refusal,
     resource,
@@ -95,12 +92,19 @@ class Config(ConnectionConfig):
 class Kubernetes(Connector[Config]):
     slug, label, monogram, category = "kubernetes", "Kubernetes", "Ku", Category.CLUSTER
     brings = "Clusters, namespaces and workloads with their images and health"
+    named = gettext_noop("the API server")
+    if_refused = gettext_noop(
+        "Give a token that the cluster knows, of a service account with the role of the documentation."
+    )
+    if_misconfigured = gettext_noop(
+        "Correct the API address, paste the cluster's CA certificate under Network, or have an administrator allow "
+        "the address."
+    )
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)
         self.name = config.cluster
-        bearer = self.http.bearer(config.token.get_secret_value())
-        self.api = self.http.at(str(config.base_url), headers=bearer)
+        self.api = self.http.at(config.base_url, headers=self.http.bearer(config.token))
         self.version: Answer | None = None
 
     @resource(of=Cluster)
@@ -212,35 +216,25 @@ class Kubernetes(Connector[Config]):
 
     # --- health -------------------------------------------------------------------------------------------
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """Say whether the cluster answers, and which of the permissions that we need are missing."""
-        checks: list[Check] = []
-        try:
-            version = (await self.told_version()).row()["gitVersion"]
-            checks.append(
-                Check(label=_("Reached the API server, %(version)s") % {"version": version}, ok=True)
-            )
-            for namespace in self.named() or [""]:
-                if lacking := await self.lacking(namespace):
-                    checks.append(_lacking(namespace, lacking))
-            if all(check.ok for check in checks):
-                checks.append(Check(label=_("May list all that is read"), ok=True))
-                rows, _as_of, missing = await self.spaces()
-                checks.append(
-                    Check(
-                        label=ngettext("Sees %(count)d namespace", "Sees %(count)d namespaces", len(rows))
-                        % {"count": len(rows)},
-                        ok=True,
-                    )
-                    if rows
-                    else Check(label=_("No namespace is selected"), ok=False,
-                               detail=" ".join(one.reason for one in missing),
-                               remedy=_("Correct “Only these namespaces” and “Not these namespaces”."))
-                )  # fmt: skip
-        except SourceError as error:
-            label = _("Not every permission is there") if checks else _("Not reached")
-            checks.append(Check(label=label, ok=False, detail=error.message, remedy=_remedy(error)))
-        return Health(checks)
+        version = (await self.told_version()).value("gitVersion", of=str)
+        yield Check(_("Reached the API server, %(version)s") % {"version": version})
+        is_whole = True
+        for namespace in self.full_names() or [""]:
+            if lacking := await self.lacking(namespace):
+                is_whole = False
+                yield _lacking(namespace, lacking)
+        if is_whole:
+            yield Check(_("May list all that is read"))
+            rows, _as_of, missing = await self.spaces()
+            if rows:
+                label = ngettext("Sees %(count)d namespace", "Sees %(count)d namespaces", len(rows))
+                yield Check(label % {"count": len(rows)})
+            else:
+                remedy = _("Correct “Only these namespaces” and “Not these namespaces”.")
+                detail = " ".join(one.reason for one in missing)
+                yield Check.failed(_("No namespace is selected"), detail, remedy)
 
     async def lacking(self, namespace: str) -> list[str]:
         """The permissions that the token lacks, each as `kubectl auth can-i` has it."""
@@ -267,7 +261,7 @@ class Kubernetes(Connector[Config]):
             },
             retry=True,  # it changes nothing
         )
-        return bool(answer.row("status")["status"].get("allowed"))
+        return bool(answer.value("status", of=dict).get("allowed"))
 
     # --- asking -------------------------------------------------------------------------------------------
 
@@ -279,7 +273,7 @@ class Kubernetes(Connector[Config]):
             self.version = answer
         return self.version
 
-    def named(self) -> list[str]:
+    def full_names(self) -> list[str]:
         """The namespaces that the settings name, if they name all by full names."""
         names = self.config.namespaces
         return [] if any(has_glob(name) for name in names) else list(dict.fromkeys(names))
@@ -287,23 +281,22 @@ class Kubernetes(Connector[Config]):
     def is_wanted(self, namespace: str) -> bool:
         if namespace in self.config.namespaces:
             return True  # who names it wants it
-        wanted = not self.config.namespaces or matches(namespace, self.config.namespaces)
-        return wanted and not matches(namespace, self.config.exclude)
+        return is_chosen(namespace, self.config.namespaces, self.config.exclude)
 
     async def spaces(self) -> tuple[list[Row], datetime, list[Refused]]:
         """The selected namespaces, and those named that are not there."""
-        if not self.named():
+        if not self.full_names():
             rows, as_of = await self.listed(
                 "api/v1/namespaces", lambda row: self.is_wanted(row["metadata"]["name"])
             )
             return rows, as_of, []
         found, missing = [], []
         as_of = (await self.told_version()).sent_at
-        for name in self.named():
+        for name in self.full_names():
             try:
                 answer = await self.api.get(f"api/v1/namespaces/{quote(name)}")
             except NotThere as error:
-                missing.append(Refused(external_id=name, reason=error.message))
+                missing.append(Refused(name, error.message))
                 continue
             found.append(answer.row("metadata"))
         return found, as_of, missing
@@ -317,7 +310,7 @@ class Kubernetes(Connector[Config]):
         for kind, (group, plural, _type) in LISTS.items():
             version = batch if kind == "CronJob" else "v1"
             base = f"apis/{group}/{version}" if group else f"api/{version}"
-            for within in [f"namespaces/{quote(name)}/" for name in self.named()] or [""]:
+            for within in [f"namespaces/{quote(name)}/" for name in self.full_names()] or [""]:
                 rows, as_of = await self.listed(
                     f"{base}/{within}{plural}", lambda row: self.is_wanted(row["metadata"]["namespace"])
                 )
@@ -346,13 +339,12 @@ class Kubernetes(Connector[Config]):
 
 def _lacking(namespace: str, permissions: list[str]) -> Check:
     what = ", ".join(permissions)
-    return Check(
-        label=_("May not: %(permissions)s") % {"permissions": what},
-        ok=False,
-        detail=_("The token lacks these permissions in the namespace %(name)s.") % {"name": namespace}
+    return Check.failed(
+        _("May not: %(permissions)s") % {"permissions": what},
+        _("The token lacks these permissions in the namespace %(name)s.") % {"name": namespace}
         if namespace
         else _("The token lacks these permissions in the whole cluster."),
-        remedy=_("Bind the role that the documentation has to the service account; or name in full, under “Only "
+        _("Bind the role that the documentation has to the service account; or name in full, under “Only "
                  "these namespaces”, those that it may read."),
     )  # fmt: skip
 
@@ -459,20 +451,3 @@ def _health_of_jobs(spec: Row, jobs: list[Row]) -> WorkloadHealth | None:
 def _slim(meta: Row) -> Row:
     """What names a thing. Annotations stay away: kubectl keeps in them all that was applied, settings included."""
     return _only(meta, "name", "namespace", "uid", "labels", "generation", "creationTimestamp")
-
-
-def _remedy(error: SourceError) -> str:
-    match error:
-        case AuthFailed():
-            return _(
-                "Give a token that the cluster knows, of a service account with the role of the documentation."
-            )
-        case Misconfigured():
-            return _(
-                "Correct the API address, paste the cluster's CA certificate under Network, or have an "
-                "administrator allow the address."
-            )
-        case SourceError():
-            return _(
-                "See that the API server runs, that this machine can reach it, and that the address is its own."
-            )

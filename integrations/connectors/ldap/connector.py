@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from base.text import slugify_path
 from integrations.contract import (
@@ -20,9 +20,10 @@ from integrations.contract import (
     Connector,
     Directory,
     Entry,
-    Health,
+    Password,
     Refused,
-    SourceError,
+    gettext_noop,
+    keys,
     record_or_refusal,
     resource,
 )
@@ -59,9 +60,7 @@ class Config(ConnectionConfig):
         title="User",
         description="Its whole name (bind DN). Leave empty to read as nobody.",
     )
-    password: SecretStr | None = Field(
-        None, title="Password", description="Of this user, who needs to read, no more."
-    )
+    password: Password = None
     base: str = Field(
         min_length=1,
         max_length=500,
@@ -96,32 +95,21 @@ class Config(ConnectionConfig):
 
 class Ldap(Connector[Config]):
     slug, label, monogram, category = "ldap", "LDAP directory", "Ld", Category.PEOPLE
+    named = gettext_noop("the directory")
     brings = "People, and groups with their members, from OpenLDAP, Active Directory and others"
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """Sign in, and see whether there is anybody."""
-        checks = []
-        try:
-            async with self.directory() as directory:
-                user = self.config.user
-                checks.append(Check(label=_("Signed in as %s") % user if user else _("Reached"), ok=True))
-                for what, query in ((_("people"), self.config.people), (_("groups"), self.config.groups)):
-                    async with aclosing(directory.pages(self.config.base, query, ["cn"])) as pages:
-                        first = await anext(pages)
-                    checks.append(
-                        Check(label=_("Finds %s") % what, ok=True)
-                        if first
-                        else Check(
-                            label=_("Finds no %s") % what,
-                            ok=False,
-                            remedy=_(
-                                "Correct the part that is read or the filter, or let this user read there."
-                            ),
-                        )
-                    )
-        except SourceError as error:
-            checks.append(Check(label=_("Not read"), ok=False, detail=error.message))
-        return Health(checks)
+        async with self.directory() as directory:
+            user = self.config.user
+            yield Check(_("Signed in as %s") % user if user else _("Reached"))
+            for what, query in ((_("people"), self.config.people), (_("groups"), self.config.groups)):
+                async with aclosing(directory.pages(self.config.base, query, ["cn"])) as pages:
+                    if await anext(pages):
+                        yield Check(_("Finds %s") % what)
+                        continue
+                remedy = _("Correct the part that is read or the filter, or let this user read there.")
+                yield Check.failed(_("Finds no %s") % what, remedy=remedy)
 
     @resource(of=User)
     async def people(self) -> AsyncIterator[User | Refused]:
@@ -131,7 +119,6 @@ class Ldap(Connector[Config]):
             wanted = [*self.logins, *IDS, "displayName", "cn", "mail", "title"]
             async for page in directory.pages(self.config.base, self.config.people, wanted):
                 for entry in page:
-                    email = entry.text("mail")
                     yield record_or_refusal(
                         User,
                         id_of(entry),
@@ -139,8 +126,8 @@ class Ldap(Connector[Config]):
                         name=named(entry, *self.logins),
                         title=entry.text("displayName", "cn"),
                         description=entry.text("title"),
-                        email=email,
-                        keys=[f"user:{email}"] if email else [],
+                        email=entry.text("mail"),
+                        keys=keys("user", entry.text("mail")),
                         raw=raw(entry),
                     )
 

@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator
+from pydantic import Field, HttpUrl, field_validator
 
 from integrations.contract import (
     SELDOM,
@@ -24,15 +24,19 @@ from integrations.contract import (
     ConnectionConfig,
     Connector,
     Expect,
-    Health,
+    Known,
     Mark,
     Misconfigured,
     NotThere,
+    Password,
     Refused,
-    SourceError,
     Tools,
+    UserName,
+    gettext_noop,
     has_glob,
+    keys,
     matches,
+    portions,
     record_or_refusal,
     resource,
 )
@@ -67,14 +71,8 @@ class Config(ConnectionConfig):
         description="Address of the registry, such as https://registry.acme.example; for Docker Hub "
         "https://registry-1.docker.io.",
     )
-    username: str = Field(
-        "", title="User name", description="Leave empty if the registry lets everybody read."
-    )
-    password: SecretStr | None = Field(
-        None,
-        title="Password",
-        description="Password or access token of this user; it needs to pull, no more.",
-    )
+    username: UserName = ""
+    password: Password = None
     repositories: list[str] = Field(
         default_factory=list,
         title="Repositories",
@@ -130,21 +128,27 @@ class Image:
 
     def about(self) -> list[str]:
         """The keys of the source that it was built from."""
-        source = self.named(SOURCE, r"\S{3,900}")
-        return [*([f"repo:{source}"] if source else []), *([f"commit:{self.commit}"] if self.commit else [])]
+        return [*keys("repo", self.named(SOURCE, r"\S{3,900}")), *keys("commit", self.commit)]
 
 
 class Oci(Connector[Config]):
     slug, label, monogram, category = "oci", "Container registry", "Oc", Category.REGISTRY
     brings = "Container images with their tags, platforms, sizes and labels, from any OCI registry"
+    named = gettext_noop("the registry")
+    if_refused = gettext_noop(
+        "Give user name and password of somebody who may pull, and name the repositories."
+    )
+    if_elsewhere = gettext_noop("Give the address that `docker pull` uses, with https:// before it.")
+    if_misconfigured = gettext_noop(
+        "Correct the address, name the repositories, or have an administrator allow the address."
+    )
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)
         self.base = str(config.base_url).rstrip("/").removesuffix("/v2")
         self.host = self.base.partition("://")[2]
         self.api = self.http.at(self.base, auth=self.authorize)
-        secret = config.password.get_secret_value() if config.password else ""
-        self.basic = self.http.basic(config.username, secret) if config.username else {}
+        self.basic = self.http.basic(config.username, config.password)
         self.wants_basic = False
         self.tokens: dict[str, tuple[float, str]] = {}
         self.listed: dict[str, list[str]] = {}
@@ -157,7 +161,7 @@ class Oci(Connector[Config]):
         """Every selected repository, tied to the source that its newest image names."""
         names = await self.names()
         yield Expect(len(names))
-        for some in _portions(names):
+        for some in portions(names, AT_ONCE):
             for record in await asyncio.gather(*(self.repository(name) for name in some)):
                 yield record
 
@@ -166,8 +170,7 @@ class Oci(Connector[Config]):
         """The images that tags point to, one for each digest; only of repositories whose tags have moved."""
         names = await self.names()
         scope = self.config.model_dump(mode="json", include={"tags", "platform"})
-        known = dict(since["known"]) if since and since["scope"] == scope else {}
-        known = {name: state for name, state in known.items() if name in names}
+        known = Known(since, names=names, scope=scope)
         for name in names:
             tags = await self.tags_of(name)
             if isinstance(tags, Refused):
@@ -176,8 +179,8 @@ class Oci(Connector[Config]):
             heads = dict(
                 zip(tags, await asyncio.gather(*(self.head(name, tag) for tag in tags)), strict=True)
             )
-            state = hashlib.sha256(repr(sorted(heads.items(), key=str)).encode()).hexdigest()[:16]
-            if known.get(name) == state:
+            state = sorted(heads.items(), key=str)
+            if known.has(name, state):
                 continue
             by_digest: dict[str, list[str]] = {}
             for tag, digest in heads.items():
@@ -185,15 +188,13 @@ class Oci(Connector[Config]):
                     yield digest
                 else:
                     by_digest.setdefault(digest, []).append(tag)
-            for some in _portions(list(by_digest)):
+            for some in portions(by_digest, AT_ONCE):
                 for image in await asyncio.gather(*(self.image(name, digest) for digest in some)):
-                    yield (
-                        image
-                        if isinstance(image, Refused)
-                        else self.version(name, image, by_digest[image.digest])
-                    )
-            known[name] = state
-            yield Mark({"known": known, "scope": scope})
+                    if isinstance(image, Image):
+                        yield self.version(name, image, by_digest[image.digest])
+                    else:
+                        yield image
+            yield known.mark(name, state)
 
     async def repository(self, name: str) -> Artifact | Refused:
         tags = await self.tags_of(name)
@@ -241,40 +242,26 @@ class Oci(Connector[Config]):
 
     # --- health -------------------------------------------------------------------------------------------
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """Say whether a registry answers, as whom we read, what it lists, and whether it lets us pull."""
-        checks: list[Check] = []
-        try:
-            await self.api.get("v2/", headers={"Accept": "application/json"})
-            checks.append(Check(label=_("Reached the registry"), ok=True))
-            signed_in = self.config.username and (self.wants_basic or self.tokens)
-            checks.append(
-                Check(label=_("Signed in as %(name)s") % {"name": self.config.username}, ok=True)
-                if signed_in
-                else Check(label=_("Reads without signing in"), ok=True)
-            )
-            names = await self.names()
-            checks.append(
-                Check(label=_("Sees %(count)d repositories") % {"count": len(names)}, ok=True)
-                if names
-                else Check(
-                    label=_("No repository is selected"),
-                    ok=False,
-                    remedy=_("Correct “Repositories”, or give the user the right to see some."),
-                )
-            )
-            for name in names[:1]:
-                tags = await self.tags_of(name)
-                checks.append(
-                    Check(label=_("Cannot read %(name)s") % {"name": name}, ok=False, detail=tags.reason,
-                          remedy=_("Write its name as `docker pull` has it, without host and tag."))
-                    if isinstance(tags, Refused)
-                    else Check(label=_("Reads the tags of %(name)s") % {"name": name}, ok=True)
-                )  # fmt: skip
-        except SourceError as error:
-            label = _("Not every permission is there") if checks else _("Not reached")
-            checks.append(Check(label=label, ok=False, detail=error.message, remedy=_remedy(error)))
-        return Health(checks)
+        await self.api.get("v2/", headers={"Accept": "application/json"})
+        yield Check(_("Reached the registry"))
+        if self.config.username and (self.wants_basic or self.tokens):
+            yield Check(_("Signed in as %(name)s") % {"name": self.config.username})
+        else:
+            yield Check(_("Reads without signing in"))
+        names = await self.names()
+        if not names:
+            remedy = _("Correct “Repositories”, or give the user the right to see some.")
+            yield Check.failed(_("No repository is selected"), remedy=remedy)
+            return
+        yield Check(_("Sees %(count)d repositories") % {"count": len(names)})
+        tags, shown = await self.tags_of(names[0]), {"name": names[0]}
+        if isinstance(tags, Refused):
+            remedy = _("Write its name as `docker pull` has it, without host and tag.")
+            yield Check.failed(_("Cannot read %(name)s") % shown, tags.reason, remedy)
+        else:
+            yield Check(_("Reads the tags of %(name)s") % shown)
 
     # --- asking -------------------------------------------------------------------------------------------
 
@@ -305,9 +292,8 @@ class Oci(Connector[Config]):
                   "realm must begin with https.") % {"base": self.base, "realm": realm or "?"}
             )  # fmt: skip
         asked = {name: challenge.get(name) for name in ("service", "scope")}
-        answer = await self.http.at(realm, headers=self.basic).get(realm, params=asked)
-        said = answer.json()
-        token = (said.get("token") or said.get("access_token")) if isinstance(said, dict) else None
+        said = (await self.http.at(realm, headers=self.basic).get(realm, params=asked)).row()
+        token = said.get("token") or said.get("access_token")
         if not isinstance(token, str):
             raise BadPayload(_("%(realm)s answered without a token.") % {"realm": realm})
         lasts = said.get("expires_in")
@@ -345,7 +331,7 @@ class Oci(Connector[Config]):
                     page async for page in self.api.pages(f"v2/{_quoted(name)}/tags/list", params={"n": 1000})
                 ]
             except NotThere as error:
-                return Refused(external_id=name, reason=error.message)
+                return Refused(name, error.message)
             tags = {tag for page in pages for tag in _list(page, "tags")}
             ranked = sorted((tag for tag in tags if not ATTACHED.match(tag)), key=_rank, reverse=True)
             self.listed[name] = ranked[: self.config.tags]
@@ -356,9 +342,7 @@ class Oci(Connector[Config]):
         path = f"v2/{_quoted(name)}/manifests/{_quoted(tag)}"
         answer = await self.api.request("HEAD", path, headers=ACCEPT, accept=(200, 404))
         if answer.status == 404:
-            return Refused(
-                external_id=f"{name}:{tag}", reason=_("The registry lists this tag and does not know it.")
-            )
+            return Refused(f"{name}:{tag}", _("The registry lists this tag and does not know it."))
         if digest := answer.headers.get("docker-content-digest"):
             return digest
         return "sha256:" + hashlib.sha256((await self.api.get(path, headers=ACCEPT)).body).hexdigest()
@@ -377,13 +361,13 @@ class Oci(Connector[Config]):
             parts = [part for part in _list(answer, "manifests") if _platform(part.get("platform"))]
             platforms = {_platform(part["platform"]): part for part in parts}
             if not platforms:
-                return Refused(external_id=f"{name}@{digest}", reason=_("The index names no image."))
+                return Refused(f"{name}@{digest}", _("The index names no image."))
             main = platforms.get(self.config.platform) or parts[0]
             manifest = (await self.content(name, "manifests", main["digest"])).json()
         if not isinstance(manifest.get("layers"), list) or not isinstance(manifest.get("config"), dict):
             return Refused(
-                external_id=f"{name}@{digest}",
-                reason=_("A manifest of type %(type)s (schema %(schema)s) is not supported.")
+                f"{name}@{digest}",
+                _("A manifest of type %(type)s (schema %(schema)s) is not supported.")
                 % {"type": manifest.get("mediaType", "?"), "schema": manifest.get("schemaVersion", "?")},
             )
         config = (await self.content(name, "blobs", manifest["config"]["digest"])).json()
@@ -422,35 +406,12 @@ class Oci(Connector[Config]):
 
 
 def _list(answer: Answer, name: str) -> list[Any]:
-    """A list in an answer; registries say null for an empty one.
-
-    :raises BadPayload: if it is not an answer of a registry's.
-    """
-    body = answer.json()
-    if not isinstance(body, dict) or name not in body or not isinstance(body[name] or [], list):
-        raise BadPayload(
-            _("%(url)s answered JSON without “%(name)s”. Is this a container registry?")
-            % {"url": answer.url, "name": name}
-        )
-    return body[name] or []
+    """A list in an answer; registries say null for an empty one."""
+    return [] if answer.value(name) is None else answer.rows(name)
 
 
 def _quoted(part: str) -> str:
     return quote(part, safe="/:")
-
-
-def _remedy(error: SourceError) -> str:
-    match error:
-        case AuthFailed():
-            return _("Give user name and password of somebody who may pull, and name the repositories.")
-        case NotThere() | BadPayload():
-            return _("Give the address that `docker pull` uses, with https:// before it.")
-        case Misconfigured():
-            return _(
-                "Correct the address, name the repositories, or have an administrator allow the address."
-            )
-        case _:
-            return _("See that the registry runs and that this machine can reach it.")
 
 
 def _scope(url: str) -> str:
@@ -489,9 +450,3 @@ def _time(text: Any) -> datetime | None:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment if moment.year >= 2000 else None
-
-
-def _portions(items: Iterable[Any]) -> Iterator[list[Any]]:
-    given = list(items)
-    for start in range(0, len(given), AT_ONCE):
-        yield given[start : start + AT_ONCE]

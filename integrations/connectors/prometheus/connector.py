@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import Field
 
-from integrations.alerting import AlertingConfig, has_settled, not_reached, not_settled, texts, words_of
-from integrations.contract import (
-    Answer,
-    BadPayload,
-    Category,
-    Check,
-    Connector,
-    Health,
-    Refused,
-    SourceError,
-    Tools,
-    record_or_refusal,
-    resource,
-)
+from integrations.alerting import AlertingConfig, AlertingConnector, texts
+from integrations.contract import Answer, Check, Refused, resource
 from integrations.contract import gettext as _
 from integrations.records import Alert, AlertStatus
 
@@ -42,107 +30,63 @@ class Config(AlertingConfig):
     )
 
 
-class Prometheus(Connector[Config]):
-    slug, label, monogram, category = "prometheus", "Prometheus", "Pr", Category.MONITORING
+class Prometheus(AlertingConnector[Config]):
+    slug, label, monogram = "prometheus", "Prometheus", "Pr"
     brings = "Alerts of its rules, from firing to resolved, on what their labels name"
-
-    def __init__(self, config: Config, tools: Tools) -> None:
-        super().__init__(config, tools)
-        self.base = str(config.base_url).rstrip("/")
-        self.api = self.http.at(self.base, headers=config.headers(self.http))
 
     @resource(of=Alert, often=True)
     async def alerts(self) -> AsyncIterator[Alert | Refused]:
         """What the alerting rules find now. What is not among it is over."""
-        answer = await self.api.get("api/v1/rules", params={"type": "alert"})
+        answer = await self.asked()
         groups, found = _groups(answer), dict[str, Alert | Refused]()
         wanted = ["pending", "firing"] if self.config.pending else ["firing"]
         for state in wanted:  # of two rules that find the same, one that fires counts
-            for rule in _rules(groups):
+            for rule in (rule for group in groups for rule in group["rules"]):
                 for row in rule.get("alerts") or ():
                     if row.get("state") == state:
-                        record = self.alert(rule, row, answer.sent_at)
+                        record = self.read(rule, row, answer.sent_at)
                         found[record.external_id] = record
         for record in found.values():
             yield record
-        started_at = await self.said("runtimeinfo", "startTime")
+        started_at = (await self.api.get("api/v1/status/runtimeinfo")).value("data", "startTime", of=str)
         is_evaluated = not any(str(group.get("lastEvaluation")).startswith(NEVER) for group in groups)
-        if not is_evaluated or not has_settled(started_at, answer.sent_at):
-            raise not_settled(self.label)
+        self.settled(started_at, answer.sent_at, is_whole=is_evaluated)
 
-    def alert(self, rule: Json, row: Json, as_of: datetime) -> Alert | Refused:
+    async def asked(self) -> Answer:
+        return await self.api.get("api/v1/rules", params={"type": "alert"})
+
+    def read(self, rule: Json, row: Json, as_of: datetime) -> Alert | Refused:
         """What a rule found: as long as its labels are the same, it is the same alert."""
-        labels, notes = texts(row.get("labels")), texts(row.get("annotations"))
-        return record_or_refusal(
-            Alert,
-            hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest()[:16],
+        labels = repr(sorted(texts(row.get("labels")).items()))
+        return self.alert(
+            {**row, "rule": {name: value for name, value in rule.items() if name != "alerts"}},
+            hashlib.sha256(labels.encode()).hexdigest()[:16],
+            AlertStatus.FIRING if row.get("state") == "firing" else AlertStatus.PENDING,
             as_of=as_of,
-            url=f"{self.base}/graph?g0.expr={quote(str(rule.get('query')))}&g0.tab=1"[:2000],
-            about=self.config.about(labels),
-            title=words_of(labels, notes),
-            status=AlertStatus.FIRING if row.get("state") == "firing" else AlertStatus.PENDING,
-            severity=labels.get("severity", ""),
+            url=f"{self.api.address}/graph?g0.expr={quote(str(rule.get('query')))}&g0.tab=1"[:2000],
             started_at=row.get("activeAt"),
-            raw={**row, "rule": {name: value for name, value in rule.items() if name != "alerts"}},
         )
 
-    async def said(self, about: str, name: str) -> str:
-        """What Prometheus says of itself."""
-        answer = await self.api.get(f"api/v1/status/{about}")
-        found = _data(answer).get(name)
-        if not isinstance(found, str):
-            raise _odd(answer)
-        return found
-
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """Say which Prometheus answers, what its rules find, and which of them cannot be evaluated."""
-        try:
-            version = await self.said("buildinfo", "version")
-            rules = list(_rules(_groups(await self.api.get("api/v1/rules", params={"type": "alert"}))))
-        except SourceError as error:
-            return not_reached(error, self.label)
+        version = (await self.api.get("api/v1/status/buildinfo")).value("data", "version", of=str)
+        rules = [rule for group in _groups(await self.asked()) for rule in group["rules"]]
+        yield Check(label=_("Reached Prometheus %(version)s") % {"version": version})
         rows = [row for rule in rules for row in rule.get("alerts") or () if row.get("state") == "firing"]
-        shown = {
-            "rules": len(rules),
-            "count": len(rows),
-            "named": sum(bool(self.config.about(texts(row.get("labels")))) for row in rows),
-        }
         broken = [f"{rule.get('name')}: {rule['lastError']}" for rule in rules if rule.get("lastError")]
-        return Health(
-            [
-                Check(label=_("Reached Prometheus %(version)s") % {"version": version}, ok=True),
-                Check(
-                    label=_("Reads alerting rules: %(rules)d; alerts that fire: %(count)d, of which %(named)d have "
-                            "labels that may name something") % shown,
-                    ok=True,
-                    detail="; ".join(broken[:3]),
-                    remedy=_("Mend the rules that cannot be evaluated.") if broken
-                    else "" if rules else _("Give Prometheus alerting rules; there is nothing else to read."),
-                ),
-            ]
+        remedy = "" if rules else _("Give Prometheus alerting rules; there is nothing else to read.")
+        yield Check(
+            label=_("Reads alerting rules: %(rules)d; alerts that fire: %(count)d, of which %(named)d have labels "
+                    "that may name something")
+            % {"rules": len(rules), "count": len(rows), "named": self.count_named(rows)},
+            detail="; ".join(broken[:3]),
+            remedy=_("Mend the rules that cannot be evaluated.") if broken else remedy,
         )  # fmt: skip
 
 
-def _data(answer: Answer) -> Json:
-    data = answer.row("data")["data"]
-    if not isinstance(data, dict):
-        raise _odd(answer)
-    return data
-
-
 def _groups(answer: Answer) -> list[Json]:
-    groups = _data(answer).get("groups")
-    if not isinstance(groups, list) or not all(
-        isinstance(group, dict) and isinstance(group.get("rules"), list) for group in groups
-    ):
-        raise _odd(answer)
+    """The groups of rules that an answer holds, each with a list of these."""
+    groups = answer.rows("data", "groups")
+    if not all(isinstance(group, dict) and isinstance(group.get("rules"), list) for group in groups):
+        raise answer.other("rules")
     return groups
-
-
-def _rules(groups: list[Json]) -> Iterator[Json]:
-    for group in groups:
-        yield from group["rules"]
-
-
-def _odd(answer: Answer) -> BadPayload:
-    return BadPayload(_("%(path)s does not answer as Prometheus does.") % {"path": urlsplit(answer.url).path})

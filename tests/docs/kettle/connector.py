@@ -14,12 +14,10 @@ from integrations.contract import (
     Check,
     ConnectionConfig,
     Connector,
-    Health,
     Mark,
     OperationResult,
     Refused,
     Risk,
-    SourceError,
     Tools,
     operation,
     record_or_refusal,
@@ -49,17 +47,13 @@ class Kettle(Connector[Config]):
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)
-        self.base = str(config.base_url).rstrip("/")
-        self.api = self.http.at(self.base, headers={"X-Kettle-Key": config.key.get_secret_value()})
+        self.api = self.http.at(config.base_url, headers={"X-Kettle-Key": config.key.get_secret_value()})
 
-    async def check(self) -> Health:
-        try:
-            me = await self.api.json("v1/whoami")
-        except SourceError as error:
-            return Health([Check(label=_("Not reached"), ok=False, detail=error.message)])
+    async def checks(self) -> AsyncIterator[Check]:
+        me = (await self.api.get("v1/whoami")).row("name", "rights")
         can_view = "view" in me["rights"]
         remedy = "" if can_view else _("Give the key the right view.")
-        return Health([Check(label=_("Signed in as %(name)s") % me, ok=can_view, remedy=remedy)])
+        yield Check(_("Signed in as %(name)s") % me, ok=can_view, remedy=remedy)
 
     @resource(of=Environment)
     async def environments(self) -> AsyncIterator[Environment | Refused]:
@@ -97,7 +91,8 @@ class Kettle(Connector[Config]):
         answer = await self.api.post(f"v1/deployments/{quote(target.external_id)}/again")
         row = answer.json()
         return OperationResult(
-            message=_("Kettle has queued the deployment."), url=f"{self.base}/deployments/{row['uuid']}"
+            message=_("Kettle has queued the deployment."),
+            url=f"{self.api.address}/deployments/{row['uuid']}",
         )
 
     def deployment(self, row: dict[str, Any], as_of: datetime) -> Deployment | Refused:
@@ -105,7 +100,7 @@ class Kettle(Connector[Config]):
             Deployment,
             row["uuid"],
             as_of=as_of,
-            url=f"{self.base}/deployments/{row['uuid']}",
+            url=f"{self.api.address}/deployments/{row['uuid']}",
             about=[f"image:{row['image']}", f"commit:{row['sha']}"],
             title=f"{row['service']} {row['version']}",
             actor=row["by"]["name"],

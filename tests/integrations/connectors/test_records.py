@@ -169,6 +169,7 @@ def test_what_is_a_time_is_told_by_its_name() -> None:
     ("wrong", "reason"),
     [
         ({**REPOSITORY, "colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({**REPOSITORY, "of": "red", "written_at": "@-1d"}, "of: Extra inputs are not permitted"),
         ({**REPOSITORY, "name": ""}, "name: "),
         ({**REPOSITORY, "keys": ["no key"]}, "keys.0: "),
         ({**REPOSITORY, "languages": {"Go": "much"}}, "languages.Go: "),
