@@ -1,8 +1,8 @@
-"""How imports of catalog files and their removal are taken back."""
+"""How imports of catalog files and removals are taken back."""
 
 from __future__ import annotations
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -10,11 +10,12 @@ from django.utils.translation import ngettext
 from access.models import Undoable, User
 from access.permissions import Viewer, can
 from access.services.undo import CannotUndo, Preview, Undo, later_changes, register_undo
-from catalog.models import Source
-from integrations.models import CatalogLocation
-from integrations.services import locations
+from catalog.models import Entity, Source
+from integrations.models import CatalogLocation, Connection
+from integrations.services import locations, removal
 from integrations.services.locations.removal import spoken_of
-from integrations.tasks import read_location, remove_location
+from integrations.services.moving import sources_of
+from integrations.tasks import read_location, remove_location, start_removal, start_restoring
 
 MOST_LATER = 1_000  # entities whose later changes are looked for
 
@@ -48,7 +49,7 @@ def _location(change: Undoable) -> CatalogLocation:
 
 def _preview_import(change: Undoable, _user: User) -> Preview:
     location = _location(change)
-    removal = locations.removal_of(location)
+    gone = locations.removal_of(location)
     touched, _kept = spoken_of(Source.objects.filter(key=location.source_key))
     steps = [
         _("%(address)s is no longer read; the files themselves stay as they are.")
@@ -56,21 +57,19 @@ def _preview_import(change: Undoable, _user: User) -> Preview:
         ngettext(
             "%(n)d entity goes: nobody else speaks of it.",
             "%(n)d entities go: nobody else speaks of them.",
-            removal.entities,
+            gone.entities,
         )
-        % {"n": removal.entities},
+        % {"n": gone.entities},
         ngettext(
             "%(n)d entity stays and loses what these files said.",
             "%(n)d entities stay and lose what these files said.",
-            removal.amended,
+            gone.amended,
         )
-        % {"n": removal.amended},
+        % {"n": gone.amended},
     ]
     return Preview(
         steps=steps,
-        later=later_changes(
-            change, uids=touched.order_by("pk").values_list("uid", flat=True)[:MOST_LATER], any_aspect=True
-        ),
+        later=_later_of(change, touched),
         of_later=_("What people said of what goes waits, should it ever return."),
     )
 
@@ -110,6 +109,83 @@ def _check_address_is_free(change: Undoable) -> None:
         raise CannotUndo(_("These catalog files were imported again since, so there is nothing to undo."))
 
 
+# --- connections ------------------------------------------------------------------------------------------
+
+
+def _of_removal(change: Undoable) -> str:
+    return _("Removed the connection %(connection)s") % {"connection": change.event.subject_label}
+
+
+def _of_restoring(change: Undoable) -> str:
+    return _("Restored the connection %(connection)s") % {"connection": change.event.subject_label}
+
+
+def _connection(change: Undoable, *, is_removed: bool) -> Connection:
+    found = Connection.objects.filter(uid=change.state["connection"]).first()
+    if found is None or (found.kept_until is not None and found.kept_until <= timezone.now()):
+        raise CannotUndo(_("The connection is gone for good, so there is nothing to undo."))
+    if (found.removal_at is not None) != is_removed:
+        raise CannotUndo(
+            _("It was restored since, so there is nothing to undo.")
+            if is_removed
+            else _("It was removed since, so there is nothing to undo.")
+        )
+    return found
+
+
+def _preview_removal(change: Undoable, _user: User) -> Preview:
+    connection = _connection(change, is_removed=True)
+    went = change.event.changes.get("entities", 0)
+    steps = [
+        _("%(connection)s is connected again, with its settings, and is read as before.")
+        % {"connection": connection.label},
+        ngettext(
+            "%(n)d entity that only it spoke of returns, with its address, its history and what people said of it.",
+            "%(n)d entities that only it spoke of return, with their addresses, their history and what people said "
+            "of them.",
+            went,
+        )
+        % {"n": went},
+        _("What happened returns to the timeline."),
+    ]
+    if change.state["with_secrets"]:
+        steps.append(_("Its secrets were forgotten with it: enter them again before it can be read."))
+    return Preview(steps=steps)
+
+
+def _undo_removal(change: Undoable, user: User) -> None:
+    start_restoring(connection=_connection(change, is_removed=True), by=user.label)
+
+
+def _preview_restoring(change: Undoable, _user: User) -> Preview:
+    connection = _connection(change, is_removed=False)
+    gone = removal.removal_of(connection)
+    touched, _kept = spoken_of(sources_of(connection))
+    return Preview(
+        steps=[
+            _("%(connection)s is removed again; for 30 days it can be restored.")
+            % {"connection": connection.label},
+            ngettext(
+                "%(n)d entity goes: nobody else speaks of it.",
+                "%(n)d entities go: nobody else speaks of them.",
+                gone.entities,
+            )
+            % {"n": gone.entities},
+        ],
+        later=_later_of(change, touched),
+        of_later=_("What people said of what goes waits, should it ever return."),
+    )
+
+
+def _undo_restoring(change: Undoable, user: User) -> None:
+    start_removal(connection=_connection(change, is_removed=False), by=user.label)
+
+
+def _later_of(change: Undoable, entities: QuerySet[Entity]) -> list[Undoable]:
+    uids = entities.order_by("pk").values_list("uid", flat=True)[:MOST_LATER]
+    return later_changes(change, uids=uids, any_aspect=True)
+
+
 def register() -> None:
     """Tell how changes of what is connected are undone."""
     register_undo(
@@ -121,5 +197,16 @@ def register() -> None:
             may_change_connections,
             _preview_location_removal,
             _undo_location_removal,
+        ),
+        Undo(
+            "connection.delete", _of_removal, "trash", may_change_connections, _preview_removal, _undo_removal
+        ),
+        Undo(
+            "connection.undelete",
+            _of_restoring,
+            "plug-connected",
+            may_change_connections,
+            _preview_restoring,
+            _undo_restoring,
         ),
     )

@@ -172,12 +172,13 @@ def undo_change(*, change: Undoable, user: User, now: datetime | None = None) ->
     """
     how, now = undo_of(change), now or timezone.now()
     with transaction.atomic():
-        locked = Undoable.objects.select_for_update(of=("self",)).select_related("event").get(pk=change.pk)
-        if not list_changes(user).filter(pk=locked.pk).exists():
+        rows = Undoable.objects.select_for_update(of=("self",)).select_related("event")
+        locked = rows.filter(pk=change.pk).first()
+        if locked is None or not list_changes(user).filter(pk=locked.pk).exists():
             raise CannotUndo(_("You may not undo this, or not any more: changes can be undone for 30 days."))
         if locked.is_undone:
             raise CannotUndo(_("It was undone already, by %(who)s.") % {"who": locked.undone_by})
-        later = later_changes(locked) if how.takes_later else []
+        later = _lost_with(locked) if how.takes_later else []
         Undoable.objects.filter(pk__in=[locked.pk, *(one.pk for one in later)]).update(
             undone_at=now, undone_by=user.label
         )
@@ -191,6 +192,12 @@ def undo_change(*, change: Undoable, user: User, now: datetime | None = None) ->
         )
 
 
+def _lost_with(change: Undoable) -> list[Undoable]:
+    """The later changes of which nothing is left once a change is undone; what concerned other things too stays."""
+    mine = set(change.things.values_list("uid", flat=True))
+    return [one for one in later_changes(change) if mine.issuperset(one.things.values_list("uid", flat=True))]
+
+
 def note_undone(*, verb: str, state: Mapping[str, Any], by: str, now: datetime) -> None:
     """Changes were taken back by other means than their undo, so there is nothing left to undo.
 
@@ -198,6 +205,14 @@ def note_undone(*, verb: str, state: Mapping[str, Any], by: str, now: datetime) 
     """
     rows = Undoable.objects.filter(event__verb=verb, state__contains=state, undone_at=None)
     rows.update(undone_at=now, undone_by=by)
+
+
+def forget_changes(*, verb: str, state: Mapping[str, Any]) -> None:
+    """Changes can no longer be undone, since what they need is gone for good; the audit log stays.
+
+    :param state: a part of what was kept of them.
+    """
+    Undoable.objects.filter(event__verb=verb, state__contains=state).delete()
 
 
 def forget_old_changes(*, now: datetime) -> None:

@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 from access.models import AuditEvent
 from access.permissions import visible
 from access.services.audit import Subject, record_audit
+from access.services.undo import keep_for_undo, note_undone
 from base.errors import InvalidInput, PreconditionFailed
 from catalog.bulk import among, insert
 from catalog.kinds import current_kinds
@@ -24,9 +25,11 @@ from catalog.models import Claim, ClaimMode, Entity, Rank, Source
 from catalog.services.edit import (
     amending,
     check_override,
+    keep_words,
     source_of_person,
     with_value,
     without_value,
+    word_in,
 )
 from catalog.services.ingest import apply_claims, drop_claims, lock_entities
 from catalog.services.naming import OWNERS
@@ -233,7 +236,7 @@ def _write(user: Any, plan: Plan, reason: str) -> None:
         claims.append(amending(entity, document, reasons | {PATH: reason}))
     apply_claims(source=source, claims=claims, at=now, by=user.label)
     count = len(changing)
-    record_audit(
+    event = record_audit(
         "entity.bulk-edit",
         Subject("catalog", "", ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count}),
         changes={
@@ -245,6 +248,8 @@ def _write(user: Any, plan: Plan, reason: str) -> None:
             "entities": before,
         },
     )
+    things = [(entity.uid, PATH) for entity in changing]
+    keep_for_undo(event, state={"event": event.pk}, things=things, now=now)
 
 
 def _overrides(source: Source, entities: Iterable[Entity]) -> dict[int, Claim]:
@@ -291,11 +296,19 @@ def undo_bulk_edit(*, user: Any, event: AuditEvent) -> Undone:
 
     :raises InvalidInput: if the event is none.
     """
+    undone = undo_apart(user=user, event=event)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return undone
+
+
+def undo_apart(*, user: Any, event: AuditEvent) -> Undone:
+    """The same for a caller who renders what it changed."""
     with transaction.atomic():
         uids = [facts["uid"] for facts in _facts_of(event)]
         list(lock_entities(set(Entity.objects.filter(uid__in=uids).values_list("pk", flat=True))))
         rows, skipped = _undoing(user, event)
         claims, dropped = [], []
+        said = [word_in([claim], entity, PATH) for entity, claim, _facts in rows]
         for entity, claim, facts in rows:
             reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != PATH}
             if facts["before"]:
@@ -312,12 +325,13 @@ def undo_bulk_edit(*, user: Any, event: AuditEvent) -> Undone:
             apply_claims(source=source, claims=claims, at=now, by=user.label)
             drop_claims(source=source, external_ids=dropped, at=now, by=user.label)
             count = len(rows)
-            record_audit(
+            undo = record_audit(
                 "entity.bulk-edit-undo",
                 Subject("catalog", "", ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count}),
                 changes={"of": event.pk, "count": count, "skipped": [ref for ref, _why in skipped]},
             )
-    render_dirty(at=timezone.now(), limit=A_WHILE)
+            keep_words(undo, said)
+            note_undone(verb=event.verb, state={"event": event.pk}, by=user.label, now=now)
     return Undone([entity for entity, _claim, _facts in rows], skipped)
 
 

@@ -234,9 +234,14 @@ def override_id(entity: Entity) -> str:
 
 def words_on(entity: Entity, path: str) -> dict[str, Any]:
     """What people say of a field now, as plain data that `restore_words` takes."""
-    parts, words = parts_of(path), []
     claims = Claim.objects.filter(external_id=override_id(entity), rank=Rank.PERSON, mode=ClaimMode.AMEND)
-    for claim in claims.select_related("source").order_by("id"):
+    return word_in(claims.select_related("source").order_by("id"), entity, path)
+
+
+def word_in(claims: Iterable[Claim], entity: Entity, path: str) -> dict[str, Any]:
+    """What these claims, people's on an entity, say of a field; as `words_on` tells it."""
+    parts, words = parts_of(path), []
+    for claim in claims:
         value: Any = claim.document
         for depth, part in enumerate(parts, 1):
             if not isinstance(value, dict) or part not in value:
@@ -264,37 +269,42 @@ def restore_words(fields: Iterable[Mapping[str, Any]], *, by: str) -> list[dict[
     :returns: what they said until now, in the same form.
     """
     fields = list(fields)
-    rows = Entity.objects.filter(uid__in=among({field["uid"] for field in fields}, "uuid"))
-    list(lock_entities({entity.pk for entity in rows}).values_list("pk", flat=True))
-    entities = {str(entity.uid): entity for entity in rows}
-    until_now = []
-    said: dict[tuple[str, str], tuple[dict[str, Any], dict[str, str]]] = {}
+    uids = {field["uid"] for field in fields}
+    entities = {str(one.uid): one for one in Entity.objects.filter(uid__in=among(uids, "uuid"))}
+    list(lock_entities({one.pk for one in entities.values()}).values_list("pk", flat=True))
     claims = Claim.objects.filter(
-        external_id__in=among((override_id(entity) for entity in rows), "text"), rank=Rank.PERSON
+        external_id__in=among((override_id(one) for one in entities.values()), "text"),
+        rank=Rank.PERSON,
+        mode=ClaimMode.AMEND,
     )
-    sources = {}
-    for claim in claims.select_related("source"):
-        sources[claim.source.key] = claim.source
-        said[claim.source.key, claim.external_id.partition(":")[2]] = (claim.document, _reasons_of(claim))
+    by_uid: dict[str, list[Claim]] = defaultdict(list)
+    for claim in claims.select_related("source").order_by("id"):
+        by_uid[claim.external_id.partition(":")[2]].append(claim)
+    sources = {claim.source.key: claim.source for found in by_uid.values() for claim in found}
+    missing = {word["source"] for field in fields for word in field["words"]} - set(sources)
+    sources |= {source.key: source for source in Source.objects.filter(key__in=missing)}
+    until_now = []
+    said: dict[str, dict[str, tuple[dict[str, Any], dict[str, str]]]] = {}
     for field in fields:
         uid, path = field["uid"], field["path"]
         if uid not in entities:
             continue
-        until_now.append(words_on(entities[uid], path))
-        for key, (document, reasons) in said.items():
-            if key[1] == uid:
-                said[key] = (without_value(document, parts_of(path))[0], _but(reasons, path))
+        until_now.append(word_in(by_uid[uid], entities[uid], path))
+        words = said.setdefault(
+            uid, {claim.source.key: (claim.document, _reasons_of(claim)) for claim in by_uid[uid]}
+        )
+        for key, (document, reasons) in words.items():
+            words[key] = without_value(document, parts_of(path))[0], _but(reasons, path)
         for word in field["words"]:
-            document, reasons = said.get((word["source"], uid), ({}, {}))
+            document, reasons = words.get(word["source"], ({}, {}))
             document = with_value(document, parts_of(word["path"]), word["value"])
-            said[word["source"], uid] = (document, {**reasons, **word["reasons"]})
-    for source in Source.objects.filter(key__in={source for source, _uid in said} - set(sources)):
-        sources[source.key] = source
+            words[word["source"]] = document, {**reasons, **word["reasons"]}
     say_words(
         [
-            Words(sources[source], entities[uid], document, reasons)
-            for (source, uid), (document, reasons) in said.items()
-            if source in sources
+            Words(sources[key], entities[uid], document, reasons)
+            for uid, words in said.items()
+            for key, (document, reasons) in words.items()
+            if key in sources
         ],
         by=by,
     )

@@ -20,12 +20,12 @@ from access.services.undo import CannotUndo, Preview, Undo, later_changes, regis
 from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import Entity, Redirect, Served, Tie, TieState
-from catalog.services import joining
+from catalog.services import bulk_edit, joining
 from catalog.services.edit import decision_of, keep_decision, keep_words, restore_decision, restore_words
 from catalog.services.merge import diff
 from catalog.services.render import A_WHILE, render_dirty
 
-FIELDS = ("entity.override", "entity.override-drop", "entity.override-undo", "entity.bulk-edit")
+FIELDS = ("entity.override", "entity.override-drop", "entity.override-undo", "entity.bulk-edit-undo")
 MOST_SHOWN = 50  # entities whose differences are shown
 
 
@@ -82,13 +82,12 @@ def _render_soon() -> None:
 def _of_fields(change: Undoable) -> str:
     event, fields = change.event, change.state["fields"]
     paths = ", ".join(dict.fromkeys(field["path"] for field in fields))
-    if len(fields) > 1:
+    if event.subject_type == "catalog":
         return ngettext(
-            "Changed %(path)s of %(n)d entity", "Changed %(path)s of %(n)d entities", len(fields)
-        ) % {
-            "path": paths,
-            "n": len(fields),
-        }
+            "Undid a change of %(path)s of %(n)d entity",
+            "Undid a change of %(path)s of %(n)d entities",
+            len(fields),
+        ) % {"path": paths, "n": len(fields)}
     names = {"path": paths, "ref": event.subject_label, "value": _shown(event.changes.get("value"))}
     if event.verb == "entity.override":
         if event.changes.get("value") is None:
@@ -149,12 +148,55 @@ def _undo_fields(change: Undoable, user: User) -> None:
     _render_soon()
 
 
+def _of_bulk_edit(change: Undoable) -> str:
+    facts = change.event.changes
+    return ngettext(
+        "Set %(path)s of %(n)d entity to %(value)s",
+        "Set %(path)s of %(n)d entities to %(value)s",
+        facts["count"],
+    ) % {"path": facts["path"], "n": facts["count"], "value": facts["value"]}
+
+
+def _preview_bulk_edit(change: Undoable, user: User) -> Preview:
+    plan = bulk_edit.plan_undo(user=user, event=change.event)
+    if not plan.restored:
+        raise CannotUndo(_("All that it changed was edited later, so there is nothing to undo."))
+    count = len(plan.restored)
+    steps = [
+        ngettext(
+            "Of %(n)d entity counts again what did before.",
+            "Of %(n)d entities counts again what did before.",
+            count,
+        )
+        % {"n": count}
+    ]
+    for ref, why in plan.skipped[:MOST_SHOWN]:
+        steps.append(_("%(ref)s stays as it is. %(why)s") % {"ref": ref, "why": why})
+    if (more := len(plan.skipped) - MOST_SHOWN) > 0:
+        steps.append(ngettext("And %(n)d more.", "And %(n)d more.", more) % {"n": more})
+    homes = _homes(entity.uid for entity in plan.restored)
+    return Preview(
+        steps=steps,
+        differences=_rehearse(
+            lambda: bulk_edit.undo_apart(user=user, event=change.event), homes[:MOST_SHOWN]
+        ),
+        later=later_changes(change),
+        of_later=_("What they changed stays as they left it."),
+    )
+
+
+def _undo_bulk_edit(change: Undoable, user: User) -> None:
+    bulk_edit.undo_apart(user=user, event=change.event)
+    _render_soon()
+
+
 def _uids(fields: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(field["uid"] for field in fields))
 
 
 def _homes(uids: Iterable[UUID]) -> list[UUID]:
     """Where what is said of some entities counts: what was merged is shown as the one that it became."""
+    uids = list(uids)
     merged = Redirect.objects.filter(loser__uid__in=among(uids, "uuid"))
     winners = dict(merged.values_list("loser__uid", "winner__uid"))
     return list(dict.fromkeys(winners.get(uid, uid) for uid in uids))
@@ -324,6 +366,14 @@ def register() -> None:
                 takes_later=True,
             )
             for verb in FIELDS
+        ),
+        Undo(
+            "entity.bulk-edit",
+            _of_bulk_edit,
+            "pencil",
+            within("entity.write"),
+            _preview_bulk_edit,
+            _undo_bulk_edit,
         ),
         Undo("tie.decide", _of_tie, "link", within("tie.write"), _preview_tie, _undo_tie, takes_later=True),
         Undo("entity.merge", _of_merge, "git-merge", within("entity.write"), _preview_merge, _undo_merge),

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from access.secrets import forget_secrets
 from access.services.audit import record_audit
+from access.services.undo import forget_changes, keep_for_undo, note_undone
 from base.errors import Conflict, NotFound
 from catalog.models import Activity, Claim
 from integrations.components import lost_without
@@ -77,7 +78,9 @@ def request_removal(*, connection: Connection, by: str, now: datetime, with_secr
         if with_secrets:
             for owner in (OWNER, NETWORK_OWNER):
                 forget_secrets(owner_type=owner, owner_uid=str(locked.uid))
-        record_audit("connection.delete", locked, changes=asdict(removal))
+        event = record_audit("connection.delete", locked, changes=asdict(removal))
+        keep_for_undo(event, state={**kept_of(locked), "with_secrets": with_secrets}, now=now)
+        note_undone(verb="connection.undelete", state=kept_of(locked), by=by, now=now)
     return removal
 
 
@@ -90,7 +93,14 @@ def restore_connection(*, connection: Connection, by: str, now: datetime) -> Non
     with transaction.atomic():
         locked = _lock_removed(connection)
         begin_moving(locked, now=now, removal_at=None, removal_by="", kept_until=None)
-        record_audit("connection.undelete", locked, changes={"by": by})
+        event = record_audit("connection.undelete", locked, changes={"by": by})
+        keep_for_undo(event, state=kept_of(locked), now=now)
+        note_undone(verb="connection.delete", state=kept_of(locked), by=by, now=now)
+
+
+def kept_of(connection: Connection) -> dict[str, str]:
+    """What an undo finds a connection by, as long as it is kept."""
+    return {"connection": str(connection.uid)}
 
 
 def request_purge(*, connection: Connection, now: datetime) -> None:
@@ -103,6 +113,7 @@ def request_purge(*, connection: Connection, now: datetime) -> None:
         locked = _lock_removed(connection)
         locked.kept_until = locked.due_at = now
         locked.save(update_fields=["kept_until", "due_at"])
+        forget_changes(verb="connection.delete", state=kept_of(locked))
         for owner in (OWNER, NETWORK_OWNER):
             forget_secrets(owner_type=owner, owner_uid=str(locked.uid))
 

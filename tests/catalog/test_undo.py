@@ -14,6 +14,7 @@ from access.services import grant, undo
 from access.services.undo import CannotUndo, Preview
 from base.errors import NotFound
 from catalog.models import Alias, Claim, Entity, Rank, Redirect, Tie
+from catalog.services.bulk_edit import set_owners, undo_bulk_edit
 from catalog.services.edit import change_overrides, decide_tie, drop_override, override_field
 from catalog.services.joining import merge_into, part
 from catalog.services.render import render_dirty
@@ -226,6 +227,67 @@ class TestWhoSees:
         undo.forget_old_changes(now=timezone.now() + timedelta(seconds=1))
         assert not Undoable.objects.exists()
         assert AuditEvent.objects.filter(verb="entity.override").exists()
+
+
+class TestBulkEdits:
+    """Owners of many things, set as one change."""
+
+    @pytest.fixture(autouse=True)
+    def things(self, core_pack: None) -> None:
+        say("yaml:a", claim("group:crew", {"type": "team", "children": []}))
+        self.sync(0)
+
+    @staticmethod
+    def sync(minute: int) -> None:
+        for name in ("one", "two", "three"):
+            at = {"title": f"{name} at {minute}"}
+            spec = {"type": "service", "owner": f"file{minute}"}
+            say("yaml:a", claim(f"component:{name}", spec, metadata=at, minute=minute), render=False)
+        render_dirty(at=timezone.now())
+
+    @staticmethod
+    def owners() -> list[str]:
+        return [owner(f"component:default/{name}") for name in ("one", "two", "three")]
+
+    def test_are_taken_back_but_for_what_was_edited_later(
+        self, ana: User, ben: User, take_back: TakeBack
+    ) -> None:
+        components = [entity(f"component:default/{name}") for name in ("one", "two", "three")]
+        override_field(user=ben, entity=components[0], path="spec.owner", value="mine", reason="a")
+        set_owners(user=ben, entities=components, owner=entity("group:default/crew"))
+        assert self.owners() == ["group:default/crew"] * 3
+        drop_override(user=ana, entity=components[1], path="spec.owner")
+        override_field(user=ana, entity=components[1], path="spec.owner", value="hers")
+        self.sync(1)
+        preview = look(ana, "entity.bulk-edit")
+        assert preview.differences == {
+            "component:default/one": [{"path": "spec.owner", "old": "group:default/crew", "new": "mine"}],
+            "component:default/three": [{"path": "spec.owner", "old": "group:default/crew", "new": "file1"}],
+        }
+        assert "component:default/two stays as it is" in preview.steps[1]
+        assert len(preview.later) == 2
+        take_back(ana, "entity.bulk-edit")
+        assert self.owners() == ["mine", "hers", "file1"]
+        self.sync(2)
+        assert self.owners() == ["mine", "hers", "file2"]
+        take_back(ana, "entity.bulk-edit-undo")
+        self.sync(3)
+        assert self.owners() == ["group:default/crew", "hers", "group:default/crew"]
+
+    def test_an_earlier_word_on_one_of_them_does_not_take_all(self, ben: User, take_back: TakeBack) -> None:
+        components = [entity(f"component:default/{name}") for name in ("one", "two", "three")]
+        override_field(user=ben, entity=components[0], path="spec.owner", value="mine")
+        set_owners(user=ben, entities=components, owner=entity("group:default/crew"))
+        take_back(ben, "entity.override")
+        self.sync(1)
+        assert self.owners() == ["file1", "group:default/crew", "group:default/crew"]
+        take_back(ben, "entity.bulk-edit")
+        assert self.owners() == ["file1"] * 3
+
+    def test_what_was_taken_back_where_it_was_made_is_undone(self, ben: User) -> None:
+        set_owners(user=ben, entities=[entity("component:default/one")], owner=entity("group:default/crew"))
+        undo_bulk_edit(user=ben, event=latest("entity.bulk-edit").event)
+        assert latest("entity.bulk-edit").undone_by == ben.label
 
 
 class TestTies:

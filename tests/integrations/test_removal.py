@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import AuditEvent, Secret, User
+from access.services import undo
 from base.errors import Conflict, NotFound
 from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Problem, Source
 from catalog.services import aside
@@ -257,6 +258,51 @@ class TestRestored:
         assert [row.verb for row in AuditEvent.objects.filter(verb__startswith="connection.").order_by("pk")][
             -3:
         ] == ["connection.delete", "connection.undelete", "connection.sync"]
+
+    @pytest.mark.parametrize("with_secrets", [False, True])
+    def test_its_undo_is_listed_shown_and_done(
+        self, full: Connection, tool: Tool, ana: User, ben: User, with_secrets: bool
+    ) -> None:
+        override_field(user=ben, entity=Entity.objects.get(name="a"), path="metadata.title", value="ours")
+        before = dump()
+        request_removal(connection=full, by="ana", now=timezone.now(), with_secrets=with_secrets)
+        settle_connection(connection_id=full.pk)
+        tasks.tick()
+        (change,) = undo.list_changes(ana).filter(event__verb="connection.delete")
+        assert not undo.list_changes(ben).filter(event__verb="connection.delete").exists()
+        preview = undo.preview_undo(change=change, user=ana)
+        assert "11 entities that only it spoke of return" in preview.steps[1]
+        assert ("secrets" in preview.steps[-1]) is with_secrets
+        undo.undo_change(change=change, user=ana)
+        settle_connection(connection_id=full.pk)
+        same(dump(), before)
+        synced(full)
+        same(dump(), before)
+        (again,) = undo.list_changes(ana).filter(event__verb="connection.undelete")
+        preview = undo.preview_undo(change=again, user=ana)
+        assert "11 entities go" in preview.steps[1]
+        assert [one.event.verb for one in preview.later] == []
+        override_field(user=ben, entity=Entity.objects.get(name="a"), path="metadata.title", value="ours 2")
+        preview = undo.preview_undo(change=again, user=ana)
+        assert [one.event.verb for one in preview.later] == ["entity.override"]
+        undo.undo_change(change=again, user=ana)
+        settle_connection(connection_id=full.pk)
+        assert not Entity.objects.filter(deleted_at=None).exists()
+        assert not Connection.objects.listed().exists()
+
+    def test_what_was_restored_or_let_go_of_is_not_undone_again(self, full: Connection, ana: User) -> None:
+        removed(full)
+        restore_connection(connection=full, by="ben", now=timezone.now())
+        settle_connection(connection_id=full.pk)
+        (change,) = undo.list_changes(ana).filter(event__verb="connection.delete")
+        assert change.undone_by == "ben"
+        removed(full)
+        change = undo.list_changes(ana).filter(event__verb="connection.delete")[0]
+        assert not change.is_undone
+        request_purge(connection=full, now=timezone.now())
+        assert not undo.list_changes(ana).filter(event__verb="connection.delete").exists()
+        with pytest.raises(undo.CannotUndo):
+            undo.undo_change(change=change, user=ana)
 
     def test_its_short_name_is_kept_for_it_until_it_is_gone_for_good(
         self, full: Connection, connect: Connect
