@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from access.permissions import can
+from access.permissions import can, require
 from base.errors import DomainError, FieldError, InvalidInput, NotFound
 from base.text import whole_number
 from catalog import queries
@@ -75,6 +75,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def _take_back(request: HttpRequest) -> HttpResponse:
+    require(request.user, "entity.write")
     if ref := request.POST.get("unmap", ""):
         target = unmap_name(user=request.user, ref=ref[:1_000])
         messages.success(

@@ -58,6 +58,7 @@ Column = Literal[
 SORTABLE = {"name": "title", "owner": "owner", "lifecycle": "lifecycle", "type": "type", "changed": "changed"}
 
 DEFAULT_ORDER = "title"  # what the list shows
+BULK = "po-bulk"  # the form of what is selected
 FEW_VALUES = 5
 MANY_COLUMNS = 6
 FEW_TAGS = 4
@@ -125,6 +126,7 @@ class EntityList(Widget[EntityListConfig]):
             if column.shown_as == "ref":
                 named |= {ref for ref in said[name].values() if isinstance(ref, str)}
         owners = queries.titles_of(context.viewer, named)
+        may_write, whole = can(context.viewer, "entity.write"), self._whole(text)
         return {
             "columns": {
                 "action": "/catalog",
@@ -136,9 +138,17 @@ class EntityList(Widget[EntityListConfig]):
                 ],
                 "reset_url": context.url(columns=None) if kept["columns"] else "",
             },
-            "display": [*_display(context, order_text, limit), *_export(context, shown, order_text, total)],
+            "display": [
+                *_display(context, order_text, limit),
+                *_export(context, shown, order_text, total),
+                *([_all_of_them(whole, total)] if may_write and total else []),
+            ],
+            "bulk": _bulk(total, len(page.rows)) if may_write and page.rows else None,
+            "owners_url": _owners_url(whole) if may_write and total and _is_unowned(text) else "",
+            "whole": whole,
             "query": query,
-            "table": self._table(context, page.rows, owners, order_text, shown, own, said),
+            "table": self._table(context, page.rows, owners, order_text, shown, own, said)
+            | ({"select": "entity", "form": BULK} if may_write and page.rows else {}),
             "facets": self._facets(context, text, counted, owners),
             "total": total,
             "pages": {
@@ -488,6 +498,30 @@ def _display(context: PageContext, order: str, limit: int) -> list[dict[str, Any
         for rows in ROWS
     ]
     return items
+
+
+def _owners_url(query: str) -> str:
+    return "/catalog/owners?" + urlencode({"q": query})
+
+
+def _all_of_them(query: str, total: int) -> dict[str, Any]:
+    """What sets the owner of all that the list has, also of what is on other pages."""
+    label = _("Set owner of all %(n)s...") % {"n": number_format(total, force_grouping=True)}
+    return {"label": label, "url": _owners_url(query), "icon": "users"}
+
+
+def _is_unowned(text: str) -> bool:
+    """Whether the query asks for what nobody owns."""
+    return any(term.text.lower() in {"-has:owner", 'owner:""'} for term in terms_of(text))
+
+
+def _bulk(total: int, rows: int) -> list[dict[str, Any]]:
+    """What can be done with the selected rows, and at once with all that the query finds."""
+    actions = [{"value": "selected", "label": _("Set owner..."), "icon": "users"}]
+    if total > rows:
+        label = _("Of all %(n)s...") % {"n": number_format(total, force_grouping=True)}
+        actions.append({"value": "all", "label": label, "icon": "list"})
+    return actions
 
 
 def _export(context: PageContext, names: list[str], order: str, total: int) -> list[dict[str, Any]]:
