@@ -13,7 +13,7 @@ from catalog.models.claims import (
     SourceType,
 )
 from catalog.models.entities import Alias, DirtyEntity, Entity, Redirect, Relation, Served, Tie, TieState
-from catalog.models.history import FeedItem, Revision
+from catalog.models.history import FeedItem, News, Revision
 from catalog.models.kinds import Kind, RelationType
 from catalog.models.problems import PROBLEM_TYPES, Problem, Severity
 
@@ -31,6 +31,7 @@ __all__ = [
     "FeedItem",
     "FormerKey",
     "Kind",
+    "News",
     "Problem",
     "Rank",
     "Redirect",

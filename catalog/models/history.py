@@ -72,3 +72,33 @@ class FeedItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.entity_ref}"
+
+
+class News(models.Model):
+    """That something changed of an entity or an activity, for who tells people (`catalog.services.news`).
+
+    The feed says what sources said. A query also asks for what follows from that, such as a failing pipeline or a
+    relation's other end, and only once an entity is rendered is all of it there. Rows are put down in the transaction
+    of the change and taken up once, so one that commits late is not skipped, and no row waits for another.
+
+    :ivar is_new: whether the activity was not there before; `was_status`, `was_about`: its status and subject then.
+    """
+
+    entity_id = models.BigIntegerField(null=True)
+    activity_id = models.BigIntegerField(null=True)
+    is_new = models.BooleanField(db_default=False)
+    was_status = models.TextField(blank=True, db_default="")
+    was_about = models.UUIDField(null=True)
+
+    class Meta:
+        verbose_name_plural = "news"
+        constraints = [
+            models.CheckConstraint(
+                name="news_of_one_thing",
+                condition=models.Q(entity_id=None, activity_id__isnull=False)
+                | models.Q(entity_id__isnull=False, activity_id=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"entity {self.entity_id}" if self.entity_id else f"activity {self.activity_id}"

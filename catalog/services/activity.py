@@ -17,6 +17,7 @@ from catalog.bulk import among
 from catalog.models import Activity, AsideActivity, Entity, EntityKey, Tie, Transition
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import Outcome
+from catalog.services.news import note_activities
 from catalog.services.relations import targets_of
 
 
@@ -183,6 +184,7 @@ def _write(
         for event, status, at in (*item.steps, *now):
             transitions.append(Transition(activity=activity, event=event, status=status, at=at))
     Transition.objects.bulk_create(transitions, ignore_conflicts=True)
+    note_activities((activity.pk, known.get(name)) for activity, name in zip(activities, rows, strict=True))
     before = {old.subject_uid for name in rows if (old := known.get(name)) is not None}
     mark_subjects_dirty({uid for uid in before | {a.subject_uid for a in activities} if uid is not None})
     mark_evidence_dirty((item.type, item.commit, keys[name]) for name, (item, _) in rows.items())
@@ -280,14 +282,20 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
                 WHERE (a.subject_place IS NULL OR a.subject_place > 1) {by_index}
                   AND k.place < coalesce(a.subject_place, 32767)
                 ORDER BY a.id FOR UPDATE OF a
+            ),
+            moved AS (
+                UPDATE catalog_activity a
+                SET subject_uid = s.uid, subject_place = found.place, subject_ref = s.ref, namespace = s.namespace
+                FROM found
+                JOIN unnest(%(keys)s::text[], %(uids)s::uuid[], %(refs)s::text[], %(namespaces)s::text[])
+                    AS s(key, uid, ref, namespace) ON s.key = found.key
+                WHERE a.id = found.id
+                RETURNING a.id, a.status, s.uid, found.before
+            ),
+            news AS (
+                INSERT INTO catalog_news (activity_id, was_status, was_about) SELECT id, status, before FROM moved
             )
-            UPDATE catalog_activity a
-            SET subject_uid = s.uid, subject_place = found.place, subject_ref = s.ref, namespace = s.namespace
-            FROM found
-            JOIN unnest(%(keys)s::text[], %(uids)s::uuid[], %(refs)s::text[], %(namespaces)s::text[])
-                AS s(key, uid, ref, namespace) ON s.key = found.key
-            WHERE a.id = found.id
-            RETURNING s.uid, found.before
+            SELECT uid, before FROM moved
             """,  # noqa: S608 - the text is ours
             {
                 "keys": list(subjects),

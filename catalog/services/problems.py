@@ -22,6 +22,7 @@ from access.services import audit
 from catalog.bulk import among
 from catalog.models import PROBLEM_TYPES, Claim, Entity, Problem, Rank, Severity
 from catalog.services.merge import Conflict
+from catalog.services.news import note_entities
 
 if TYPE_CHECKING:
     from catalog.kinds import KindView
@@ -241,6 +242,9 @@ def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at:
             unique_fields=["fingerprint"],
             update_fields=[*_SAID, "last_seen_at", "resolved_at"],
         )
+    note_entities(
+        {(open_now.get(mark) or wanted[mark]).subject_uid for mark in open_now.keys() ^ wanted.keys()}
+    )
 
 
 def ambiguous_keys(*, shared: dict[str, list[Entity]], keys: set[str], at: datetime) -> None:

@@ -90,7 +90,13 @@ def _take_marks() -> tuple[set[int], set[int]]:
         ids = [row[0] for row in cursor.fetchall()]
         if ids:  # what is marked after this statement is rendered again
             cursor.execute(
-                "DELETE FROM catalog_dirtyentity WHERE entity_id = ANY(%s) RETURNING entity_id, is_to_merge",
+                """
+                WITH taken AS (
+                    DELETE FROM catalog_dirtyentity WHERE entity_id = ANY(%s) RETURNING entity_id, is_to_merge
+                ),
+                news AS (INSERT INTO catalog_news (entity_id) SELECT DISTINCT entity_id FROM taken)
+                SELECT entity_id, is_to_merge FROM taken
+                """,
                 [ids],
             )
             reshaped = {entity_id for entity_id, is_to_merge in cursor.fetchall() if is_to_merge}
