@@ -12,9 +12,10 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
@@ -247,6 +248,53 @@ def redis(name: str, *, home: Path) -> str:
         raise BadSetting(
             f"{name} names the database {path!r}; expected: a number, as in redis://host:6379/0."
         )
+    return value
+
+
+_SMTP_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
+def smtp(name: str) -> tuple[str, int, str, str, bool, bool]:
+    """Read the address of a mail server: host, port, user, password, and whether TLS is begun there or from the start.
+
+    :raises BadSetting: for another scheme, a missing host, half of the credentials, or a password that would go in
+        the clear to another machine.
+    """
+    value = _read(name)
+    if not value:
+        return "", 25, "", "", False, False
+    form = "smtp://host, smtp+starttls://user:password@host or smtps://user:password@host"
+    parts = urlsplit(value)
+    try:
+        host, port = parts.hostname or "", parts.port
+        usable = parts.scheme in _SMTP_PORTS and _is_host(host) and port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.path.strip("/") or parts.query or parts.fragment:
+        # The text may hold a password.
+        raise BadSetting(f"{name} is not the address of a mail server; expected: {form}.")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if bool(user) != bool(password):
+        raise BadSetting(f"{name} has a user without a password, or the other way round; expected: {form}.")
+    if password and parts.scheme == "smtp" and host not in ("localhost", "127.0.0.1", "::1"):
+        raise BadSetting(
+            f"{name} would send a password in the clear; expected: smtp+starttls:// or smtps://."
+        )
+    tls, ssl = parts.scheme == "smtp+starttls", parts.scheme == "smtps"
+    return host, port or _SMTP_PORTS[parts.scheme], user, password, tls, ssl
+
+
+def mail_address(name: str, *, is_needed: bool) -> str:
+    """Read a mail address, which may have a name before it: `Portico <portico@acme.example>`.
+
+    :param is_needed: whether it may not be left out.
+    """
+    value = _read(name)
+    if not value and not is_needed:
+        return ""
+    _name, address = parseaddr(value)
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address) or not value.isprintable():
+        raise _refuse(name, value, "the address that mails come from, such as Portico <portico@acme.example>")
     return value
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from access.definitions import Definition
 
@@ -34,3 +38,149 @@ class Bookmarks(models.Model):
 
     def __str__(self) -> str:
         return f"bookmarks of {self.user_id}"
+
+
+class WatchQuerySet(models.QuerySet["Watch"]):
+    """Sets of watches."""
+
+    def kept(self) -> Self:
+        """Those that were not deleted."""
+        return self.filter(deleted_at=None)
+
+    def awake(self) -> Self:
+        """Those whose people are to be told."""
+        return self.kept().filter(is_paused=False, user__is_active=True)
+
+
+class Watch(models.Model):
+    """What somebody wants to be told of: a query on entities, or on activity.
+
+    :ivar query: on the entities; with activity, on what it happened to.
+    :ivar types: of activity; empty for all. `status` likewise.
+    :ivar state: a digest of the condition that `Match` was filled by: what the viewer may see and `@me` stands for are
+        in it. Where it is another one now, the matches are read anew, and nobody is told. Empty before the first time.
+    :ivar version: counted up by whoever changes what is watched, so that what was found for it as it was before is
+        thrown away.
+    :ivar is_timed: whether the query says something of time, and so may be true of what did not change.
+    :ivar trouble: why it cannot be evaluated, for its owner.
+    :ivar deleted_at: since when it is kept only to be taken back.
+    """
+
+    class About(models.TextChoices):
+        """What is watched."""
+
+        ENTITIES = "entities", _("Entities")
+        ACTIVITY = "activity", _("Activity")
+
+    class When(models.TextChoices):
+        """Of what its owner is told."""
+
+        NEW = "new", _("Something new matches")
+        GONE = "gone", _("Something no longer matches")
+        BOTH = "both", _("Either")
+
+    class Mail(models.TextChoices):
+        """Whether a mail goes too."""
+
+        NONE = "none", _("No mail")
+        NOW = "now", _("A mail at once")
+        DAILY = "daily", _("A mail a day")
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="watches")
+    name = models.TextField()
+    about = models.TextField(choices=About.choices)
+    query = models.TextField(blank=True)
+    types = ArrayField(models.TextField(), default=list)
+    status = models.TextField(blank=True)
+    when = models.TextField(choices=When.choices, default=When.NEW)
+    mail = models.TextField(choices=Mail.choices, default=Mail.NONE)
+    is_paused = models.BooleanField(default=False)
+    state = models.BinaryField(max_length=16, default=b"")
+    version = models.PositiveIntegerField(default=1)
+    is_timed = models.BooleanField(default=False)
+    looked_at = models.DateTimeField(default=timezone.now)
+    trouble = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True)
+
+    objects = WatchQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "watches"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_of_activity(self) -> bool:
+        return self.about == self.About.ACTIVITY
+
+
+class Match(models.Model):
+    """An entity that a watch's query finds: what comes or goes is told apart by it."""
+
+    pk = models.CompositePrimaryKey("watch_id", "entity_id")
+    watch = models.ForeignKey(Watch, on_delete=models.CASCADE, related_name="matches", db_index=False)
+    entity_id = models.BigIntegerField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "matches"
+
+    def __str__(self) -> str:
+        return f"{self.watch_id} finds {self.entity_id}"
+
+
+class Mail(models.Model):
+    """A mail that is to go, or went; what it says is made of the notices that are unread when it goes.
+
+    :ivar watch: whose notices it tells; None in the one of a day.
+    :ivar message_id: it is the same however often it is tried, so a double is known as one.
+    :ivar sent_at: when it was over: it went, nothing was left to say, or it was given up.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mails")
+    watch = models.ForeignKey(Watch, on_delete=models.CASCADE, null=True, related_name="mails")
+    message_id = models.TextField()
+    not_before = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    trouble = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["not_before"], name="mail_due", condition=models.Q(sent_at=None))]
+
+    def __str__(self) -> str:
+        return f"mail to {self.user_id}"
+
+
+class Notice(models.Model):
+    """That something came to match a watch, or no longer does: all that came at once is one.
+
+    What it names is held by uid and key, and looked up for who reads it: what they may not see is not told.
+
+    :ivar new, gone: how many; `new_uids`, `gone_uids`, `activities`: the first of them.
+    :ivar at: of the last that was added.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notices")
+    watch = models.ForeignKey(Watch, on_delete=models.CASCADE, related_name="notices")
+    mail = models.ForeignKey(Mail, on_delete=models.SET_NULL, null=True, related_name="notices")
+    new = models.PositiveIntegerField(default=0)
+    gone = models.PositiveIntegerField(default=0)
+    new_uids = ArrayField(models.UUIDField(), default=list)
+    gone_uids = ArrayField(models.UUIDField(), default=list)
+    activities = ArrayField(models.BigIntegerField(), default=list)
+    started_at = models.DateTimeField()
+    at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["user", "-at", "-id"], name="notice_of_user"),
+            models.Index(fields=["user"], name="notice_unread", condition=models.Q(read_at=None)),
+            models.Index(fields=["at"], name="notice_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"notice of {self.watch_id}"

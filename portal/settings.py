@@ -132,6 +132,13 @@ STORAGES = {
     "staticfiles": {"BACKEND": "portal.staticfiles.Storage"},
 }
 
+# Mail to people; without a server none goes, and where it could be asked for it is said why not.
+EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = env.smtp(
+    "PORTICO_SMTP"
+)
+DEFAULT_FROM_EMAIL = env.mail_address("PORTICO_MAIL_FROM", is_needed=bool(EMAIL_HOST))
+EMAIL_TIMEOUT = 20
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REST_FRAMEWORK = {
@@ -188,6 +195,9 @@ CELERY_TASK_ROUTES = {
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
     "render": {"task": "catalog.render_dirty", "schedule": 1.0, "options": {"expires": 5}},
+    "tell": {"task": "portal.tell", "schedule": 10.0, "options": {"expires": 10}},
+    "mail": {"task": "portal.send_mail", "schedule": 10.0, "options": {"expires": 20}},
+    "forget": {"task": "portal.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "housekeeping": {"task": "integrations.housekeeping", "schedule": 3600.0, "options": {"expires": 600}},
 }
 

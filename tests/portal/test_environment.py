@@ -40,6 +40,21 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             lambda: env.hosts(NAME, url=""),
             [*env.LOOPBACK, "a.example", ".b.example"],
         ),
+        ("", lambda: env.smtp(NAME), ("", 25, "", "", False, False)),
+        ("smtp://relay.example", lambda: env.smtp(NAME), ("relay.example", 25, "", "", False, False)),
+        ("smtp://u:p@127.0.0.1:2525", lambda: env.smtp(NAME), ("127.0.0.1", 2525, "u", "p", False, False)),
+        (
+            "smtp+starttls://me%40a.example:p%3Aw@relay.example",
+            lambda: env.smtp(NAME),
+            ("relay.example", 587, "me@a.example", "p:w", True, False),
+        ),
+        ("smtps://relay.example:4650/", lambda: env.smtp(NAME), ("relay.example", 4650, "", "", False, True)),
+        ("", lambda: env.mail_address(NAME, is_needed=False), ""),
+        (
+            "Portico <portico@acme.example>",
+            lambda: env.mail_address(NAME, is_needed=True),
+            "Portico <portico@acme.example>",
+        ),
         ("no", lambda: env.proxies(NAME), []),
         ("yes", lambda: [str(one) for one in env.proxies(NAME)], ["127.0.0.0/8", "::1/128"]),
         (
@@ -77,6 +92,27 @@ def test_a_bad_value_is_refused_with_name_and_value(
     given(value)
     with pytest.raises(env.BadSetting, match=r"^PORTICO_X is '.*'; expected: "):
         read()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["relay.example", "http://relay.example", "smtp://", "smtp://relay.example/x", "smtps://hidden-word@relay.example",
+     "smtp://me:hidden-word@relay.example", "smtps://me:hidden-word@relay.example:99999"],
+)  # fmt: skip
+def test_the_address_of_a_mail_server_is_refused_without_its_password(
+    given: Callable[[str], None], value: str
+) -> None:
+    given(value)
+    with pytest.raises(env.BadSetting, match=r"^PORTICO_X .*expected: ") as refused:
+        env.smtp(NAME)
+    assert "hidden-word" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["", "Portico", "a@b@c", "a@b.example\nBcc: c@d.example"])
+def test_mails_come_from_an_address(given: Callable[[str], None], value: str) -> None:
+    given(value)
+    with pytest.raises(env.BadSetting, match="PORTICO_X"):
+        env.mail_address(NAME, is_needed=True)
 
 
 def test_the_public_address_is_a_host_and_an_origin(given: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0013_sorted_by_title'),
+        ('catalog', '0015_set_aside'),
     ]
 
     operations = [
