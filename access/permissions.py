@@ -44,6 +44,8 @@ __all__ = [
     "changing_access",
     "covers",
     "everywhere",
+    "groups_of",
+    "has_everything",
     "holds",
     "nowhere",
     "register_scope",
@@ -75,6 +77,7 @@ class _Limit:
     limit: Callable[[Scopes], Q]
     verb: str
     own: Callable[[User], Q] | None
+    audience: Callable[[User], Q | None] | None = None
 
 
 _limits: dict[type[Model], _Limit] = {}
@@ -87,6 +90,7 @@ def register_scope(
     *,
     verb: str = "entity.read",
     own: Callable[[User], Q] | None = None,
+    audience: Callable[[User], Q | None] | None = None,
 ) -> None:
     """Say what scopes mean for a model.
 
@@ -94,8 +98,10 @@ def register_scope(
         the scope that reaches everything. The condition must not multiply rows: no joins to many.
     :param verb: what it takes to see the model's rows.
     :param own: the rows that a person sees in any case.
+    :param audience: the condition on rows that are not kept from a person whatever their grants are; None if all
+        such rows are for them.
     """
-    _limits[model] = _Limit(limit, verb, own)
+    _limits[model] = _Limit(limit, verb, own, audience)
 
 
 def register_thing(thing_type: type[T], is_within: Callable[[T, Scopes], bool]) -> None:
@@ -124,7 +130,9 @@ def can(user: Viewer, verb: str, thing: object = None) -> bool:
     reach = _reach(user, verb)
     if reach is None:
         return False
-    return thing is None or all(_is_within(thing, scopes) for scopes in reach)
+    if thing is None:
+        return True
+    return all(_is_within(thing, scopes) for scopes in reach) and not _is_kept_from(user, thing)
 
 
 def visible(user: Viewer, queryset: QuerySet[M], verb: str | None = None) -> QuerySet[M]:
@@ -134,6 +142,9 @@ def visible(user: Viewer, queryset: QuerySet[M], verb: str | None = None) -> Que
     """
     known = next((_limits[cls] for cls in queryset.model.__mro__ if cls in _limits), None)
     reach = _reach(user, verb or (known.verb if known else "entity.read"))
+    audience = known.audience(user) if known and known.audience and isinstance(user, User) else None
+    if audience is not None:
+        queryset = queryset.filter(audience)
     if reach is not None and not reach:
         return queryset
     if known is None:
@@ -262,6 +273,29 @@ def _is_within(thing: object, scopes: Scopes) -> bool:
             row = cast(Model, thing)
             return cls._base_manager.filter(_limits[cls].limit(scopes), pk=row.pk).exists()
     return False
+
+
+def _is_kept_from(user: Viewer, thing: object) -> bool:
+    for cls in thing.__class__.__mro__:
+        if (known := _limits.get(cls)) is not None:
+            kept = known.audience(user) if known.audience and isinstance(user, User) else None
+            row = cast(Model, thing)
+            return kept is not None and not type(row)._base_manager.filter(kept, pk=row.pk).exists()
+    return False
+
+
+def has_everything(user: Viewer) -> bool:
+    """Whether a person's grants give them everything, everywhere; whatever token they came with."""
+    return isinstance(user, User) and any(
+        EVERYTHING in verbs and scope.type == ScopeType.ALL for verbs, scope in _held_by(user)
+    )
+
+
+def groups_of(user: Viewer) -> frozenset[int]:
+    """The access groups that a person is in, by their keys."""
+    if not isinstance(user, User):
+        return frozenset()
+    return cache.get(("groups", user.pk), lambda: frozenset(user.access_groups.values_list("pk", flat=True)))
 
 
 def _administrators() -> str:

@@ -12,11 +12,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.models import ScopeType, User
-from access.permissions import Scopes, everywhere, register_scope, register_thing, visible
+from access.permissions import Scopes, everywhere, groups_of, register_scope, register_thing, visible
 from access.services import register_scope_type
 from base.errors import InvalidInput
+from catalog.audience import hidden_names
 from catalog.models import (
     Activity,
+    Audience,
     Claim,
     Entity,
     FeedItem,
@@ -102,6 +104,81 @@ def _transitions_within(scopes: Scopes) -> Q:
     return Q(activity__in=Activity.objects.filter(condition(scopes)).values("pk"))
 
 
+# --- for whom it is -------------------------------------------------------------------------------------------
+
+
+def _audience_of_entities(user: User) -> Q | None:
+    if not hidden_names(user):
+        return None
+    return Q(audience=None) | Q(audience__overlap=sorted(groups_of(user)))
+
+
+def _hidden_entities(user: User) -> QuerySet[Entity] | None:
+    """The entities that are not for this person, those that are gone too; None if there can be none."""
+    kept = _audience_of_entities(user)
+    return None if kept is None else Entity.objects.exclude(audience=None).exclude(kept)
+
+
+def _audience_of_labelled(uid: str) -> Callable[[User], Q | None]:
+    """The condition on rows that name their entity by uid."""
+
+    def condition(user: User) -> Q | None:
+        hidden = _hidden_entities(user)
+        return None if hidden is None else Q(**{uid: None}) | ~Q(**{f"{uid}__in": hidden.values("uid")})
+
+    return condition
+
+
+def _audience_through(*fields: str) -> Callable[[User], Q | None]:
+    """The condition on rows none of whose ends may be hidden."""
+
+    def condition(user: User) -> Q | None:
+        hidden = _hidden_entities(user)
+        if hidden is None:
+            return None
+        kept = Q()
+        for field in fields:
+            kept &= Q(**{field: None}) | ~Q(**{f"{field}__in": hidden.values("pk")})
+        return kept
+
+    return condition
+
+
+def _audience_of_activity(user: User) -> Q | None:
+    kept = _audience_of_labelled("subject_uid")(user)
+    return None if kept is None else kept & ~Q(connection__in=sorted(hidden_names(user)))
+
+
+def _audience_of_transitions(user: User) -> Q | None:
+    kept = _audience_of_activity(user)
+    return None if kept is None else Q(activity__in=Activity.objects.filter(kept).values("pk"))
+
+
+def _audience_of_claims(user: User) -> Q | None:
+    kept = _audience_through("entity")(user)
+    return None if kept is None else kept & ~Q(source__name__in=sorted(hidden_names(user)))
+
+
+def _audience_of_revisions(user: User) -> Q | None:
+    """Nor is what a hidden source changed of an open thing while it counted there."""
+    kept = _audience_of_labelled("entity_uid")(user)
+    if kept is not None:
+        for name in hidden_names(user):
+            kept &= ~Q(by_key__startswith=f"connection:{name}/")
+    return kept
+
+
+def _audience_of_problems(user: User) -> Q | None:
+    """Nor is what a hidden connection has, or reports of what it could not take in, for those whom it is kept from."""
+    kept = _audience_of_labelled("subject_uid")(user)
+    if kept is None:
+        return None
+    names = sorted(hidden_names(user))
+    raised = [f"{what}:{name}" for name in names for what in ("connection", "rule", "deliveries")]
+    of_connections = Audience.objects.filter(name__in=names).values("uid")
+    return kept & (Q(subject_uid=None) | ~Q(subject_uid__in=of_connections)) & ~Q(raised_by__in=raised)
+
+
 def person_of(user: object) -> Entity | None:
     """Who in the catalog an account is, if it is tied and that person is there; merged ones are the winner."""
     return _persons_of(user).first()
@@ -153,17 +230,17 @@ def _checked_query(text: str) -> str:
 def register() -> None:
     """Tell the permission pair and the query language what they need of the catalog."""
     register_scope_type(ScopeType.QUERY, _checked_query)
-    register_scope(Entity, entities_within)
+    register_scope(Entity, entities_within, audience=_audience_of_entities)
     register_thing(Planned, _is_within)
     for model in (Kind, RelationType):
         register_scope(model, everywhere)
-    register_scope(Activity, _labelled_within("subject_uid"))
-    register_scope(Problem, _labelled_within("subject_uid"))
-    register_scope(Revision, _labelled_within("entity_uid"))
-    register_scope(FeedItem, _labelled_within("entity_uid"))
-    register_scope(Tie, _through("source", "target"))
-    register_scope(Relation, _through("source", "target"))
-    register_scope(Claim, _through("entity"))
-    register_scope(Transition, _transitions_within)
+    register_scope(Activity, _labelled_within("subject_uid"), audience=_audience_of_activity)
+    register_scope(Problem, _labelled_within("subject_uid"), audience=_audience_of_problems)
+    register_scope(Revision, _labelled_within("entity_uid"), audience=_audience_of_revisions)
+    register_scope(FeedItem, _labelled_within("entity_uid"), audience=_audience_of_labelled("entity_uid"))
+    for edge in (Tie, Relation):
+        register_scope(edge, _through("source", "target"), audience=_audience_through("source", "target"))
+    register_scope(Claim, _through("entity"), audience=_audience_of_claims)
+    register_scope(Transition, _transitions_within, audience=_audience_of_transitions)
     register_own_refs(own_refs_of)
     register_sight(lambda viewer: visible(viewer, Entity.objects.all()))

@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy as _lazy
 
 from access.permissions import visible
 from base.errors import DomainError, NotFound
+from catalog.audience import hidden_names
 from catalog.documents import parse_ref
 from catalog.kinds import current_kinds
 from catalog.models import (
@@ -44,6 +45,7 @@ from catalog.models import (
 from catalog.query.compile import compile_query
 from catalog.query.mine import own_refs
 from catalog.query.tokens import token
+from catalog.services.ingest import claims_of
 from catalog.services.merge import Said, provenance
 from catalog.services.render import reach_of
 
@@ -367,6 +369,12 @@ def dependences(viewer: Any, owner: str, *, incoming: bool) -> list[Dependence]:
     return [Dependence(other, n, m, names[:NAMED]) for other, n, m, names in rows]
 
 
+def claims_on(viewer: Any, entity: Entity) -> list[Claim]:
+    """The claims on an entity that are for this viewer, strongest first, those that do not count last."""
+    hidden = hidden_names(viewer)
+    return [claim for claim in claims_of(entity) if claim.source.name not in hidden]
+
+
 # --- provenance -------------------------------------------------------------------------------------------
 
 
@@ -386,7 +394,7 @@ class FieldSource:
 def provenance_of(entity_claims: Iterable[Claim]) -> dict[str, FieldSource]:
     """Every field by its dotted path, with who says it.
 
-    :param entity_claims: all claims on one entity, from `catalog.services.ingest.claims_of`.
+    :param entity_claims: the claims on one entity that a viewer may see: `claims_on`.
     """
     claims = {claim.pk: claim for claim in entity_claims}
     said = [

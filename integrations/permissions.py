@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from django.db.models import Exists, OuterRef, Q, TextField, Value
 from django.db.models.functions import Concat
 
-from access.models import ScopeType
+from access.models import ScopeType, User
 from access.permissions import Scopes, nowhere, register_scope
 from access.verbs import EVERYTHING
+from catalog.audience import hidden_names
 from catalog.models import Activity, Claim, Entity
 from catalog.permissions import entities_within
 from integrations.models import (
@@ -64,6 +65,16 @@ def _operations_within(scopes: Scopes) -> Q:
     return Q(connection__namespace__in=_namespaces(scopes)) & subject
 
 
+def _audience(field: str) -> Callable[[User], Q | None]:
+    """The condition on rows of connections, by the field of the slug: none that is for others only."""
+
+    def condition(user: User) -> Q | None:
+        names = hidden_names(user)
+        return ~Q(**{f"{field}__in": sorted(names)}) if names else None
+
+    return condition
+
+
 def declared_namespace(external_id: str) -> str:
     """The namespace of what a document declares, told from the record's id; empty for other records."""
     found = _DECLARED.search(external_id)
@@ -80,12 +91,18 @@ def namespaces_of(connection: Connection, resource: str, external_ids: Iterable[
 
 def register() -> None:
     """Tell the permission pair about connections and what hangs on them."""
-    register_scope(Connection, _within("namespace"), verb="connection.read")
-    register_scope(SyncRun, _within("connection__namespace"), verb="connection.read")
-    register_scope(ResourceRun, _within("run__connection__namespace"), verb="connection.read")
-    register_scope(StoredRecord, _records_within, verb="raw.read")
-    register_scope(OperationRun, _operations_within, verb="connection.read")
+    of_connection = _audience("connection__slug")
+    register_scope(Connection, _within("namespace"), verb="connection.read", audience=_audience("slug"))
+    register_scope(SyncRun, _within("connection__namespace"), verb="connection.read", audience=of_connection)
+    register_scope(
+        ResourceRun,
+        _within("run__connection__namespace"),
+        verb="connection.read",
+        audience=_audience("run__connection__slug"),
+    )
+    register_scope(StoredRecord, _records_within, verb="raw.read", audience=of_connection)
+    register_scope(OperationRun, _operations_within, verb="connection.read", audience=of_connection)
     # What a delivery tells of is not known before it is taken in.
-    register_scope(Delivery, nowhere, verb="raw.read")
+    register_scope(Delivery, nowhere, verb="raw.read", audience=of_connection)
     register_scope(CatalogLocation, nowhere, verb="connection.read")
     register_scope(AllowedHost, nowhere, verb=EVERYTHING)

@@ -33,7 +33,6 @@ from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, Relatio
 from catalog.permissions import Planned
 from catalog.query import TITLE, order_by, sortable
 from catalog.services import bulk_edit, edit, joining, naming, problems
-from catalog.services.ingest import claims_of
 from catalog.services.render import splice
 from catalog.statuses import ACTIVITY_STATUSES, STATUSES
 from catalog.unknown import mapped_names
@@ -397,7 +396,7 @@ class EntityProvenance(View):
                         {"source": item["source"].key, "value": item["value"]} for item in found.losing
                     ],
                 }
-                for path, found in queries.provenance_of(claims_of(entity)).items()
+                for path, found in queries.provenance_of(queries.claims_on(request.user, entity)).items()
             },
         )
 

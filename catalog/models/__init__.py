@@ -3,6 +3,7 @@
 from catalog.models.activity import Activity, AsideActivity, Transition
 from catalog.models.claims import (
     AsideClaim,
+    Audience,
     Claim,
     ClaimMode,
     EntityKey,
@@ -23,6 +24,7 @@ __all__ = [
     "Alias",
     "AsideActivity",
     "AsideClaim",
+    "Audience",
     "Claim",
     "ClaimMode",
     "DirtyEntity",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models.fields.json import KT
@@ -34,6 +35,22 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Audience(models.Model):
+    """Who may see what a source says and tells of, if not everybody.
+
+    :ivar name: of the source: a connection's slug.
+    :ivar uid: of what has this name.
+    :ivar groups: keys of access groups.
+    """
+
+    name = models.TextField(primary_key=True)
+    uid = models.UUIDField()
+    groups = ArrayField(models.IntegerField(), default=list)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Rank(models.IntegerChoices):
@@ -67,7 +84,10 @@ class ClaimFields(models.Model):
     document = models.JSONField()
     place = models.JSONField(default=dict)
     as_of = models.DateTimeField()
-    is_shadowed = models.BooleanField(default=False, help_text="Another YAML location declared it first.")
+    is_shadowed = models.BooleanField(
+        default=False,
+        help_text="It does not count: another YAML location declared it first, or fewer people may see it.",
+    )
     stale_reason = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -29,6 +29,9 @@ class Entity(models.Model):
     owner = models.TextField(blank=True, help_text="Ref of the owner.")
     system = models.TextField(blank=True, help_text="Ref of the system.")
     tags = ArrayField(models.TextField(), default=list)
+    audience = ArrayField(
+        models.IntegerField(), null=True, help_text="Access groups that may see it; null: everybody."
+    )
     sources = ArrayField(models.TextField(), default=list, help_text="Names of the sources that speak of it.")
     # 64-bit hashes of `key` and `key=value` for every searchable leaf of the document (catalog.query.tokens).
     tokens = ArrayField(models.BigIntegerField(), default=list)
@@ -85,6 +88,7 @@ class Entity(models.Model):
                 name="entity_failing",
                 condition=models.Q(failing_since__isnull=False),
             ),
+            models.Index(fields=["uid"], name="entity_audience", condition=models.Q(audience__isnull=False)),
             GinIndex(fields=["tokens"], name="entity_tokens"),
             # UPPER, since that is what Django's case-insensitive look-ups compare.
             GinIndex(

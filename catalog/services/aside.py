@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connection, models, transaction
 from django.db.models import QuerySet
 
+from catalog.audience import audiences
 from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Redirect, Source
@@ -217,14 +218,14 @@ def changes_without(sources: QuerySet[Source], entities: QuerySet[Entity]) -> li
     found = []
     kinds = current_kinds()
     rows = {entity.pk: entity for entity in entities}
-    guests = guests_of(rows)
-    claims = Claim.objects.filter(entity__in=list(rows)).select_related("source").order_by("id")
+    guests, known = guests_of(rows), audiences()
+    said_of_them = Claim.objects.filter(entity__in=list(rows)).select_related("source").order_by("id")
     of_entity: dict[int, list[Claim]] = {}
-    for claim in claims:
+    for claim in said_of_them:
         of_entity.setdefault(claim.entity_id, []).append(claim)
     for entity_id, own in of_entity.items():
         left = [claim for claim in own if claim.source_id not in silent]
-        said, then = said_of(own, guests=guests), said_of(left, guests=guests)
+        said, then = (said_of(claims, guests=guests, known=known) for claims in (own, left))
         if said is None or then is None:
             continue
         unions = kinds.by_name(rows[entity_id].kind).unions

@@ -7,7 +7,7 @@ never count, and a run that was cancelled or skipped says nothing: it neither me
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,8 +36,11 @@ class Break:
     last_at: datetime
 
 
-def breaks_of(subjects: Collection[uuid.UUID]) -> dict[uuid.UUID, Break]:
-    """Which of some pipelines fail; one statement."""
+def breaks_of(subjects: Collection[uuid.UUID], silent: Sequence[str] = ()) -> dict[uuid.UUID, Break]:
+    """Which of some pipelines fail; one statement.
+
+    :param silent: connections whose runs do not count.
+    """
     if not subjects:
         return {}
     with connection.cursor() as cursor:
@@ -47,19 +50,19 @@ def breaks_of(subjects: Collection[uuid.UUID]) -> dict[uuid.UUID, Break]:
             FROM unnest(%(subjects)s::uuid[]) AS s(uid)
             CROSS JOIN LATERAL (
                 SELECT a.id, a.at, a.status FROM catalog_activity a
-                WHERE a.subject_uid = s.uid AND a.type = 'run' AND NOT a.is_change
+                WHERE a.subject_uid = s.uid AND a.type = 'run' AND a.connection <> ALL(%(silent)s) AND NOT a.is_change
                   AND a.is_default_branch IS NOT FALSE AND a.status = ANY(%(verdicts)s)
                 ORDER BY a.at DESC, a.id DESC LIMIT 1
             ) last
             LEFT JOIN LATERAL (
                 SELECT a.id, a.at FROM catalog_activity a
-                WHERE a.subject_uid = s.uid AND a.type = 'run' AND NOT a.is_change
+                WHERE a.subject_uid = s.uid AND a.type = 'run' AND a.connection <> ALL(%(silent)s) AND NOT a.is_change
                   AND a.is_default_branch IS NOT FALSE AND a.status = ANY(%(good)s)
                 ORDER BY a.at DESC, a.id DESC LIMIT 1
             ) good ON TRUE
             CROSS JOIN LATERAL (
                 SELECT a.id, a.at, a.commit FROM catalog_activity a
-                WHERE a.subject_uid = s.uid AND a.type = 'run' AND NOT a.is_change
+                WHERE a.subject_uid = s.uid AND a.type = 'run' AND a.connection <> ALL(%(silent)s) AND NOT a.is_change
                   AND a.is_default_branch IS NOT FALSE AND a.status = 'failed'
                   AND (good.at IS NULL OR (a.at, a.id) > (good.at, good.id))
                 ORDER BY a.at, a.id LIMIT 1
@@ -68,6 +71,7 @@ def breaks_of(subjects: Collection[uuid.UUID]) -> dict[uuid.UUID, Break]:
             """,
             {
                 "subjects": list(subjects),
+                "silent": list(silent),
                 "verdicts": [status.value for status in VERDICTS],
                 "good": [status.value for status in VERDICTS if status != RunStatus.FAILED],
             },

@@ -20,6 +20,7 @@ from django.db.models import Q, QuerySet
 
 from base.text import replace_nul
 from catalog import identity
+from catalog.audience import Groups, audiences, groups_in, is_for_all
 from catalog.bulk import among, insert, reserve_ids, upsert
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
@@ -223,6 +224,7 @@ class _Page:
         self.at = at
         self.by = by
         self.kinds = current_kinds()
+        self.due_to: dict[int, str] = {}  # the source's key, by entity, if it is not the one of this page
 
     # --- claims -------------------------------------------------------------------------------------------
 
@@ -390,11 +392,12 @@ class _Page:
             claims[claim.entity_id].append(claim)
 
         guests = guests_of(stored_ids)
+        known = audiences()
         merged_of: dict[int, dict[str, Any] | None] = {}
         conflicts_of: dict[int, list[Any]] = {}
         shadow_changes: list[Claim] = []
         for entity in entities.values():
-            said = said_of(claims[entity.id], guests=guests, shadow_changes=shadow_changes)
+            said = said_of(claims[entity.id], guests=guests, known=known, shadow_changes=shadow_changes)
             if said is None:
                 merged_of[entity.id] = None
                 conflicts_of[entity.id] = []
@@ -404,6 +407,12 @@ class _Page:
             conflicts_of[entity.id] = conflicts(said, unions=kind.unions)
         if shadow_changes:
             Claim.objects.bulk_update(shadow_changes, ["is_shadowed"])
+            # Whose keys count has changed, and so what they tie.
+            mark_dirty(sharers_of(claim.pk for claim in shadow_changes if claim.source.name in known))
+        # What changes since a claim is for fewer than see the entity, or no more, is for those whom the claim is for.
+        self.due_to = {
+            claim.entity_id: claim.source.key for claim in shadow_changes if claim.source.name in known
+        }
 
         renames, refused = self._rename(entities, merged_of)
         written: list[Entity] = []
@@ -434,6 +443,8 @@ class _Page:
             digest = hashlib.blake2b(
                 orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16
             ).digest()
+            audience = audience_of(own_claims, known)
+            own_claims = [claim for claim in own_claims if is_for_all(known.get(claim.source.name), audience)]
             sources = sorted({claim.source.name for claim in own_claims})
             disagreeing = conflicts_of[entity.id]
             reported.append(
@@ -450,8 +461,10 @@ class _Page:
                 conflicts=[name for c in disagreeing for name in (".".join(c.path), c.path[-1])],
             )
             is_same = was_alive and bytes(entity.digest) == digest and entity.id not in renames
-            if is_same and not reshaped and entity.sources == sources and entity.tokens == tokens:
+            columns = (entity.sources, entity.tokens, groups_in(entity.audience))
+            if is_same and not reshaped and columns == (sources, tokens, audience):
                 continue
+            entity.audience = None if audience is None else sorted(audience)
             found = kind.relations_of(document, entity.namespace)
             relations[entity.id] = set(found)
             _fill_columns(entity, document, found, sources, tokens)
@@ -565,7 +578,7 @@ class _Page:
                 action=action,
                 at=self.at,
                 by=self.by,
-                by_key=self.source.key if self.source else "",
+                by_key=self.due_to.get(entity.id) or (self.source.key if self.source else ""),
                 reason=self._reason(changes, claims),
                 diff=changes,
             )
@@ -610,7 +623,7 @@ class _Page:
         insert([row for row in served if row.entity_id in fresh])
         columns = [
             "kind", "namespace", "name", "title", "description", "type", "lifecycle", "owner", "system", "tags",
-            "sources", "tokens", "digest", "revision", "changed_at", "deleted_at",
+            "audience", "sources", "tokens", "digest", "revision", "changed_at", "deleted_at",
         ]  # fmt: skip
         stored = [entity for entity in written if entity.id not in fresh]
         upsert([entity for entity in stored if entity.id not in renamed], unique=["id"], update=columns)
@@ -635,14 +648,19 @@ def guests_of(entity_ids: Iterable[int]) -> set[int]:
 
 
 def said_of(
-    claims: list[Claim], *, guests: set[int], shadow_changes: list[Claim] | None = None
+    claims: list[Claim],
+    *,
+    guests: set[int],
+    known: dict[str, frozenset[int]],
+    shadow_changes: list[Claim] | None = None,
 ) -> list[Said] | None:
     """What counts of the claims on one entity, as the merge takes it; None if nobody asserts that it exists.
 
     :param guests: `guests_of` the entity.
+    :param known: the sources that are not for everybody: `catalog.audience.audiences`.
     :param shadow_changes: gains the claims that are shadowed now and were not, or the other way round.
     """
-    effective = _effective(claims, shadow_changes if shadow_changes is not None else [])
+    effective = _effective(claims, known, shadow_changes if shadow_changes is not None else [])
     if not any(claim.mode == ClaimMode.ASSERT for claim in effective):
         return None
     return [
@@ -651,13 +669,26 @@ def said_of(
     ]
 
 
-def _effective(claims: list[Claim], changes: list[Claim]) -> list[Claim]:
-    """The claims that count: of several YAML locations that declare one entity only the first does."""
+def audience_of(claims: Iterable[Claim], known: dict[str, frozenset[int]]) -> Groups:
+    """For whom an entity is, by the claims on it: see `catalog.audience`."""
+    if not known:
+        return None
+    asserting = sorted(
+        (claim for claim in claims if claim.mode == ClaimMode.ASSERT),
+        key=lambda claim: (claim.rank, claim.source_id, claim.id),
+    )
+    found = [known.get(claim.source.name) for claim in asserting]
+    return found[0] if found and None not in found else None
+
+
+def _effective(claims: list[Claim], known: dict[str, frozenset[int]], changes: list[Claim]) -> list[Claim]:
+    """The claims that count: those for all for whom the entity is; of several YAML locations the first."""
+    audience = audience_of(claims, known)
     first_yaml: Claim | None = None
     effective = []
     for claim in claims:
-        shadowed = False
-        if claim.rank == Rank.YAML and claim.mode == ClaimMode.ASSERT:
+        shadowed = not is_for_all(known.get(claim.source.name), audience)
+        if not shadowed and claim.rank == Rank.YAML and claim.mode == ClaimMode.ASSERT:
             if first_yaml is None:
                 first_yaml = claim
             else:
@@ -742,7 +773,7 @@ def _normal(keys: Iterable[str]) -> list[str]:
 
 
 def claims_of(entity: Entity) -> list[Claim]:
-    """The claims on an entity, strongest first, shadowed ones last."""
+    """The claims on an entity, strongest first, those that do not count last."""
     return sorted(
         Claim.objects.filter(Q(entity=entity)).select_related("source"),
         key=lambda claim: (claim.is_shadowed, claim.rank, claim.source_id, claim.id),

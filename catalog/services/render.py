@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from catalog.audience import Groups, audiences, groups_in, is_for_all, not_for_all
 from catalog.bulk import among
 from catalog.kinds import current_kinds, forget_kinds
 from catalog.models import Entity, EntityKey, Relation, Severity
@@ -61,7 +62,7 @@ def render_dirty(
                 break
             if reshaped:
                 forget_kinds()  # whoever changed them may have been another process, a moment ago
-                remerge(entity_ids=reshaped, reshaped=True, at=at, by=_("Kinds"))
+                remerge(entity_ids=reshaped, reshaped=True, at=at, by=_("The catalog"))
             _render(ids, at=at)
             done += len(ids)
             turns.update(ids)
@@ -201,17 +202,32 @@ def write_signals(entity_ids: Iterable[int]) -> None:
 
     A component's runs are those of the pipelines tied to it, and of its repository's pipelines that are tied to no
     component (shared). Runs of changes never count. While any pipeline fails, that is how the entity stands,
-    whatever ran since.
+    whatever ran since. What is not for all who may see an entity shows on it nowhere (`catalog.audience`).
     """
     ids = set(entity_ids)
+    known = audiences()
+    by_audience: dict[Groups, set[int]] = {}
+    for pk, column in Entity.objects.filter(id__in=among(ids)).values_list("id", "audience"):
+        by_audience.setdefault(groups_in(column), set()).add(pk)
+    for audience, members in by_audience.items():
+        _write_signals(members, audience, not_for_all(known, audience))
+
+
+def _write_signals(ids: set[int], audience: Groups, silent: list[str]) -> None:
+    """Write the signals of entities with one audience; `silent` are the connections that are not for all of it."""
     reach = reach_of(ids)
     subjects = {uid for uids in reach.values() for uid, _ in uids}
-    runs = _newest(subjects, "run", "status", "NOT a.is_change AND a.is_default_branch IS NOT FALSE")
-    versions = _newest(subjects, "version", "version")
-    breaks = breaks_of(subjects)
-    sources = dict(
-        Entity.objects.filter(uid__in=among(subjects, "uuid"), deleted_at=None).values_list("uid", "sources")
-    )
+    sources = {
+        uid: names
+        for uid, names, groups in Entity.objects.filter(
+            uid__in=among(subjects, "uuid"), deleted_at=None
+        ).values_list("uid", "sources", "audience")
+        if is_for_all(groups_in(groups), audience)
+    }
+    subjects &= set(sources)
+    runs = _newest(subjects, "run", "status", silent, "NOT a.is_change AND a.is_default_branch IS NOT FALSE")
+    versions = _newest(subjects, "version", "version", silent)
+    breaks = breaks_of(subjects, silent)
     rows = []
     for entity in Entity.objects.filter(id__in=among(ids)).only(
         "id", "signals", "last_run", "last_run_at", "failing_since", "version", "sources"
@@ -323,10 +339,11 @@ def reach_of(entity_ids: set[int]) -> dict[int, list[tuple[uuid.UUID, bool]]]:
 
 
 def _newest(
-    subjects: set[uuid.UUID], type_: str, column: str, condition: str = "TRUE"
+    subjects: set[uuid.UUID], type_: str, column: str, silent: list[str], condition: str = "TRUE"
 ) -> dict[uuid.UUID, tuple[datetime, str]]:
     """When the newest activity of a type was at each subject, and what it says in a column.
 
+    :param silent: connections whose activity does not count.
     :param condition: in SQL, on the activity `a`; ours, as the column is.
     """
     if not subjects:
@@ -337,10 +354,11 @@ def _newest(
             SELECT s.uid, r.at, r.{column} FROM unnest(%s::uuid[]) AS s(uid)
             CROSS JOIN LATERAL (
                 SELECT a.at, a.{column} FROM catalog_activity a
-                WHERE a.subject_uid = s.uid AND a.type = %s AND {condition} ORDER BY a.at DESC, a.id DESC LIMIT 1
+                WHERE a.subject_uid = s.uid AND a.type = %s AND a.connection <> ALL(%s) AND {condition}
+                ORDER BY a.at DESC, a.id DESC LIMIT 1
             ) r
             """,  # noqa: S608 - the names are ours
-            [list(subjects), type_],
+            [list(subjects), type_, silent],
         )
         return {uid: (at, text) for uid, at, text in cursor.fetchall()}
 

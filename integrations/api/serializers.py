@@ -22,6 +22,15 @@ class NetworkIn(serializers.Serializer[Any]):
     )
 
 
+def _visible_to() -> serializers.ListField:
+    return serializers.ListField(
+        child=serializers.CharField(max_length=100),
+        required=False,
+        max_length=100,
+        help_text="Names of the access groups that may see it and what it brings; empty: everybody.",
+    )
+
+
 class ConnectionIn(serializers.Serializer[Any]):
     """A new connection. Secrets are part of `config` and are never given back."""
 
@@ -32,6 +41,7 @@ class ConnectionIn(serializers.Serializer[Any]):
     namespace = serializers.CharField(max_length=63, required=False)
     interval = serializers.IntegerField(required=False, min_value=30, max_value=604_800)
     network = NetworkIn(required=False)
+    visible_to = _visible_to()
 
 
 class ConnectionChange(serializers.Serializer[Any]):
@@ -43,6 +53,7 @@ class ConnectionChange(serializers.Serializer[Any]):
     interval = serializers.IntegerField(required=False, min_value=30, max_value=604_800)
     is_paused = serializers.BooleanField(required=False)
     allows_operations = serializers.BooleanField(required=False)
+    visible_to = _visible_to()
 
 
 class ConnectionOut(serializers.Serializer[Any]):
@@ -66,6 +77,11 @@ class ConnectionOut(serializers.Serializer[Any]):
     message = serializers.CharField(allow_blank=True)
     synced_at = serializers.DateTimeField(allow_null=True)
     is_removed = serializers.BooleanField(help_text="It is on its way out, with all that it brought.")
+    visible_to = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="Names of the access groups that may see it, for those who may change it; empty: everybody.",
+    )
     is_muted = serializers.BooleanField(help_text="What it brought is set aside until it is unmuted.")
     is_moving = serializers.BooleanField(
         help_text="A worker is setting aside what it brought, or bringing it back."
@@ -117,7 +133,7 @@ RemovedConnectionListOut = list_of("RemovedConnectionListOut", RemovedConnection
 SyncRunListOut = list_of("SyncRunListOut", SyncRunOut)
 
 
-def connection(row: Any, *, may_write: bool, secrets: Iterable[str]) -> dict[str, Any]:
+def connection(row: Any, *, may_write: bool, secrets: Iterable[str], groups: Iterable[str]) -> dict[str, Any]:
     """A connection from `queries.list_connections` as plain data."""
     names = (
         "slug",
@@ -137,6 +153,7 @@ def connection(row: Any, *, may_write: bool, secrets: Iterable[str]) -> dict[str
         "state": row.last_state,
         "message": row.last_message or "",
         "synced_at": row.good_at,
+        "visible_to": sorted(groups) if may_write else None,
         "is_muted": row.muted_at is not None,
         "is_moving": row.moving_since is not None,
     }

@@ -35,11 +35,13 @@ def _shown(request: Request, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """Connections of `list_connections` as this person may see them: settings are for those who may change them."""
     may_write = can(request.user, "connection.write")
     secrets = connections.secrets_of(rows) if may_write else {}
+    groups = connections.groups_of_connections(rows) if may_write else {}
     return [
         shapes.connection(
             row,
             may_write=may_write,
             secrets=secrets.get(row.uid, ()),
+            groups=groups.get(row.slug, ()),
         )
         for row in queries.words_as_seen(request.user, rows)
     ]
@@ -81,6 +83,7 @@ class ConnectionList(View):
             namespace=given.get("namespace", "default"),
             interval=given.get("interval", 600),
             network=given.get("network"),
+            visible_to=given.get("visible_to", ()),
         )
         row = queries.get_connection(request.user, connection.slug)
         return Response(_shown(request, [row])[0], status=201)

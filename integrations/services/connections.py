@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -17,14 +17,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from access.models import Secret
+from access.models import Group, Secret
 from access.secrets import forget_secrets, keep_secret, read_secrets
 from access.services.audit import differences, record_audit
 from base.errors import Conflict, FieldError, InvalidInput
 from catalog import identity
 from catalog.kinds import TIE_TYPES
-from catalog.models import Entity, EntityKey, Source
+from catalog.models import Audience, Entity, EntityKey, Source
 from catalog.services.activity import ActivityIn
+from catalog.services.audience import set_audience
 from catalog.services.ingest import ClaimIn
 from integrations.components import ComponentRule, apply_rule
 from integrations.contract import (
@@ -211,11 +212,13 @@ def create_connection(
     interval: int = 600,
     rules: Mapping[str, Any] | None = None,
     network: Mapping[str, Any] | None = None,
+    visible_to: Collection[str] = (),
     is_sample: bool = False,
     now: datetime | None = None,
 ) -> Connection:
     """Make a connection; the schedule runs it soon.
 
+    :param visible_to: names of the access groups that may see it and what it brings; empty: everybody.
     :param network: how the tool is reached, where that is not the usual way (`integrations.network.Network`).
 
     :raises InvalidInput: if slug or settings are wrong.
@@ -251,6 +254,8 @@ def create_connection(
         ) from None
     for name, value in secrets.items():
         keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
+    if visible_to:
+        show_to(connection, visible_to)
     record_audit(
         "connection.create",
         connection,
@@ -258,10 +263,48 @@ def create_connection(
             "connector": connector,
             "config": plain,
             "network": connection.network,
+            **({"visible_to": sorted(visible_to)} if visible_to else {}),
             "secrets": sorted([*secrets, *secrets_of_network]),
         },
     )
     return connection
+
+
+def visible_to_of(connection: Connection) -> list[str]:
+    """Names of the access groups that may see a connection; empty: everybody.
+
+    A group that is gone is named by `#` and its key.
+    """
+    return sorted(groups_of_connections([connection]).get(connection.slug, ()))
+
+
+def groups_of_connections(connections: Iterable[Connection]) -> dict[str, dict[str, int]]:
+    """The access groups that may see each of some connections that are not for everybody: keys by name, by slug."""
+    rows = Audience.objects.filter(name__in=[connection.slug for connection in connections])
+    keys = dict(rows.values_list("name", "groups"))
+    known = Group.objects.filter(pk__in={key for found in keys.values() for key in found})
+    names = dict(known.values_list("pk", "name")) if keys else {}
+    return {slug: {names.get(key, f"#{key}"): key for key in found} for slug, found in keys.items()}
+
+
+def show_to(connection: Connection, names: Collection[str]) -> None:
+    """Say which access groups may see a connection and what it brings.
+
+    :param names: of the groups; empty: everybody.
+    :raises InvalidInput: if there is no such group.
+    """
+    now = groups_of_connections([connection]).get(connection.slug, {})
+    known = dict(Group.objects.filter(name__in=names).values_list("name", "pk"))
+    known |= {name: key for name, key in now.items() if name in names}
+    if unknown := sorted(set(names) - set(known)):
+        raise InvalidInput(
+            _("This connection cannot be saved."),
+            errors=[
+                FieldError(path="/visible_to", message=_("There is no such access group."), got=name[:100])
+                for name in unknown
+            ],
+        )
+    set_audience(name=connection.slug, uid=connection.uid, groups=sorted(known.values()) if known else None)
 
 
 @transaction.atomic
@@ -274,8 +317,11 @@ def update_connection(
     interval: int | None = None,
     is_paused: bool | None = None,
     allows_operations: bool | None = None,
+    visible_to: Collection[str] | None = None,
 ) -> Connection:
     """Change a connection. Secrets that are not given stay as they are; an empty one is forgotten.
+
+    :param visible_to: names of the access groups that may see it and what it brings; empty: everybody.
 
     :raises InvalidInput: if a setting is wrong.
     """
@@ -313,13 +359,20 @@ def update_connection(
         connection.due_at = timezone.now()
     _validate(connection)
     connection.save()
+    if visible_to is not None:
+        before["visible_to"] = visible_to_of(connection)
+        show_to(connection, visible_to)
     if label is not None:
         Source.objects.filter(key__startswith=f"connection:{connection.slug}/").update(label=label)
     record_audit(
         "connection.update",
         connection,
         changes={
-            **differences(before, _state(connection)),
+            **differences(
+                before,
+                _state(connection)
+                | ({"visible_to": visible_to_of(connection)} if visible_to is not None else {}),
+            ),
             **({"secrets": changed_secrets} if changed_secrets else {}),
         },
     )

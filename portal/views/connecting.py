@@ -39,6 +39,8 @@ from portal.forms import Form
 from portal.people import person
 from portal.views.connections import (
     KEPT,
+    VISIBLE_TO,
+    VISIBLE_TO_HELP,
     allow_host,
     back_to,
     barred_of,
@@ -46,6 +48,7 @@ from portal.views.connections import (
     interval_field,
     network_values,
     reach_form,
+    visible_to_field,
     with_forget,
 )
 
@@ -110,6 +113,7 @@ class Schedule(BaseModel):
             "How often Portico reads the tool. A tool that asks to wait is given the time."
         ),
     )
+    visible_to: list[str] = Field([], title=VISIBLE_TO, description=VISIBLE_TO_HELP)
 
 
 @dataclass
@@ -521,6 +525,7 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
                     namespace=draft.name["connection_namespace"],
                     interval=form.values["connection_interval"],
                     network=draft.whole_network(),
+                    visible_to=form.values["visible_to"],
                 )
             except (InvalidInput, Conflict) as error:
                 messages.error(request, " ".join([error.message, *(str(item) for item in error.errors)]))
@@ -538,6 +543,7 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
         "schedule",
         {
             "field": interval_field(form),
+            "groups_field": visible_to_field(request, form, None),
             "summary": form.summary,
             "draft": draft,
             "secrets": len(draft.sealed) + bool(draft.network_sealed),

@@ -21,6 +21,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from pydantic import BaseModel, Field
 
+from access import queries as access_queries
 from access.permissions import can, require
 from access.secrets import SecretUnreadable, read_secrets
 from access.verbs import EVERYTHING
@@ -74,6 +75,12 @@ class Reach(BaseModel):
     connection_network: Network = Field(default_factory=Network, title=gettext_noop("Network"))
 
 
+VISIBLE_TO = gettext_noop("Visible to")
+VISIBLE_TO_HELP = gettext_noop(
+    "Only these access groups, and who may do everything, see the connection and what it brings. None: everybody."
+)
+
+
 class Facts(BaseModel):
     """What a connection has besides its connector's own settings."""
 
@@ -98,6 +105,7 @@ class Facts(BaseModel):
             "People with the permission may act in the tool. Until then it is only read."
         ),
     )
+    visible_to: list[str] = Field([], title=VISIBLE_TO, description=VISIBLE_TO_HELP)
 
 
 # --- what the pages share ----------------------------------------------------------------------------------
@@ -144,6 +152,20 @@ def interval_field(form: Form, name: str = "connection_interval") -> dict[str, A
     if every and every not in dict(INTERVALS):
         choices.append({"value": value, "label": _("Every %(time)s") % {"time": duration(every)}})
     return field | {"type": "select", "choices": choices, "required": True}
+
+
+def visible_to_field(
+    request: HttpRequest, form: Form, connection: Connection | None
+) -> dict[str, Any] | None:
+    """The choice of access groups; None for who may not see which there are, or if there are none."""
+    names = [group.name for group in access_queries.list_groups(viewer=person(request))]
+    gone = [name for name in service.visible_to_of(connection) if name not in names] if connection else []
+    if not names and not gone:
+        return None
+    choices = [{"value": name, "label": name} for name in names]
+    choices += [{"value": name, "label": _("%(key)s, a group that is gone") % {"key": name}} for name in gone]
+    field = next(field for field in form.fields if field["name"] == "visible_to")
+    return field | {"type": "multiple", "choices": choices, "rows": min(max(len(choices), 2), 6)}
 
 
 def act(
@@ -677,12 +699,14 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
     except SecretUnreadable as error:  # its key is gone; entering it again mends that
         kept, unreadable = {}, error.message
     facts, config = _settings_forms(connection, kind, kept)
+    groups = visible_to_field(request, facts, connection)
     reach = _reach_form(connection)
     if request.method == "POST":
         if name := request.POST.get("forget", ""):
             return _forget(request, connection, kind, name)
         facts, config = _settings_forms(connection, kind, kept, data=request.POST)
         reach = _reach_form(connection, data=request.POST)
+        groups = visible_to_field(request, facts, connection)
         if facts.is_valid() & config.is_valid() & reach.is_valid():
             try:
                 service.update_connection(
@@ -692,6 +716,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
                     allows_operations=facts.values["allows_operations"] if kind.operations() else None,
                     config={**config.values, **config.secrets},
                     network=network_values(reach),
+                    visible_to=facts.values["visible_to"] if groups else None,
                 )
             except InvalidInput as error:
                 config.add_errors(error)
@@ -711,6 +736,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
             "summary": [*facts.summary, *config.summary, *reach.summary],
             "label_field": own["connection_label"],
             "interval_field": interval_field(facts),
+            "groups_field": groups,
             "operations_field": own["allows_operations"] if kind.operations() else None,
             "operations": [_(spec.label) for spec in kind.operations()],
             "groups": [*with_forget(config), *with_forget(reach)],
@@ -751,6 +777,7 @@ def _settings_forms(
             "connection_label": connection.label,
             "connection_interval": connection.interval,
             "allows_operations": connection.allows_operations,
+            "visible_to": service.visible_to_of(connection),
         },
     )
     return facts, Form(kind.Config, data, initial=connection.config, secrets=kept)

@@ -24,7 +24,6 @@ from catalog.models import Entity, Rank, Revision, TieState
 from catalog.overrides import overrides_of
 from catalog.services import edit as service
 from catalog.services import problems
-from catalog.services.ingest import claims_of
 from catalog.services.joining import merge_into, part
 from portal import links
 from portal.sources import badge_of_source, connections_of
@@ -67,7 +66,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     path, value = "metadata.title" if refused else path, request.POST.get("value", "")
     since: list[Revision] = []
     if not refused and request.method == "POST":
-        said = queries.provenance_of(claims_of(entity)).get(path)
+        said = queries.provenance_of(queries.claims_on(request.user, entity)).get(path)
         present = said.value if said else ""
         try:
             if request.POST.get("action") == "drop":
@@ -98,7 +97,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
         except DomainError as failure:
             error = _in_words(failure)
     entity.refresh_from_db()
-    claims = claims_of(entity)
+    claims = queries.claims_on(request.user, entity)
     sources = queries.provenance_of(claims)
     known = list(
         dict.fromkeys([*COMMON_FIELDS, *(p for p in sources if p.startswith(("spec.", "metadata.")))])

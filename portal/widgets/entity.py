@@ -20,7 +20,6 @@ from catalog.kinds import current_kinds
 from catalog.models import Claim, Entity, Rank
 from catalog.overrides import overrides_of, patch_for
 from catalog.queries import FieldSource, Neighbour
-from catalog.services.ingest import claims_of
 from integrations.models import StoredRecord
 from portal import links
 from portal.owners import settling
@@ -48,7 +47,7 @@ def neighbours_of(context: PageContext) -> list[Neighbour]:
 def claims_on(context: PageContext) -> list[Claim]:
     """The claims on the entity, read once a page."""
     if "claims" not in context.cache:
-        context.cache["claims"] = claims_of(entity_of(context))
+        context.cache["claims"] = queries.claims_on(context.viewer, entity_of(context))
     return context.cache["claims"]
 
 

@@ -1,0 +1,292 @@
+"""Connections that only some access groups may see: nothing of what they brought is told to others, anywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from access.models import AuditEvent, Group, User
+from access.services import create_group, set_members
+from base.errors import InvalidInput
+from catalog import queries
+from catalog.models import Activity, Audience, Entity, FeedItem, Problem, Rank, Tie
+from catalog.services.activity import ActivityIn, apply_activity
+from catalog.services.ingest import remerge
+from catalog.services.render import render_dirty
+from integrations.models import Connection, RunState, StoredRecord, SyncRun
+from integrations.services.connections import show_to, update_connection, visible_to_of
+from tests.catalog.saying import claim, say
+from tests.portal.test_reach import reading, signed_in, told
+from tests.world import REPO
+
+pytestmark = pytest.mark.django_db
+
+WORD = "velours"
+APP = "component:default/velours-app"
+
+
+def _run(id: str, about: str, **more: Any) -> ActivityIn:
+    at = timezone.now()
+    return ActivityIn(
+        type="run", external_id=id, event="pipelinerun.finished", at=at, as_of=at, about=(about,), **more
+    )
+
+
+@pytest.fixture
+def group(ana: User, ben: User) -> Group:
+    """An access group that ben is in."""
+    group = create_group(name="Insiders")
+    set_members(group=group, members=[ben])
+    return group
+
+
+@pytest.fixture
+def velours(world: dict[str, Any]) -> Connection:
+    """A tool of which everything holds a word of its own, and which also speaks of what others speak of."""
+    tool = {"rank": Rank.CONNECTION}
+    connection = Connection.objects.create(
+        slug="velours-ci", label="Velours CI", connector="records", namespace="default"
+    )
+    SyncRun.objects.create(
+        connection=connection,
+        state=RunState.PARTIAL,
+        queued_at=timezone.now(),
+        finished_at=timezone.now(),
+        message="velours failed",
+    )
+    StoredRecord.objects.create(
+        connection=connection,
+        resource="things",
+        type="pipeline",
+        external_id="1",
+        digest=b"1",
+        data={"external_id": "1", "name": WORD},
+        raw={"word": WORD},
+        as_of=timezone.now(),
+        touched_at=timezone.now(),
+    )
+    say(
+        "connection:velours-ci/things",
+        claim(
+            "component:velours-app",
+            {"type": "velours", "lifecycle": "production", "owner": "velours-team"}
+            | {"dependsOn": ["component:elsewhere/there"]},
+            metadata={"tags": ["velours"], "labels": {"velours": "velours"}},
+            about=(REPO,),
+            **tool,
+        ),
+        claim(
+            "component:hush-pay",
+            {"type": "service", "lifecycle": "production", "owner": "velours-team", "note": "velours"},
+            metadata={"annotations": {"velours": "velours"}, "tags": ["velours"]},
+            id="amended",
+            keys=("npm:velours",),
+            **tool,
+        ),
+        claim(
+            "pipeline:velours-build",
+            id="p",
+            keys=("pipeline:velours.example/1",),
+            about=(REPO,),
+            **tool,
+        ),
+        claim("repository:velours-twin", {}, id="twin", keys=("repo:h.example/twin",), **tool),
+    )
+    apply_activity(
+        connection_slug="velours-ci",
+        connector="records",
+        items=[
+            _run("1", "pipeline:velours.example/1", status="failed", title="velours run", actor="velours"),
+            _run("2", "pipeline:ci.example/2", status="failed", title="velours of others"),
+        ],
+    )
+    apply_activity(
+        connection_slug="there-ci",
+        connector="buildbot",
+        items=[_run("v", "pipeline:velours.example/1", status="failed", title="velours, told by another")],
+    )
+    Problem.objects.create(
+        fingerprint="v", type="refused-record", severity="warn", raised_by="connection:velours-ci",
+        subject_type="record", subject_label="velours", cause="velours", message="velours",
+        first_seen_at=timezone.now(), last_seen_at=timezone.now(),
+    )  # fmt: skip
+    render_dirty(at=timezone.now())
+    return connection
+
+
+@pytest.fixture
+def apart(velours: Connection, group: Group) -> Connection:
+    """The same, for the insiders alone."""
+    show_to(velours, ["Insiders"])
+    render_dirty(at=timezone.now())
+    return velours
+
+
+class TestSeeing:
+    def test_no_address_tells_anything_of_it_to_others(
+        self, world: dict[str, Any], apart: Connection, vic: User
+    ) -> None:
+        assert told(vic, reading(world), word=WORD) == {}
+        client = signed_in(vic)
+        for url in (
+            "/connections/velours-ci",
+            "/connections/velours-ci/runs",
+            "/catalog/default/component/velours-app",
+            f"/api/v1/entities/{Entity.objects.get(ref=APP).uid}/",
+            "/api/v1/connections/velours-ci/",
+            "/to/npm:velours",
+        ):
+            answer = client.get(url)
+            assert answer.status_code in (302, 404) or WORD not in answer.content.decode().replace(url, ""), (
+                url
+            )
+
+    def test_who_is_in_the_group_or_may_do_everything_is_told(
+        self, world: dict[str, Any], apart: Connection, ben: User, ana: User
+    ) -> None:
+        for user in (ben, ana):
+            found = told(
+                user, (pair for pair in reading(world) if not pair[0].pattern.startswith("search")), word=WORD
+            )
+            assert {"", "catalog", "activity", "connections", "api/v1/entities/", "api/v1/activity/"} <= set(
+                found
+            ), user
+            assert signed_in(user).get("/catalog/default/component/velours-app").status_code == 200
+
+    def test_without_it_everybody_was_told_the_same(
+        self, world: dict[str, Any], velours: Connection, vic: User
+    ) -> None:
+        """Else the first test shows nothing."""
+        found = told(vic, reading(world), once=True, word=WORD)
+        assert {"", "catalog", "activity", "problems", "connections", "api/v1/ties/"} <= set(found)
+
+    def test_no_query_finds_it(self, apart: Connection, vic: User, ben: User) -> None:
+        for query in (
+            "type:velours",
+            "tag:velours",
+            "source:velours-ci",
+            "label.velours:velours",
+            "velours",
+            "owner:velours-team",
+            "dependencyOf:component:default/velours-app",
+            "spec.note:velours",
+        ):
+            assert not queries.search_entities(vic, query).exists(), query
+        assert queries.search_entities(ben, "type:velours").exists()
+        FeedItem.objects.update(transaction=1)
+        for viewer, expected in ((vic, False), (ben, True)):
+            feed = queries.feed_since(viewer, position=(0, 0), limit=1_000)
+            assert any(WORD in item.entity_ref for item in feed) is expected
+
+
+class TestMerging:
+    def test_what_it_says_of_open_things_is_no_part_of_them(
+        self, apart: Connection, vic: User, ben: User
+    ) -> None:
+        pay = Entity.objects.get(ref="component:default/hush-pay")
+        assert pay.audience is None
+        assert "velours-ci" not in pay.sources
+        assert "note" not in queries.documents(ben, [pay])[pay.pk]["spec"]
+        assert [c.source.name for c in queries.claims_on(vic, pay)] == ["a"]
+        assert [c.source.name for c in queries.claims_on(ben, pay)] == ["a", "velours-ci"]
+
+    def test_what_it_tells_of_does_not_show_how_open_things_are(
+        self, velours: Connection, group: Group
+    ) -> None:
+        there = Entity.objects.get(ref="pipeline:elsewhere/test")
+        assert there.last_run == "failed"
+        show_to(velours, ["Insiders"])
+        render_dirty(at=timezone.now())
+        there.refresh_from_db()
+        assert (there.last_run, there.failing_since) == ("passed", None)
+        assert "failing" not in there.signals
+        app = Entity.objects.get(ref=APP)
+        assert app.audience == [group.pk]
+        assert app.last_run == "failed", "it counts for what it alone speaks of"
+
+    def test_opened_again_all_is_as_it_was(self, velours: Connection, group: Group, vic: User) -> None:
+        def state() -> list[Any]:
+            rows = Entity.objects.order_by("ref").values_list(
+                "ref", "audience", "sources", "last_run", "signals", "digest"
+            )
+            ties = Tie.objects.order_by("source__ref", "target__ref").values_list(
+                "source__ref", "target__ref"
+            )
+            return [*rows, *ties]
+
+        before = state()
+        show_to(velours, ["Insiders"])
+        render_dirty(at=timezone.now())
+        assert state() != before
+        show_to(velours, [])
+        render_dirty(at=timezone.now())
+        assert state() == before
+        assert not Audience.objects.exists()
+
+    def test_what_only_it_speaks_of_is_kept_from_others_before_the_queue_comes_to_it(
+        self, velours: Connection, group: Group, vic: User
+    ) -> None:
+        assert queries.search_entities(vic, "type:velours").exists()
+        show_to(velours, ["Insiders"])
+        assert not queries.search_entities(vic, "type:velours").exists()
+        assert not queries.list_activity(vic).filter(connection="velours-ci").exists()
+
+    def test_a_sync_that_comes_later_keeps_it(self, apart: Connection, vic: User) -> None:
+        say(
+            "connection:velours-ci/things",
+            claim("component:velours-new", {"type": "velours"}, id="new", rank=Rank.CONNECTION),
+        )
+        remerge(entity_ids=Entity.objects.values_list("pk", flat=True), at=timezone.now(), by="x")
+        assert not queries.search_entities(vic, "velours").exists()
+
+    def test_gone_things_and_their_history_stay_hidden(self, apart: Connection, vic: User) -> None:
+        uid = Entity.objects.get(ref=APP).uid
+        Entity.objects.filter(ref=APP).update(deleted_at=timezone.now())
+        Activity.objects.filter(external_id="v").update(subject_uid=uid)
+        assert not queries.list_activity(vic).filter(subject_uid=uid).exists()
+
+
+class TestChoosing:
+    def test_in_the_settings_by_who_may_see_which_groups_there_are(
+        self, apart: Connection, ana: User, group: Group
+    ) -> None:
+        client = signed_in(ana)
+        page = client.get("/connections/velours-ci/settings").content.decode()
+        assert 'name="visible_to"' in page
+        assert '<option value="Insiders" selected>' in page
+        answer = client.get("/api/v1/connections/velours-ci/").json()
+        assert answer["visible_to"] == ["Insiders"]
+        changed = client.patch(
+            "/api/v1/connections/velours-ci/", {"visible_to": []}, content_type="application/json"
+        )
+        assert changed.json()["visible_to"] == []
+        assert AuditEvent.objects.filter(verb="connection.update").latest("pk").changes["visible_to"] == [
+            ["Insiders"],
+            [],
+        ]
+
+    def test_a_group_that_is_gone_opens_nothing(self, apart: Connection, group: Group, vic: User) -> None:
+        key = group.pk
+        group.delete()
+        assert visible_to_of(apart) == [f"#{key}"]
+        assert not queries.search_entities(vic, "velours").exists()
+        update_connection(connection=apart, visible_to=[f"#{key}"])
+        assert visible_to_of(apart) == [f"#{key}"]
+
+    def test_only_groups_that_there_are(self, apart: Connection) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            show_to(apart, ["Nobody"])
+        assert refused.value.errors[0].path == "/visible_to"
+        assert visible_to_of(apart) == ["Insiders"]
+
+    def test_nobody_outside_may_touch_it(self, apart: Connection, vic: User, cleo: User) -> None:
+        from access.services import grant
+
+        grant(role="editor", user=vic)
+        client: Client = signed_in(vic)
+        assert client.post("/connections/velours-ci/sync").status_code == 404
+        assert client.post("/api/v1/connections/velours-ci/sync/").status_code == 404
+        assert client.post("/catalog/default/component/velours-app/edit").status_code == 404
