@@ -147,11 +147,11 @@ class Answer:
         return said
 
     def rows(self, *path: str) -> list[Any]:
-        """The list that the body is as JSON, or that stands in it at a path.
+        """The list that the body is as JSON, or that stands in it at a path; an empty name is no step of it.
 
         :raises BadPayload: if there is none.
         """
-        return self.value(*path, of=list)
+        return self.value(*filter(None, path), of=list)
 
     def other(self, missing: str = "") -> BadPayload:
         """What to raise where the tool itself cannot have said this."""
