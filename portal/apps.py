@@ -8,7 +8,9 @@ class PortalConfig(AppConfig):
 
     def ready(self) -> None:
         from portal import pages
+        from portal.sample import undo
         from portal.widgets import load_widgets
 
         load_widgets()
         pages.register_pages()
+        undo.register()

@@ -35,7 +35,7 @@ def remember(source: Source, claims: Sequence[Claim]) -> None:
         return
     keys = EntityKey.objects.filter(claim_id__in=among(c.id for c in claims), is_identity=True)
     former = {(kind, key): entity_id for kind, key, entity_id in keys.values_list("kind", "key", "entity_id")}
-    former |= {(c.entity.kind, _claim_key(source, c.external_id)): c.entity_id for c in claims}
+    former |= {(c.entity.kind, claim_key(source, c.external_id)): c.entity_id for c in claims}
     upsert(
         [FormerKey(kind=kind, key=key, entity_id=entity_id) for (kind, key), entity_id in former.items()],
         unique=["key", "kind"],
@@ -57,7 +57,8 @@ def join(other: Entity, home: Entity) -> None:
     )
 
 
-def _claim_key(source: Source, external_id: str) -> str:
+def claim_key(source: Source, external_id: str) -> str:
+    """By which former key a thing is known again of which a source says something again."""
     return f"claim:{source.key}/{external_id}"
 
 
@@ -218,7 +219,7 @@ class HomeFinder:
         Through a key that is a tombstone; through the claim itself also what another source kept alive meanwhile.
         """
         wanted = {
-            index: [*normalised[index][0], _claim_key(self.source, claims[index].external_id)]
+            index: [*normalised[index][0], claim_key(self.source, claims[index].external_id)]
             for index in homeless
         }
         rows = (

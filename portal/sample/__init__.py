@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from access.models import User
 from access.secrets import forget_secrets
 from access.services.audit import Subject, record_audit
+from access.services.undo import forget_changes, keep_for_undo, note_undone
 from catalog.models import Activity, Claim, Entity, FeedItem, Problem, Revision, Source, SourceType
 from catalog.services.activity import forget_activity
 from catalog.services.ingest import drop_claims
@@ -29,6 +30,7 @@ from integrations.models import Connection, SyncRun
 from integrations.services.connections import OWNER, create_connection
 from integrations.services.removal import Removal
 from integrations.tasks import start_sync
+from portal.sample import undo
 from portal.sample.company import NAMESPACE, Company
 from portal.sample.history import History
 
@@ -42,10 +44,11 @@ CONNECTIONS = {
 WEEK = 7 * 86_400
 
 
-def load_sample(*, now: datetime | None = None) -> None:
+def load_sample(*, now: datetime | None = None, is_undo: bool = False) -> None:
     """Connect the five tools of the sample company and queue their syncs; what is there already stays.
 
     :param now: what its last three months count to.
+    :param is_undo: whether its removal is undone with this; else that can be undone no more.
     :raises Conflict: if another connection has a slug that the sample needs.
     """
     folder = sample_folder()
@@ -73,6 +76,10 @@ def load_sample(*, now: datetime | None = None) -> None:
                 is_sample=True,
             )
             start_sync(connection=connection, by=_("The sample company"))
+        if not is_undo:
+            forget_changes(verb="sample.remove", state={})
+        if len(there) < len(CONNECTIONS):
+            keep_for_undo(record_audit("sample.load", _subject()), state={})
 
 
 @transaction.atomic
@@ -106,6 +113,7 @@ def remove_sample(*, by: str = "") -> Removal:
         activities=Activity.objects.filter(connection__in=slugs).count(),
         runs=len(runs),
     )
+    kept = undo.keep(entities=ids, connections=connections)
     Revision.objects.filter(entity_uid__in=uids).delete()
     FeedItem.objects.filter(entity_uid__in=uids).delete()
     User.objects.filter(entity_uid__in=uids).update(entity_uid=None)
@@ -121,7 +129,9 @@ def remove_sample(*, by: str = "") -> Removal:
     ).delete()
     sources.delete()
     render_dirty(at=timezone.now())
-    record_audit("sample.remove", Subject("sample", NAMESPACE, _("The sample company")), changes={"by": by})
+    if connections:
+        keep_for_undo(record_audit("sample.remove", _subject(), changes={"by": by}), state=kept)
+        note_undone(verb="sample.load", state={}, by=by, now=timezone.now())
     transaction.on_commit(lambda: shutil.rmtree(sample_folder(), ignore_errors=True))
     return removal
 
@@ -129,6 +139,10 @@ def remove_sample(*, by: str = "") -> Removal:
 def sample_folder() -> Path:
     """Where its records lie."""
     return settings.PORTICO_HOME / "sample"
+
+
+def _subject() -> Subject:
+    return Subject("sample", NAMESPACE, _("The sample company"))
 
 
 def _of_connections(slugs: Iterable[str]) -> Q:

@@ -17,7 +17,9 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import AuditEvent, User
+from access.services import tie_account, undo
 from catalog.models import Activity, Claim, Entity, Problem, Rank, Revision, Source, SourceType, Tie
+from catalog.services.edit import decide_tie, override_field
 from catalog.services.ingest import ClaimIn, apply_claims
 from catalog.services.render import render_dirty
 from integrations import sync
@@ -235,7 +237,8 @@ def test_loading_twice_and_syncing_again_change_nothing(loaded: None) -> None:
 # --- and that nothing stays -----------------------------------------------------------------------------------
 
 
-KEEPS = {"access_auditevent"}  # the log of who did what, which says that it was loaded and removed
+# The log of who did what, which says that it was loaded and removed, and what it takes to undo that.
+KEEPS = {"access_auditevent", "access_undoable", "access_undoablething"}
 
 
 def rows_by_table() -> dict[str, int]:
@@ -334,6 +337,92 @@ def test_a_running_sync_finds_no_lease_after_the_removal(
 def test_removing_what_is_not_there_is_no_error() -> None:
     removal = sample.remove_sample()
     assert (removal.claims, removal.entities, removal.activities, removal.runs) == (0, 0, 0, 0)
+
+
+# --- and that its removal can be undone ------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_its_removal_is_undone_with_what_people_said(
+    core_pack: None,
+    monkeypatch: pytest.MonkeyPatch,
+    ana: User,
+    ben: User,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    monkeypatch.setattr(history, "DAYS", 7)
+    sample.load_sample()
+    run_queued()
+    ledger = entity("component:sample/ledger")
+    override_field(user=ben, entity=ledger, path="metadata.title", value="The books", reason="theirs")
+    tie = Tie.objects.filter(type="hasSource", source__kind="component", state="auto").first()
+    decide_tie(user=ben, source=tie.source, type=tie.type, target=tie.target, state="forbidden", reason="no")
+    tie_account(ben, entity_uid=entity("user:sample/marta.lindqvist").uid)
+    before = shown()
+
+    def undone(verb: str) -> None:
+        change = undo.list_changes(ana).filter(event__verb=verb)[0]
+        assert undo.preview_undo(change=change, user=ana).steps
+        with django_capture_on_commit_callbacks(execute=True):
+            undo.undo_change(change=change, user=ana)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        sample.remove_sample(by="Ana")
+    assert not Entity.objects.exists()
+    undone("sample.remove")
+    run_queued()
+    assert shown() == before
+    ben.refresh_from_db()
+    assert ben.entity_uid == entity("user:sample/marta.lindqvist").uid
+    said = Claim.objects.get(rank=Rank.PERSON)
+    assert (said.document, said.place) == (
+        {"metadata": {"title": "The books"}},
+        {"reasons": {"metadata.title": "theirs"}},
+    )
+    for tool in Connection.objects.all():
+        request_sync(connection=tool)
+    run_queued()
+    assert shown() == before
+    change = undo.list_changes(ana).filter(event__verb="sample.load")[0]
+    later = {one.event.verb for one in undo.preview_undo(change=change, user=ana).later}
+    assert later == set()
+    override_field(user=ben, entity=entity("component:sample/ledger"), path="spec.type", value="library")
+    later = {one.event.verb for one in undo.preview_undo(change=change, user=ana).later}
+    assert later == {"entity.override"}
+    undone("sample.load")
+    run_queued()
+    assert not Entity.objects.exists()
+    assert not Connection.objects.exists()
+
+
+def shown() -> dict[str, list[Any]]:
+    """What stands in the catalog, and under which uids."""
+    rows = Entity.objects.filter(deleted_at=None)
+    ties = Tie.objects.values_list("source__ref", "type", "target__ref", "state", "decided_by", "reason")
+    return {
+        "entities": sorted(
+            map(repr, rows.values_list("ref", "uid", "title", "owner", "last_run", "version"))
+        ),
+        "ties": sorted(map(repr, ties)),
+    }
+
+
+@pytest.mark.django_db
+def test_who_loads_it_anew_has_nothing_to_undo(
+    core_pack: None, monkeypatch: pytest.MonkeyPatch, ana: User
+) -> None:
+    monkeypatch.setattr(history, "DAYS", 3)
+    sample.load_sample()
+    run_queued()
+    sample.remove_sample(by="Ana")
+    changes = undo.list_changes(ana).filter(event__verb__startswith="sample.")
+    assert [(one.event.verb, one.is_undone) for one in changes] == [
+        ("sample.remove", False), ("sample.load", True),
+    ]  # fmt: skip
+    sample.load_sample()
+    assert [(one.event.verb, one.is_undone) for one in changes.all()] == [
+        ("sample.load", False), ("sample.load", True),
+    ]  # fmt: skip
 
 
 # --- and the first page meanwhile -----------------------------------------------------------------------------
