@@ -122,13 +122,13 @@ class Answer:
             raise BadPayload(_("%(url)s answered broken JSON: %(why)s") % {**shown, "why": error}) from error
 
     def value(self, *path: str, of: type[T] = object) -> T:  # type: ignore[assignment]
-        """What stands in the body, JSON, under a name, or under names within each other.
+        """What stands in the body, JSON, under a name, or under names within each other; an empty one is nothing.
 
         :param of: what it has to be.
         :raises BadPayload: if there is no such thing: then something else answered.
         """
         found = self.json()
-        for name in path:
+        for name in filter(None, path):
             if not isinstance(found, dict) or name not in found:
                 raise self.other(".".join(path))
             found = found[name]

@@ -4,8 +4,42 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from integrations.contract import SELDOM, matches
+
+# Settings of what reads repositories.
+Include = Annotated[
+    list[str],
+    Field(
+        max_length=200,
+        title="Only these",
+        description="Patterns over paths such as acme/pay-*; ** crosses slashes. Empty for all.",
+    ),
+]
+Exclude = Annotated[
+    list[str],
+    Field(
+        max_length=200,
+        title="Not these",
+        description="Patterns over paths, such as archive/** or */sandbox-*.",
+    ),
+]
+CatalogFiles = Annotated[
+    list[str],
+    Field(
+        max_length=50,
+        title="Catalog files",
+        description="Patterns over the files of a repository that declare entities. Empty for none.",
+        json_schema_extra=SELDOM,
+    ),
+]
+CATALOG_FILES = ["**/catalog-info.{yaml,yml}", ".backstage/*.{yaml,yml}"]
+README_LIMIT = 200_000
 
 # By the end of the file's name; texts and data are no languages.
 _LANGUAGES = {
@@ -55,6 +89,36 @@ _OWNER = re.compile(r"@[^@\s]+|[^@\s]+@[^@\s]+")
 def is_foreign(path: str) -> bool:
     """Whether a path is that of vendored or generated files."""
     return _FOREIGN.search(path) is not None
+
+
+def catalog_files_of(paths: Iterable[str], patterns: list[str]) -> list[str]:
+    """The files that may declare entities."""
+    return [path for path in paths if matches(path, patterns) and not is_foreign(path)]
+
+
+async def facts_of(
+    sizes: Mapping[str, int], read: Callable[[set[str]], Awaitable[Mapping[str, bytes]]], *, readme: bool
+) -> dict[str, Any]:
+    """What the files of a repository say of it, as fields of its record.
+
+    :param sizes: of all plain files, by path.
+    :param read: gives those of some files that are there.
+    :param readme: whether its text is read too.
+    """
+    readme_path = readme_of(sizes)
+    codeowners = next((path for path in CODEOWNERS if path in sizes), "")
+    wanted = {codeowners, readme_path if readme else ""} - {""}
+    found = await read(wanted) if wanted else {}
+    texts = {path: text.decode("utf-8", "replace") for path, text in found.items()}
+    owners, line = owners_of(texts.get(codeowners, ""))
+    return {
+        "languages": languages_of(sizes),
+        "build_files": build_files_of(sizes, limit=500),
+        "readme": texts.get(readme_path, "").replace("\0", "")[:README_LIMIT],
+        "readme_path": readme_path,
+        "owners": owners,
+        "owners_from": f"{codeowners}:{line}" if owners else "",
+    }
 
 
 def languages_of(sizes: Mapping[str, int]) -> dict[str, int]:

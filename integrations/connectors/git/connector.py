@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import PurePath
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -22,13 +23,14 @@ from integrations.contract import (
     Clone,
     ConnectionConfig,
     Connector,
+    Days,
     Expect,
-    Health,
     Mark,
     Misconfigured,
     Refused,
     SourceError,
     SourceUnavailable,
+    is_chosen,
     matches,
     ngettext,
     record_or_refusal,
@@ -38,13 +40,12 @@ from integrations.contract import gettext as _
 from integrations.documents import records_of_repository, repository_id
 from integrations.records import Commit, Document, Repository, Version
 from integrations.repository_files import (
-    CODEOWNERS,
-    CODEOWNERS_OF_GITLAB,
-    build_files_of,
-    is_foreign,
-    languages_of,
-    owners_of,
-    readme_of,
+    CATALOG_FILES,
+    CatalogFiles,
+    Exclude,
+    Include,
+    catalog_files_of,
+    facts_of,
     summary_of,
 )
 
@@ -52,7 +53,6 @@ T = TypeVar("T")
 
 _AT_ONCE = 8
 _TRIED = 25
-_README_BYTES = 200_000
 _PRERELEASE = re.compile(r"\d[.-]?(a|b|c|rc|alpha|beta|pre|preview|dev|snapshot|m)[.-]?\d*$", re.IGNORECASE)
 # Where the hosts that people use show a commit and a file; another host's pages are not guessed.
 _PAGES = {
@@ -85,32 +85,16 @@ class Config(ConnectionConfig):
         description="For https; reading is enough. Empty for public repositories.",
     )
     token_hosts: list[str] = Field(
-        default_factory=list,
+        [],
         max_length=20,
         title="Hosts of the token",
         description="Where the token may be sent, such as git.acme.example or git.acme.example:8443. "
         "Empty for the host of the first https address.",
         json_schema_extra=SELDOM,
     )
-    include: list[str] = Field(
-        default_factory=list,
-        max_length=200,
-        title="Only these",
-        description="Patterns over paths such as acme/pay-*; ** crosses slashes. Empty for all.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list,
-        max_length=200,
-        title="Not these",
-        description="Patterns over paths, such as archive/**.",
-    )
-    catalog_files: list[str] = Field(
-        default_factory=lambda: ["**/catalog-info.{yaml,yml}", ".backstage/*.{yaml,yml}"],
-        max_length=50,
-        title="Catalog files",
-        description="Patterns over the files of a repository that declare entities. Empty for none.",
-        json_schema_extra=SELDOM,
-    )
+    include: Include = []
+    exclude: Exclude = []
+    catalog_files: CatalogFiles = CATALOG_FILES
     branches: list[str] = Field(
         default_factory=list,
         max_length=50,
@@ -119,14 +103,7 @@ class Config(ConnectionConfig):
         "Empty for the default branch alone.",
         json_schema_extra=SELDOM,
     )
-    days: int = Field(
-        90,
-        ge=1,
-        le=3_650,
-        title="Days of commits",
-        description="How far back the first sync reads.",
-        json_schema_extra=SELDOM,
-    )
+    days: Days = 90
     max_commits: int = Field(
         500,
         ge=1,
@@ -203,10 +180,7 @@ class _Failed:
 class Git(Connector[Config]):
     """Reads repositories. Each is fetched once in the life of a connector, so all lists show one state."""
 
-    slug = "git"
-    label = "Git"
-    monogram = "Gi"
-    category = Category.GIT
+    slug, label, monogram, category = "git", "Git", "Gi", Category.GIT
     brings = "Repositories, catalog files, owners, tags and commits of any Git remote or folder"
 
     def __init__(self, *args: Any) -> None:
@@ -222,47 +196,33 @@ class Git(Connector[Config]):
         self._token_hosts = frozenset(hosts)
         self._unlisted: dict[str, SourceError] = {}
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """List the folders, and ask the first remotes for their branches; nothing is fetched."""
-        try:
-            places = await self._places()
-        except SourceError as error:
-            label = _("The repositories can be listed")
-            return Health(
-                [Check(label=label, ok=False, detail=error.message, remedy=self._remedy("", error))]
-            )
+        places = await self._places()
         tried = places[:_TRIED]
-        slots = asyncio.Semaphore(_AT_ONCE)
 
         async def ask(place: str) -> SourceError | None:
-            if place in self._unlisted:
-                return self._unlisted[place]
-            async with slots:
-                try:
-                    await self.git.remote_refs(place, self._credentials_for(place))
-                except SourceError as error:
-                    return error
-            return None
+            if place not in self._unlisted:
+                async with self._slots:
+                    try:
+                        await self.git.remote_refs(place, self._credentials_for(place))
+                    except SourceError as error:
+                        return error
+            return self._unlisted.get(place)
 
-        failed = [
-            Check(
-                label=_("Can read %(place)s") % {"place": place},
-                ok=False,
-                detail=error.message,
-                remedy=self._remedy(place, error),
-            )
-            for place, error in zip(tried, await asyncio.gather(*map(ask, tried)), strict=True)
-            if error
-        ]
-        counts = {"good": len(tried) - len(failed), "tried": len(tried), "all": len(places)}
-        reached = Check(
-            label=_("Reached %(good)d of %(tried)d repositories") % counts,
-            ok=counts["good"] > 0,
-            detail=_("%(all)d in all; the first %(tried)d were asked.") % counts
-            if len(places) > _TRIED
-            else "",
-        )
-        return Health([reached, *failed])
+        errors = dict(zip(tried, await asyncio.gather(*map(ask, tried)), strict=True))
+        good = sum(error is None for error in errors.values())
+        counts = {"good": good, "tried": len(tried), "all": len(places)}
+        detail = _("%(all)d in all; the first %(tried)d were asked.") % counts if len(places) > _TRIED else ""
+        yield Check(_("Reached %(good)d of %(tried)d repositories") % counts, good > 0, detail)
+        for place, error in errors.items():
+            if error:
+                label = _("Can read %(place)s") % {"place": place}
+                yield Check.failed(label, error.message, self._remedy(place, error))
+
+    def failed(self, error: SourceError, *, is_first: bool) -> Check:
+        """Whatever it is, there is nothing to ask for."""
+        return Check.failed(_("The repositories can be listed"), error.message, self._remedy("", error))
 
     @resource(of=Repository)
     async def repositories(self) -> AsyncIterator[Repository | Refused | Expect]:
@@ -273,21 +233,19 @@ class Git(Connector[Config]):
         nameless = []
         async for found in self._each():
             if isinstance(found, _Failed):
-                if found.place.startswith(
-                    "/"
-                ):  # a clone that cannot be read does not tell what it is a clone of
+                if found.place.startswith("/"):  # a clone that cannot be read does not tell of what it is one
                     nameless.append(found.place)
-                yield Refused(external_id=found.id, reason=found.error.message, place=found.place)
+                yield Refused(found.id, found.error.message, found.place)
             elif found.id in first:
                 reason = _("Another copy of %(id)s, which is read from %(place)s.")
                 shown = {"id": found.id, "place": first[found.id]}
-                yield Refused(external_id=found.place, reason=reason % shown, place=found.place)
+                yield Refused(found.place, reason % shown, found.place)
             else:
                 first[found.id] = found.place
                 try:
                     yield await self._describe(found)
                 except SourceError as error:
-                    yield Refused(external_id=found.id, reason=error.message, place=found.place)
+                    yield Refused(found.id, error.message, found.place)
         if nameless:
             raise _incomplete(nameless)
 
@@ -299,15 +257,10 @@ class Git(Connector[Config]):
 
     async def _documents_of(self, found: _Opened) -> AsyncIterator[Document | Refused]:
         clone = copy(found.clone)
-        paths = (
-            [file.path for file in await clone.files(found.head) if not file.is_link] if found.head else []
-        )
         async for record in records_of_repository(
             clone=clone,
             commit=found.head,
-            paths=[
-                path for path in paths if matches(path, self.config.catalog_files) and not is_foreign(path)
-            ],
+            paths=catalog_files_of(await _sizes(clone, found.head), self.config.catalog_files),
             repository=found.id,
             http=self.http,
             page=found.file_page,
@@ -392,13 +345,8 @@ class Git(Connector[Config]):
 
     async def _describe(self, found: _Opened) -> Repository | Refused:
         clone = copy(found.clone)  # a copy keeps the list of files no longer than we do
-        files = [file for file in await clone.files(found.head) if not file.is_link] if found.head else []
-        paths = {file.path for file in files}
-        readme_path = readme_of(paths)
-        codeowners = next((path for path in (*CODEOWNERS, CODEOWNERS_OF_GITLAB) if path in paths), "")
-        texts = await clone.read_many(found.head, {readme_path, codeowners} - {""}) if files else {}
-        readme = texts.get(readme_path, b"").decode("utf-8", "replace").replace("\0", "")[:_README_BYTES]
-        owners, line = owners_of(texts.get(codeowners, b"").decode("utf-8", "replace"))
+        sizes = await _sizes(clone, found.head)
+        facts = await facts_of(sizes, partial(clone.read_many, found.head), readme=True)
         year = datetime.now(UTC) - timedelta(days=365)
         committers = await clone.top_committers(found.head, since=year, limit=5) if found.head else []
         return record_or_refusal(
@@ -407,18 +355,13 @@ class Git(Connector[Config]):
             name=found.path.rpartition("/")[2],
             path=found.path,
             url=found.page,
-            description=summary_of(readme) if readme_path.lower().endswith(".md") else "",
+            description=summary_of(facts["readme"]) if facts["readme_path"].lower().endswith(".md") else "",
             default_branch=found.branch,
             head=found.head,
-            languages=languages_of({file.path: file.size for file in files}),
-            build_files=build_files_of(paths, limit=500),
-            readme=readme,
-            readme_path=readme_path,
-            owners=owners,
-            owners_from=f"{codeowners}:{line}" if owners else "",
             last_activity_at=await clone.last_commit_at(found.head) if found.head else None,
             top_committers=[f"{who.name} <{who.email}>"[:500] for who in committers],
             keys=[f"repo:{found.id}"],
+            **facts,
         )
 
     # --- what there is ------------------------------------------------------------------------------------
@@ -514,8 +457,7 @@ class Git(Connector[Config]):
         return _Opened(place, id_, path, page, clone, branch, head)
 
     def _is_wanted(self, path: str) -> bool:
-        included = not self.config.include or matches(path, self.config.include)
-        return included and not matches(path, self.config.exclude)
+        return is_chosen(path, self.config.include, self.config.exclude)
 
     def _path_below(self, place: str) -> str:
         """A local repository's path inside the folder that was given; its name if it was given itself."""
@@ -544,6 +486,12 @@ class Git(Connector[Config]):
             case Misconfigured():
                 return _("Correct the address, or take it out of the list.")
         return _("Try again later, or see whether the host is up.")
+
+
+async def _sizes(clone: Clone, head: str) -> dict[str, int]:
+    """The sizes of the plain files of a commit, by path."""
+    files = await clone.files(head) if head else []
+    return {file.path: file.size for file in files if not file.is_link}
 
 
 async def _default_branch(clone: Clone) -> tuple[str, str]:

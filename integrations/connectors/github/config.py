@@ -7,8 +7,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from integrations.connectors.github.app import read_key
-from integrations.contract import SELDOM, ConnectionConfig
+from integrations.contract import SELDOM, ConnectionConfig, Days, Token, WebhookSecret
 from integrations.contract import gettext as _
+from integrations.repository_files import CATALOG_FILES, CatalogFiles, Exclude, Include
 
 
 class Config(ConnectionConfig):
@@ -19,10 +20,8 @@ class Config(ConnectionConfig):
         title="Address of the API",
         description="https://api.github.com, or of an Enterprise Server, such as https://ghe.acme.example/api/v3.",
     )
-    token: SecretStr | None = Field(
-        None,
-        title="Token",
-        description="A personal access token, fine-grained or classic. Empty with an App.",
+    token: Token = Field(
+        None, description="A personal access token, fine-grained or classic. Empty with an App."
     )
     app_id: str = Field(
         "", max_length=50, title="App", description="App ID or client ID of a GitHub App, instead of a token."
@@ -37,34 +36,18 @@ class Config(ConnectionConfig):
         description="The number at the end of the address of the installation's page.",
     )
     owners: list[str] = Field(
-        default_factory=list,
+        [],
         max_length=50,
         title="Organisations and users",
         description="Whose repositories are read, such as acme. Empty for all that the token or the App reaches.",
     )
-    include: list[str] = Field(
-        default_factory=list,
-        max_length=200,
-        title="Only these",
-        description="Patterns over paths such as acme/pay-*; ** crosses slashes. Empty for all.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list,
-        max_length=200,
-        title="Not these",
-        description="Patterns over paths, such as */sandbox-*.",
-    )
+    include: Include = []
+    exclude: Exclude = []
     topics: list[str] = Field(
-        default_factory=list,
-        max_length=50,
-        title="Topics",
-        description="Only repositories with one of these topics. Empty for all.",
+        [], max_length=50, title="Topics", description="Only repositories with one of these. Empty for all."
     )
     archived: bool = Field(
-        False,
-        title="Archived ones too",
-        description="Also read archived repositories.",
-        json_schema_extra=SELDOM,
+        False, title="Archived ones too", description="Also read archived ones.", json_schema_extra=SELDOM
     )
     forks: bool = Field(False, title="Forks too", description="Also read forks.", json_schema_extra=SELDOM)
     people: bool = Field(
@@ -73,24 +56,9 @@ class Config(ConnectionConfig):
         description="Read the organisations' teams and members; needs read:org, or Members: read.",
         json_schema_extra=SELDOM,
     )
-    catalog_files: list[str] = Field(
-        default_factory=lambda: ["**/catalog-info.{yaml,yml}", ".backstage/*.{yaml,yml}"],
-        max_length=50,
-        title="Catalog files",
-        description="Patterns over the files of a repository that declare entities. Empty for none.",
-        json_schema_extra=SELDOM,
-    )
-    days: int = Field(
-        14,
-        ge=1,
-        le=3_650,
-        title="Days",
-        description="How many days of the past the first sync reads.",
-        json_schema_extra=SELDOM,
-    )
-    webhook_secret: SecretStr | None = Field(
-        None, title="Webhook secret", description="The secret of the webhook at GitHub. Empty for no webhook."
-    )
+    catalog_files: CatalogFiles = CATALOG_FILES
+    days: Days = 14
+    webhook_secret: WebhookSecret = None
 
     @model_validator(mode="after")
     def _has_one_way_in(self) -> Self:

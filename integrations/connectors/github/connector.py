@@ -5,11 +5,11 @@ from __future__ import annotations
 from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
-from zlib import crc32
 
 from integrations.connectors.github import reading
 from integrations.connectors.github.app import App
@@ -22,7 +22,7 @@ from integrations.contract import (
     Connector,
     Expect,
     Gone,
-    Health,
+    Known,
     Mark,
     Misconfigured,
     NotThere,
@@ -33,7 +33,8 @@ from integrations.contract import (
     Told,
     Tools,
     WebhookRequest,
-    matches,
+    gettext_noop,
+    is_chosen,
     operation,
     record_or_refusal,
     resource,
@@ -59,9 +60,9 @@ from integrations.records import (
 from integrations.repository_files import (
     CODEOWNERS,
     build_files_of,
+    catalog_files_of,
+    facts_of,
     is_foreign,
-    languages_of,
-    owners_of,
     readme_of,
 )
 
@@ -82,21 +83,23 @@ class GitHub(Connector[Config]):
         "Repositories, owners, catalog files, teams and people, pull requests, releases, workflows, "
         "deployments; starts, repeats and cancels runs"
     )
+    if_refused = gettext_noop(
+        "Give a token that holds and may read this, or the App's own key and installation."
+    )
+    if_elsewhere = gettext_noop(
+        "Give the address of the API: https://api.github.com, or https://HOST/api/v3 of your own server."
+    )
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)
-        base = str(config.base_url).rstrip("/")
-        version = {"X-GitHub-Api-Version": "2022-11-28"}
-        self.host = urlsplit(base).netloc.removeprefix("api.")
+        headers = {"X-GitHub-Api-Version": "2022-11-28"} | self.http.bearer(config.token)
+        self.api = self.http.at(config.base_url, headers=headers)
+        self.host = urlsplit(self.api.address).netloc.removeprefix("api.")
         self.app: App | None = None
-        if config.token:
-            headers = version | self.http.bearer(config.token.get_secret_value())
-            self.api = self.http.at(base, headers=headers)
-        else:
-            key = config.private_key.get_secret_value() if config.private_key else ""
-            anyone = self.http.at(base, headers=version)
-            self.app = App(anyone, config.app_id, key, config.installation or 0)
-            self.api = self.http.at(base, headers=version, auth=self.app.sign_in)
+        if config.private_key:
+            key = config.private_key.get_secret_value()
+            self.app = App(self.api, config.app_id, key, config.installation or 0)
+            self.api = self.http.at(config.base_url, headers=headers, auth=self.app.sign_in)
         self.chosen: list[Row] | None = None
         self.kept: dict[int, dict[str, int]] = {}
         self.orgs: list[str] | None = None
@@ -138,24 +141,14 @@ class GitHub(Connector[Config]):
     async def workflows(self) -> AsyncIterator[Pipeline | Refused]:
         """The workflows of each repository."""
 
-        async def read(repo: Row) -> AsyncIterator[Pipeline | Refused]:
-            async for page in self.pages(repo, "actions/workflows", per_page=100):
-                for row in page.rows("workflows"):
-                    yield reading.workflow(repo, row, page.sent_at)
-
-        async for record in self.of_each(read):
+        async for record in self.listed("actions/workflows", "workflows", reading.workflow):
             yield record
 
     @resource(of=Environment)
     async def environments(self) -> AsyncIterator[Environment | Refused]:
         """The environments of each repository; those of one name are one entity."""
 
-        async def read(repo: Row) -> AsyncIterator[Environment | Refused]:
-            async for page in self.pages(repo, "environments", per_page=100):
-                for row in page.rows("environments"):
-                    yield reading.environment(repo, row, page.sent_at)
-
-        async for record in self.of_each(read):
+        async for record in self.listed("environments", "environments", reading.environment):
             yield record
 
     @resource(of=Run, incremental=True, often=True)
@@ -180,7 +173,7 @@ class GitHub(Connector[Config]):
     @resource(of=Version, incremental=True)
     async def versions(self, since: Row | None) -> AsyncIterator[Version | Mark | Refused]:
         """The newest releases, and tags that have none."""
-        known: dict[str, str] = dict((since or {}).get("known", {}))
+        known = Known(since, names=[str(repo["id"]) for repo in await self.selection()])
 
         async def read(repo: Row) -> AsyncIterator[Version | Mark | Refused]:
             answer = await self.get(repo, "releases", per_page=PAGE)
@@ -188,16 +181,14 @@ class GitHub(Connector[Config]):
             tags = (await self.get(repo, "tags", per_page=100)).rows()
             commits = {tag["name"]: tag["commit"]["sha"] for tag in tags}
             shown = [(name, row["id"], row.get("updated_at")) for name, row in published.items()]
-            digest = f"{crc32(repr((shown, commits)).encode()):08x}"
-            if known.get(str(repo["id"])) == digest:
+            if known.has(str(repo["id"]), (shown, commits)):
                 return
             for name, row in published.items():
                 yield reading.release(repo, row, answer.sent_at, commits.get(name, ""))
             for name in [name for name in commits if name not in published][:TAGS]:
-                commit = (await self.get(repo, f"git/commits/{commits[name]}")).row("committer")
-                yield reading.tag(repo, name, commits[name], commit["committer"]["date"])
-            known[str(repo["id"])] = digest
-            yield Mark({"known": {**known}})
+                commit = await self.get(repo, f"git/commits/{commits[name]}")
+                yield reading.tag(repo, name, commits[name], commit.value("committer", "date"))
+            yield known.mark(str(repo["id"]), (shown, commits))
 
         async for record in self.of_each(read):
             yield record
@@ -336,7 +327,7 @@ class GitHub(Connector[Config]):
     async def dispatch(self, target: Pipeline, params: DispatchParams) -> OperationResult:
         """Run a workflow that has the trigger `workflow_dispatch`."""
         repo = _place(target)
-        ref = params.ref or (await self.api.get(f"repos/{repo}")).row("default_branch")["default_branch"]
+        ref = params.ref or (await self.api.get(f"repos/{repo}")).value("default_branch", of=str)
         path = f"repos/{repo}/actions/workflows/{quote(target.external_id)}/dispatches"
         await self.do(path, json={"ref": ref, "inputs": params.inputs})
         return OperationResult(
@@ -370,37 +361,34 @@ class GitHub(Connector[Config]):
         """
         answer = await self.api.post(path, json=json, accept=(200, 201, 202, 204, 409, 422))
         if answer.status in (409, 422):
-            raise Misconfigured(
-                _("GitHub does not do this: %(why)s") % {"why": answer.row("message")["message"]}
-            )
+            raise Misconfigured(_("GitHub does not do this: %(why)s") % {"why": answer.value("message")})
 
     # --- health -------------------------------------------------------------------------------------------
 
-    async def check(self) -> Health:
+    async def checks(self) -> AsyncIterator[Check]:
         """Say as whom we read, until when, what is found, and which permission is missing."""
-        try:
-            checks = await (self.check_app(self.app) if self.app else self.check_token())
-            chosen = await self.selection() if checks[0].ok else []
-            if chosen:
-                checks.append(Check(label=_("Found %(n)d repositories") % {"n": len(chosen)}, ok=True))
-                checks += [found async for found in self.check_permissions(chosen[0])]
-        except SourceError as error:
-            remedy = reading.remedy(error)
-            return Health([Check(label=_("Not reached"), ok=False, detail=error.message, remedy=remedy)])
-        return Health(checks)
+        if self.app:
+            answer = await self.app.api.get("app", headers=self.app.itself())
+            shown = {"name": answer.value("slug"), "number": self.app.installation}
+            await self.app.sign_in(answer.url, "")
+            yield Check(_("Signed in as App %(name)s, installation %(number)d") % shown)
+        else:
+            answer = await self.api.get("user", accept=(200, 401))
+            if answer.status == 401:
+                token = self.config.token.get_secret_value() if self.config.token else ""
+                yield reading.refused_token(token)
+                return
+            name, people = answer.value("login", of=str), self.config.people
+            for check in reading.token_checks(answer.headers, name, people=people):
+                yield check
+        chosen = await self.selection()
+        yield Check(_("Found %(n)d repositories") % {"n": len(chosen)})
+        async for check in self.check_permissions(chosen[0]):
+            yield check
 
-    async def check_app(self, app: App) -> list[Check]:
-        answer = await app.api.get("app", headers=app.itself())
-        shown = {"name": answer.row("slug")["slug"], "number": app.installation}
-        await app.sign_in(answer.url, "")
-        return [Check(label=_("Signed in as App %(name)s, installation %(number)d") % shown, ok=True)]
-
-    async def check_token(self) -> list[Check]:
-        token = self.config.token.get_secret_value() if self.config.token else ""
-        answer = await self.api.get("user", accept=(200, 401))
-        if answer.status == 401:
-            return [reading.refused_token(token)]
-        return reading.token_checks(answer.headers, answer.row("login")["login"], people=self.config.people)
+    def failed(self, error: SourceError, *, is_first: bool) -> Check:
+        said = super().failed(error, is_first=is_first)
+        return replace(said, remedy=_(reading.SINGLE_SIGN_ON)) if "SAML" in error.message else said
 
     async def check_permissions(self, repo: Row) -> AsyncIterator[Check]:
         """Try what each list needs, on one repository; GitHub names what was missing in a header."""
@@ -425,8 +413,7 @@ class GitHub(Connector[Config]):
         config, path, owner = self.config, repo["full_name"], repo["full_name"].partition("/")[0]
         return event == "repository" or (
             (not config.owners or owner.lower() in {name.lower() for name in config.owners})
-            and (not config.include or matches(path, config.include))
-            and not matches(path, config.exclude)
+            and is_chosen(path, config.include, config.exclude)
             and (not config.topics or bool({*config.topics} & {*repo.get("topics", ())}))
             and (config.archived or not repo.get("archived"))
             and (config.forks or not repo.get("fork"))
@@ -463,7 +450,7 @@ class GitHub(Connector[Config]):
         """The organisations among the owners; without any owner named, those of what is selected."""
         if self.orgs is None and self.config.owners and not self.app:
             kinds = [(name, await self.api.get(f"users/{quote(name)}")) for name in self.config.owners]
-            self.orgs = [name for name, answer in kinds if answer.row("type")["type"] == "Organization"]
+            self.orgs = [name for name, answer in kinds if answer.value("type") == "Organization"]
         elif self.orgs is None:
             owners = [repo["owner"] for repo in await self.selection()]
             logins = [owner["login"] for owner in owners if owner["type"] == "Organization"]
@@ -509,6 +496,19 @@ class GitHub(Connector[Config]):
                     raise
         if failed:
             raise failed
+
+    async def listed(
+        self, path: str, name: str, make: Callable[[Row, Row, datetime], Record | Refused]
+    ) -> AsyncIterator[Any]:
+        """The records of a whole list of each repository."""
+
+        async def read(repo: Row) -> AsyncIterator[Record | Refused]:
+            async for page in self.pages(repo, path, per_page=100):
+                for row in page.rows(name):
+                    yield make(repo, row, page.sent_at)
+
+        async for record in self.of_each(read):
+            yield record
 
     async def news(
         self,
@@ -601,8 +601,7 @@ class GitHub(Connector[Config]):
         return files
 
     def catalog_files(self, paths: Iterable[str]) -> list[str]:
-        patterns = self.config.catalog_files
-        return [path for path in paths if matches(path, patterns) and not is_foreign(path)]
+        return catalog_files_of(paths, self.config.catalog_files)
 
     async def repository(
         self, repo: Row, *, admins: dict[int, list[str]], at: datetime | None = None
@@ -610,10 +609,9 @@ class GitHub(Connector[Config]):
         at = at or datetime.now(UTC)
         files = await self.tree(repo)
         self.kept[repo["id"]] = {path: files[path] for path in self.catalog_files(files)}
-        path = next((path for path in CODEOWNERS if path in files), "")
-        text = (await Files(self, repo).read_many("", [path])).get(path, b"") if path else b""
-        owners, line = owners_of(text.decode("utf-8", "replace"))
-        named = owners or admins.get(repo["id"], [])
+        facts = await facts_of(files, partial(Files(self, repo).read_many, ""), readme=False)
+        if not facts["owners"] and (named := admins.get(repo["id"])):
+            facts |= {"owners": named, "owners_from": _("Teams with the role Admin")}
         yield record_or_refusal(
             Repository,
             str(repo["id"]),
@@ -626,14 +624,10 @@ class GitHub(Connector[Config]):
             default_branch=repo.get("default_branch") or "",
             is_archived=bool(repo.get("archived")),
             is_fork=bool(repo.get("fork")),
-            languages=languages_of(files),
-            build_files=build_files_of(files, limit=500),
-            readme_path=readme_of(files),
-            owners=named,
-            owners_from=f"{path}:{line}" if owners else _("Teams with the role Admin") if named else "",
             last_activity_at=reading.moment(repo.get("pushed_at")),
             keys=[reading.repo_key(repo)],
             raw=reading.slim(repo),
+            **facts,
         )
 
     async def documents_of(self, repo: Row) -> AsyncIterator[Document | Refused]:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from integrations.contract import (
-    Answer,
-    AuthFailed,
-    Check,
-    Misconfigured,
-    Refused,
-    SourceError,
-    record_or_refusal,
-)
+from integrations.contract import Answer, Check, Refused, gettext_noop, keys, record_or_refusal
 from integrations.contract import gettext as _
 from integrations.records import (
     Change,
@@ -67,6 +60,7 @@ TOKEN = re.compile(r"gh[a-z]_\w{20,}|github_pat_\w{20,}|[0-9a-f]{40}")
 VERSION = re.compile(r"v?\d+(\.\d+)+\S*")
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SOON = timedelta(days=14)
+SINGLE_SIGN_ON = gettext_noop("Authorize the token for single sign-on of the organisation.")
 
 
 def repo_key(repo: Row) -> str:
@@ -176,11 +170,7 @@ def change(repo: Row, row: Row) -> Change | Refused:
         str(row["id"]),
         as_of=row["updated_at"],
         url=row["html_url"],
-        about=[
-            repo_key(repo),
-            f"commit:{row['head']['sha']}",
-            *([f"commit:{commit}"] if merged and commit else []),
-        ],
+        about=[repo_key(repo), *keys("commit", row["head"]["sha"], commit if merged else "")],
         title=row["title"],
         number=str(row["number"]),
         status=ChangeStatus.MERGED if merged else row["state"],
@@ -206,7 +196,7 @@ def release(repo: Row, row: Row, at: datetime, commit: str = "") -> Version | Re
         version_id(repo, row["tag_name"]),
         as_of=at,
         url=row["html_url"],
-        about=[repo_key(repo), *([f"commit:{commit}"] if commit else [])],
+        about=[repo_key(repo), *keys("commit", commit)],
         title=row["name"] or "",
         version=row["tag_name"],
         released_at=row["published_at"] or row["created_at"],
@@ -227,7 +217,7 @@ def tag(repo: Row, name: str, commit: str, at: Any) -> Version | Refused:
         version_id(repo, name),
         as_of=moment(at),
         url=f"{repo['html_url']}/tree/{quote(name)}",
-        about=[repo_key(repo), *([f"commit:{commit}"] if commit else [])],
+        about=[repo_key(repo), *keys("commit", commit)],
         version=name,
         released_at=moment(at),
         commit=commit,
@@ -301,7 +291,7 @@ def user(row: Row, at: datetime) -> User | Refused:
         title=row.get("name") or "",
         email=email,
         url=row["html_url"],
-        keys=[f"user:{email}"] if email else [],
+        keys=keys("user", email),
         raw=slim(row),
     )
 
@@ -311,27 +301,16 @@ def user(row: Row, at: datetime) -> User | Refused:
 
 def refused_token(token: str) -> Check:
     """Why GitHub may have refused a token; it says no more than 401."""
-    label = _("The token is refused")
     if not TOKEN.fullmatch(token):
-        return Check(
-            label=label,
-            ok=False,
-            detail=_("This is no token of GitHub's: those begin with github_pat_ or ghp_."),
-            remedy=_("Copy the token again, whole: GitHub shows it once, when it is made."),
-        )
-    if token.startswith("ghp_") and not _is_whole(token):
-        return Check(
-            label=label,
-            ok=False,
-            detail=_("The token is cut off or mistyped: its last six characters do not fit the others."),
-            remedy=_("Copy the token again, whole."),
-        )
-    return Check(
-        label=label,
-        ok=False,
-        detail=_("The token has expired, was revoked, or is of another GitHub than this one."),
-        remedy=_("Make a new one under Settings > Developer settings > Personal access tokens."),
-    )
+        detail = _("This is no token of GitHub's: those begin with github_pat_ or ghp_.")
+        remedy = _("Copy the token again, whole: GitHub shows it once, when it is made.")
+    elif token.startswith("ghp_") and not _is_whole(token):
+        detail = _("The token is cut off or mistyped: its last six characters do not fit the others.")
+        remedy = _("Copy the token again, whole.")
+    else:
+        detail = _("The token has expired, was revoked, or is of another GitHub than this one.")
+        remedy = _("Make a new one under Settings > Developer settings > Personal access tokens.")
+    return Check.failed(_("The token is refused"), detail, remedy)
 
 
 def _is_whole(token: str) -> bool:
@@ -344,57 +323,38 @@ def _is_whole(token: str) -> bool:
     return given == right.rjust(6, "0")
 
 
-def token_checks(headers: Any, name: str, *, people: bool) -> list[Check]:
+def token_checks(headers: Any, name: str, *, people: bool) -> Iterator[Check]:
     """What an accepted token is, until when, and which scope a classic one lacks."""
-    checks = [Check(label=_("Signed in as %(name)s") % {"name": name}, ok=True)]
+    yield Check(_("Signed in as %(name)s") % {"name": name})
     if until := headers.get("github-authentication-token-expiration"):
         found = re.match(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)", until)
         ends = datetime.fromisoformat(f"{found[1]}T{found[2]}Z") if found else None
         is_soon = ends is not None and ends - datetime.now(UTC) < SOON
         remedy = _("Make a new one in time, and put it in here.") if is_soon else ""
-        checks.append(Check(label=_("The token holds until %(t)s") % {"t": until}, ok=True, remedy=remedy))
+        yield Check(_("The token holds until %(t)s") % {"t": until}, remedy=remedy)
     if "x-oauth-scopes" in headers:
         scopes = {scope.strip() for scope in headers["x-oauth-scopes"].split(",")}
         if "repo" not in scopes:
             remedy = _("For private ones, and to start runs, give the token the scope repo.")
-            checks.append(Check(label=_("Reads public repositories only"), ok=True, remedy=remedy))
+            yield Check(_("Reads public repositories only"), remedy=remedy)
         if people and not scopes & {"read:org", "write:org", "admin:org"}:
-            checks.append(
-                Check(
-                    label=_("Cannot read teams and members"),
-                    ok=False,
-                    detail=_("The token has the scopes: %(scopes)s.") % {"scopes": ", ".join(sorted(scopes))},
-                    remedy=_("Give the token the scope read:org, or switch “Teams and members” off."),
-                )
-            )
-    return checks
+            detail = _("The token has the scopes: %(scopes)s.") % {"scopes": ", ".join(sorted(scopes))}
+            remedy = _("Give the token the scope read:org, or switch “Teams and members” off.")
+            yield Check.failed(_("Cannot read teams and members"), detail, remedy)
 
 
 def missing_permission(path: str, answer: Answer, needed: str) -> Check:
     """
     :param needed: what is missing where GitHub does not name it.
     """
-    named = answer.headers.get("x-accepted-github-permissions") or needed
-    words = re.sub(r'[{}"]', "", answer.text())[:200]
-    single_sign_on = answer.headers.get("x-github-sso")
-    return Check(
-        label=_("Cannot read %(path)s") % {"path": path},
-        ok=False,
-        detail=_("GitHub answers %(status)d: %(words)s") % {"status": answer.status, "words": words},
-        remedy=_("Authorize the token for single sign-on of the organisation.")
-        if single_sign_on
-        else _("Give the token or the App the permission %(permission)s.") % {"permission": named},
-    )
-
-
-def remedy(error: SourceError) -> str:
-    match error:
-        case AuthFailed() if "SAML" in error.message:
-            return _("Authorize the token for single sign-on of the organisation.")
-        case AuthFailed():
-            return _("Give a token that holds and may read this, or the App's own key and installation.")
-        case Misconfigured():
-            return _("Correct the address or the selection, or have an administrator allow the host.")
-    return _(
-        "Give the address of the API: https://api.github.com, or https://HOST/api/v3 of your own server."
-    )
+    shown = {
+        "path": path,
+        "status": answer.status,
+        "words": re.sub(r'[{}"]', "", answer.text())[:200],
+        "permission": answer.headers.get("x-accepted-github-permissions") or needed,
+    }
+    remedy = _("Give the token or the App the permission %(permission)s.") % shown
+    if answer.headers.get("x-github-sso"):
+        remedy = _(SINGLE_SIGN_ON)
+    detail = _("GitHub answers %(status)d: %(words)s") % shown
+    return Check.failed(_("Cannot read %(path)s") % shown, detail, remedy)
