@@ -196,6 +196,7 @@ CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
     "render": {"task": "catalog.render_dirty", "schedule": 1.0, "options": {"expires": 5}},
     "tell": {"task": "portal.tell", "schedule": 10.0, "options": {"expires": 10}},
+    "sample": {"task": "portal.sample", "schedule": 10.0, "options": {"expires": 10}},
     "mail": {"task": "portal.send_mail", "schedule": 10.0, "options": {"expires": 20}},
     "forget": {"task": "portal.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "housekeeping": {"task": "integrations.housekeeping", "schedule": 3600.0, "options": {"expires": 600}},

@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from portal import mail, telling, watches
+from portal.sample import go_on
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,12 @@ def tell(**_from_newer_release: Any) -> None:
                 break
     except (OperationalError, InterfaceError) as error:
         logger.warning("Nobody can be told of news now: %s", str(error).strip().partition("\n")[0])
+
+
+@shared_task(name="portal.sample")
+def sample(**_from_newer_release: Any) -> None:
+    """Let what is to happen to the sample company happen."""
+    go_on()
 
 
 @shared_task(name="portal.send_mail")

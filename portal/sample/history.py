@@ -26,6 +26,7 @@ from portal.sample.company import (
 )
 
 DAYS = 90
+PREVIEWS = 24  # more than the guard lets go
 ENVIRONMENTS = {"development": "Development", "staging": "Staging", "production": "Production"}
 _MESSAGES = (
     "Rework {topic}", "Test {topic} against recorded answers", "Log less about {topic}", "Measure {topic}",
@@ -70,7 +71,10 @@ class _Repository:
 
 @dataclass
 class History:
-    """Everything that each tool tells, as records: `git`, `ci`, `registry`, `deploys` and `alerts`."""
+    """Everything that each tool tells, as records: `git`, `ci`, `registry`, `deploys` and `alerts`.
+
+    And `registry.next`, what the registry tells when it is asked again: suddenly much less.
+    """
 
     company: Company
     now: datetime
@@ -92,7 +96,12 @@ class History:
         self.rows["deploys"] += [_environment(name, title) for name, title in ENVIRONMENTS.items()]
         for tool, found in activity.items():
             self.rows[tool] += sorted(found, key=_moment)
-        return self.rows
+        previews = list(self._previews())
+        return {
+            **self.rows,
+            "registry": [*previews, *self.rows["registry"]],
+            "registry.next": self.rows["registry"],
+        }
 
     def repository(self, path: str) -> _Repository:
         """The shared state of a repository."""
@@ -174,6 +183,21 @@ class History:
                 "keys": [key],
                 "about": about,
                 **({"latest_version": last["version"], "latest_at": last["released_at"]} if last else {}),
+            }
+
+    def _previews(self) -> Iterator[Row]:
+        """Images of changes that were tried out once, and belong to nothing."""
+        websites = [component for component in self.company.components if component.type == "website"]
+        for number in range(PREVIEWS):
+            name = f"previews/{websites[number % len(websites)].name}-{dice('preview', number).randint(100, 999)}"
+            yield {
+                "type": "artifact",
+                "external_id": name,
+                "artifact_type": "image",
+                "ecosystem": "oci",
+                "name": name,
+                "url": f"https://{REGISTRY}/{name}",
+                "keys": [f"image:{REGISTRY}/{name}"],
             }
 
     # --- what people remember -----------------------------------------------------------------------------

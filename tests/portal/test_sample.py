@@ -23,9 +23,9 @@ from catalog.services.edit import decide_tie, override_field
 from catalog.services.ingest import ClaimIn, apply_claims
 from catalog.services.render import render_dirty
 from integrations import sync
-from integrations.models import Connection, RunState, SyncRun
+from integrations.models import Connection, ResourceRun, ResourceState, RunState, SyncRun
 from integrations.records import RECORD_TYPES
-from integrations.services.runs import report_runs, request_sync
+from integrations.services.runs import decide_guard, report_runs, request_sync
 from portal import sample
 from portal.sample import history
 from portal.sample.company import Company
@@ -216,6 +216,20 @@ def test_the_usual_mess_comes_out_as_it_should(loaded: None) -> None:
     assert set(Activity.objects.filter(type="alert").exclude(status="resolved").values_list("status", flat=True)) == {
         "firing", "acknowledged", "silenced",
     }  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_a_sweep_waits_at_the_guard(loaded: None, tmp_path: Path, ana: User) -> None:
+    assert sample.go_on()
+    assert not sample.go_on(), "once"
+    run_queued()
+    (held,) = ResourceRun.objects.filter(state=ResourceState.HELD)
+    assert (held.run.connection.slug, held.would_remove) == ("sample-registry", history.PREVIEWS)
+    assert Entity.objects.filter(name__startswith="previews-", deleted_at=None).count() == history.PREVIEWS
+    assert decide_guard(resource=held, remove=True, by="Ana") == history.PREVIEWS
+    assert not Entity.objects.filter(name__startswith="previews-", deleted_at=None).exists()
+    sample.remove_sample(by="Ana")
+    assert not sample.go_on()
 
 
 @pytest.mark.django_db
@@ -491,7 +505,8 @@ def test_a_start_waits_for_the_first_syncs_and_not_for_ever(
     assert capsys.readouterr().out.endswith("Acme Git, Acme Registry; the pages fill by themselves.\n")
     run_queued()
     call_command("await_first_syncs")
-    assert re.fullmatch(r"The catalog has [23]\d\d entities\.\n", capsys.readouterr().out)
+    said = r"Reading the sample's registry once more \.\.\.\nThe catalog has 3\d\d entities\.\n"
+    assert re.fullmatch(said, capsys.readouterr().out)
     # A later sync is nobody's first.
     request_sync(connection=Connection.objects.get(slug="sample-git"))
     call_command("await_first_syncs", seconds=0)

@@ -13,6 +13,7 @@ from django.utils.translation import ngettext
 from catalog.models import Entity
 from catalog.services.render import render_dirty
 from integrations.queries import first_syncs
+from portal import sample
 
 
 class Command(BaseCommand):
@@ -21,9 +22,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seconds", type=int, default=60, help="How long to wait at most (default 60).")
 
+    def _once_more(self) -> list[str]:
+        return [_("the sample's registry once more")] if sample.go_on() else []
+
     def handle(self, *args: Any, **options: Any) -> None:
         end, said = time.monotonic() + options["seconds"], ""
-        while labels := [connection.label for connection in first_syncs()]:
+        while labels := [connection.label for connection in first_syncs()] or self._once_more():
             names = {"names": ", ".join(labels)}
             if time.monotonic() > end:
                 self.stdout.write(_("Still reading %(names)s; the pages fill by themselves.") % names)
