@@ -559,16 +559,56 @@ def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
     with transaction.atomic():
         locked = _locked(entity, expected)
         source = source_of_api(user)
-        mine = list(Claim.objects.filter(source=source, entity=locked).values_list("external_id", flat=True))
+        mine = list(Claim.objects.filter(source=source, entity=locked).select_related("source"))
         if not mine:
             raise NotFound(
                 _("%(ref)s was not declared through the API by you; remove it where it is declared.")
                 % {"ref": locked.ref}
             )
-        drop_claims(source=source, external_ids=mine, at=timezone.now(), by=user.label)
-        record_audit("entity.withdraw", locked)
+        ids = [claim.external_id for claim in mine]
+        drop_claims(source=source, external_ids=ids, at=timezone.now(), by=user.label)
+        keep_declared(record_audit("entity.withdraw", locked), locked, mine)
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return not Entity.objects.filter(pk=locked.pk, deleted_at=None).exists()
+
+
+def keep_declared(event: AuditEvent, entity: Entity, claims: Iterable[Claim]) -> None:
+    """Keep what was declared of an entity and is withdrawn, so that it can be declared again."""
+    state = {"uid": str(entity.uid), "claims": declared(claims)}
+    keep_for_undo(event, state=state, things=[(entity.uid, "")])
+
+
+def declared(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """What was declared by hand or through the API, as plain data that `declare_again` takes."""
+    return [
+        {
+            "source": claim.source.key,
+            "external_id": claim.external_id,
+            "kind": claim.entity.kind,
+            "document": claim.document,
+            "rank": claim.rank,
+            "place": claim.place,
+        }
+        for claim in claims
+    ]
+
+
+def declare_again(kept: Iterable[Mapping[str, Any]], *, by: str) -> None:
+    """Have declared again what was withdrawn, unless the same source has declared it anew meanwhile."""
+    now = timezone.now()
+    for one in kept:
+        source = Source.objects.filter(key=one["source"]).first()
+        if source is None or Claim.objects.filter(source=source, external_id=one["external_id"]).exists():
+            continue
+        claim = ClaimIn(
+            external_id=one["external_id"],
+            kind=one["kind"],
+            document=one["document"],
+            rank=Rank(one["rank"]),
+            as_of=now,
+            place=one["place"],
+        )
+        apply_claims(source=source, claims=[claim], at=now, by=by)
 
 
 # --- ties -------------------------------------------------------------------------------------------------

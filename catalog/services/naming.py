@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from access.models import AuditEvent
 from access.permissions import require
 from access.services.audit import record_audit
+from access.services.undo import keep_for_undo, note_undone
 from base.errors import Conflict, FieldError, InvalidInput, NotFound
 from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.documents.refs import Ref, parse_ref
@@ -18,7 +21,7 @@ from catalog.kinds import current_kinds
 from catalog.models import Alias, Claim, ClaimMode, Entity, Rank, SourceType
 from catalog.permissions import Planned
 from catalog.services.dirty import mark_dirty
-from catalog.services.edit import source_of_person
+from catalog.services.edit import keep_declared, source_of_person
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, lock_entities
 from catalog.services.relations import end_aliases, resolve_relations
 from catalog.services.render import A_WHILE, render_dirty
@@ -48,7 +51,7 @@ def create_owner(
     now = timezone.now()
     with transaction.atomic():
         for one in (mentioned.text, wanted.text):
-            _check_unknown(one)
+            check_unknown(one)
         claim = ClaimIn(
             external_id=f"created:{wanted.text}",
             kind=wanted.kind,
@@ -60,7 +63,10 @@ def create_owner(
         entity = Entity.objects.get(pk=applied.entity_ids[0])
         if mentioned.text != entity.ref:
             _lead(user, mentioned.text, entity, reason="")
-        record_audit("entity.create", entity, changes={"name": mentioned.text, "title": title})
+        event = record_audit("entity.create", entity, changes={"name": mentioned.text, "title": title})
+        state = {"name": mentioned.text, "uid": str(entity.uid)}
+        keep_for_undo(event, state=state, things=[(entity.uid, "")])
+        note_undone(verb="entity.withdraw", state={"uid": str(entity.uid)}, by=user.label, now=now)
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return entity
 
@@ -105,17 +111,22 @@ def withdraw_created(*, user: Any, entity: Entity) -> bool:
     """
     require(user, "entity.write", entity)
     with transaction.atomic():
-        made = Claim.objects.filter(entity=entity, mode=ClaimMode.ASSERT, source__type=SourceType.PERSON)
-        claims = list(made.select_related("source"))
+        claims = list(made_by_hand(entity).select_related("source"))
         if not claims:
             raise NotFound(_("Nobody made %(ref)s by hand.") % {"ref": entity.ref})
         for claim in claims:
             drop_claims(
                 source=claim.source, external_ids=[claim.external_id], at=timezone.now(), by=user.label
             )
-        record_audit("entity.withdraw", entity)
+        keep_declared(record_audit("entity.withdraw", entity), entity, claims)
+        note_undone(verb="entity.create", state={"uid": str(entity.uid)}, by=user.label, now=timezone.now())
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return not Entity.objects.filter(pk=entity.pk, deleted_at=None).exists()
+
+
+def made_by_hand(entity: Entity) -> QuerySet[Claim]:
+    """By what people made an entity."""
+    return Claim.objects.filter(entity=entity, mode=ClaimMode.ASSERT, source__type=SourceType.PERSON)
 
 
 def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:
@@ -134,14 +145,23 @@ def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:
             _("%(ref)s is a %(kind)s; choose a group or a user.") % {"ref": target.ref, "kind": target.kind}
         )
     with transaction.atomic():
-        _check_unknown(name)
+        check_unknown(name)
         alias = _lead(user, name, target, reason=reason)
-        record_audit("entity.map", target, changes={"name": name, "reason": reason})
+        event = record_audit("entity.map", target, changes={"name": name, "reason": reason})
+        _keep_name(event, alias)
+        note_undone(verb="entity.unmap", state={"name": name}, by=user.label, now=timezone.now())
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return alias
 
 
-def _check_unknown(name: str) -> None:
+def _keep_name(event: AuditEvent, alias: Alias) -> None:
+    target = alias.entity.uid
+    state = {"name": alias.ref, "target": str(target), "reason": alias.reason}
+    keep_for_undo(event, state=state, things=[(target, f"name {alias.ref}")])
+
+
+def check_unknown(name: str) -> None:
+    """:raises Conflict: if a name means something already."""
     if Entity.objects.filter(ref=name, deleted_at=None).exists():
         raise Conflict(_("%(ref)s is in the catalog already.") % {"ref": name})
     found = Alias.objects.filter(ref=name, entity__deleted_at=None).select_related("entity").first()
@@ -182,6 +202,7 @@ def unmap_name(*, user: Any, ref: str) -> Entity:
             raise NotFound(_("Nobody said what %(ref)s means.") % {"ref": name})
         target = alias.entity
         mark_dirty(end_aliases({name}))
-        record_audit("entity.unmap", target, changes={"name": name})
+        _keep_name(record_audit("entity.unmap", target, changes={"name": name}), alias)
+        note_undone(verb="entity.map", state={"name": name}, by=user.label, now=timezone.now())
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return target

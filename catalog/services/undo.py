@@ -19,9 +19,27 @@ from access.services.audit import record_audit
 from access.services.undo import CannotUndo, Preview, Undo, later_changes, register_undo
 from catalog.bulk import among
 from catalog.kinds import current_kinds
-from catalog.models import Entity, Redirect, Served, Tie, TieState
-from catalog.services import bulk_edit, joining
-from catalog.services.edit import decision_of, keep_decision, keep_words, restore_decision, restore_words
+from catalog.models import (
+    Alias,
+    Claim,
+    ClaimMode,
+    Entity,
+    Redirect,
+    Served,
+    SourceType,
+    Tie,
+    TieState,
+)
+from catalog.permissions import Planned
+from catalog.services import bulk_edit, joining, naming
+from catalog.services.edit import (
+    decision_of,
+    declare_again,
+    keep_decision,
+    keep_words,
+    restore_decision,
+    restore_words,
+)
 from catalog.services.merge import diff
 from catalog.services.render import A_WHILE, render_dirty
 
@@ -352,6 +370,135 @@ def _undo_part(change: Undoable, user: User) -> None:
     _render_soon()
 
 
+# --- names and what was made by hand ----------------------------------------------------------------------
+
+NAMES = ("entity.map", "entity.unmap", "entity.create")
+
+
+def _names_within(viewer: Viewer) -> Q:
+    """The condition on changes of what a name means: it takes the permission where the name lies."""
+    if not can(viewer, "entity.write"):
+        return Q(pk__in=())
+    rows = Undoable.objects.filter(event__verb__in=NAMES, expires_at__gt=timezone.now())
+    names = rows.values_list("pk", "state__name")
+    return Q(pk__in=[pk for pk, name in names if can(viewer, "entity.write", Planned(name))])
+
+
+def _of_name(change: Undoable) -> str:
+    names = {"name": change.state["name"], "target": change.event.subject_label}
+    words = {
+        "entity.map": _("Said that %(name)s means %(target)s"),
+        "entity.unmap": _("Said no more that %(name)s means %(target)s"),
+        "entity.create": _("Created %(target)s"),
+    }
+    return words[change.event.verb] % names
+
+
+def _of_withdrawal(change: Undoable) -> str:
+    return _("Withdrew what was declared of %(ref)s") % {"ref": change.event.subject_label}
+
+
+def _mapped(name: str) -> Alias:
+    found = Alias.objects.filter(ref=name).exclude(decided_by="").select_related("entity").first()
+    if found is None:
+        raise CannotUndo(_("Nobody says any more what %(name)s means.") % {"name": name})
+    return found
+
+
+def _preview_map(change: Undoable, _user: User) -> Preview:
+    alias = _mapped(change.state["name"])
+    return Preview(
+        steps=[_("%(name)s means nothing any more, wherever it is mentioned.") % {"name": alias.ref}],
+        differences={alias.ref: [{"path": _("means"), "old": alias.entity.ref}]},
+        later=later_changes(change),
+        of_later=_("They decided on the same name since, and are undone with it."),
+    )
+
+
+def _undo_map(change: Undoable, user: User) -> None:
+    naming.unmap_name(user=user, ref=_mapped(change.state["name"]).ref)
+
+
+def _target(change: Undoable) -> Entity:
+    found = Entity.objects.filter(uid=change.state["target"], deleted_at=None).first()
+    if found is None:
+        raise CannotUndo(_("What %(name)s meant is gone meanwhile.") % {"name": change.state["name"]})
+    return found
+
+
+def _preview_unmap(change: Undoable, _user: User) -> Preview:
+    name, target = change.state["name"], _target(change)
+    naming.check_unknown(name)
+    names = {"name": name, "target": target.ref}
+    return Preview(
+        steps=[_("%(name)s means %(target)s again, wherever it is mentioned.") % names],
+        differences={name: [{"path": _("means"), "new": target.ref}]},
+    )
+
+
+def _undo_unmap(change: Undoable, user: User) -> None:
+    naming.map_name(
+        user=user, ref=change.state["name"], target=_target(change), reason=change.state["reason"]
+    )
+
+
+def _made(change: Undoable) -> Entity:
+    found = Entity.objects.filter(uid=change.state["uid"], deleted_at=None).first()
+    if found is None or not naming.made_by_hand(found).exists():
+        raise CannotUndo(_("It was withdrawn since, so there is nothing to undo."))
+    return found
+
+
+def _preview_create(change: Undoable, _user: User) -> Preview:
+    entity = _made(change)
+    others = entity.claims.filter(mode=ClaimMode.ASSERT).exclude(source__type=SourceType.PERSON).exists()
+    words = (
+        _("%(ref)s stays, since other sources speak of it, and loses what was said when it was created.")
+        if others
+        else _("%(ref)s goes.")
+    )
+    return Preview(
+        steps=[words % {"ref": entity.ref}],
+        later=later_changes(change, any_aspect=True),
+        of_later=_("What people said of what goes waits, should it ever return."),
+    )
+
+
+def _undo_create(change: Undoable, user: User) -> None:
+    entity = _made(change)
+    if Alias.objects.filter(ref=change.state["name"], entity=entity).exclude(decided_by="").exists():
+        naming.unmap_name(user=user, ref=change.state["name"])
+    naming.withdraw_created(user=user, entity=entity)
+
+
+def _withdrawn(change: Undoable) -> list[str]:
+    kept = [one for one in change.state["claims"] if not _is_declared(one)]
+    if not kept:
+        raise CannotUndo(_("It was declared again since, so there is nothing to undo."))
+    return [one["external_id"].removeprefix("created:") for one in kept]
+
+
+def _is_declared(kept: dict[str, Any]) -> bool:
+    return Claim.objects.filter(source__key=kept["source"], external_id=kept["external_id"]).exists()
+
+
+def _preview_withdraw(change: Undoable, user: User) -> Preview:
+    steps = [_("%(ref)s is declared again, as it was.") % {"ref": ref} for ref in _withdrawn(change)]
+    again = change.state["claims"]
+    return Preview(
+        steps=steps,
+        differences=_rehearse(lambda: declare_again(again, by=user.label), [UUID(change.state["uid"])]),
+    )
+
+
+def _undo_withdraw(change: Undoable, user: User) -> None:
+    _withdrawn(change)
+    declare_again(change.state["claims"], by=user.label)
+    entity = Entity.objects.filter(uid=change.state["uid"]).first()
+    record_audit("entity.declare-again", entity, changes={"change": change.pk}, actor=user)
+    _render_soon()
+
+
 def register() -> None:
     """Tell how changes of the catalog are undone."""
     register_undo(
@@ -376,6 +523,17 @@ def register() -> None:
             _undo_bulk_edit,
         ),
         Undo("tie.decide", _of_tie, "link", within("tie.write"), _preview_tie, _undo_tie, takes_later=True),
+        Undo("entity.map", _of_name, "users", _names_within, _preview_map, _undo_map, takes_later=True),
+        Undo("entity.unmap", _of_name, "users", _names_within, _preview_unmap, _undo_unmap),
+        Undo("entity.create", _of_name, "plus", _names_within, _preview_create, _undo_create),
+        Undo(
+            "entity.withdraw",
+            _of_withdrawal,
+            "trash",
+            within("entity.write"),
+            _preview_withdraw,
+            _undo_withdraw,
+        ),
         Undo("entity.merge", _of_merge, "git-merge", within("entity.write"), _preview_merge, _undo_merge),
         Undo("entity.part", _of_merge, "git-merge", within("entity.write"), _preview_part, _undo_part),
     )

@@ -6,7 +6,6 @@ known, and what people said of them.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -27,15 +26,20 @@ from catalog.models import (
     Entity,
     EntityKey,
     FormerKey,
-    Rank,
     Source,
     SourceType,
     Tie,
     TieState,
 )
-from catalog.services.edit import Words, decision_of, restore_decision, say_words
+from catalog.services.edit import (
+    Words,
+    decision_of,
+    declare_again,
+    declared,
+    restore_decision,
+    say_words,
+)
 from catalog.services.homes import claim_key
-from catalog.services.ingest import ClaimIn, apply_claims
 from integrations.models import Connection
 from integrations.undo import may_change_connections
 from portal import sample
@@ -58,7 +62,8 @@ def keep(*, entities: Iterable[int], connections: list[Connection]) -> dict[str,
     keys = {(row.kind, row.key): row.entity_id for row in FormerKey.objects.filter(entity__in=ids)}
     for row in EntityKey.objects.filter(entity__in=ids, is_identity=True):
         keys[row.kind, row.key] = own[row.claim_id]
-    words, made = [], []
+    words: list[list[Any]] = []
+    made: list[Claim] = []
     for claim in claims:
         if claim.source.type != SourceType.PERSON:
             keys[claim.entity.kind, claim_key(claim.source, claim.external_id)] = own[claim.pk]
@@ -66,14 +71,14 @@ def keep(*, entities: Iterable[int], connections: list[Connection]) -> dict[str,
             reasons = claim.place.get("reasons", {})
             words.append([claim.source.key, uids.get(own[claim.pk]), claim.document, reasons])
         else:
-            made.append([claim.source.key, claim.external_id, claim.entity.kind, claim.document, claim.rank])
+            made.append(claim)
     decided = Tie.objects.filter(Q(source__in=ids) | Q(target__in=ids)).exclude(state=TieState.AUTO)
     return {
         "at": min(connection.created_at for connection in connections).isoformat() if connections else None,
         "entities": [[str(row[name]) for name in _COLUMNS] for row in rows.values()],
         "keys": [[kind, key, uids[pk]] for (kind, key), pk in keys.items() if pk in uids],
         "words": [word for word in words if word[1]],
-        "made": made,
+        "made": declared(made),
         "ties": [
             [str(tie.source.uid), tie.type, str(tie.target.uid), decision_of(tie)]
             for tie in decided.select_related("source", "target")
@@ -109,13 +114,7 @@ def give_back(kept: dict[str, Any], *, by: str, now: datetime) -> None:
         ignore_conflicts=True,
     )
     sources = {source.key: source for source in Source.objects.filter(type=SourceType.PERSON)}
-    made = defaultdict(list)
-    for key, external_id, kind, document, rank in kept["made"]:
-        made[key].append(
-            ClaimIn(external_id=external_id, kind=kind, document=document, rank=Rank(rank), as_of=now)
-        )
-    for key, claims in made.items():
-        apply_claims(source=sources[key], claims=claims, at=now, by=by)
+    declare_again(kept["made"], by=by)
     say_words(
         [
             Words(sources[key], entities[uid], document, reasons)

@@ -12,11 +12,19 @@ from django.utils import timezone
 from access.models import AuditEvent, Undoable, User
 from access.services import grant, undo
 from access.services.undo import CannotUndo, Preview
-from base.errors import NotFound
+from base.errors import Conflict, NotFound
 from catalog.models import Alias, Claim, Entity, Rank, Redirect, Tie
 from catalog.services.bulk_edit import set_owners, undo_bulk_edit
-from catalog.services.edit import change_overrides, decide_tie, drop_override, override_field
+from catalog.services.edit import (
+    change_overrides,
+    decide_tie,
+    drop_override,
+    override_field,
+    upsert_documents,
+    withdraw,
+)
 from catalog.services.joining import merge_into, part
+from catalog.services.naming import create_owner, map_name, unmap_name, withdraw_created
 from catalog.services.render import render_dirty
 from tests.catalog.saying import claim, component, document, entity, history, say, unsay
 
@@ -369,6 +377,114 @@ class TestTies:
         assert ties.get(source=other).state == "confirmed"
         take_back(ben, "tie.decide")
         assert not ties.exclude(state="auto").exists()
+
+
+class TestNames:
+    """What nobody declares: mapped to something, or made by hand; and what was declared through the API."""
+
+    NAME, CREW = "group:default/pay-team", "group:default/crew"
+
+    @pytest.fixture(autouse=True)
+    def mentioned(self, core_pack: None) -> None:
+        self.sync(0)
+
+    @staticmethod
+    def sync(minute: int) -> None:
+        spec = {"type": f"type{minute}", "owner": "pay-team"}
+        say(
+            "yaml:a",
+            claim("component:pay", spec, minute=minute),
+            claim(
+                "group:crew",
+                {"type": "team", "children": []},
+                metadata={"title": f"C{minute}"},
+                minute=minute,
+            ),
+            minute=minute,
+        )
+
+    @staticmethod
+    def owner() -> str:
+        return entity(PAY).owner
+
+    def test_a_mapped_name_and_back(self, ben: User, take_back: TakeBack) -> None:
+        map_name(user=ben, ref=self.NAME, target=entity(self.CREW), reason="renamed")
+        assert self.owner() == self.CREW
+        self.sync(1)
+        assert look(ben, "entity.map").differences == {self.NAME: [{"path": "means", "old": self.CREW}]}
+        take_back(ben, "entity.map")
+        self.sync(2)
+        assert self.owner() == self.NAME
+        take_back(ben, "entity.unmap")
+        self.sync(3)
+        assert self.owner() == self.CREW
+        assert Alias.objects.get(ref=self.NAME).reason == "renamed"
+        unmap_name(user=ben, ref=self.NAME)
+        assert latest("entity.map").is_undone
+
+    def test_what_a_name_means_since_is_said(self, ben: User, take_back: TakeBack) -> None:
+        map_name(user=ben, ref=self.NAME, target=entity(self.CREW))
+        unmap_name(user=ben, ref=self.NAME)
+        say("yaml:b", claim("group:pay-team", {"type": "team", "children": []}))
+        assert "in the catalog already" in look(ben, "entity.unmap").refused
+        with pytest.raises(Conflict):
+            take_back(ben, "entity.unmap")
+        assert not latest("entity.unmap").is_undone
+
+    def test_only_who_may_say_what_it_means_sees_it(self, ana: User, no_access: User) -> None:
+        map_name(user=ana, ref=self.NAME, target=entity(self.CREW))
+        grant(role="editor", user=no_access, scope_type="namespace", scope="elsewhere")
+        assert not undo.list_changes(no_access).exists()
+        assert undo.list_changes(ana).count() == 1
+
+    def test_what_was_made_by_hand_and_back(self, ben: User, take_back: TakeBack) -> None:
+        made = create_owner(user=ben, ref=self.NAME, title="Pay team")
+        override_field(user=ben, entity=made, path="metadata.description", value="Pays")
+        self.sync(1)
+        preview = look(ben, "entity.create")
+        assert preview.steps == [f"{self.NAME} goes."]
+        assert [one.event.verb for one in preview.later] == ["entity.override"]
+        take_back(ben, "entity.create")
+        self.sync(2)
+        assert not entity(self.NAME).is_alive
+        take_back(ben, "entity.withdraw")
+        self.sync(3)
+        assert (entity(self.NAME).uid, entity(self.NAME).is_alive) == (made.uid, True)
+        shown = document(self.NAME)["metadata"]
+        assert (shown["title"], shown["description"]) == ("Pay team", "Pays")
+        withdraw_created(user=ben, entity=made)
+        assert not entity(self.NAME).is_alive
+
+    def test_made_under_another_name_both_go(self, ben: User, take_back: TakeBack) -> None:
+        create_owner(user=ben, ref=self.NAME, name="payers")
+        assert self.owner() == "group:default/payers"
+        take_back(ben, "entity.create")
+        self.sync(1)
+        assert self.owner() == self.NAME
+        assert not Entity.objects.filter(ref="group:default/payers", deleted_at=None).exists()
+
+    def test_what_was_withdrawn_through_the_api_is_declared_again(
+        self, ben: User, take_back: TakeBack
+    ) -> None:
+        declared = {
+            "apiVersion": "backstage.io/v1alpha1",
+            "kind": "Component",
+            "metadata": {"name": "told"},
+            "spec": {"type": "service", "lifecycle": "production", "owner": "crew"},
+        }
+        upsert_documents(user=ben, documents=[declared])
+        withdraw(user=ben, entity=entity("component:default/told"))
+        assert not entity("component:default/told").is_alive
+        self.sync(1)
+        assert {"path": "spec.owner", "new": "crew"} in look(ben, "entity.withdraw").differences[
+            "component:default/told"
+        ]
+        take_back(ben, "entity.withdraw")
+        self.sync(2)
+        assert entity("component:default/told").is_alive
+        withdraw(user=ben, entity=entity("component:default/told"))
+        upsert_documents(user=ben, documents=[declared])
+        assert "declared again since" in look(ben, "entity.withdraw").refused
 
 
 class TestMerges:
