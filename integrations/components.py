@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from base.errors import DomainError
+from base.errors import DomainError, FieldError, InvalidInput
 from base.expressions import Context, Expression, ExpressionError, compile_expression
 from catalog import identity
 from catalog.models import Claim, EntityKey, Rank, Severity, Source, SourceType
@@ -87,6 +87,18 @@ class Decision:
     claim: ClaimIn | None = None
     is_declared: bool = False
     is_undecided: bool = False
+
+
+def check_rule(rule: ComponentRule) -> None:
+    """Whether the rule's condition can be asked.
+
+    :raises InvalidInput: if it is no expression on a repository.
+    """
+    if rule.only_if:
+        try:
+            compile_expression(rule.only_if, variables=["repository"])
+        except ExpressionError as error:
+            raise InvalidInput(error.message, errors=[FieldError("only_if", error.message)]) from None
 
 
 def rule_of(connection: Connection) -> ComponentRule:

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -25,9 +25,9 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import KeySet
 from redis.exceptions import RedisError
 
-from access.models import IdentityProvider
-from access.services import Person
-from base.errors import DomainError
+from access.models import IdentityProvider, User
+from access.services import Person, save_provider
+from base.errors import DomainError, FieldError, InvalidInput
 from integrations.errors import Misconfigured, SourceError
 from integrations.http import Answer, HttpClient, HttpLimits
 from integrations.services.network import outbound_policy
@@ -142,6 +142,24 @@ def check_provider(issuer: str) -> None:
     :raises SourceError: if it does not answer, or is none under this address.
     """
     _run(lambda http: _discover(http, issuer, is_fresh=True))
+
+
+def connect_provider(facts: Mapping[str, Any], *, secret: str | None, by: User, expected: str = "") -> None:
+    """Say through which provider people sign in, once it has answered.
+
+    :param facts: the fields of `IdentityProvider`.
+    :raises InvalidInput: if it does not answer, or is none under this address.
+    :raises: as `save_provider` does.
+    """
+    issuer = facts["issuer"].rstrip("/")
+    domains = [domain.strip().lower().lstrip("@") for domain in facts["email_domains"]]
+    try:
+        check_provider(issuer)
+    except DomainError as error:
+        raise InvalidInput(error.message, errors=[FieldError("issuer", error.message)]) from error
+    save_provider(
+        {**facts, "issuer": issuer, "email_domains": domains}, secret=secret, by=by, expected=expected
+    )
 
 
 def challenge_of(verifier: str) -> str:

@@ -290,12 +290,13 @@ def list_records(
     return rows.order_by("resource", "external_id")
 
 
-def list_operations(viewer: Any, connection: Connection) -> QuerySet[OperationRun]:
-    """What people had done to a connection's tool, newest first."""
-    return visible(viewer, OperationRun.objects.filter(connection=connection)).order_by("-id")
+def list_operations(viewer: Any, connection: Connection | None = None) -> QuerySet[OperationRun]:
+    """What people had done to a connection's tool, or to any, newest first."""
+    rows = OperationRun.objects.filter(connection=connection) if connection else OperationRun.objects.all()
+    return visible(viewer, rows).order_by("-id")
 
 
-def get_operation(viewer: Any, connection: Connection, operation_id: int) -> OperationRun:
+def get_operation(viewer: Any, connection: Connection | None, operation_id: int) -> OperationRun:
     """One of them.
 
     :raises NotFound: if the viewer may see none of this number there.
@@ -315,6 +316,17 @@ def delivery_counts(connection: Connection) -> dict[str, int]:
 def list_locations(viewer: Any) -> QuerySet[CatalogLocation]:
     """Catalog files that are read again by themselves."""
     return visible(viewer, CatalogLocation.objects.all())
+
+
+def get_location(viewer: Any, location_id: int) -> CatalogLocation:
+    """One of them.
+
+    :raises NotFound: if the viewer may see none of this number.
+    """
+    found = list_locations(viewer).filter(pk=location_id).first()
+    if found is None:
+        raise NotFound(_("There are no such catalog files here."))
+    return found
 
 
 def stale_since(connection: Any, *, now: datetime) -> datetime | None:

@@ -17,7 +17,7 @@ from access.services.undo import forget_old_changes
 from catalog.services.people import tie_all_by_email
 from integrations import sync
 from integrations.git import GitClient
-from integrations.models import Connection, SyncRun
+from integrations.models import CatalogLocation, Connection, OperationRun, SyncRun
 from integrations.services import deliveries, locations, moving, muting, operations, removal, runs
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,13 @@ def execute_operation(*, operation_id: int, **_from_newer_release: Any) -> None:
     operations.execute_operation(operation_id=operation_id)
 
 
+def start_operation(**asked: Any) -> OperationRun:
+    """Queue an operation (`operations.request_operation`), and hand it to a worker once it is stored."""
+    run = operations.request_operation(**asked)
+    execute_operation.delay_on_commit(operation_id=run.pk)
+    return run
+
+
 @shared_task(name="integrations.process_delivery")
 def process_delivery(*, connection_id: int, **_from_newer_release: Any) -> None:
     """Take in what tools delivered for a connection."""
@@ -120,6 +127,31 @@ def read_location(*, location_id: int, is_guarded: bool = True, **_from_newer_re
 def remove_location(*, location_id: int, **_from_newer_release: Any) -> None:
     """Forget a catalog location whose removal was asked for."""
     locations.remove_location(location_id=location_id)
+
+
+def start_import(*, address: str, by: str) -> CatalogLocation:
+    """Have catalog files read by a worker, soon and from then on.
+
+    :raises: as `locations.register_location` does.
+    """
+    location = locations.register_location(address=address, by=by, now=timezone.now())
+    read_location.delay_on_commit(location_id=location.pk)
+    return location
+
+
+def start_reading(location: CatalogLocation, *, is_guarded: bool = True) -> None:
+    """Have a location read again by a worker.
+
+    :param is_guarded: keep what is gone if that is much.
+    """
+    locations.ask_again(location=location, now=timezone.now())
+    read_location.delay_on_commit(location_id=location.pk, is_guarded=is_guarded)
+
+
+def start_forgetting(location: CatalogLocation, *, by: str) -> None:
+    """Have a location and all that it declared forgotten by a worker."""
+    if locations.request_removal(location=location, by=by, now=timezone.now()):
+        remove_location.delay_on_commit(location_id=location.pk)
 
 
 @shared_task(name="integrations.tick")

@@ -21,11 +21,13 @@ class Route:
     :ivar pattern: with its parameters, without the leading slash: `api/v1/ties/<int:tie_id>/`.
     :ivar view: the view's class or function.
     :ivar methods: that the view answers; for a function all, since it does not say.
+    :ivar name: with its namespace, as `reverse` takes it; empty if it has none.
     """
 
     pattern: str
     view: Any
     methods: tuple[str, ...]
+    name: str = ""
 
     def url(self, given: Mapping[str, Any]) -> str:
         """The address with some values for its parameters; others get one that is nobody's."""
@@ -43,13 +45,15 @@ def routes(prefix: str = "") -> list[Route]:
     return [route for route in _walk(get_resolver().url_patterns, "") if route.pattern.startswith(prefix)]
 
 
-def _walk(patterns: list[Any], before: str) -> Iterator[Route]:
+def _walk(patterns: list[Any], before: str, space: str = "") -> Iterator[Route]:
     for pattern in patterns:
         text = before + str(pattern.pattern).removeprefix("^").removesuffix("$").removesuffix("\\Z")
         if isinstance(pattern, URLResolver):
-            yield from _walk(pattern.url_patterns, text)
+            below = f"{space}{pattern.namespace}:" if pattern.namespace else space
+            yield from _walk(pattern.url_patterns, text, below)
         elif isinstance(pattern, URLPattern):
-            yield Route(text, *_answers(pattern.callback))
+            name = f"{space}{pattern.name}" if pattern.name else ""
+            yield Route(text, *_answers(pattern.callback), name)
 
 
 def _answers(callback: Any) -> tuple[Any, tuple[str, ...]]:

@@ -13,9 +13,9 @@ from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
 from access.permissions import can, require
-from base.answers import one_answer
+from base.answers import given, if_match, one_answer
 from base.errors import FieldError, InvalidInput, NotFound
-from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, part_of
+from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, part_of
 from base.pagination import list_response, paginate, read_limit, rows_answer
 from integrations import queries
 from integrations.api import serializers as shapes
@@ -47,6 +47,11 @@ def _shown(request: Request, rows: Sequence[Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _answer(request: Request, slug: str) -> HttpResponse:
+    row = queries.get_connection(request.user, slug)
+    return one_answer(request, _shown(request, [row])[0], state=connections.etag_of(row))
+
+
 class ConnectionList(View):
     """Connections."""
 
@@ -72,18 +77,16 @@ class ConnectionList(View):
         request=shapes.ConnectionIn, responses={201: shapes.ConnectionOut}, operation_id="connections_create"
     )
     def post(self, request: Request) -> Response:
-        data = shapes.ConnectionIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        given = data.validated_data
+        data = given(request, shapes.ConnectionIn)
         connection = connections.create_connection(
-            slug=given["slug"],
-            label=given.get("label") or given["slug"],
-            connector=given["connector"],
-            config=given.get("config", {}),
-            namespace=given.get("namespace", "default"),
-            interval=given.get("interval", 600),
-            network=given.get("network"),
-            visible_to=given.get("visible_to", ()),
+            slug=data["slug"],
+            label=data.get("label") or data["slug"],
+            connector=data["connector"],
+            config=data.get("config", {}),
+            namespace=data.get("namespace", "default"),
+            interval=data.get("interval", 600),
+            network=data.get("network"),
+            visible_to=data.get("visible_to", ()),
         )
         row = queries.get_connection(request.user, connection.slug)
         return Response(_shown(request, [row])[0], status=201)
@@ -98,21 +101,22 @@ class ConnectionDetail(View):
         parameters=[FIELDS, IF_NONE_MATCH],
         responses={200: part_of(shapes.ConnectionOut), 304: None},
         operation_id="connections_retrieve",
+        description="One connection; its ETag is for If-Match.",
     )
     def get(self, request: Request, slug: str) -> HttpResponse:
-        row = queries.get_connection(request.user, slug)
-        return one_answer(request, _shown(request, [row])[0])
+        return _answer(request, slug)
 
     @extend_schema(
-        request=shapes.ConnectionChange, responses=shapes.ConnectionOut, operation_id="connections_update"
+        request=shapes.ConnectionChange,
+        responses=shapes.ConnectionOut,
+        parameters=[IF_MATCH],
+        operation_id="connections_update",
     )
-    def patch(self, request: Request, slug: str) -> Response:
-        data = shapes.ConnectionChange(data=request.data)
-        data.is_valid(raise_exception=True)
+    def patch(self, request: Request, slug: str) -> HttpResponse:
+        data = given(request, shapes.ConnectionChange)
         row = queries.get_connection(request.user, slug)
-        connections.update_connection(connection=row, **data.validated_data)
-        row = queries.get_connection(request.user, slug)
-        return Response(_shown(request, [row])[0])
+        connections.update_connection(connection=row, **data, expected=if_match(request))
+        return _answer(request, slug)
 
     @extend_schema(
         responses={202: shapes.ConnectionOut},
@@ -207,6 +211,22 @@ class ConnectionRestore(View):
         start_restoring(connection=row, by=person_of(request).label)
         found = queries.get_connection(request.user, slug)
         return Response(_shown(request, [found])[0], status=202)
+
+
+class ConnectionCheck(View):
+    """Whether a connection works."""
+
+    verbs = {"POST": "connection.write"}
+
+    @extend_schema(
+        request=None,
+        responses=shapes.TestedOut,
+        operation_id="connections_check",
+        description="Ask the tool whether the connection works as it is stored. The outcome is kept with it.",
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        row = queries.get_connection(request.user, slug)
+        return Response(shapes.tested(connections.check_connection(connection=row)))
 
 
 class SyncRunList(View):

@@ -20,6 +20,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from access.models import Group, Secret
 from access.secrets import forget_secrets, keep_secret, read_secrets
 from access.services.audit import differences, record_audit
+from base.answers import require_state
 from base.errors import Conflict, FieldError, InvalidInput
 from catalog import identity
 from catalog.kinds import TIE_TYPES
@@ -176,14 +177,22 @@ class BeingRemoved(Conflict):
     code = "connection-being-removed"
 
 
-def lock_connection(connection: Connection) -> Connection:
+def etag_of(connection: Connection) -> str:
+    """What names the present state of a connection's settings and rules: for `If-Match`."""
+    return f'"{connection.pk}-{connection.updated_at.timestamp():.6f}"'
+
+
+def lock_connection(connection: Connection, expected: str = "") -> Connection:
     """The connection as it is now, until the transaction ends.
 
+    :param expected: the etag that the person saw who changes it; empty for any.
     :raises BeingRemoved: if it is, or is gone by now.
+    :raises PreconditionFailed: if it has changed since.
     """
     locked = Connection.objects.select_for_update().filter(pk=connection.pk, removal_at=None).first()
     if locked is None:
         raise BeingRemoved(_("%(connection)s is being removed.") % {"connection": connection.label})
+    require_state(expected, etag_of(locked), locked)
     return locked
 
 
@@ -318,14 +327,16 @@ def update_connection(
     is_paused: bool | None = None,
     allows_operations: bool | None = None,
     visible_to: Collection[str] | None = None,
+    expected: str = "",
 ) -> Connection:
     """Change a connection. Secrets that are not given stay as they are; an empty one is forgotten.
 
     :param visible_to: names of the access groups that may see it and what it brings; empty: everybody.
 
     :raises InvalidInput: if a setting is wrong.
+    :raises: as `lock_connection` does.
     """
-    connection = lock_connection(connection)
+    connection = lock_connection(connection, expected)
     before = _state(connection)
     changed_secrets: list[str] = []
     if config is not None:
@@ -413,9 +424,14 @@ def _state(connection: Connection) -> dict[str, Any]:
 
 
 @transaction.atomic
-def change_rule(*, connection: Connection, rule: ComponentRule | IgnoreRule, by: str) -> None:
-    """Change how repositories become components, or what is left out, and decide anew at once; nothing is fetched."""
-    connection = lock_connection(connection)
+def change_rule(
+    *, connection: Connection, rule: ComponentRule | IgnoreRule, by: str, expected: str = ""
+) -> None:
+    """Change how repositories become components, or what is left out, and decide anew at once; nothing is fetched.
+
+    :raises: as `lock_connection` does.
+    """
+    connection = lock_connection(connection, expected)
     require_at_work(connection)
     RuleRevision.objects.create(connection=connection, rules=connection.rules, by=by)
     name = "components" if isinstance(rule, ComponentRule) else "ignored"

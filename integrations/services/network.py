@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from access.secrets import forget_secrets, keep_secret, names_of_secrets, read_secrets
 from access.services.audit import record_audit
-from base.errors import Conflict, InvalidInput
-from integrations.errors import Misconfigured, faults_of
+from base.errors import Conflict, FieldError, InvalidInput
+from integrations.errors import Misconfigured, SourceUnavailable, faults_of
 from integrations.models import AllowedHost, Connection
 from integrations.network import Network
 from integrations.outbound import OutboundPolicy, OutboundRefused, Route, host_of
@@ -92,10 +92,9 @@ def allow_host(*, host: str, by: str, connection: str = "") -> AllowedHost:
 
     :param host: a name or an address, for this machine itself with its port.
     :param connection: the slug of the connection that asks for it, if one does.
-    :raises InvalidInput: if it is not one host.
+    :raises InvalidInput: if it is not one host, or the name has no address at present.
     :raises OutboundRefused: if it may never be reached.
     :raises Conflict: if it may be reached already.
-    :raises SourceUnavailable: if the name has no address at present.
     """
     policy = outbound_policy()
     try:
@@ -112,8 +111,8 @@ def allow_host(*, host: str, by: str, connection: str = "") -> AllowedHost:
                 _("%(subject)s: this machine itself. Name the port too, such as %(host)s:8080.")
                 % {"subject": subject, "host": host}
             ) from refused
-    except Misconfigured as error:
-        raise InvalidInput(error.message) from error
+    except (Misconfigured, SourceUnavailable) as error:
+        raise InvalidInput(error.message, errors=[FieldError("host", error.message)]) from error
     else:
         raise Conflict(_("%(host)s may be reached already.") % {"host": host})
     with transaction.atomic():

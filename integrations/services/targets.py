@@ -9,12 +9,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
-from access.permissions import can, visible
+from access.permissions import can, require, visible
+from base.errors import NotFound
 from catalog.models import Activity, Claim, Entity
+from catalog.queries import reach
 from integrations.contract import OperationSpec, Risk
 from integrations.models import Connection, StoredRecord
 from integrations.registry import connectors
+from integrations.services.operations import spec_of
 
 # An entity's page has room for few of them.
 OFFERED, CLAIMS = 10, 20
@@ -62,6 +66,31 @@ def subject_of(connection: Connection, record: StoredRecord) -> Entity | None:
     if activity is None or activity.subject_uid is None:
         return None
     return Entity.objects.filter(uid=activity.subject_uid, deleted_at=None).first()
+
+
+def target_of(
+    viewer: Any, entity: Entity, connection: Connection, *, operation: str, target: str
+) -> tuple[OperationSpec, StoredRecord, Entity]:
+    """What an operation that is asked for from an entity's page would be done to, and to what that belongs.
+
+    :param target: the record's list and its id, with a slash between them.
+    :raises NotFound: if there is no such operation, or the entity does not show such a record.
+    :raises Forbidden: if the viewer may not do it there.
+    """
+    require(viewer, "operation.run", entity)
+    spec = spec_of(connection, operation)
+    resource, _slash, external_id = target.partition("/")
+    record = StoredRecord.objects.filter(
+        connection=connection, resource=resource, external_id=external_id, deleted_at=None
+    ).first()
+    subject = subject_of(connection, record) if record is not None else None
+    if record is None or subject is None or subject.uid not in {uid for uid, _shared in reach(entity)}:
+        raise NotFound(_("What this should be done to is no longer known here."))
+    # Whose page it is on gives no right to touch it.
+    require(viewer, "operation.run", subject)
+    if spec.risk == Risk.HIGH:
+        require(viewer, "operation.run-risky", subject)
+    return spec, record, subject
 
 
 def operations_on(

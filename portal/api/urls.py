@@ -1,10 +1,20 @@
-"""Routes of pages below `/api/v1/`."""
+"""Routes of the portal's own below `/api/v1/`."""
 
 from django.urls import path
 
-from portal.api import views
+from catalog.api.urls import NAMES
+from portal.api import own, views, whole
 
 urlpatterns = [
     path("pages/", views.PageList.as_view(), name="pages"),
     path("pages/<str:name>/", views.PageDetail.as_view(), name="page"),
+    path("favourites/", own.FavouriteList.as_view(), name="favourites"),
+    path(f"favourites/{NAMES}", own.Favourite.as_view(), name="favourite"),
+    path("definitions/", whole.DefinitionList.as_view(), name="definitions"),
+    path(
+        "definitions/<str:kind>/<str:name>/restore/",
+        whole.DefinitionRestore.as_view(),
+        name="definition-restore",
+    ),
+    path("sample/", whole.Sample.as_view(), name="sample"),
 ]

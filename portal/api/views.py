@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,15 +14,13 @@ from rest_framework.response import Response
 from access.api.permissions import View, person_of
 from access.definitions import Definition
 from access.permissions import visible
-from base.answers import chosen, one_answer
+from base.answers import chosen, given, if_match, one_answer
 from base.errors import NotFound
-from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, choice, list_of, part_of
+from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
 from portal.models import Page
 from portal.packs import edit_definition, etag_of, remove_definition
 from portal.pages import PAGES, SLOTS
-
-IF_MATCH = OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="The page's ETag.")
 
 
 class PageIn(serializers.Serializer[Any]):
@@ -94,14 +92,12 @@ class PageDetail(View):
         description="Compose a page, or a new one. What its pack shipped is kept.",
     )
     def put(self, request: Request, name: str) -> HttpResponse:
-        data = PageIn(data=request.data)
-        data.is_valid(raise_exception=True)
         row = edit_definition(
             kind=PAGES.kind,
             name=name,
-            spec=data.validated_data["spec"],
+            spec=given(request, PageIn)["spec"],
             by=person_of(request).label,
-            expected=request.headers.get("If-Match", ""),
+            expected=if_match(request),
         )
         return one_answer(request, shape(row), state=etag_of(row))
 
@@ -116,6 +112,6 @@ class PageDetail(View):
             kind=PAGES.kind,
             name=name,
             by=person_of(request).label,
-            expected=request.headers.get("If-Match", ""),
+            expected=if_match(request),
         )
         return Response(status=204)

@@ -222,16 +222,9 @@ def provider(request: HttpRequest) -> HttpResponse:
 
 
 def _has_saved(request: HttpRequest, form: Form) -> bool:
-    domains = [domain.strip().lower().lstrip("@") for domain in form.values["email_domains"]]
     facts = {name: value for name, value in form.values.items() if name != "client_secret"}
-    facts |= {"email_domains": domains, "issuer": facts["issuer"].rstrip("/")}
     try:
-        openid.check_provider(facts["issuer"])
-    except DomainError as error:
-        form.errors["issuer"] = [error.message]
-        return False
-    try:
-        services.save_provider(facts, secret=form.secrets.get("client_secret", ""), by=person(request))
+        openid.connect_provider(facts, secret=form.secrets.get("client_secret", ""), by=person(request))
     except DomainError as error:
         form.add_errors(error)
         return False

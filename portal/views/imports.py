@@ -8,24 +8,20 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from access.permissions import can, require
-from base.errors import DomainError, NotFound
+from base.errors import DomainError
 from catalog.kinds import current_kinds
 from catalog.models import Problem
 from catalog.queries import open_problems
 from integrations import queries
-from integrations.models import CatalogLocation
 from integrations.services import locations
-from integrations.tasks import read_location, remove_location
+from integrations.tasks import start_forgetting, start_import, start_reading
 from portal.people import person
 
 PROBLEMS = 200
-# A preview is made while somebody waits for the page.
-PREVIEW_SECONDS = 20
 
 
 @login_required
@@ -42,13 +38,10 @@ def catalog_files(request: HttpRequest) -> HttpResponse:
             else:
                 by = person(request).label
                 if request.POST.get("action") == "import":
-                    location = locations.register_location(address=address, by=by, now=timezone.now())
-                    read_location.delay_on_commit(location_id=location.pk)
+                    start_import(address=address, by=by)
                     messages.success(request, _("The catalog files are being read; the numbers follow here."))
                     return redirect("portal:import")
-                result = locations.import_paths(
-                    addresses=[address], by=by, dry_run=True, seconds=PREVIEW_SECONDS
-                )
+                result = locations.preview(address=address, by=by)
                 if result.unread and not result.files:
                     error, result = result.problems[0].message, None
         except DomainError as failure:
@@ -103,21 +96,13 @@ def catalog_files(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _location(request: HttpRequest, location_id: int) -> CatalogLocation:
-    found = queries.list_locations(request.user).filter(pk=location_id).first()
-    if found is None:
-        raise NotFound(_("There are no such catalog files here."))
-    return found
-
-
 @login_required
 @require_POST
 def read_again(request: HttpRequest, location_id: int) -> HttpResponse:
     """Have a location read now; with `all` also let go of much that is gone."""
     require(request.user, "connection.write")
-    location = _location(request, location_id)
-    locations.ask_again(location=location, now=timezone.now())
-    read_location.delay_on_commit(location_id=location.pk, is_guarded=request.POST.get("all") != "yes")
+    location = queries.get_location(request.user, location_id)
+    start_reading(location, is_guarded=request.POST.get("all") != "yes")
     messages.success(
         request,
         _("%(name)s is read again; the numbers follow here.")
@@ -131,11 +116,9 @@ def read_again(request: HttpRequest, location_id: int) -> HttpResponse:
 def remove(request: HttpRequest, location_id: int) -> HttpResponse:
     """Have a location and all that it declared forgotten: first what goes."""
     require(request.user, "connection.write")
-    location = _location(request, location_id)
+    location = queries.get_location(request.user, location_id)
     if request.method == "POST":
-        by = person(request).label
-        if locations.request_removal(location=location, by=by, now=timezone.now()):
-            remove_location.delay_on_commit(location_id=location.pk)
+        start_forgetting(location, by=person(request).label)
         messages.success(
             request,
             _("%(name)s is being removed; the progress follows here.")

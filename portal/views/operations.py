@@ -13,13 +13,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from access.permissions import require, visible
-from base.errors import NotFound
 from catalog.models import Entity
-from catalog.queries import get_entity, reach
+from catalog.queries import get_entity
 from integrations import queries
-from integrations.models import Connection, OperationRun, StoredRecord
-from integrations.services import operations, targets
-from integrations.tasks import execute_operation
+from integrations.models import Connection, OperationRun
+from integrations.services import targets
+from integrations.tasks import start_operation
 from portal import forms, links
 from portal.people import person
 from portal.views.connections import connection_url, connector_of, page_of, record_name, shell_of
@@ -33,25 +32,19 @@ TONES = {"queued": "mute", "running": "run", "done": "ok", "failed": "fail", "un
 def ask(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
     """Ask for an operation's parameters, and have it done."""
     entity = get_entity(request.user, namespace=namespace, kind=kind, name=name)
-    require(request.user, "operation.run", entity)
     connection = queries.get_connection(request.user, request.GET.get("connection", ""))
-    spec = operations.spec_of(connection, request.GET.get("operation", ""))
-    resource, _slash, external_id = request.GET.get("target", "").partition("/")
-    target = StoredRecord.objects.filter(
-        connection=connection, resource=resource, external_id=external_id, deleted_at=None
-    ).first()
-    subject = targets.subject_of(connection, target) if target is not None else None
-    if target is None or subject is None or subject.uid not in {uid for uid, _shared in reach(entity)}:
-        raise NotFound(_("What this should be done to is no longer known here."))
-    # Whose page it is on gives no right to touch it.
-    require(request.user, "operation.run", subject)
-    if spec.risk == "high":
-        require(request.user, "operation.run-risky", subject)
+    spec, target, subject = targets.target_of(
+        request.user,
+        entity,
+        connection,
+        operation=request.GET.get("operation", ""),
+        target=request.GET.get("target", ""),
+    )
     form = forms.Form(spec.params)
     if request.method == "POST":
         form = forms.Form(spec.params, data=request.POST)
         if form.is_valid():
-            run = operations.request_operation(
+            run = start_operation(
                 connection=connection,
                 operation=spec.name,
                 target=target,
@@ -60,7 +53,6 @@ def ask(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRespo
                 subject_uid=subject.uid,
                 idempotency_key=request.POST.get("key", "")[:100],
             )
-            execute_operation.delay_on_commit(operation_id=run.pk)
             return redirect(_url(connection, run))
     label = _(spec.label)
     return render(

@@ -140,6 +140,7 @@ def _holds(condition: str, context: PageContext) -> bool:
 
 
 @login_required
+@require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """The first page."""
     served = pages.page_for("home")
@@ -149,6 +150,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_safe
 def catalog(request: HttpRequest) -> HttpResponse:
     """The list of what a query finds; the kinds are its tabs."""
     if len(request.GET.getlist("columns")) > 1:  # as the menu's boxes send them
@@ -177,6 +179,7 @@ def catalog(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_safe
 def catalog_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The list of what a query finds as a file: all of it, as it is ordered, with its columns."""
     context = make_context(request, query=_query(request))
@@ -374,6 +377,7 @@ def favourite(request: HttpRequest, namespace: str, kind: str, name: str) -> Htt
 
 
 @login_required
+@require_safe
 def activity(request: HttpRequest) -> HttpResponse:
     """Everything that happened."""
     served = pages.page_for("activity")
@@ -382,6 +386,7 @@ def activity(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_safe
 def problems(request: HttpRequest) -> HttpResponse:
     """Everything that a person should see to."""
     served = pages.page_for("problems")
@@ -391,12 +396,14 @@ def problems(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_safe
 def sync_state(request: HttpRequest) -> HttpResponse:
     """How syncing is, for the line below the navigation, which asks again while something runs."""
     return render(request, "shell/sync.html")
 
 
 @login_required
+@require_safe
 def widget(request: HttpRequest, page: str, widget: str) -> HttpResponse:
     """One widget by itself: for those that load after the page, and to try a failed one again."""
     try:

@@ -13,12 +13,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from access.permissions import can, require
-from base.errors import NotFound
-from base.expressions import ExpressionError, compile_expression
+from base.errors import DomainError, NotFound
 from integrations import queries
-from integrations.components import ComponentRule, decide, rule_of
-from integrations.ignoring import IgnoreRule, ignore_rule_of, left_out
+from integrations.components import ComponentRule, check_rule, rule_of
+from integrations.ignoring import IgnoreRule, ignore_rule_of
 from integrations.models import Connection
+from integrations.rules import decisions, what_is_left_out
 from integrations.services import connections as service
 from portal.forms import Form
 from portal.people import person
@@ -55,20 +55,13 @@ def components(request: HttpRequest, slug: str) -> HttpResponse:
                 service.change_rule(connection=connection, rule=rule, by=person(request).label)
                 messages.success(request, _("The rule is saved, and decided anew."))
                 return redirect(f"{connection_url(connection)}/rules")
-    now = timezone.now()
-    decisions = decide(connection=connection, rule=rule, now=now)
-    if not queries.sees_all(request.user):
-        mine = queries.seen_records(request.user, connection.records.filter(type="repository"))
-        known = set(mine.values_list("external_id", flat=True))
-        decisions = [decision for decision in decisions if decision.external_id in known]
-    was = {d.external_id for d in decide(connection=connection, rule=before, now=now) if d.is_component}
     rows: list[dict[str, Any]] = [
         {
-            "decision": d,
-            "is_new": d.is_component and d.external_id not in was,
-            "is_gone": not d.is_component and d.external_id in was,
+            "decision": one.decision,
+            "is_new": one.decision.is_component and not one.was_component,
+            "is_gone": not one.decision.is_component and one.was_component,
         }
-        for d in decisions
+        for one in decisions(request.user, connection, rule, now=timezone.now())
     ]
     rows.sort(key=lambda row: (not (row["is_new"] or row["is_gone"]), not row["decision"].is_component))
     return render(
@@ -79,7 +72,7 @@ def components(request: HttpRequest, slug: str) -> HttpResponse:
             "form": form,
             "rows": rows[:SHOWN],
             "total": len(rows),
-            "made": sum(d.is_component for d in decisions),
+            "made": sum(row["decision"].is_component for row in rows),
             "new": sum(row["is_new"] for row in rows),
             "gone": sum(row["is_gone"] for row in rows),
             "is_preview": rule != before,
@@ -93,13 +86,11 @@ def components(request: HttpRequest, slug: str) -> HttpResponse:
 def _is_good_rule(form: Form) -> bool:
     if not form.is_valid():
         return False
-    condition = form.values["only_if"]
-    if condition:
-        try:
-            compile_expression(condition, variables=["repository"])
-        except ExpressionError as error:
-            form.errors["only_if"] = [error.message]
-            return False
+    try:
+        check_rule(ComponentRule.model_validate(form.values))
+    except DomainError as error:
+        form.add_errors(error)
+        return False
     return True
 
 
@@ -123,11 +114,7 @@ def ignored(request: HttpRequest, slug: str) -> HttpResponse:
                 service.change_rule(connection=connection, rule=rule, by=person(request).label)
                 messages.success(request, _("The rule is saved. What it names is gone from the catalog."))
                 return redirect(f"{connection_url(connection)}/left-out")
-    found = left_out(connection=connection, rule=rule)
-    if not queries.sees_all(request.user):
-        mine = queries.seen_records(request.user, connection.records.all())
-        known = set(mine.values_list("pk", flat=True))
-        found = [item for item in found if item.record.pk in known]
+    found = what_is_left_out(request.user, connection, rule)
     labels = resource_labels(connection)
     may_see = can(request.user, "raw.read", connection)
     rows: list[dict[str, Any]] = [

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
 
 from base.text import whole_number
 from catalog import queries
@@ -26,6 +27,7 @@ LATELY = 6
 
 
 @login_required
+@require_safe
 def suggest(request: HttpRequest) -> HttpResponse:
     """Entities, pages and actions for a few letters: names that begin so first, then whatever the query finds.
 
@@ -104,6 +106,7 @@ def _holds(item: dict[str, Any], text: str) -> bool:
 
 
 @login_required
+@require_safe
 def refs(request: HttpRequest) -> HttpResponse:
     """Entities for a field that wants a ref: those whose name or ref holds the letters; `kinds` narrows them."""
     text = request.GET.get("q", "").strip().lower()[:200]
@@ -120,6 +123,7 @@ def refs(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_safe
 def terms(request: HttpRequest) -> HttpResponse:
     """What can stand next in a query: fields, operators, values with their counts."""
     text = request.GET.get("q", "")[:2_000]

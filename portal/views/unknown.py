@@ -32,6 +32,7 @@ SETTLED = 50
 def index(request: HttpRequest) -> HttpResponse:
     """The owners that nothing declares, most named first; and what people settled, to be taken back."""
     if request.method == "POST":
+        require(request.user, "entity.write")
         return _take_back(request)
     at = whole_number(request.GET.get("at", ""))
     found, total = unknown_owners(request.user, start=at, limit=ROWS)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import hypothesis
 import pytest
-import schemathesis
-from django.core.signals import request_finished, request_started
-from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections, transaction
 from django.test import Client
-from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.validation import validate_schema
-from hypothesis import HealthCheck, Phase
-from schemathesis import GenerationMode, checks
 
 from access.models import AuditEvent, User
 from base.pagination import MAX_LIMIT
 from catalog.models import Entity, FeedItem
 from catalog.services.feed import settle_feed
 from tests.catalog.saying import component, document, entity, say, unsay
-from tests.routes import METHODS, Route, routes
+from tests.routes import routes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
 
@@ -369,188 +359,3 @@ class TestErrors:
                 answer = client.get(route.url({}))
                 assert answer.status_code == 401, route.pattern
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-
-
-@pytest.fixture(scope="module")
-def description() -> dict[str, Any]:
-    """The API's description, made without a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
-    return made
-
-
-class TestDescription:
-    def test_it_is_valid_and_made_without_a_complaint(
-        self, description: dict[str, Any], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        validate_schema(description)
-        SchemaGenerator().get_schema(request=None, public=True)
-        assert capsys.readouterr().err == ""
-
-    def test_it_has_every_route_and_method_and_nothing_else(self, description: dict[str, Any]) -> None:
-        def described() -> Iterator[tuple[str, str]]:
-            for path, operations in description["paths"].items():
-                for method in METHODS:
-                    if method in operations:
-                        yield _without_names(path), method
-
-        served = {
-            (_without_names(route.url(_Braces())), method)
-            for route in routes("api/v1/")
-            if route.pattern not in {"api/v1/schema/", "api/v1/docs/"}
-            for method in route.methods
-        }
-        assert set(described()) == served
-
-    def test_every_operation_tells_its_failures_and_every_list_its_pages(
-        self, description: dict[str, Any]
-    ) -> None:
-        names = set()
-        for path, operations in description["paths"].items():
-            for method, operation in operations.items():
-                assert operation["operationId"] not in names
-                names.add(operation["operationId"])
-                assert "default" in operation["responses"], (path, method)
-                assert operation.get("description"), (path, method)
-                good = next(answer for code, answer in operation["responses"].items() if code.startswith("2"))
-                reference = str(good.get("content", {}).get("application/json", {}).get("schema", ""))
-                if "List'" in reference or "ListOut'" in reference:
-                    given = {parameter["name"] for parameter in operation.get("parameters", [])}
-                    assert given >= {"limit", "cursor"}, (path, method)
-
-    def test_the_one_that_is_served_is_this_one(self, api: Api, description: dict[str, Any]) -> None:
-        answer = api("get", "schema/?format=json")
-        assert answer.json()["paths"].keys() == description["paths"].keys()
-        assert api("get", "docs/").status_code == 200
-
-
-class _Braces(dict[str, Any]):
-    def get(self, name: Any, default: Any = None) -> Any:
-        return f"{{{name}}}"
-
-
-def _without_names(path: str) -> str:
-    return "".join(
-        part if not part.startswith("{") else "{}/" for part in path.replace("/", "/ ").split(" ") if part
-    )
-
-
-# --- whether it is true -----------------------------------------------------------------------------------------
-
-# Of what a client may send and the server refuses, the description need not know everything; what it says of the
-# answers must hold.
-CHECKS = [
-    checks.not_a_server_error,
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_schema_conformance,
-]
-
-
-@pytest.fixture
-def wsgi() -> Iterator[Any]:
-    """The portal as a web server calls it, on the connection of the test, which requests must not close."""
-    signals = (request_started, request_finished)
-    for signal in signals:
-        signal.disconnect(close_old_connections)
-    yield get_wsgi_application()
-    for signal in signals:
-        signal.connect(close_old_connections)
-
-
-def _explore(
-    wsgi: Any,
-    description: dict[str, Any],
-    headers: dict[str, str],
-    parameters: dict[str, Any],
-    *,
-    examples: int,
-    with_nonsense: bool = False,
-) -> set[str]:
-    """Send each operation some requests that fit the description, each taken back, and check the answers.
-
-    :returns: the operations that did what they were asked for at least once.
-    """
-    schema = schemathesis.openapi.from_dict(description)
-    schema.app = wsgi
-    good: set[str] = set()
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        names = {parameter.definition["name"] for parameter in operation.path_parameters}
-        known = {name: str(value) for name, value in parameters.items() if name in names}
-        cases = operation.as_strategy()
-        if known:
-            cases = operation.as_strategy(path_parameters=known) | cases
-        if with_nonsense and (operation.query or operation.body):
-            cases = cases | operation.as_strategy(GenerationMode.NEGATIVE)
-        if _answers(cases, headers, examples=examples):
-            good.add(operation.label)
-    return good
-
-
-def _answers(cases: Any, headers: dict[str, str], *, examples: int) -> list[int]:
-    """The good statuses that some requests were answered with."""
-    good: list[int] = []
-
-    @hypothesis.settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @hypothesis.given(cases)
-    def check(case: Any) -> None:
-        with transaction.atomic():
-            answer = case.call(headers=headers, base_url="http://testserver")
-            transaction.set_rollback(True)
-        case.validate_response(answer, checks=CHECKS)
-        if answer.status_code < 300:
-            good.append(answer.status_code)
-
-    check()
-    return good
-
-
-@pytest.mark.parametrize("role", ["viewer", "editor", "administrator"])
-def test_what_it_says_of_the_answers_is_true(
-    role: str,
-    wsgi: Any,
-    description: dict[str, Any],
-    world: dict[str, Any],
-    ana: User,
-    as_token: Callable[..., dict[str, str]],
-) -> None:
-    reached = _explore(wsgi, description, as_token(ana, role=role), _parameters(world, ana), examples=4)
-    assert len(reached) >= {"viewer": 15, "editor": 18, "administrator": 25}[role], reached
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("role", ["viewer", "editor", "administrator"])
-def test_what_it_says_of_the_answers_is_true_at_length(
-    role: str,
-    wsgi: Any,
-    description: dict[str, Any],
-    world: dict[str, Any],
-    ana: User,
-    as_token: Callable[..., dict[str, str]],
-) -> None:
-    _explore(
-        wsgi, description, as_token(ana, role=role), _parameters(world, ana), examples=60, with_nonsense=True
-    )
-
-
-def _parameters(world: dict[str, Any], ana: User) -> dict[str, Any]:
-    event = AuditEvent.objects.order_by("pk").first()
-    return {**world, "username": ana.username, "id": event.pk if event else 1}
-
-
-def test_routes_are_found() -> None:
-    """The sweeps of this suite rest on it."""
-    found = {route.pattern: route for route in routes("api/v1/")}
-    assert found["api/v1/ties/<int:tie_id>/"].methods == ("get",)
-    assert found["api/v1/entities/"].methods == ("get", "post")
-    assert isinstance(found["api/v1/me/"], Route)
-    assert found["api/v1/grants/(?P<pk>[^/.]+)/"].url({"pk": 7}) == "/api/v1/grants/7/"

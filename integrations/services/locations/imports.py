@@ -30,6 +30,7 @@ from integrations.services.locations.turns import REGISTERED_FOR, LocationBusy, 
 from integrations.services.locations.writing import Writing
 
 DUE_AT_ONCE = 20
+PREVIEW_SECONDS = 20
 WAIT = 900  # seconds, for another reading of the same location
 
 
@@ -64,6 +65,11 @@ def import_paths(
     if not dry_run:
         render_dirty(at=timezone.now())
     return summary
+
+
+def preview(*, address: str, by: str) -> ImportSummary:
+    """What importing an address would do, for somebody who waits for it. Writes nothing."""
+    return import_paths(addresses=[address], by=by, dry_run=True, seconds=PREVIEW_SECONDS)
 
 
 def _import(address: str, *, roots: list[str], by: str, dry_run: bool, seconds: float) -> ImportSummary:
