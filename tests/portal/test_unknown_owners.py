@@ -59,7 +59,7 @@ def test_the_list_has_those_that_most_things_name_first(editor: Client) -> None:
     said = text(editor, LIST)
     order = [said.index(ref) for ref in (NAME, "group:elsewhere/lost", "user:default/joe")]
     assert order == sorted(order)
-    assert "2 entities : ledger, pay" in said
+    assert "2 entities ledger, pay" in said
     shown = html(editor, LIST)
     assert f'href="{FORM}#create"' in shown
     assert f'href="{FORM}#map"' in shown
