@@ -519,7 +519,7 @@ def _bulk(total: int, rows: int) -> list[dict[str, Any]]:
     """What can be done with the selected rows, and at once with all that the query finds."""
     actions = [{"value": "selected", "label": _("Set owner..."), "icon": "users"}]
     if total > rows:
-        label = _("Of all %(n)s...") % {"n": number_format(total, force_grouping=True)}
+        label = _("All %(n)s...") % {"n": number_format(total, force_grouping=True)}
         actions.append({"value": "all", "label": label, "icon": "list"})
     return actions
 

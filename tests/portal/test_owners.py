@@ -86,7 +86,7 @@ class TestTheList:
     def test_all_of_them_is_offered_where_there_are_more_than_are_shown(self, editor: Client) -> None:
         say("yaml:b", *(claim(f"component:c{n}", BARE) for n in range(60)))
         shown = html(editor.get("/catalog?q=kind:component"))
-        assert re.search(r'value="all"[^>]*>.*?Of all 65\.\.\.', shown)
+        assert re.search(r'value="all"[^>]*>.*?All 65\.\.\.', shown)
 
 
 class TestTheChange:
