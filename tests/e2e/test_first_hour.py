@@ -382,9 +382,7 @@ def test_the_first_hour_goes_as_the_guide_says(
         mia.tab.reload()
         expect(card(mia.tab, "Versions and images")).not_to_contain_text("1.4.0")
         ana.click("Restore")
-        ana.wait(
-            tab.get_by_role("row", name=re.compile("^Container registry")).get_by_text("Synced", exact=True)
-        )
+        ana.wait(tab.locator(".po-head").get_by_text("Synced", exact=True))
         mia.tab.reload()
         expect(card(mia.tab, "Versions and images")).to_contain_text("1.4.0")
 
