@@ -31,6 +31,13 @@ _SCP = re.compile(r"^(?:[\w.+-]+@)?([\w.-]+):(?!/|\d+/)(.+)$")
 _PLACEHOLDER = re.compile(
     r"\$\{|\{\{|<%|%7B%7B|<[^>]+>|\b(?:example|your)[-_]?(?:org|repo|project|company)\b", re.I
 )
+# Hosts that answer under a second name too, for SSH where its own port is closed.
+_SAME_HOST = {
+    "www.github.com": "github.com",
+    "ssh.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+}
 _NOT_A_HOST = {"localhost", "unknown", "none", "null", "undefined", "n/a", "todo", "tbd"}
 # Between repository and folder in a web address, on the hosts people use.
 _IN_REPOSITORY = re.compile(r"/(?:-/)?(?:tree|blob|src|raw|edit|blame|commits?)(?:/branch|/tag|/commit)?/")
@@ -83,6 +90,7 @@ def repo_key(address: str) -> str | None:
         return _local_key(text)
     else:
         return None
+    host = _SAME_HOST.get(host, host)
     folder = ""
     if inside := _IN_REPOSITORY.search(path + "/"):
         rest = path[inside.end() :].strip("/")
@@ -127,6 +135,7 @@ def image_key(reference: str) -> str | None:
         registry, name = first, rest
     else:
         registry, name = "docker.io", text if slash else f"library/{text}"
+    registry = registry.removesuffix(":443")
     if registry in _DOCKER_HUB:
         registry = "docker.io"
         name = name if "/" in name else f"library/{name}"

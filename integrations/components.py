@@ -312,13 +312,15 @@ def _undecided(connection: Connection, error: Exception) -> problems.Seen:
 
 
 def _declared(repo_keys: set[str], without: str) -> set[str]:
-    """Repositories for which a declaration speaks: a component that is not inferred and lies in them."""
+    """Repositories for which a declaration speaks: a component that is not inferred and lies in them.
+
+    One that is shadowed speaks too: what was copied with its file is no second component.
+    """
     return set(
         EntityKey.objects.filter(
             key__in=repo_keys,
             kind="component",
             is_identity=False,
-            claim__is_shadowed=False,
             entity__deleted_at=None,
         )
         .exclude(_said_by(without))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from catalog.services.ingest import ClaimIn
 
 
+LEFT = "left:"  # before a key that a living entity had
+
+
 def remember(source: Source, claims: Sequence[Claim]) -> None:
     """Keep what these claims' entities were known by."""
     if not claims:
@@ -41,6 +44,34 @@ def remember(source: Source, claims: Sequence[Claim]) -> None:
         unique=["key", "kind"],
         update=["entity"],
     )
+
+
+def leave(claims: Iterable[Claim], keys: Iterable[tuple[str, str, int]]) -> None:
+    """Note under what keys these claims' entities are known no longer, though they live: an address that was left.
+
+    :param keys: kind, key and entity of all that the claims are known by now.
+    """
+    rows = EntityKey.objects.filter(claim_id__in=among(claim.id for claim in claims), is_identity=True)
+    left = set(rows.values_list("kind", "key", "entity_id")) - set(keys)
+    upsert(
+        [
+            FormerKey(kind=kind, key=f"{LEFT}{key}", entity_id=entity_id)
+            for kind, key, entity_id in sorted(left)
+        ],
+        unique=["key", "kind"],
+        update=["entity"],
+    )
+
+
+def who_left(keys: Iterable[str]) -> dict[str, Entity]:
+    """The living entities that were known by these keys and have others now."""
+    rows = FormerKey.objects.filter(
+        key__in=among((f"{LEFT}{key}" for key in keys), "text"), entity__deleted_at=None
+    )
+    return {
+        row.key.removeprefix(LEFT): row.entity
+        for row in rows.select_related("entity").defer("entity__tokens").order_by("id")
+    }
 
 
 def join(other: Entity, home: Entity) -> None:
@@ -72,6 +103,7 @@ class HomeFinder:
         self.source = source
         self.at = at
         self.redirected: dict[str, Redirect] = {}
+        self._spoken_of: set[uuid.UUID] = set()  # the people that the source tells of
 
     def find(
         self,
@@ -95,6 +127,11 @@ class HomeFinder:
         had_ids = {old.entity_id for old in olds if old is not None}
         had = {entity.id: entity for entity in Entity.objects.filter(id__in=among(had_ids)).defer("tokens")}
 
+        people = {entity.pk for (kind, _key), found in by_key.items() if kind == "user" for entity in found}
+        if people:
+            told = Claim.objects.filter(source=self.source, entity_id__in=among(people))
+            self._spoken_of = set(told.values_list("entity__uid", flat=True))
+
         homes: list[Entity | None] = []
         left: list[Claim] = []
         for claim, old in zip(claims, olds, strict=True):
@@ -113,6 +150,7 @@ class HomeFinder:
 
         def settle(index: int, home: Entity) -> None:
             homes[index] = home
+            self._spoken_of.add(home.uid)
             for key in normalised[index][0]:
                 sharing = by_key[claims[index].kind, key]
                 if home not in sharing:
@@ -199,16 +237,24 @@ class HomeFinder:
             entity = self._new_entity(claim.kind, claim.namespace, name)
             homes[index] = entity
             new[entity.ref] = entity
+            self._spoken_of.add(entity.uid)
             taken.add(entity.ref)
             for key in normalised[index][0]:
                 by_key.setdefault((claim.kind, key), []).append(entity)
 
-    @staticmethod
-    def _sharing(by_key: dict[tuple[str, str], list[Entity]], kind: str, keys: list[str]) -> list[Entity]:
+    def _sharing(
+        self, by_key: dict[tuple[str, str], list[Entity]], kind: str, keys: list[str]
+    ) -> list[Entity]:
         found: dict[int, Entity] = {}
         for key in keys:
             for entity in by_key.get((kind, key), ()):
                 found[id(entity) if entity.pk is None else entity.pk] = entity
+        if kind == "user":
+            # A tool knows its own people apart: two with one address, as robots have, are two; and whose address
+            # it is of those cannot be told.
+            if len(found) > 1:
+                return []
+            found = {key: one for key, one in found.items() if one.uid not in self._spoken_of}
         return sorted(found.values(), key=lambda entity: (entity.pk is None, entity.pk or 0))
 
     def _returning(
@@ -262,7 +308,7 @@ class HomeFinder:
         if not keys:
             return found
         rows = (
-            EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True)
+            EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True, claim__is_shadowed=False)
             .exclude(claim_id__in=among(without))
             .select_related("entity")
             .order_by("entity_id")

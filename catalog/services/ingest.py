@@ -41,7 +41,7 @@ from catalog.models.history import Action
 from catalog.query.tokens import tokens_of
 from catalog.services import problems
 from catalog.services.dirty import mark_dirty, sharers_of
-from catalog.services.homes import HomeFinder, remember
+from catalog.services.homes import HomeFinder, leave, remember
 from catalog.services.merge import Said, conflicts, diff, merge
 from catalog.services.relations import relate
 
@@ -331,6 +331,14 @@ class _Page:
     ) -> None:
         old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
         if old_ids:
+            leave(
+                [row for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None],
+                (
+                    (claim.kind, key, row.entity_id)
+                    for (claim, _, _), row, (is_keys, _about) in zip(todo, rows, normalised, strict=True)
+                    for key in is_keys
+                ),
+            )
             # Keys make ties, so with or without a change of the document the ties are decided anew.
             mark_dirty(sharers_of(old_ids) | {row.entity_id for row in rows})
             EntityKey.objects.filter(claim_id__in=among(old_ids)).delete()

@@ -7,8 +7,14 @@ A tie needs evidence: one entity *is* a key that another speaks *about*. Rules, 
   fits several equally, stays on the repository and shows on each component as shared.
 - An artifact that speaks of several repositories, or whose commit is known from another repository only than
   the one its label names, is contradicted: a person decides.
+- An artifact whose versions are of several repositories in turn belongs to neither: a person decides. Of one that
+  moved from one to another the newest counts.
+- An address that an entity had before it was renamed upstream is its own still, until another takes it; what spoke of
+  it before that other came goes on to mean the first.
+- What several pipelines check out beside what each builds is a library of theirs, and they do not build it.
 - An image's digest is told by a version of its artifact: what runs that digest runs that artifact, under whatever
-  name it was pulled. One that several artifacts have (an image that was copied) says nothing of any one of them.
+  name it was pulled. One that several artifacts have (an image that was copied) says something of them only where
+  all are of one repository.
 - A component and a workload that both name a label are tied: one by its catalog file, one by bearing it.
 - What a person confirmed or forbade is never touched here.
 """
@@ -19,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 from django.db import connection
 from django.db.models import Q
@@ -26,13 +33,16 @@ from django.utils.translation import gettext as _
 
 from catalog.bulk import among
 from catalog.kinds import TIE_TYPES
-from catalog.models import Activity, Entity, EntityKey, Severity, Tie, TieState
+from catalog.models import Activity, Entity, EntityKey, FormerKey, Severity, Tie, TieState
 from catalog.services import problems
+from catalog.services.homes import LEFT, who_left
 
 # What speaks of a repository and so belongs to one of its components.
 SIBLING_TYPES: dict[str, str] = {"pipeline": "builtBy", "artifact": "packagedAs", "workload": "runsAs"}
 # A key that more things than this speak about says nothing of any one of them: a template's or a base image's address.
 CROWD = 200
+# So many pipelines with other repositories beside it show that a repository is a library of pipelines.
+LIBRARY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,19 @@ class _Voice:
     entity_id: int
     kind: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """Who was known by a key once, and lives: it is meant by what spoke of the key before another came.
+
+    :ivar now: what its repository is known by now.
+    :ivar taken_at: when another came that is known by it.
+    """
+
+    owner: _Voice
+    now: str
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +82,7 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     """
     ids = set(entity_ids)
     keys = set(EntityKey.objects.filter(entity_id__in=among(ids)).values_list("key", flat=True))
-    keys |= _digests_spoken_of(ids)
+    keys |= _digests_spoken_of(ids) | _left_by(ids)
     # What a commit tells of is a repository, and so another key that these entities share; and all that a repository's
     # commits tell of belongs to the evidence, whoever of them asks.
     more = keys
@@ -123,21 +146,32 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
     and the keys that several entities of one kind are, with those."""
     are: dict[str, list[_Voice]] = defaultdict(list)
     speak: dict[str, list[_Voice]] = defaultdict(list)
+    since: dict[tuple[str, int], datetime] = {}  # when each was first heard of a key
     rows = (
         EntityKey.objects.filter(
             key__in=among(keys, "text"), entity__deleted_at=None, claim__is_shadowed=False
         )
         .order_by("entity_id")
-        .values_list("entity_id", "kind", "key", "path", "is_identity")
+        .values_list("entity_id", "kind", "key", "path", "is_identity", "claim__created_at")
     )
-    for entity_id, kind, key, path, is_identity in rows:
+    for entity_id, kind, key, path, is_identity, heard_at in rows:
         voices = are[key] if is_identity else speak[key]
         voice = _Voice(entity_id, kind, path)
         if voice not in voices:
             voices.append(voice)
-    by_commit, contradicted = _evidence_of_commits(speak)
+        since[key, entity_id] = min(heard_at, since.get((key, entity_id), heard_at))
+    artifacts = {v.entity_id for voices in speak.values() for v in voices if v.kind == "artifact"}
+    pipelines = {v.entity_id for voices in speak.values() for v in voices if v.kind == "pipeline"}
+    named, commits = _sources_of(artifacts | pipelines)
+    homes = _repositories_of_commits({sha for pk in artifacts for sha in commits[pk]})
+    told = {key for found in (*named.values(), *homes.values()) for key in found}
+    left = _who_left(keys | told)
+    now = {key: before.now for key, before in left.items() if before.taken_at is None}
+    by_commit, contradicted = _evidence_of_commits(artifacts, named, commits, homes, now)
+    contradicted |= _taken_in_turn(artifacts, now)
     for entity_id, repo in by_commit.items():
         speak[repo].append(_Voice(entity_id, "artifact", ""))
+    speak |= _without_libraries(speak, named)
     # Who is not of a repository, as a person said, gets nothing that comes through it; why it might be is kept.
     foreign = set(
         Tie.objects.filter(
@@ -147,6 +181,19 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
         ).values_list("target_id", "source_id")
     )
     wanted: list[Candidate] = []
+    for key, before in left.items():
+        meant = [
+            voice
+            for voice in speak[key]
+            if before.taken_at is None or since.get((key, voice.entity_id), before.taken_at) < before.taken_at
+        ]
+        speak[key] = [voice for voice in speak[key] if voice not in meant]
+        meant = [v for v in meant if v.entity_id not in contradicted]
+        wanted += _direct(key, before.owner.kind, before.owner.entity_id, meant)
+        if before.owner.kind == "repository":
+            there = [v for v in speak[before.now] if v.kind == "component"]
+            meant = [v for v in meant if (before.owner.entity_id, v.entity_id) not in foreign]
+            wanted += _through(key, [*there, *(v for v in meant if v.kind != "component")])
     ambiguous: dict[str, set[int]] = {}
     for key, owners in are.items():
         for kind in {owner.kind for owner in owners}:
@@ -164,8 +211,8 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
     for digest, artifacts in _artifacts_of_digests(
         {key for key in speak if key.startswith("image-digest:")}
     ).items():
-        if len(artifacts) == 1:
-            wanted += _direct(digest, "artifact", next(iter(artifacts)), speak[digest])
+        for artifact_id in artifacts:
+            wanted += _direct(digest, "artifact", artifact_id, speak[digest])
     for key, voices in speak.items():
         if key.startswith("kubernetes:"):
             for component in (v for v in voices if v.kind == "component"):
@@ -241,7 +288,7 @@ def _digests_spoken_of(entity_ids: set[int]) -> set[str]:
 
 
 def _artifacts_of_digests(digests: set[str]) -> dict[str, set[int]]:
-    """Which artifacts have a version of each digest."""
+    """Which artifacts have a version of each digest; several only where all name one and the same repository."""
     found: dict[str, set[int]] = defaultdict(set)
     if digests:
         with connection.cursor() as cursor:
@@ -256,7 +303,91 @@ def _artifacts_of_digests(digests: set[str]) -> dict[str, set[int]]:
             )
             for key, entity_id in cursor.fetchall():
                 found[key].add(entity_id)
+    copies = {pk for artifacts in found.values() if len(artifacts) > 1 for pk in artifacts}
+    if copies:
+        named, _commits = _sources_of(copies)
+        for digest, artifacts in found.items():
+            sources = {frozenset(named[pk]) for pk in artifacts}
+            if len(artifacts) > 1 and not (len(sources) == 1 and len(next(iter(sources))) == 1):
+                found[digest] = set()
     return found
+
+
+def _left_by(entity_ids: set[int]) -> set[str]:
+    """The keys that these entities had before."""
+    rows = FormerKey.objects.filter(entity_id__in=among(entity_ids), key__startswith=LEFT)
+    return {key.removeprefix(LEFT) for key in rows.values_list("key", flat=True)}
+
+
+def _who_left(keys: set[str]) -> dict[str, _Left]:
+    """Who is meant by some of these keys though it has another now."""
+    found = who_left(keys)
+    if not found:
+        return {}
+    present = EntityKey.objects.filter(is_identity=True, claim__is_shadowed=False, entity__deleted_at=None)
+    own = present.filter(entity_id__in=among(entity.id for entity in found.values())).order_by("-id")
+    now = dict(own.values_list("entity_id", "key"))
+    holders = present.filter(key__in=among(found, "text")).order_by("-entity__created_at")
+    taken = {
+        (key, kind): (entity_id, at)
+        for key, kind, entity_id, at in holders.values_list("key", "kind", "entity_id", "entity__created_at")
+    }
+    left = {}
+    for key, entity in found.items():
+        holder, at = taken.get((key, entity.kind), (None, None))
+        if holder != entity.id and entity.id in now:
+            left[key] = _Left(_Voice(entity.id, entity.kind, ""), now[entity.id], at)
+    return left
+
+
+def _without_libraries(speak: dict[str, list[_Voice]], named: dict[int, set[str]]) -> dict[str, list[_Voice]]:
+    """The voices of repositories that are libraries of pipelines, without the pipelines that only use them."""
+    found = {}
+    for key, voices in speak.items():
+        if key.startswith("repo:"):
+            users = [v for v in voices if v.kind == "pipeline" and named[v.entity_id] - {key}]
+            if len({frozenset(named[v.entity_id] - {key}) for v in users}) >= LIBRARY:
+                found[key] = [v for v in voices if v not in users]
+    return found
+
+
+def _taken_in_turn(artifacts: set[int], now: dict[str, str]) -> dict[int, list[str]]:
+    """The artifacts whose versions are of several known repositories in turn, with those."""
+    if not artifacts:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT e.id, told.key, min(a.at), max(a.at) FROM catalog_entity e
+            JOIN catalog_activity a ON a.subject_uid = e.uid AND a.type = 'version'
+            CROSS JOIN LATERAL unnest(a.keys) AS told(key)
+            WHERE e.id = ANY(%s) AND told.key LIKE 'repo:%%'
+            GROUP BY 1, 2
+            """,
+            [list(artifacts)],
+        )
+        spans: dict[int, dict[str, tuple[datetime, datetime]]] = defaultdict(dict)
+        for entity_id, key, first, last in cursor.fetchall():
+            repository = now.get(key, key)
+            begin, end = spans[entity_id].get(repository, (first, last))
+            spans[entity_id][repository] = min(begin, first), max(end, last)
+    several = {key for found in spans.values() if len(found) > 1 for key in found}
+    known = set(
+        EntityKey.objects.filter(
+            key__in=among(several, "text"), is_identity=True, kind="repository"
+        ).values_list("key", flat=True)
+        if several
+        else ()
+    )
+    taken = {}
+    for entity_id, found in spans.items():
+        times = sorted((span, key) for key, span in found.items() if key in known)
+        crossing = [
+            (one, other) for ((_begin, end), one), ((begin, _end), other) in pairwise(times) if begin < end
+        ]
+        if crossing:
+            taken[entity_id] = sorted({key for pair in crossing for key in pair})
+    return taken
 
 
 def _shas(keys: Iterable[str]) -> set[str]:
@@ -289,29 +420,40 @@ def _repositories_of_commits(commits: set[str]) -> dict[str, set[str]]:
     return found
 
 
-def _evidence_of_commits(speak: dict[str, list[_Voice]]) -> tuple[dict[int, str], dict[int, list[str]]]:
-    """What the commits of artifacts say of their repositories.
-
-    :returns: the repository of those that name none but whose commit one repository alone holds; and those whose
-        own words do not agree, with the keys that disagree.
-    """
-    artifacts = {v.entity_id for voices in speak.values() for v in voices if v.kind == "artifact"}
+def _sources_of(entity_ids: set[int]) -> tuple[dict[int, set[str]], dict[int, set[str]]]:
+    """The repositories and the commits that these speak of."""
     named: dict[int, set[str]] = defaultdict(set)
     commits: dict[int, set[str]] = defaultdict(set)
     rows = EntityKey.objects.filter(
-        entity_id__in=among(artifacts), is_identity=False, claim__is_shadowed=False, entity__deleted_at=None
+        entity_id__in=among(entity_ids), is_identity=False, claim__is_shadowed=False, entity__deleted_at=None
     )
     for entity_id, key in rows.values_list("entity_id", "key"):
         if key.startswith("repo:"):
             named[entity_id].add(key)
         elif key.startswith("commit:"):
             commits[entity_id].add(key.removeprefix("commit:"))
-    homes = _repositories_of_commits({sha for shas in commits.values() for sha in shas})
+    return named, commits
+
+
+def _evidence_of_commits(
+    artifacts: set[int],
+    named: dict[int, set[str]],
+    commits: dict[int, set[str]],
+    homes: dict[str, set[str]],
+    now: dict[str, str],
+) -> tuple[dict[int, str], dict[int, list[str]]]:
+    """What the commits of artifacts say of their repositories.
+
+    :param homes: in which repositories each commit was seen.
+    :param now: what a repository is known by, for the keys that it had before.
+    :returns: the repository of those that name none but whose commit one repository alone holds; and those whose
+        own words do not agree, with the keys that disagree.
+    """
     by_commit: dict[int, str] = {}
     contradicted: dict[int, list[str]] = {}
     for entity_id in artifacts:
-        seen = [homes[sha] for sha in commits[entity_id] if homes.get(sha)]
-        own = named[entity_id]
+        seen = [{now.get(key, key) for key in homes[sha]} for sha in commits[entity_id] if homes.get(sha)]
+        own = {now.get(key, key) for key in named[entity_id]}
         if not own:
             candidates = {repo for repos in seen for repo in repos}
             if len(candidates) == 1:

@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -334,7 +335,8 @@ def serve_git(served: GitServer, tls: ssl.SSLContext | None = None) -> Iterator[
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            path, _mark, query = self.path.partition("?")
+            address = urlsplit(self.path)  # one who takes it for a proxy gives the host too
+            path, query = address.path, address.query
             authorization = self.headers.get("Authorization", "")
             served.requests.append((self.command, path, authorization))
             expected = "Basic " + b64encode(f"ana:{served.password}".encode()).decode()

@@ -443,7 +443,8 @@ class GitHub(Connector[Config]):
                 raise Misconfigured(
                     _("No repository is selected: nothing that can be read fits the selection.")
                 )
-            self.chosen = list(found.values())
+            # What a fork has copied, its origin has declared before.
+            self.chosen = sorted(found.values(), key=lambda row: bool(row.get("fork")))
         return self.chosen
 
     async def organisations(self) -> list[str]:

@@ -150,7 +150,7 @@ class Npm(PackagesConnector[Config, Described]):
         given = {"license": license_, "deprecated": manifest.get("deprecated"), **tags}
         return self.artifact_of(
             found,
-            about=_repository(manifest.get("repository") or said.get("repository")),
+            about=_source(manifest.get("repository") or said.get("repository"), manifest),
             description=str(manifest.get("description") or said.get("description") or "")[:10_000],
             labels={label: value for label, value in given.items() if value and isinstance(value, str)},
             tags=[word for word in manifest.get("keywords") or [] if isinstance(word, str)][:200],
@@ -165,17 +165,15 @@ class Npm(PackagesConnector[Config, Described]):
     def version(self, found: Described, version: str) -> Version | Refused:
         manifest = found.said["versions"][version]
         dist, user = manifest.get("dist") or {}, manifest.get("_npmUser") or {}
-        commit = manifest.get("gitHead") or ""
-        is_commit = re.fullmatch("[0-9a-f]{40}", commit)
         return self.version_of(
             found,
             version,
-            about=[*_repository(manifest.get("repository")), *([f"commit:{commit}"] if is_commit else [])],
+            about=_source(manifest.get("repository"), manifest),
             actor=user.get("name") or "",
             actor_email=user.get("email") or "",
             released_at=(found.said.get("time") or {}).get(version),
             digest=dist.get("integrity") or dist.get("shasum") or "",
-            commit=commit,
+            commit=manifest.get("gitHead") or "",
             is_prerelease="-" in version.partition("+")[0],
             is_deprecated=bool(manifest.get("deprecated")),
             notes=str(manifest.get("deprecated") or ""),
@@ -188,6 +186,12 @@ class Npm(PackagesConnector[Config, Described]):
         if self.api.address != NPM:
             return None
         return f"https://www.npmjs.com/package/{name}" + (f"/v/{version}" if version else "")
+
+
+def _source(said: Any, manifest: Json) -> list[str]:
+    """The keys of what a version was made of: its repository and the commit that it was packed from."""
+    commit = str(manifest.get("gitHead") or "")
+    return [*_repository(said), *([f"commit:{commit}"] if re.fullmatch("[0-9a-f]{40}", commit) else [])]
 
 
 def _repository(said: Any) -> list[str]:

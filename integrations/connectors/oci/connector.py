@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -59,6 +59,8 @@ REVISION = ("org.opencontainers.image.revision", "org.label-schema.vcs-ref", "vc
 ATTACHED = re.compile(r"sha256-[0-9a-f]{64}")
 DOTTED = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})+)(?:[-+._](.+))?", re.IGNORECASE)
 PRERELEASE = re.compile(r"(alpha|beta|rc|pre|preview|dev|snapshot|nightly)", re.IGNORECASE)
+# Labels of the base image come along. Where their own time is so much before the image's, they tell of the base.
+INHERITED = timedelta(hours=24)
 AT_ONCE = 8
 CATALOG_PAGE = 500
 
@@ -111,6 +113,7 @@ class Image:
     digest: str
     as_of: datetime
     size: int
+    built: datetime | None
     created: datetime | None
     platforms: list[str]
     labels: dict[str, str]
@@ -123,12 +126,19 @@ class Image:
         return next((value for value in values if re.fullmatch(pattern, value)), "")
 
     @property
+    def is_inherited(self) -> bool:
+        """Whether the labels are the base image's."""
+        labelled = _time(self.labels.get("org.opencontainers.image.created"))
+        return bool(self.built and labelled and self.built - labelled > INHERITED)
+
+    @property
     def commit(self) -> str:
-        return self.named(REVISION, r"[0-9a-fA-F]{7,64}")
+        return "" if self.is_inherited else self.named(REVISION, r"[0-9a-fA-F]{7,64}")
 
     def about(self) -> list[str]:
         """The keys of the source that it was built from."""
-        return [*keys("repo", self.named(SOURCE, r"\S{3,900}")), *keys("commit", self.commit)]
+        source = "" if self.is_inherited else self.named(SOURCE, r"\S{3,900}")
+        return [*keys("repo", source), *keys("commit", self.commit)]
 
 
 class Oci(Connector[Config]):
@@ -384,6 +394,7 @@ class Oci(Connector[Config]):
             digest=digest,
             as_of=answer.sent_at,
             size=sum(part.get("size") or 0 for part in [manifest["config"], *manifest["layers"]]),
+            built=_time(config.get("created")),
             created=_time(config.get("created")) or _time(labels.get("org.opencontainers.image.created")),
             platforms=sorted(platforms) or ([own] if own else []),
             labels={key: value for key, value in list(labels.items())[:200] if isinstance(value, str)},
