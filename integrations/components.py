@@ -24,6 +24,7 @@ from catalog import identity
 from catalog.models import Claim, EntityKey, Rank, Severity, Source, SourceType
 from catalog.services import problems
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims
+from catalog.services.people import teams
 from integrations.contract import INFERRED
 from integrations.guard import is_much
 from integrations.mapping import owner_ref
@@ -133,6 +134,7 @@ def decide(
     evidence = _evidence(wanted, without)
     condition = compile_expression(rule.only_if, variables=["repository"]) if rule.only_if else None
     read_at = min(now, _read_at(connection) or now)
+    groups = teams()
     decisions = []
     for external_id, data, as_of in rows:
         key = repo_keys[external_id]
@@ -152,7 +154,7 @@ def decide(
         except ExpressionError as error:  # such as one about a field that this repository lacks
             reason, is_undecided = error.message, True
         if reason is None and key is not None:
-            claim = _claim(connection, external_id, data, as_of, key)
+            claim = _claim(connection, external_id, data, as_of, key, groups)
             reason = _built_by(data, evidence.get(key, set()))
             decisions.append(Decision(external_id, path, True, reason, claim))
         else:
@@ -395,7 +397,12 @@ def _built_by(data: dict[str, Any], kinds: set[str]) -> str:
 
 
 def _claim(
-    connection: Connection, external_id: str, data: dict[str, Any], as_of: datetime, key: str
+    connection: Connection,
+    external_id: str,
+    data: dict[str, Any],
+    as_of: datetime,
+    key: str,
+    groups: dict[str, str],
 ) -> ClaimIn:
     path = data.get("path") or data["name"]
     metadata: dict[str, Any] = {}
@@ -404,7 +411,7 @@ def _claim(
     if data.get("tags"):
         metadata["tags"] = sorted({tag.lower() for tag in data["tags"]})
     spec: dict[str, Any] = {"type": "service", "lifecycle": "unknown"}
-    if owner := owner_ref(data.get("owners", []), connection.namespace):
+    if owner := owner_ref(data.get("owners", []), connection.namespace, keys=[key], teams=groups):
         spec["owner"] = owner
     return ClaimIn(
         external_id=external_id,

@@ -6,8 +6,8 @@ previews.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -46,12 +46,14 @@ class Context:
     """What a mapping knows besides the record.
 
     :ivar read_at: when the record was read, for those that carry no time of their own.
+    :ivar teams: the refs of the groups that are teams of a tool, by their identity keys.
     """
 
     connection: str
     connector: str
     namespace: str
     read_at: datetime
+    teams: Mapping[str, str] = field(default_factory=dict)
 
 
 def map_entity(record: r.Record, context: Context) -> ClaimIn:
@@ -147,7 +149,7 @@ def _repository(record: r.Repository, context: Context) -> ClaimIn:
         "lastActivityAt": _day(record.last_activity_at),
         "readmePath": record.readme_path,
         "buildFiles": sorted(record.build_files),
-        "owner": owner_ref(record.owners, context.namespace),
+        "owner": owner_ref(record.owners, context.namespace, keys=record.keys, teams=context.teams),
         "ownerFrom": record.owners_from,
         "topCommitters": record.top_committers,
     }
@@ -218,8 +220,12 @@ def _user(record: r.User, context: Context) -> ClaimIn:
     return claim
 
 
-def owner_ref(owners: list[str], namespace: str) -> str:
-    """The ref that CODEOWNERS' first owner stands for: `@org/team` a group, `@user` and an e-mail a user."""
+def owner_ref(owners: list[str], namespace: str, *, keys: Iterable[str], teams: Mapping[str, str]) -> str:
+    """The ref that CODEOWNERS' first owner stands for: `@org/team` a group, `@user` and an e-mail a user.
+
+    :param keys: of the repository, whose host has the team.
+    :param teams: as `Context` has them. Another organisation's team of that name is not meant.
+    """
     for owner in owners:
         name = owner.strip().lstrip("@")
         if not name:
@@ -227,7 +233,17 @@ def owner_ref(owners: list[str], namespace: str) -> str:
         if "@" in name:
             return f"user:{namespace}/{derive_name(name.split('@')[0], key=owner)}"
         if "/" in name:
-            return f"group:{namespace}/{derive_name(name.rpartition('/')[2], key=owner)}"
+            hosts = {found.split("/")[0] for key in keys if (found := identity.normalise(key))}
+            for host in hosts:
+                if known := teams.get(f"team:{host.removeprefix('repo:')}/{name}".lower()):
+                    return known
+            ref = f"group:{namespace}/{derive_name(name.rpartition('/')[2], key=owner)}"
+            others = {
+                key.split("/")[-2] for key, known in teams.items() if known == ref and key.count("/") > 1
+            }
+            if others and name.split("/")[0].lower() not in others:
+                return f"group:{namespace}/{derive_name(name, key=owner)}"
+            return ref
         return f"user:{namespace}/{derive_name(name, key=owner)}"
     return ""
 

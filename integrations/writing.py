@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import orjson
 from django.db import connection, transaction
@@ -15,11 +16,12 @@ from catalog.bulk import lies_in_the_data, why_not_stored
 from catalog.models import Source, SourceType
 from catalog.services.activity import apply_activity
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
+from catalog.services.people import teams
 from integrations.contract import Gone, Refused
 from integrations.ignoring import ACTIVITY, Ignored, ignore_rule_of, ignored_keys, left_out
 from integrations.mapping import Context, RecordRefused, map_activity, map_entity
 from integrations.models import Connection, RecordOutcome, StoredRecord
-from integrations.records import RECORD_TYPES, ActivityRecord, Record
+from integrations.records import RECORD_TYPES, ActivityRecord, Record, Repository
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +53,15 @@ class RecordWriter:
     read_at: datetime | None = None
     known_at: datetime | None = None
 
-    def context(self, read_at: datetime) -> Context:
-        return Context(self.connection.slug, self.connection.connector, self.connection.namespace, read_at)
+    def context(self, record: Record) -> Context:
+        read_at = record.as_of or self.read_at or self.now
+        groups = self._teams if isinstance(record, Repository) and record.owners else {}
+        of = self.connection
+        return Context(of.slug, of.connector, of.namespace, read_at, groups)
+
+    @cached_property
+    def _teams(self) -> dict[str, str]:
+        return teams()
 
     def write(self, records: list[Record]) -> Written:
         """Write one page; records that did not change write nothing.
@@ -222,7 +231,7 @@ class RecordWriter:
         activities = []
         refused: list[Refused] = []
         for record in records:
-            context = self.context(record.as_of or self.read_at or self.now)
+            context = self.context(record)
             try:
                 if isinstance(record, ActivityRecord):
                     activities.append(map_activity(record, context))

@@ -28,6 +28,14 @@ def people_at(emails: Iterable[str]) -> QuerySet[Entity]:
     return Entity.objects.filter(Q(pk__in=known) | said, kind="user", deleted_at=None)
 
 
+def teams() -> dict[str, str]:
+    """The ref of the group that each team of a tool is, by the team's identity key."""
+    rows = EntityKey.objects.filter(
+        kind="group", is_identity=True, key__startswith="team:", entity__deleted_at=None
+    )
+    return dict(rows.order_by("-entity_id").values_list("key", "entity__ref"))
+
+
 def people_by_email(user: User) -> QuerySet[Entity]:
     """The people of the catalog who have the account's address, if it is verified and no other account's."""
     alone = not User.objects.filter(email__iexact=user.email, is_active=True).exclude(pk=user.pk).exists()

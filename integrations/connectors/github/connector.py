@@ -106,20 +106,6 @@ class GitHub(Connector[Config]):
 
     # --- lists --------------------------------------------------------------------------------------------
 
-    @resource(of=Repository)
-    async def repositories(self) -> AsyncIterator[Repository | Expect | Refused]:
-        """The selected repositories, with what their files and teams say of them."""
-        yield Expect(len(await self.selection()))
-        admins = await self.admins(await self.organisations())
-        async for record in self.of_each(partial(self.repository, admins=admins)):
-            yield record
-
-    @resource(of=Document, label="Catalog files")
-    async def documents(self) -> AsyncIterator[Document | Refused]:
-        """What the catalog files of the default branches declare."""
-        async for record in self.of_each(self.documents_of):
-            yield record
-
     @resource(of=Team)
     async def teams(self) -> AsyncIterator[Team | Refused]:
         """The organisations' teams with their members."""
@@ -136,6 +122,20 @@ class GitHub(Connector[Config]):
                     if row["login"] not in seen:
                         seen.add(row["login"])
                         yield await self.user(row["login"])
+
+    @resource(of=Repository)
+    async def repositories(self) -> AsyncIterator[Repository | Expect | Refused]:
+        """The selected repositories, with what their files and teams say of them."""
+        yield Expect(len(await self.selection()))
+        admins = await self.admins(await self.organisations())
+        async for record in self.of_each(partial(self.repository, admins=admins)):
+            yield record
+
+    @resource(of=Document, label="Catalog files")
+    async def documents(self) -> AsyncIterator[Document | Refused]:
+        """What the catalog files of the default branches declare."""
+        async for record in self.of_each(self.documents_of):
+            yield record
 
     @resource(of=Pipeline, label="Workflows")
     async def workflows(self) -> AsyncIterator[Pipeline | Refused]:
