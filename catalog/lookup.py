@@ -19,7 +19,8 @@ from access.permissions import visible
 from base.errors import DomainError
 from catalog import identity, queries
 from catalog.documents import parse_ref
-from catalog.models import Activity, Claim, Entity, EntityKey, Tie, TieState
+from catalog.models import Activity, Claim, Entity, EntityKey, FormerKey, Tie, TieState
+from catalog.services.homes import LEFT
 
 MAX_TEXT = 2_000
 SHOWN = 20
@@ -38,11 +39,15 @@ class Lookup:
     :ivar entities: what people look for: the components that it belongs to, else the thing itself; best first.
     :ivar things: what the text names, such as a repository or an image.
     :ivar activity: what it names that happened, such as a run or a commit.
+    :ivar before: whether the things were known by this once, and are called otherwise now.
+    :ivar gone: what was known by it, and is gone.
     """
 
     entities: list[Entity] = field(default_factory=list)
     things: list[Entity] = field(default_factory=list)
     activity: Activity | None = None
+    before: bool = False
+    gone: Entity | None = None
 
 
 def keys_of_text(text: str) -> list[str]:
@@ -103,7 +108,26 @@ def look_up(viewer: Any, text: str) -> Lookup:
             return Lookup(_components(viewer, found, folder=folder) or found, found)
     if "://" in text and (things := _at_address(viewer, text)):
         return Lookup(_components(viewer, things) or things, things)
-    return Lookup()
+    for key, _folder in keys:
+        if found := _known_before(viewer, key):
+            return Lookup(_components(viewer, found) or found, found, before=True)
+    return Lookup(gone=_gone(viewer, [key for key, _folder in keys]))
+
+
+def _known_before(viewer: Any, key: str) -> list[Entity]:
+    """What was known by this key and lives under another."""
+    held = FormerKey.objects.filter(key=f"{LEFT}{key}").values("entity")
+    return list(queries.list_entities(viewer).filter(pk__in=held)[:SHOWN])
+
+
+def _gone(viewer: Any, keys: Sequence[str]) -> Entity | None:
+    """What was known by the first of these keys by which anything was, and is gone."""
+    tombstones = visible(viewer, Entity.objects.exclude(deleted_at=None))
+    for key in keys:
+        held = FormerKey.objects.filter(key__in=[key, f"{LEFT}{key}"]).values("entity")
+        if found := tombstones.filter(pk__in=held).order_by("-deleted_at").first():
+            return found
+    return None
 
 
 def _named(viewer: Any, text: str) -> Entity | None:

@@ -18,7 +18,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Case, Count, OuterRef, Q, QuerySet, Value, When
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
@@ -54,6 +54,35 @@ MOST_WAITING = 100
 WAITING = timedelta(days=90)  # who has not asked again since then has given it up
 
 
+class Gone(NotFound):
+    """What was here is not there any more; the error says since when, and by whose word.
+
+    :ivar entity: what is left of it.
+    :ivar last: the revision in which it went.
+    """
+
+    code = "gone"
+    status = 410
+    title = _lazy("Gone")
+
+    def __init__(self, entity: Entity, last: Revision) -> None:
+        when = formats.date_format(timezone.localtime(last.at), "DATETIME_FORMAT")
+        shown = {"ref": entity.ref, "when": when, "who": last.by, "run": last.run}
+        super().__init__(
+            _("%(ref)s is gone since %(when)s, by sync run %(run)s of %(who)s.") % shown
+            if last.run
+            else _("%(ref)s is gone since %(when)s, by %(who)s.") % shown,
+            ref=entity.ref,
+            uid=str(entity.uid),
+            gone_at=last.at.isoformat(),
+            gone_by=last.by,
+            sync_run=f"/api/v1/sync-runs/{last.run}/" if last.run else None,
+            history=f"/api/v1/entities/{entity.uid}/history/",
+        )
+        self.entity = entity
+        self.last = last
+
+
 def list_entities(viewer: Any) -> QuerySet[Entity]:
     """The living entities that the viewer may see."""
     return visible(viewer, Entity.objects.filter(deleted_at=None))
@@ -70,8 +99,10 @@ def search_entities(viewer: Any, text: str, *, now: datetime | None = None) -> Q
 def get_entity(viewer: Any, *, namespace: str = "", kind: str = "", name: str = "", uid: str = "") -> Entity:
     """One entity by its names or its uid; an old name leads to it too, and what was merged into it.
 
+    :raises Gone: if it was there, and the viewer might see it.
     :raises NotFound: if there is none that the viewer may see.
     """
+    left = visible(viewer, Entity.objects.exclude(deleted_at=None))
     rows = visible(viewer, Entity.objects.filter(deleted_at=None))
     if uid:
         try:
@@ -79,15 +110,21 @@ def get_entity(viewer: Any, *, namespace: str = "", kind: str = "", name: str = 
             # What a person merged into another is found there.
             winner = Redirect.objects.filter(loser__uid=key).values("winner_id")
             found = rows.filter(Q(uid=key) | Q(pk__in=winner)).first()
+            left = left.filter(uid=key)
         except ValueError:
-            found = None
+            found, left = None, left.none()
         label = uid
     else:
         label = f"{kind}:{namespace}/{name}".lower()
         found = rows.filter(ref=label).first()
         if found is None and (alias := Alias.objects.filter(ref=label).first()) is not None:
             found = rows.filter(pk=alias.entity_id).first()
+            left = left.filter(pk=alias.entity_id)
+        else:
+            left = left.filter(ref=label)
     if found is None:
+        if (gone := left.first()) is not None and (last := revisions(viewer, gone).first()) is not None:
+            raise Gone(gone, last)
         raise NotFound(_("There is no %(ref)s here, or you may not see it.") % {"ref": label})
     return found
 

@@ -26,6 +26,7 @@ from django.utils.translation import ngettext
 
 from base.errors import DomainError
 from base.text import replace_nul
+from catalog.services.ingest import brought_by_run
 from catalog.services.render import render_dirty
 from integrations import components
 from integrations.contract import Connector, Expect, Mark, Refused, ResourceSpec, Yielded
@@ -114,7 +115,8 @@ def execute_run(*, run_id: int, now: datetime) -> None:
         _finish(run, lease, RunState.FAILED, given_up, code="given-up")
         return
     try:
-        _Execution(run, lease).execute()
+        with brought_by_run(run.pk):
+            _Execution(run, lease).execute()
     except LeaseLost:
         logger.warning("Run %s was taken over by another worker.", run_id)
     except RunCancelled:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from access.permissions import visible
-from catalog.models import Source, SourceType
+from catalog.models import Revision, Source, SourceType
 from integrations.contract import Category
 from integrations.models import Connection
 from integrations.queries import with_states, words_as_seen
@@ -62,6 +62,14 @@ def connections_of(request: HttpRequest) -> dict[str, Any]:
         known = {row.slug: row for row in with_states(Connection.objects.all())}
         request.portico_connections = known  # type: ignore[attr-defined]
     return known
+
+
+def run_url(request: HttpRequest, revision: Revision) -> str:
+    """The page of the sync run that brought a change, for who may look into its connection; else empty."""
+    slug = revision.by_key.removeprefix("connection:").partition("/")[0]
+    if not revision.run or slug not in {connection.slug for connection in visible_connections(request)}:
+        return ""
+    return f"/connections/{slug}/runs/{revision.run}"
 
 
 def visible_connections(request: HttpRequest) -> list[Any]:

@@ -310,6 +310,9 @@ class RevisionOut(serializers.Serializer[Any]):
     source = serializers.CharField(allow_blank=True)  # type: ignore[assignment]
     ref = serializers.CharField()
     reason = serializers.CharField(allow_blank=True, help_text="What a person gave as the reason.")
+    run = serializers.IntegerField(
+        allow_null=True, help_text="The sync run that brought it: /sync-runs/<run>/."
+    )
     diff = FieldChangeOut(many=True)
 
 
@@ -428,6 +431,7 @@ def revision(row: Revision) -> dict[str, Any]:
         "source": row.by_key,
         "ref": row.entity_ref,
         "reason": row.reason,
+        "run": row.run,
         "diff": row.diff,
     }
 

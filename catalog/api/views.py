@@ -314,7 +314,10 @@ class EntityHistory(View):
         parameters=PAGE, responses={200: shapes.RevisionListOut, 304: None}, operation_id="entities_history"
     )
     def get(self, request: Request, **names: str) -> HttpResponse:
-        entity = queries.get_entity(request.user, **names)
+        try:
+            entity = queries.get_entity(request.user, **names)
+        except queries.Gone as gone:  # its history stays
+            entity = gone.entity
         return rows_answer(
             request, queries.revisions(request.user, entity), ("-number", "-id"), shapes.revision
         )

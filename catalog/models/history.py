@@ -31,6 +31,7 @@ class Revision(models.Model):
     by = models.TextField()
     by_key = models.TextField(blank=True, help_text="Key of the source.")
     reason = models.TextField(blank=True, db_default="")
+    run = models.BigIntegerField(null=True, help_text="Number of the sync run that brought it.")
     diff = models.JSONField(default=list)
 
     class Meta:

@@ -46,10 +46,11 @@ def remember(source: Source, claims: Sequence[Claim]) -> None:
     )
 
 
-def leave(claims: Iterable[Claim], keys: Iterable[tuple[str, str, int]]) -> None:
+def leave(claims: Iterable[Claim], keys: Iterable[tuple[str, str, int]]) -> set[int]:
     """Note under what keys these claims' entities are known no longer, though they live: an address that was left.
 
     :param keys: kind, key and entity of all that the claims are known by now.
+    :returns: ids of the entities that left some.
     """
     rows = EntityKey.objects.filter(claim_id__in=among(claim.id for claim in claims), is_identity=True)
     left = set(rows.values_list("kind", "key", "entity_id")) - set(keys)
@@ -60,6 +61,21 @@ def leave(claims: Iterable[Claim], keys: Iterable[tuple[str, str, int]]) -> None
         ],
         unique=["key", "kind"],
         update=["entity"],
+    )
+    return {entity_id for _kind, _key, entity_id in left}
+
+
+def call(entities: Iterable[tuple[ClaimIn, int]]) -> None:
+    """Let the names that these claims would be given now lead to their entities too, where they are free."""
+    refs = {
+        f"{claim.kind}:{claim.namespace}/{derive_name(claim.suggested_name, key=claim.external_id)}".lower(): entity
+        for claim, entity in entities
+        if claim.suggested_name and claim.declared_ref() is None
+    }
+    taken = set(Entity.objects.filter(ref__in=among(refs, "text")).values_list("ref", flat=True))
+    Alias.objects.bulk_create(
+        [Alias(ref=ref, entity_id=entity) for ref, entity in sorted(refs.items()) if ref not in taken],
+        ignore_conflicts=True,
     )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -41,7 +43,7 @@ from catalog.models.history import Action
 from catalog.query.tokens import tokens_of
 from catalog.services import problems
 from catalog.services.dirty import mark_dirty, sharers_of
-from catalog.services.homes import HomeFinder, leave, remember
+from catalog.services.homes import HomeFinder, call, leave, remember
 from catalog.services.merge import Said, conflicts, diff, merge
 from catalog.services.relations import relate
 
@@ -128,6 +130,19 @@ class Applied:
     outcomes: list[Outcome]
     written: set[int]
     entity_ids: list[int]
+
+
+_run: ContextVar[int | None] = ContextVar("run", default=None)
+
+
+@contextmanager
+def brought_by_run(number: int) -> Iterator[None]:
+    """What is written until the end of the block was brought by a sync run, as its revisions then say."""
+    token = _run.set(number)
+    try:
+        yield
+    finally:
+        _run.reset(token)
 
 
 def apply_claims(*, source: Source, claims: Sequence[ClaimIn], at: datetime, by: str) -> Applied:
@@ -331,7 +346,7 @@ class _Page:
     ) -> None:
         old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
         if old_ids:
-            leave(
+            moved = leave(
                 [row for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None],
                 (
                     (claim.kind, key, row.entity_id)
@@ -339,6 +354,12 @@ class _Page:
                     for key in is_keys
                 ),
             )
+            if moved:
+                call(
+                    (claim, row.entity_id)
+                    for (claim, _, _), row in zip(todo, rows, strict=True)
+                    if row.entity_id in moved
+                )
             # Keys make ties, so with or without a change of the document the ties are decided anew.
             mark_dirty(sharers_of(old_ids) | {row.entity_id for row in rows})
             EntityKey.objects.filter(claim_id__in=among(old_ids)).delete()
@@ -588,6 +609,7 @@ class _Page:
                 by=self.by,
                 by_key=self.due_to.get(entity.id) or (self.source.key if self.source else ""),
                 reason=self._reason(changes, claims),
+                run=_run.get(),
                 diff=changes,
             )
         )

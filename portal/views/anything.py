@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from catalog.lookup import MAX_TEXT, keys_of_text, look_up
+from catalog.lookup import MAX_TEXT, Lookup, keys_of_text, look_up
 from catalog.models import Entity
 from portal import events, links
 
@@ -38,8 +38,10 @@ def to(request: HttpRequest, text: str = "") -> HttpResponse:
     found = look_up(request.user, text)
     if len(found.entities) == 1:
         entity = found.entities[0]
-        messages.info(request, _said(text, entity, found.activity))
+        messages.info(request, _said(text, entity, found))
         return redirect(links.entity_url(entity))
+    if found.gone is not None:
+        return redirect(links.entity_url(found.gone))  # which says since when
     return render(
         request,
         "pages/to.html",
@@ -57,8 +59,11 @@ def to(request: HttpRequest, text: str = "") -> HttpResponse:
     )
 
 
-def _said(text: str, entity: Entity, activity: object) -> str:
+def _said(text: str, entity: Entity, found: Lookup) -> str:
     short = text if len(text) <= 80 else f"{text[:77]}…"
-    if activity is not None:
-        return _("%(what)s: %(title)s") % {"what": events.title_of(activity), "title": entity.title}  # type: ignore[arg-type]
+    if found.activity is not None:
+        return _("%(what)s: %(title)s") % {"what": events.title_of(found.activity), "title": entity.title}
+    if found.before:
+        now = ", ".join(thing.title for thing in found.things)
+        return _("%(text)s was renamed; it is called %(now)s now.") % {"text": short, "now": now}
     return _("%(text)s belongs to %(title)s.") % {"text": short, "title": entity.title}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
@@ -28,7 +29,7 @@ from integrations.services.targets import operations_on
 from portal import bookmarks, links, pages
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.people import person
-from portal.sources import connections_of
+from portal.sources import connections_of, run_url
 from portal.tables import csv_response
 from portal.templatetags.foreign import safe_url
 from portal.views.anything import is_pasted
@@ -239,6 +240,8 @@ def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
     """The page of one entity. An old name redirects to the present one."""
     try:
         found = queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
+    except queries.Gone as gone:
+        return _left(request, gone)
     except NotFound as error:
         near = queries.near_names(request.user, kind=kind, name=name)
         ref = f"{kind}:{namespace}/{name}".lower()
@@ -281,6 +284,45 @@ def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
         ],
         counts={"relations": len(neighbours_of(context)), "problems": len(problems)},
     )
+
+
+# What outlives an entity, and so is shown of one that is gone.
+_LASTING = ("history", "timeline")
+
+
+def _left(request: HttpRequest, gone: queries.Gone) -> HttpResponse:
+    """What is left of an entity that is gone: since when, by which sync run, and all that was before."""
+    entity = gone.entity
+    context = make_context(request, entity=entity)
+    served = pages.page_for("entity", kind=entity.kind)
+    tabs = [tab for tab in served.spec.tabs if all(spec.type in _LASTING for spec in tab.widgets)]
+    tabs.sort(key=lambda tab: tab.widgets[0].type)
+    if not tabs:
+        return render(
+            request,
+            "pages/not_found.html",
+            {"title": gone.title, "message": gone.message},
+            status=gone.status,
+        )
+    context.cache["banner"] = {
+        "tone": "warn",
+        "text": gone.message,
+        "url": run_url(request, gone.last),
+        "action": _("See the sync run"),
+    }
+    response = render_page(
+        request,
+        replace(served, spec=served.spec.model_copy(update={"tabs": tabs})),
+        context,
+        header={
+            "title": entity.title,
+            "kind": links.icon_kind(entity),
+            "meta": [{"label": kind_word(entity)}, {"label": _("Gone"), "time": gone.last.at}],
+        },
+        breadcrumbs=[{"label": _("Catalog"), "url": "/catalog"}, {"label": entity.title, "url": ""}],
+    )
+    response.status_code = gone.status
+    return response
 
 
 # Types that are names have their own way to be written.

@@ -23,7 +23,7 @@ from catalog.queries import FieldSource, Neighbour
 from integrations.models import StoredRecord
 from portal import links
 from portal.owners import settling
-from portal.sources import badge_of_source, connections_of, tied_badges
+from portal.sources import badge_of_source, connections_of, run_url, tied_badges
 from portal.values import in_words
 from portal.widgets.activity import RowsConfig, entity_of, reach
 from portal.widgets.base import Absent, NothingToShow, PageContext, Widget, WidgetConfig, register
@@ -549,6 +549,8 @@ class History(Widget[RowsConfig]):
         rows = list(queries.revisions(context.viewer, entity)[: max(self.config.rows, 20)])
         if not rows:
             raise NothingToShow(_("Nothing has changed yet."), icon="history")
+        for row in rows:
+            row.run_url = run_url(context.request, row)  # type: ignore[attr-defined]  # for the template alone
         return {"revisions": rows}
 
 

@@ -196,7 +196,7 @@ class TestWritingEntities:
     def test_what_the_api_declared_it_can_take_back(self, api: Api) -> None:
         api("post", "entities/", pay())
         assert api("delete", PAY).status_code == 204
-        problem(api("get", PAY), 404, "not-found")
+        problem(api("get", PAY), 410, "gone")
         say("yaml:a", component("pay"), minute=1)
         problem(api("delete", PAY), 404, "not-found")
         actions = [r["action"] for r in api("get", f"{PAY}history/").json()["results"]]

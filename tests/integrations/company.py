@@ -56,9 +56,10 @@ class Repo:
     workflow: int = 0
     is_fork: bool = False
     host: str = "github.com"
+    pull: int = 0
 
 
-BILLING = Repo(108, "acme/billing", workflow=508)
+BILLING = Repo(108, "acme/billing", workflow=508, pull=7001)
 TOOLS = Repo(109, "acme/tools", PY, 509)
 FIRST = [
     Repo(101, "acme/pay", {"catalog-info.yaml": PAY, **GO}, 501),
@@ -103,7 +104,7 @@ FIRST = [
 # Later one is renamed, a new one takes its old address, and one moves to another organisation.
 THEN = [
     *(repo for repo in FIRST if repo not in (BILLING, TOOLS)),
-    Repo(108, "acme/invoicing", workflow=508),
+    Repo(108, "acme/invoicing", workflow=508, pull=7001),
     Repo(109, "umbrella/tools", PY, 509),
     Repo(119, "acme/billing", workflow=519),
 ]
@@ -226,12 +227,14 @@ class Company:
     """The tools of the company.
 
     :ivar is_later: whether the repositories have been renamed and moved.
+    :ivar deleted: the numbers of repositories that are not there.
     """
 
     folder: Path
     url: str = ""
     git_url: str = ""
     is_later: bool = False
+    deleted: set[int] = field(default_factory=set)
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     asked: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -322,7 +325,8 @@ class Company:
     # --- GitHub -----------------------------------------------------------------------------------------------
 
     def _github(self, host: str, path: str) -> Given:
-        repos = [repo for repo in (THEN if self.is_later else FIRST) if repo.host == host]
+        there = THEN if self.is_later else FIRST
+        repos = [repo for repo in there if repo.host == host and repo.id not in self.deleted]
         if found := re.fullmatch(r"/users/([^/]+)", path):
             return told(self._account(host, found[1]))
         if found := re.fullmatch(r"/(?:orgs|users)/([^/]+)/repos", path):
@@ -353,6 +357,13 @@ class Company:
                  "html_url": f"https://{host}/{repo.path}/actions/workflows/ci.yaml"}
             ]  # fmt: skip
             return told({"workflows": rows if repo.workflow else []})
+        if rest == "pulls" and repo.pull:
+            page = f"https://{host}/{repo.path}/pull/1"
+            at = self.now.isoformat()
+            row = {"id": repo.pull, "number": 1, "html_url": page, "title": "Round half to even", "state": "open",
+                   "created_at": at, "updated_at": at, "closed_at": None, "merged_at": None, "user": {"login": "ana"},
+                   "head": {"sha": "c" * 40, "ref": "round"}, "base": {"ref": "main"}}  # fmt: skip
+            return told([row])
         named = {"actions/runs": "workflow_runs", "environments": "environments"}
         return told({named[rest]: []} if rest in named else [])
 
