@@ -34,6 +34,7 @@ from catalog.models import (
     Entity,
     EntityKey,
     FeedItem,
+    FormerKey,
     Problem,
     Redirect,
     Relation,
@@ -77,7 +78,7 @@ class Gone(NotFound):
             gone_at=last.at.isoformat(),
             gone_by=last.by,
             sync_run=f"/api/v1/sync-runs/{last.run}/" if last.run else None,
-            history=f"/api/v1/entities/{entity.uid}/history/",
+            history=f"/api/v1/entities/{entity.namespace}/{entity.kind}/{entity.name}/history/",
         )
         self.entity = entity
         self.last = last
@@ -528,8 +529,16 @@ def redirect_of(viewer: Any, ref: str) -> Redirect:
 
 
 def reach(entity: Entity) -> list[tuple[uuid.UUID, bool]]:
-    """Whose activity shows on an entity, and whether it is shared with others."""
-    return reach_of({entity.pk})[entity.pk]
+    """Whose activity shows on an entity, and whether it is shared with others.
+
+    Of what is gone nothing is tied any more: it is its own, and that of the repository that a component was.
+    """
+    if entity.is_alive:
+        return reach_of({entity.pk})[entity.pk]
+    known = FormerKey.objects.filter(entity=entity, key__contains="component:").values_list("key", flat=True)
+    keys = [key.replace("component:", "repo:") for key in known]
+    there = Entity.objects.filter(former_keys__in=FormerKey.objects.filter(key__in=keys, kind="repository"))
+    return [(uid, False) for uid in {entity.uid, *there.values_list("uid", flat=True)}]
 
 
 def delivered_types() -> set[str]:

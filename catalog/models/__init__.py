@@ -16,10 +16,11 @@ from catalog.models.claims import (
 from catalog.models.entities import Alias, DirtyEntity, Entity, Redirect, Relation, Served, Tie, TieState
 from catalog.models.history import FeedItem, News, Revision
 from catalog.models.kinds import Kind, RelationType
-from catalog.models.problems import PROBLEM_TYPES, Problem, Severity
+from catalog.models.problems import PROBLEM_TYPES, UNCLEAR, Problem, Severity
 
 __all__ = [
     "PROBLEM_TYPES",
+    "UNCLEAR",
     "Activity",
     "Alias",
     "AsideActivity",

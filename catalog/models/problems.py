@@ -23,6 +23,10 @@ PROBLEM_TYPES = {
 }
 
 
+# Where only a person can say which things are one, or whose a thing is: one list to go through.
+UNCLEAR = ("ambiguous-key", "ambiguous-tie", "name-taken", "shadowed")
+
+
 class Severity(models.TextChoices):
     FAIL = "fail", "Error"
     WARN = "warn", "Warning"

@@ -296,6 +296,12 @@ def _left(request: HttpRequest, gone: queries.Gone) -> HttpResponse:
     context = make_context(request, entity=entity)
     served = pages.page_for("entity", kind=entity.kind)
     tabs = [tab for tab in served.spec.tabs if all(spec.type in _LASTING for spec in tab.widgets)]
+    if (
+        not queries.list_activity(request.user)
+        .filter(subject_uid__in=[uid for uid, _shared in reach(context)])
+        .exists()
+    ):
+        tabs = [tab for tab in tabs if all(spec.type == "history" for spec in tab.widgets)]
     tabs.sort(key=lambda tab: tab.widgets[0].type)
     if not tabs:
         return render(

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from access.permissions import can
 from catalog import queries
-from catalog.models import Entity
+from catalog.models import UNCLEAR, Entity
 from catalog.query import FIELDS, terms_of
 from integrations import queries as connections
 from integrations.models import CatalogLocation
@@ -117,11 +117,12 @@ class KindCounts(Widget[CountsConfig]):
         }
 
 
+_UNCLEAR = f"problem:{','.join(UNCLEAR)}"
 # What is to be seen to: name, which entities, and what to do about it; the most pressing first.
 _TO_SEE_TO: tuple[tuple[Any, str, Any], ...] = (
     (
         gettext_lazy("Ambiguous"),
-        "problem:ambiguous-key,ambiguous-tie",
+        _UNCLEAR,
         gettext_lazy("Settle what is ambiguous"),
     ),
     (gettext_lazy("Without owner"), "kind:component -has:owner", gettext_lazy("Give owners")),
@@ -130,7 +131,10 @@ _TO_SEE_TO: tuple[tuple[Any, str, Any], ...] = (
     (gettext_lazy("Failing"), "kind:component is:failing", gettext_lazy("See what fails")),
 )
 
-_PAGES = {"is:unknown-owner": "/catalog/unknown-owners"}  # what is settled elsewhere than in a list
+_PAGES = {
+    "is:unknown-owner": "/catalog/unknown-owners",
+    _UNCLEAR: "/problems?type=unclear",
+}  # what is settled elsewhere than in a list
 
 
 @register

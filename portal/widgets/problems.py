@@ -11,7 +11,7 @@ from pydantic import Field
 
 from access.permissions import visible
 from catalog import queries
-from catalog.models import PROBLEM_TYPES, Entity, Problem
+from catalog.models import PROBLEM_TYPES, UNCLEAR, Entity, Problem
 from portal import links
 from portal.owners import settling
 from portal.sources import visible_connections
@@ -38,13 +38,14 @@ class ProblemList(Widget[ProblemListConfig]):
         for group in groups:
             types[group["type"]] = types.get(group["type"], 0) + len(group["problems"])
         wanted = context.params.get("type", "")
-        if wanted and wanted not in PROBLEM_TYPES:
+        if wanted and wanted not in PROBLEM_TYPES and wanted != UNCLEAR_TYPES:
             sentence = _("There are no problems of type “%(name)s”; there are: %(names)s.")
-            names = ", ".join(PROBLEM_TYPES)
+            names = ", ".join([UNCLEAR_TYPES, *PROBLEM_TYPES])
             context.refuse("type", sentence % {"name": wanted[:60], "names": names})
             wanted = ""
         if wanted:
-            groups = [group for group in groups if group["type"] == wanted]
+            shown = UNCLEAR if wanted == UNCLEAR_TYPES else (wanted,)
+            groups = [group for group in groups if group["type"] in shown]
         if not groups:
             raise NothingToShow(
                 _("No open problems of this type.")
@@ -59,6 +60,18 @@ class ProblemList(Widget[ProblemListConfig]):
             "groups": [self._shown(group, may) for group in groups],
             "types": [
                 {"label": _("All"), "url": context.url(type=None), "is_active": not wanted},
+                *(
+                    [
+                        {
+                            "label": _("To decide"),
+                            "count": unclear,
+                            "url": context.url(type=UNCLEAR_TYPES),
+                            "is_active": wanted == UNCLEAR_TYPES,
+                        }
+                    ]
+                    if (unclear := sum(types.get(name, 0) for name in UNCLEAR))
+                    else ()
+                ),
                 *(
                     {
                         "label": PROBLEM_TYPES.get(name, name),
@@ -95,6 +108,7 @@ class ProblemList(Widget[ProblemListConfig]):
 
 
 FEW, SHOWN = 3, 20
+UNCLEAR_TYPES = "unclear"  # stands for all of `UNCLEAR`
 
 
 class _Permitted:
@@ -158,6 +172,8 @@ def _fix(problem: Problem, may: _Permitted) -> dict[str, str] | None:
         return {"label": _("See the connection"), "url": f"/connections/{slug}"}
     if problem.type in {"ambiguous-key", "name-taken"} and may.edit(problem):
         return {"label": _("Merge..."), "url": f"{links.ref_url(problem.subject_label)}/merge"}
+    if problem.type == "ambiguous-tie" and may.edit(problem):
+        return {"label": _("Tie to..."), "url": f"{links.ref_url(problem.subject_label)}/tie"}
     path = problem.detail.get("path") or ("spec.owner" if problem.detail.get("type") == "ownedBy" else "")
     if not path or not may.edit(problem):
         return None

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import User
-from catalog.models import Activity, Entity, Revision
+from catalog.models import Activity, Entity, EntityKey, Revision
 from catalog.services.render import render_dirty
 from integrations import sync
 from integrations.models import Connection, SyncRun
@@ -49,7 +49,7 @@ def synced(connection: Connection) -> SyncRun:
     sync.execute_run(run_id=run.pk, now=timezone.now())
     render_dirty(at=timezone.now())
     run.refresh_from_db()
-    assert run.state == "complete", run.message
+    assert run.state == "synced", run.message
     return run
 
 
@@ -99,9 +99,10 @@ def test_history_follows_and_every_address_says_when_and_by_which_run(
         assert f"by sync run {deleted_by.pk} of GitHub" in text
         assert run_page in text
         assert "Renamed" in text or "Created" in text
-    activity = client.get(f"{old}?tab=activity")
-    assert activity.status_code == 410
-    assert "Round half to even" in activity.content.decode()
+    for path in (old, "/catalog/default/component/acme-billing"):
+        activity = client.get(f"{path}?tab=activity")
+        assert activity.status_code == 410
+        assert "Round half to even" in activity.content.decode()
     assert client.get(run_page).status_code == 200
     for address in ("https://github.com/acme/billing", "https://github.com/acme/invoicing"):
         found = client.get(f"/to/{address}", follow=True)
@@ -147,5 +148,6 @@ def test_a_name_that_another_thing_takes_over_is_that_things(
     synced(github)
     assert Entity.objects.get(ref="repository:default/acme-billing").uid == repository.uid
     found = browse(vic).get("/to/https://github.com/acme/billing", follow=True)
-    newcomer = Entity.objects.get(kind="component", title="billing")
+    newcomer = EntityKey.objects.get(key="component:github.com/acme/billing", is_identity=True).entity
+    assert newcomer.uid != Entity.objects.get(ref="component:default/acme-billing").uid
     assert found.redirect_chain[0][0] == f"/catalog/default/component/{newcomer.name}"
