@@ -355,6 +355,9 @@ class AuditViewSet(mixins.RetrieveModelMixin, _Rows):
         return super().list(request, *args, **kwargs)
 
 
+_CHANGE = OpenApiParameter("change", int, OpenApiParameter.PATH, description="Its id, the audit event's.")
+
+
 class ChangeViewSet(mixins.ListModelMixin, GenericViewSet[Any]):
     """What was changed in the last 30 days and can be undone, or was, as far as one may undo it; newest first."""
 
@@ -362,32 +365,36 @@ class ChangeViewSet(mixins.ListModelMixin, GenericViewSet[Any]):
     pagination_class = KeysetPagination
     queryset = Undoable.objects.all()
     serializer_class = ChangeOut
+    lookup_url_kwarg = "change"
     ordering = ("-event_id",)
     verbs = {"GET": undoing.VERBS, "POST": undoing.VERBS}
 
     def get_queryset(self) -> QuerySet[Undoable]:
         return undoing.list_changes(self.request.user)
 
-    @extend_schema(responses=ChangeDetailOut)
-    def retrieve(self, request: Request, pk: str) -> Response:
+    @extend_schema(responses=ChangeDetailOut, parameters=[_CHANGE])
+    def retrieve(self, request: Request, change: str) -> Response:
         """One change, with what its undo would do now."""
-        change = undoing.get_change(request.user, whole_number(pk))
-        preview = undoing.preview_undo(change=change, user=person_of(request))
-        return Response({**ChangeOut(change).data, "undo": UndoPreviewOut(preview).data})
+        found = undoing.get_change(request.user, whole_number(change))
+        preview = undoing.preview_undo(change=found, user=person_of(request))
+        return Response({**ChangeOut(found).data, "undo": UndoPreviewOut(preview).data})
 
     @extend_schema(
         request=None,
         responses=ChangeDetailOut,
-        parameters=[OpenApiParameter("dry_run", bool, description="Only say what would happen.")],
+        parameters=[
+            _CHANGE,
+            OpenApiParameter("dry_run", bool, description="Only say what would happen."),
+        ],
     )
     @action(detail=True, methods=["post"], url_path="undo")
-    def undo(self, request: Request, pk: str) -> Response:
+    def undo(self, request: Request, change: str) -> Response:
         """Undo a change: what `undo` told is done, the later changes that it takes with it are undone too."""
-        change, user = undoing.get_change(request.user, whole_number(pk)), person_of(request)
-        preview = undoing.preview_undo(change=change, user=user)
+        found, user = undoing.get_change(request.user, whole_number(change)), person_of(request)
+        preview = undoing.preview_undo(change=found, user=user)
         if not is_set(request, "dry_run"):
             if preview.refused:
                 raise undoing.CannotUndo(preview.refused)
-            undoing.undo_change(change=change, user=user)
-            change = undoing.get_change(request.user, whole_number(pk))
-        return Response({**ChangeOut(change).data, "undo": UndoPreviewOut(preview).data})
+            undoing.undo_change(change=found, user=user)
+            found.refresh_from_db()
+        return Response({**ChangeOut(found).data, "undo": UndoPreviewOut(preview).data})

@@ -26,7 +26,6 @@ from base.errors import Conflict, DomainError, NotFound
 STAYS = timedelta(days=30)
 # Whoever may do one of these at least somewhere may find something to undo.
 VERBS = ("entity.write", "tie.write", "connection.write")
-MOST_LATER = 200
 
 Thing = tuple[uuid.UUID, str]
 

@@ -165,8 +165,12 @@ def _preview_removal(change: Undoable, _user: User) -> Preview:
             len(kept["entities"]),
         )
         % {"n": len(kept["entities"])},
-        _("What people said of it counts again: overrides of %(fields)d, decisions on %(ties)d ties.")
-        % {"fields": len(kept["words"]), "ties": len(kept["ties"])},
+        ngettext(
+            "What people overrode of %(n)d thing counts again, and what they decided of ties.",
+            "What people overrode of %(n)d things counts again, and what they decided of ties.",
+            len(kept["words"]),
+        )
+        % {"n": len(kept["words"])},
         _("The history of its things begins anew, and what was merged in it is apart."),
     ]
     return Preview(steps=steps)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from access.actors import acting_as, actor_of
 from access.models import AuditEvent, Undoable, User
@@ -17,7 +18,7 @@ from catalog.services.edit import override_field
 from catalog.services.render import render_dirty
 from integrations.models import CatalogLocation
 from integrations.services import locations
-from integrations.tasks import read_location, remove_location
+from integrations.tasks import housekeeping, read_location, remove_location
 from tests.catalog.saying import START, component, document, entity, say
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +126,16 @@ class TestPage:
         client = client_of(ben)
         for path in (PAGE, f"{PAGE}/{latest().pk}"):
             assert b"<script>alert" not in client.get(path).content
+
+
+def test_after_30_days_it_is_forgotten_by_itself(ben: User, pay: Entity) -> None:
+    override_field(user=ben, entity=pay, path="spec.owner", value="ours")
+    override_field(user=ben, entity=pay, path="spec.owner", value="ours too")
+    change = latest()
+    Undoable.objects.filter(pk=change.pk).update(expires_at=timezone.now())
+    assert client_of(ben).get(f"{PAGE}/{change.pk}").status_code == 404
+    housekeeping()
+    assert Undoable.objects.count() == 1
 
 
 class TestApi:
