@@ -26,11 +26,22 @@ import hashlib
 import hmac
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from functools import wraps
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -267,12 +278,11 @@ class Known:
     """The cursor of an incremental list of things that each have a state: those whose state is known are passed over.
 
     :param since: what the resource was given.
-    :param scope: the settings that decide what is read of a thing; with others, all are read anew.
     """
 
-    def __init__(self, since: dict[str, Any] | None, *, names: Iterable[str], scope: Any = None) -> None:
-        kept = since["known"] if since and since.get("scope") == scope else {}
-        self._scope, self._states = scope, {name: kept[name] for name in names if name in kept}
+    def __init__(self, since: dict[str, Any] | None, *, names: Iterable[str]) -> None:
+        kept = since["known"] if since else {}
+        self._states = {name: kept[name] for name in names if name in kept}
 
     def has(self, name: str, state: object) -> bool:
         """Whether a thing had this state when it was marked last.
@@ -284,7 +294,7 @@ class Known:
     def mark(self, name: str, state: object) -> Mark:
         """The mark after all records of a thing."""
         self._states[name] = self._digest(state)
-        return Mark({"known": {**self._states}, "scope": self._scope})
+        return Mark({"known": {**self._states}})
 
     @staticmethod
     def _digest(state: object) -> str:
@@ -348,6 +358,7 @@ def resource(
     label: str = "",
     incremental: bool = False,
     often: bool = False,
+    scope: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., AsyncIterator[Yielded]]], Callable[..., AsyncIterator[Yielded]]]:
     """Mark an async generator as one of the connector's lists.
 
@@ -358,6 +369,7 @@ def resource(
         no longer shows is swept, unless the guard holds it.
     :param often: read every two minutes too, whatever the connection's interval: for what people wait for, such as
         runs. It must be cheap where nothing is new, and ask nothing of the lists before it.
+    :param scope: of an incremental list, the settings that decide what is read: with other values it begins anew.
     :raises TypeError: for a name that is the core's own.
     """
 
@@ -368,7 +380,7 @@ def resource(
                 f"A connector cannot have a list named {INFERRED!r}: Portico keeps the components that it infers "
                 f"under this name. Rename the method {method.__qualname__}."
             )
-        method.__portico_resource__ = ResourceSpec(  # type: ignore[attr-defined]
+        spec = ResourceSpec(
             name=name.replace("_", "-"),
             of=of if isinstance(of, tuple) else (of,),
             label=label or name.replace("_", " ").capitalize(),
@@ -376,9 +388,27 @@ def resource(
             method=name,
             often=often,
         )
-        return method
+        marked = _within(scope, method) if scope else method
+        marked.__portico_resource__ = spec  # type: ignore[attr-defined]
+        return marked
 
     return decorate
+
+
+def _within(
+    scope: tuple[str, ...], method: Callable[..., AsyncIterator[Yielded]]
+) -> Callable[..., AsyncIterator[Yielded]]:
+    """An incremental list that keeps the settings of its scope in its cursor, and heeds no cursor of others."""
+
+    @wraps(method)
+    async def read(self: Connector[Any], since: dict[str, Any] | None) -> AsyncIterator[Yielded]:
+        present = self.config.model_dump(mode="json", include=set(scope))
+        known = since if since and since.get("scope") == present else None
+        async with aclosing(cast("AsyncGenerator[Yielded]", method(self, known))) as items:
+            async for item in items:
+                yield Mark({**item.cursor, "scope": present}) if isinstance(item, Mark) else item
+
+    return read
 
 
 class Risk(StrEnum):

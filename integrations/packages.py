@@ -80,11 +80,11 @@ class PackagesConnector(Connector[C], Generic[C, P]):
             found = await self.package(name)
             yield found if isinstance(found, Refused) else await self.artifact(found)
 
-    @resource(of=Version, incremental=True)
+    @resource(of=Version, incremental=True, scope=("versions",))
     async def versions(self, since: dict[str, Any] | None) -> AsyncIterator[Version | Mark | Refused]:
         """The newest versions of the packages that have changed."""
         names = await self.names()
-        known = Known(since, names=names, scope=self.config.versions)
+        known = Known(since, names=names)
         for name in names:
             found = await self.package(name)
             if isinstance(found, Refused):

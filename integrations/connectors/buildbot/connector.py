@@ -105,7 +105,6 @@ class ForceParams(BaseModel):
 class Buildbot(Connector[Config]):
     slug, label, monogram, category = "buildbot", "Buildbot", "Bb", Category.CI
     brings = "Builders as pipelines, builds as runs with their steps and logs; starts and repeats builds"
-
     if_refused = gettext_noop(
         "Give user name and password of somebody who may see builders, or the token of the proxy."
     )
@@ -151,15 +150,14 @@ class Buildbot(Connector[Config]):
                     raw=builder,
                 )
 
-    @resource(of=Run, incremental=True, often=True)
+    @resource(of=Run, incremental=True, often=True, scope=("builders", "projects", "days"))
     async def builds(self, since: Row | None) -> AsyncIterator[Run | Mark | Refused]:
         """Builds since the last one that was read, and again those that still ran then."""
         chosen = await self.selection()
-        scope = self.config.model_dump(mode="json", include={"builders", "projects", "days"})
         latest = await self.api.get("api/v2/builds", params={"order": "-buildid", "limit": 1})
         newest = latest.rows("builds")
-        if since and (since["scope"] != scope or (newest and newest[0]["buildid"] < since["after"])):
-            since = None  # other builders are wanted, or the master's database is a new one
+        if since and newest and newest[0]["buildid"] < since["after"]:
+            since = None  # the master's database is a new one
         after, running = (since["after"], list(since["running"])) if since else (0, [])
         begin = datetime.now(UTC) - timedelta(days=self.config.days)
         new = {} if since else {"started_at__ge": int(begin.timestamp())}
@@ -171,7 +169,7 @@ class Buildbot(Connector[Config]):
             running = sorted(
                 set(running) - set(ids) | {row["buildid"] for row in rows if not row["complete"]}
             )
-            yield Mark({"after": after, "running": running, "scope": scope})
+            yield Mark({"after": after, "running": running})
         async for answer in self.pages("builds", "buildid", after=after, property=PROPERTIES, **new):
             rows = answer.rows("builds")
             if not rows:
@@ -180,7 +178,7 @@ class Buildbot(Connector[Config]):
                 yield run
             after = rows[-1]["buildid"]
             running += [row["buildid"] for row in rows if not row["complete"] and row["builderid"] in chosen]
-            yield Mark({"after": after, "running": running, "scope": scope})
+            yield Mark({"after": after, "running": running})
 
     # --- operations ---------------------------------------------------------------------------------------
 

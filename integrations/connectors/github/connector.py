@@ -73,6 +73,7 @@ Read = Callable[[Row, Row, datetime], AsyncIterator[Record | Refused]]
 PAGE = 30  # of what has large rows: an answer of more than 1 MB is not kept for the next sync
 QUIET = 100  # repositories without news that are asked for runs at a time
 TAGS = 10  # without a release; each costs a request for its date
+SCOPE = ("owners", "include", "exclude", "topics", "days")  # with others, news are read anew
 TROUBLE = 3  # repositories in a row that cannot be read: then it is not the repositories
 OVER = tuple(status for status in RunStatus if status not in (RunStatus.QUEUED, RunStatus.RUNNING))
 
@@ -140,18 +141,16 @@ class GitHub(Connector[Config]):
     @resource(of=Pipeline, label="Workflows")
     async def workflows(self) -> AsyncIterator[Pipeline | Refused]:
         """The workflows of each repository."""
-
         async for record in self.listed("actions/workflows", "workflows", reading.workflow):
             yield record
 
     @resource(of=Environment)
     async def environments(self) -> AsyncIterator[Environment | Refused]:
         """The environments of each repository; those of one name are one entity."""
-
         async for record in self.listed("environments", "environments", reading.environment):
             yield record
 
-    @resource(of=Run, incremental=True, often=True)
+    @resource(of=Run, incremental=True, often=True, scope=SCOPE)
     async def runs(self, since: Row | None) -> AsyncIterator[Run | Mark | Refused]:
         """Runs that are new or moved on, and those that were not over; with the jobs of what failed or runs."""
         async for record in self.news(
@@ -159,7 +158,7 @@ class GitHub(Connector[Config]):
         ):
             yield record
 
-    @resource(of=Change, label="Pull requests", incremental=True)
+    @resource(of=Change, label="Pull requests", incremental=True, scope=SCOPE)
     async def pulls(self, since: Row | None) -> AsyncIterator[Change | Mark | Refused]:
         """Pull requests that were opened or touched."""
 
@@ -193,7 +192,7 @@ class GitHub(Connector[Config]):
         async for record in self.of_each(read):
             yield record
 
-    @resource(of=Deployment, incremental=True)
+    @resource(of=Deployment, incremental=True, scope=SCOPE)
     async def deployments(self, since: Row | None) -> AsyncIterator[Deployment | Mark | Refused]:
         """Deployments that are new, and those that were not over, each with its last status."""
         over = {"success", "failure", "error", "inactive"}
@@ -530,10 +529,7 @@ class GitHub(Connector[Config]):
         :param age: the field that the list is sorted by.
         :param quiet: how many repositories are asked that show no sign of news, those first that waited longest.
         """
-        scope = self.config.model_dump(
-            mode="json", include={"owners", "include", "exclude", "topics", "days"}
-        )
-        since = since if since and since["scope"] == scope else {"scope": scope, "round": 0, "of": {}}
+        since = since or {"round": 0, "of": {}}
         begin = (datetime.now(UTC) - timedelta(days=self.config.days)).strftime("%Y-%m-%dT%H:%M:%SZ")
         known, turn = dict(since["of"]), since["round"] + 1
 
@@ -560,7 +556,7 @@ class GitHub(Connector[Config]):
             still = sorted(row["id"] for row, _at in rows if is_open(row) and row["created_at"] >= begin)
             known[key] = {"at": latest, "open": still, "pushed": repo["pushed_at"], "round": turn}
             if rows and (latest, still) != (before["at"], before["open"]):
-                yield Mark({"scope": scope, "round": turn, "of": {**known}})
+                yield Mark({"round": turn, "of": {**known}})
 
         repos = await self.selection()
         if quiet is not None:
@@ -574,7 +570,7 @@ class GitHub(Connector[Config]):
             repos = [repo for repo in repos if repo["id"] not in {repo["id"] for _round, repo in left}]
         async for item in self.of_each(of, repos):
             yield item
-        yield Mark({"scope": scope, "round": turn, "of": known})
+        yield Mark({"round": turn, "of": known})
 
     # --- records that need more than one answer -----------------------------------------------------------
 
@@ -647,15 +643,14 @@ class GitHub(Connector[Config]):
     async def run(self, repo: Row, row: Row, at: datetime) -> AsyncIterator[Run | Refused]:
         jobs: list[Row] = []
         if reading.run_status(row) in (RunStatus.FAILED, RunStatus.RUNNING):
-            async for page in self.pages(repo, f"actions/runs/{row['id']}/jobs", per_page=PAGE):
-                jobs += page.rows("jobs")
+            pages = self.pages(repo, f"actions/runs/{row['id']}/jobs", per_page=PAGE)
+            jobs = [job async for page in pages for job in page.rows("jobs")]
         yield reading.run(repo, row, jobs)
 
     async def team(self, team: Row, org: str, at: datetime) -> Team | Refused:
-        members: list[str] = []
         path = f"orgs/{org}/teams/{quote(team['slug'])}/members"
-        async for page in self.api.pages(path, params={"per_page": 100}):
-            members += [row["login"] for row in page.rows()]
+        pages = self.api.pages(path, params={"per_page": 100})
+        members = [row["login"] async for page in pages for row in page.rows()]
         return reading.team(self.host, org, team, members, at)
 
     async def user(self, login: str) -> User | Refused:

@@ -175,12 +175,11 @@ class Oci(Connector[Config]):
             for record in await asyncio.gather(*(self.repository(name) for name in some)):
                 yield record
 
-    @resource(of=Version, incremental=True)
+    @resource(of=Version, incremental=True, scope=("tags", "platform"))
     async def images(self, since: dict[str, Any] | None) -> AsyncIterator[Version | Mark | Refused]:
         """The images that tags point to, one for each digest; only of repositories whose tags have moved."""
         names = await self.names()
-        scope = self.config.model_dump(mode="json", include={"tags", "platform"})
-        known = Known(since, names=names, scope=scope)
+        known = Known(since, names=names)
         for name in names:
             tags = await self.tags_of(name)
             if isinstance(tags, Refused):
