@@ -24,7 +24,7 @@ def sample_portal(
         yield portal
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def empty_portal(
     tmp_path_factory: pytest.TempPathFactory, require_program: Callable[..., str]
 ) -> Iterator[Portal]:
