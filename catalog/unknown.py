@@ -29,14 +29,14 @@ class UnknownOwner:
 
 def unknown_owners(viewer: Any, *, start: int = 0, limit: int = 50) -> tuple[list[UnknownOwner], int]:
     """The owners that nothing declares, those that most things name first; and how many there are."""
+    named = Relation.objects.filter(type=OWNED_BY, target=None, source__in=list_entities(viewer).values("pk"))
     rows = (
-        Relation.objects.filter(type=OWNED_BY, target=None, source__in=list_entities(viewer).values("pk"))
-        .values_list("target_ref")
+        named.values_list("target_ref")
         .annotate(n=Count("source"), names=ArrayAgg("source__title", order_by="source__title"))
         .order_by("-n", "target_ref")
     )
     found = [UnknownOwner(ref, n, names[:NAMED]) for ref, n, names in rows[start : start + limit]]
-    return found, rows.count()
+    return found, named.values("target_ref").distinct().count()
 
 
 def mentions_of(viewer: Any, ref: str) -> QuerySet[Entity]:

@@ -44,14 +44,13 @@ def owners(request: HttpRequest) -> HttpResponse:
     """Set the owner of what was selected in a list, or of all that its query finds."""
     require(request.user, "entity.write")
     query = (request.POST.get("q") or request.GET.get("q", "")).strip()[:2_000]
-    back = links.catalog_url(query)
     try:
         entities = _chosen(request, query)
     except DomainError as failure:
         return _page(request, query, [], error=failure.message)
     if not entities:
         messages.warning(request, _("Nothing is selected."))
-        return redirect(back)
+        return redirect(links.catalog_url(query))
     text = (request.POST.get("suggested") or request.POST.get("owner", "")).strip()[:1_000]
     action = request.POST.get("action", "")
     reason = request.POST.get("reason", "")[:1_000]
@@ -76,7 +75,7 @@ def owners(request: HttpRequest) -> HttpResponse:
                 ngettext("%(owner)s owns %(n)s entity more.", "%(owner)s owns %(n)s entities more.", count)
                 % {"owner": owner.title, "n": number_format(count, force_grouping=True)},
             )
-            return redirect(back)
+            return redirect(_back(query, entities))
     except StalePlan as failure:
         return _page(request, query, entities, owner=text, reason=reason, plan=plan, error=failure.message)
     except DomainError as failure:
@@ -91,6 +90,7 @@ def _chosen(request: HttpRequest, query: str) -> list[Entity]:
     """
     action = request.POST.get("action")
     uids = request.POST.getlist("entity") or request.POST.get("entities", "").split()
+    uids = uids or request.GET.getlist("entity")
     if action == "selected" or (uids and action != "all"):
         known = queries.titles_by_uid(request.user, _uids(uids[: bulk_edit.MOST + 1]))
         found = sorted(known.values(), key=lambda entity: (entity.title.casefold(), entity.ref))
@@ -108,6 +108,12 @@ def _chosen(request: HttpRequest, query: str) -> list[Entity]:
                 }
             )
     return found
+
+
+def _back(query: str, entities: list[Entity]) -> str:
+    """Where somebody came from: a list, or the page of the one thing."""
+    alone = len(entities) == 1 and not query
+    return links.entity_url(entities[0]) if alone else links.catalog_url(query)
 
 
 def _uids(texts: list[str]) -> list[uuid.UUID]:
@@ -162,7 +168,7 @@ def _page(
                 for one in suggestions
             ],
             "error": error,
-            "back_url": links.catalog_url(query),
+            "back_url": _back(query, entities),
             "breadcrumbs": [
                 {"label": _("Catalog"), "url": links.catalog_url(query)},
                 {"label": _("Set owner"), "url": ""},

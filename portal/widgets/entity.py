@@ -202,7 +202,12 @@ class About(Widget[AboutConfig]):
         return facts
 
     def _owner(self, context: PageContext, entity: Entity, label: Any) -> dict[str, Any]:
-        fact = self._fact(context, "owner", label, entity.owner) if entity.owner else {"label": label}
+        fact: dict[str, Any] = {"label": label}
+        if entity.owner:
+            fact = self._fact(context, "owner", label, entity.owner)
+        elif can(context.viewer, "entity.write", entity):
+            url = f"/catalog/owners?entity={entity.uid}"
+            fact["actions"] = [{"label": _("Set owner..."), "url": url, "small": True}]
         owner = fact.pop("chip", None)
         return {**fact, "owner": owner or {"title": ""}}
 

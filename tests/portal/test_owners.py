@@ -188,6 +188,19 @@ class TestTheChange:
     def test_a_wrong_query_is_said(self, editor: Client) -> None:
         assert editor.get(PAGE, {"q": "nonsense:("}).status_code == 422
 
+    def test_of_one_thing_from_its_own_page_and_back(
+        self, editor: Client, browse: Callable[[User], Client], vic: User
+    ) -> None:
+        here = "/catalog/default/component/bare"
+        (url,) = re.findall(r'href="(/catalog/owners[^"]*)"', html(editor.get(here)))
+        shown = html(editor.get(url))
+        assert "Of 1 entity" in shown
+        carried = {"entities": hidden(shown, "entities"), "owner": CREW, "action": "preview"}
+        mark = hidden(html(editor.post(PAGE, carried)), "mark")
+        assert editor.post(PAGE, carried | {"action": "apply", "mark": mark})["Location"] == here
+        assert owners()["bare"] == CREW
+        assert "/catalog/owners" not in html(browse(vic).get("/catalog/default/component/empty"))
+
 
 class TestWhoMay:
     def test_a_viewer_may_not(self, browse: Callable[[User], Client], vic: User) -> None:
