@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 from access.models import Undoable, User
 from access.permissions import Viewer, can
 from access.services.undo import CannotUndo, Preview, Undo, later_changes, register_undo
+from catalog.audience import hidden_names
 from catalog.models import Entity, Source
 from integrations.models import CatalogLocation, Connection
 from integrations.services import locations, removal
@@ -23,6 +24,13 @@ MOST_LATER = 1_000  # entities whose later changes are looked for
 def may_change_connections(viewer: Viewer) -> Q:
     """The condition on changes of what is connected: all of them or none."""
     return Q() if can(viewer, "connection.write") else Q(pk__in=())
+
+
+def _may_restore(viewer: Viewer) -> Q:
+    """The same of connections, of those that are not kept from the viewer."""
+    kept = hidden_names(viewer) if isinstance(viewer, User) else frozenset()
+    uids = Connection.objects.filter(slug__in=kept).values_list("uid", flat=True) if kept else ()
+    return may_change_connections(viewer) & ~Q(state__connection__in=[str(uid) for uid in uids])
 
 
 # --- catalog files ----------------------------------------------------------------------------------------
@@ -198,14 +206,12 @@ def register() -> None:
             _preview_location_removal,
             _undo_location_removal,
         ),
-        Undo(
-            "connection.delete", _of_removal, "trash", may_change_connections, _preview_removal, _undo_removal
-        ),
+        Undo("connection.delete", _of_removal, "trash", _may_restore, _preview_removal, _undo_removal),
         Undo(
             "connection.undelete",
             _of_restoring,
             "plug-connected",
-            may_change_connections,
+            _may_restore,
             _preview_restoring,
             _undo_restoring,
         ),

@@ -292,6 +292,7 @@ class UndoPreviewOut(serializers.Serializer[Any]):
         child=DifferenceOut(many=True), help_text="By the thing's name: which fields change, and how."
     )
     later = ChangeOut(many=True, help_text="Changes made since that it touches, newest first.")
+    unseen = serializers.IntegerField(help_text="How many further ones it touches that one may not see.")
     of_later = serializers.CharField(allow_blank=True, help_text="What becomes of those.")
     refused = serializers.CharField(allow_blank=True, help_text="Why it cannot be done; empty if it can.")
 

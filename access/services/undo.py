@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,6 +43,7 @@ class Preview:
     :ivar steps: in sentences.
     :ivar differences: for each thing, by its name, rows of `path`, `old`, `new`.
     :ivar later: changes made since that it would touch, newest first.
+    :ivar unseen: how many further ones there are that the viewer may not see.
     :ivar of_later: what becomes of those, in a sentence.
     :ivar refused: why it cannot be undone now; empty if it can.
     """
@@ -50,6 +51,7 @@ class Preview:
     steps: list[str] = field(default_factory=list)
     differences: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     later: list[Undoable] = field(default_factory=list)
+    unseen: int = 0
     of_later: str = ""
     refused: str = ""
 
@@ -158,9 +160,14 @@ def preview_undo(*, change: Undoable, user: User) -> Preview:
     if change.is_undone:
         return Preview(refused=_("It was undone already, by %(who)s.") % {"who": change.undone_by})
     try:
-        return undo_of(change).preview(change, user)
+        preview = undo_of(change).preview(change, user)
     except DomainError as error:
         return Preview(refused=error.message)
+    seen = set(
+        list_changes(user).filter(pk__in=[one.pk for one in preview.later]).values_list("pk", flat=True)
+    )
+    later = [one for one in preview.later if one.pk in seen]
+    return replace(preview, later=later, unseen=len(preview.later) - len(later))
 
 
 def undo_change(*, change: Undoable, user: User, now: datetime | None = None) -> None:

@@ -224,6 +224,24 @@ class TestWhoSees:
         grant(role="editor", user=no_access, scope_type="namespace", scope="elsewhere")
         assert undo.list_changes(no_access).count() == 0
 
+    def test_of_later_changes_one_reads_only_what_one_may_change(self, ana: User, no_access: User) -> None:
+        say("connection:t/r", claim("repository:hush", {}, rank=Rank.CONNECTION, keys=(REPO,)))
+        say("yaml:b", component("elsewhere/there"), component("elsewhere/other"))
+        there, other = entity("component:elsewhere/there"), entity("component:elsewhere/other")
+        grant(role="editor", user=no_access, scope_type="namespace", scope="elsewhere")
+        merge_into(user=ana, loser=other, winner=there)
+        hush = entity("repository:default/hush")
+        decide_tie(user=ana, source=there, type="hasSource", target=hush, state="confirmed")
+        override_field(user=ana, entity=there, path="spec.owner", value="ours")
+        seen = {}
+        for user in (ana, no_access):
+            preview = look(user, "entity.merge")
+            seen[user.username] = ([one.event.verb for one in preview.later], preview.unseen)
+        assert seen == {
+            "ana": (["entity.override", "tie.decide"], 0),
+            "noor": (["entity.override"], 1),
+        }
+
     def test_for_30_days(self, ben: User, pay: Entity) -> None:
         override_field(user=ben, entity=pay, path="spec.owner", value="ours")
         change = latest("entity.override")

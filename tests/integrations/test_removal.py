@@ -10,11 +10,13 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from access.models import AuditEvent, Secret, User
-from access.services import undo
+from access.models import AuditEvent, Role, Secret, User
+from access.permissions import cache
+from access.services import create_group, grant, undo
 from base.errors import Conflict, NotFound
 from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Problem, Source
 from catalog.services import aside
+from catalog.services.audience import set_audience
 from catalog.services.edit import override_field
 from integrations import queries, tasks
 from integrations.components import rule_of
@@ -289,6 +291,20 @@ class TestRestored:
         settle_connection(connection_id=full.pk)
         assert not Entity.objects.filter(deleted_at=None).exists()
         assert not Connection.objects.listed().exists()
+
+    def test_of_a_connection_that_is_kept_from_somebody_they_see_no_change(
+        self, full: Connection, ana: User, no_access: User, roles: dict[str, Role]
+    ) -> None:
+        roles["viewer"].spec["verbs"] = ["connection.read", "connection.write"]
+        roles["viewer"].save()
+        grant(role="viewer", user=no_access)
+        removed(full)
+        assert undo.list_changes(no_access).count() == 1
+        group = create_group(name="tools")
+        set_audience(name="ct", uid=full.uid, groups=[group.pk])
+        cache.clear()
+        assert undo.list_changes(no_access).count() == 0
+        assert undo.list_changes(ana).count() == 1
 
     def test_what_was_restored_or_let_go_of_is_not_undone_again(self, full: Connection, ana: User) -> None:
         removed(full)
