@@ -26,12 +26,13 @@ from integrations.contract import (
     gettext_noop,
     has_glob,
     is_chosen,
+    keys,
     ngettext,
     record_or_refusal,
     resource,
 )
 from integrations.contract import gettext as _
-from integrations.records import Cluster, Environment, Workload, WorkloadHealth
+from integrations.records import Cluster, Deployment, DeploymentStatus, Environment, Workload, WorkloadHealth
 
 PAGE = 250
 RESTARTS = 3
@@ -47,6 +48,7 @@ LISTS = {
 # By these a component's catalog file may name its workloads, as Backstage has it.
 SELECTABLE = ("backstage.io/kubernetes-id", "app.kubernetes.io/name", "app.kubernetes.io/instance", "app")
 DESCRIPTION = "kubernetes.io/description"
+TAG = re.compile(r":([\w.-]+)$")
 DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
 
 Row = dict[str, Any]
@@ -91,7 +93,7 @@ class Config(ConnectionConfig):
 
 class Kubernetes(Connector[Config]):
     slug, label, monogram, category = "kubernetes", "Kubernetes", "Ku", Category.CLUSTER
-    brings = "Clusters, namespaces and workloads with their images and health"
+    brings = "Clusters, namespaces, workloads with their images and health, and their rollouts"
     named = gettext_noop("the API server")
     if_refused = gettext_noop(
         "Give a token that the cluster knows, of a service account with the role of the documentation."
@@ -106,6 +108,7 @@ class Kubernetes(Connector[Config]):
         self.name = config.cluster
         self.api = self.http.at(config.base_url, headers=self.http.bearer(config.token))
         self.version: Answer | None = None
+        self.found: tuple[dict[str, list[Row]], datetime] | None = None
 
     @resource(of=Cluster)
     async def clusters(self) -> AsyncIterator[Cluster | Refused]:
@@ -205,6 +208,54 @@ class Kubernetes(Connector[Config]):
             },
         )
 
+    @resource(of=Deployment)
+    async def rollouts(self) -> AsyncIterator[Deployment | Refused]:
+        """What was brought to the cluster: the present revision of each deployment, and how far it has come."""
+        rows, as_of = await self.everything()
+        running = _running(rows["Pod"], {})
+        for row in rows["Deployment"]:
+            meta, status = row["metadata"], row.get("status") or {}
+            revision = (meta.get("annotations") or {}).get("deployment.kubernetes.io/revision")
+            told = {one["type"]: one for one in status.get("conditions") or []}.get("Progressing")
+            is_seen = status.get("observedGeneration", 0) >= meta.get("generation", 1)
+            if revision and told and is_seen:
+                seen = running.get((meta["namespace"], "Deployment", meta["name"]), {})
+                yield self.rollout(row, revision, told, seen, as_of)
+
+    def rollout(
+        self, row: Row, revision: str, told: Row, seen: dict[str, list[str]], as_of: datetime
+    ) -> Deployment | Refused:
+        meta, (container, *_others) = row["metadata"], row["spec"]["template"]["spec"]["containers"]
+        namespace, name, image = meta["namespace"], meta["name"], container["image"]
+        # In the middle of a rollout others run too: of the template's image, what the nodes say of it.
+        full = next((one for one in seen.get(container["name"], []) if one.startswith(f"{image}@")), image)
+        digest = found[1] if (found := DIGEST.search(full)) else ""
+        version = found[1] if (found := TAG.search(full.partition("@")[0])) else ""
+        status = DeploymentStatus.DEPLOYING
+        if told["status"] == "False":
+            status = DeploymentStatus.FAILED
+        elif told.get("reason") == "NewReplicaSetAvailable":
+            status = DeploymentStatus.DEPLOYED
+        return record_or_refusal(
+            Deployment,
+            f"{meta['uid']}@{revision}",
+            as_of=as_of,
+            about=[
+                f"workload:{self.name}/{namespace}/deployment/{name}",
+                self.env_key(namespace),
+                f"image:{full}",
+                *keys("image-digest", digest),
+            ],
+            title=f"{namespace}/{name} {version or digest[:19]}".strip(),
+            status=status,
+            environment=f"{self.name}/{namespace}",
+            version=version,
+            digest=digest,
+            started_at=meta.get("creationTimestamp") if revision == "1" else None,
+            finished_at=None if status is DeploymentStatus.DEPLOYING else told.get("lastUpdateTime"),
+            raw={"metadata": _slim(meta), "condition": told, "image": full},
+        )
+
     def env_key(self, namespace: str) -> str:
         return f"env:{self.name}/{namespace}"
 
@@ -302,7 +353,9 @@ class Kubernetes(Connector[Config]):
         return found, as_of, missing
 
     async def everything(self) -> tuple[dict[str, list[Row]], datetime]:
-        """All rows by kind, of the selected namespaces, as they were when the first was asked for."""
+        """All rows by kind, of the selected namespaces, as they were when the first was asked for; once a run."""
+        if self.found:
+            return self.found
         minor = re.match(r"\d+", (await self.told_version()).row()["minor"])
         batch = "v1" if minor and int(minor[0]) >= 21 else "v1beta1"
         found: dict[str, list[Row]] = defaultdict(list)
@@ -316,7 +369,8 @@ class Kubernetes(Connector[Config]):
                 )
                 times.append(as_of)
                 found[kind] += rows
-        return found, min(times)
+        self.found = found, min(times)
+        return self.found
 
     async def listed(self, path: str, is_wanted: Callable[[Row], bool]) -> tuple[list[Row], datetime]:
         """What is wanted of a whole list, as it was when its first page was asked for."""

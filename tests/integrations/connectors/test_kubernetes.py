@@ -293,6 +293,53 @@ def test_a_namespace_that_is_not_there_is_refused_alone(cluster: Any) -> None:
     assert [refused.external_id for refused in found.refused] == ["paiments"]
 
 
+def test_a_rollout_is_a_deployment_of_its_image_to_its_namespace(cluster: Any) -> None:
+    found = {record.title: record for record in reading(cluster, "rollouts").records}
+    assert {title: str(record.status) for title, record in found.items()} == {
+        "payments/gateway 2.0": "deploying",
+        "payments/ledger 1.1": "deploying",
+        "payments/legacy 1.0": "deployed",
+        "payments/pay 1.4.2": "deployed",
+        "payments/refunds 0.9": "deploying",
+        "shop/web 2.0": "deployed",
+    }
+    pay, ledger = found["payments/pay 1.4.2"], found["payments/ledger 1.1"]
+    assert (pay.environment, pay.version, pay.digest) == ("prod/payments", "1.4.2", digest("pay 1.4.2"))
+    assert pay.about == [
+        "workload:prod/payments/deployment/pay",
+        "env:prod/payments",
+        f"image:{ACME}/pay:1.4.2@{digest('pay 1.4.2')}",
+        f"image-digest:{digest('pay 1.4.2')}",
+    ]
+    assert pay.started_at is not None is not pay.finished_at
+    assert ledger.external_id.endswith("@2")
+    assert (ledger.digest, ledger.finished_at) == (digest("ledger 1.1"), None), "the old one runs beside it"
+
+
+def test_one_revision_is_one_deployment_however_far_it_has_come(played: Played) -> None:
+    def change(made: Kubernetes) -> Any:
+        async def read_changed() -> Reading:
+            rows, at = await made.everything()
+            row = next(row for row in rows["Deployment"] if row["metadata"]["name"] == "ledger")
+            told = next(one for one in row["status"]["conditions"] if one["type"] == "Progressing")
+            told |= {"status": "False", "reason": "ProgressDeadlineExceeded"}
+            pay = next(row for row in rows["Deployment"] if row["metadata"]["name"] == "pay")
+            pay["metadata"]["generation"] += 1
+            made.found = rows, at
+            return await collect(made, "rollouts")
+
+        return read_changed()
+
+    before = reading(played, "rollouts").by_id()
+    after = use(Kubernetes, played.settings("portico"), change, route=played.route).by_id()
+    ledger = next(id_ for id_, record in before.items() if record.title == "payments/ledger 1.1")
+    assert after[ledger].status == "failed"
+    assert after[ledger].finished_at is not None
+    assert {before[id_].title for id_ in before.keys() - after.keys()} == {"payments/pay 1.4.2"}, (
+        "what the cluster has not looked at yet is not told"
+    )
+
+
 def test_an_alert_names_a_workload_as_the_documentation_says(played: Played) -> None:
     (pattern,) = re.findall(r"`(workload:[^`]+)`", page("connect-kubernetes.md"))
     alerts = AlertingConfig.model_validate({"base_url": "https://alerts.acme.example", "subjects": [pattern]})
@@ -314,7 +361,14 @@ def test_newer_clusters_have_cron_jobs_elsewhere(played: Played) -> None:
 def test_what_was_recorded_is_what_the_cluster_says(cluster: Cluster, played: Played) -> None:
     def shape(cluster: Any, resource: str) -> list[dict[str, Any]]:
         found = reading(cluster, resource).records
-        return [record.model_dump(mode="json", exclude={"as_of", "raw"}) for record in found]
+        of_this_run = {
+            "as_of",
+            "raw",
+            "started_at",
+            "finished_at",
+            *(["external_id"] * (resource == "rollouts")),
+        }
+        return [record.model_dump(mode="json", exclude=of_this_run) for record in found]
 
     for spec in Kubernetes.resources():
         assert shape(cluster, spec.name) == shape(played, spec.name)
