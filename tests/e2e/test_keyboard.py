@@ -446,3 +446,21 @@ def test_a_connection_is_set_up_by_keys_alone(tab: Tab, sample_portal: Portal) -
     sample_portal.wait_until_synced()
     tab.goto("/catalog/default/environment/lab")
     expect(tab.get_by_role("heading", name="lab", level=1)).to_be_visible()
+
+
+def test_selected_rows_lead_to_the_preview_of_an_owner(tab: Tab) -> None:
+    tab.goto("/catalog?q=kind:component&limit=12")
+    settle(tab)
+    for key in ("j", "x", "j", "x"):
+        tab.keyboard.press(key)
+    expect(tab.locator("[data-selected]")).to_have_text("2 selected")
+    tab_to(tab, tab.locator("[data-selection-bar] [value=selected]"), steps=150)
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/catalog/owners")
+    settle(tab)
+    tab_to(tab, tab.locator("#owner"))
+    tab.keyboard.type("group:sample/payments")
+    tab.keyboard.press("Escape")  # what is suggested
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("button", name="Set owner of")).to_be_visible()
+    tab_to(tab, tab.get_by_role("button", name="Set owner of"))
