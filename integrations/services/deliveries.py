@@ -245,6 +245,15 @@ async def _read(connector: Connector[Any], batch: Sequence[Delivery]) -> list[_R
                     read.told.append(item)
         except TimeoutError:
             read.error = SourceUnavailable(_("It took longer than %(n)d seconds.") % {"n": SECONDS})
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            logger.warning("Delivery %s has another form than was expected.", delivery.pk, exc_info=error)
+            read.error = BadPayload(
+                _("The delivery lacks “%(name)s”.") % {"name": error.args[0]}
+                if isinstance(error, KeyError)
+                else _(
+                    "The delivery is of another form than this tool sends; the log of the worker tells more."
+                )
+            )
         except Exception as error:  # noqa: BLE001 - each delivery fails for itself
             read.error = error
         return read

@@ -85,14 +85,14 @@ def open_page(visitors: Visitors) -> Iterator[Callable[..., Any]]:
             if key not in opened:
                 context = stack.enter_context(visitors.context(who, theme=theme, width=width))
                 context.add_init_script(WATCH)
-                opened[key] = _watched(context.new_page())
+                opened[key] = watched(context.new_page())
             opened[key].faults, opened[key].requests = [], []
             return opened[key]
 
         yield open_
 
 
-def _watched(tab: Any) -> Any:
+def watched(tab: Any) -> Any:
     tab.on("console", lambda said: said.type in ("error", "warning") and tab.faults.append(said.text))
     tab.on("pageerror", lambda error: tab.faults.append(str(error)))
     tab.on("request", lambda request: tab.requests.append(request))
@@ -111,7 +111,7 @@ def test_a_page_is_accessible_fits_keeps_still_and_asks_nobody_else(
     if place.status >= 400:  # the browser writes the status of the page itself into its console
         tab.faults = [fault for fault in tab.faults if str(place.status) not in fault]
     assert tab.faults == []
-    assert _elsewhere(tab.requests, answer.url) == []
+    assert elsewhere(tab.requests, answer.url) == []
     seen = tab.evaluate("seen")
     assert seen["refused"] == []
     assert seen["shift"] <= 0.01, seen["moved"]
@@ -124,7 +124,7 @@ def test_a_page_is_accessible_fits_keeps_still_and_asks_nobody_else(
     assert _findings(tab, without=without) == []
 
 
-def _elsewhere(requests: list[Request], url: str) -> list[str]:
+def elsewhere(requests: list[Request], url: str) -> list[str]:
     own = urlsplit(url).netloc
     return [r.url for r in requests if urlsplit(r.url).scheme != "data" and urlsplit(r.url).netloc != own]
 

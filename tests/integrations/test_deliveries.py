@@ -320,6 +320,9 @@ class TestFailing:
         [
             (b"{ no JSON", "The delivery is no JSON"),
             ([{"refused": "it has no name"}], "it has no name"),
+            ([{"repository": {}}], "another form"),
+            ([{"repository": "<b>"}], "another form"),
+            (7, "another form"),
         ],
     )
     def test_what_cannot_be_read_is_given_up_at_once(self, farm: Connection, words: Any, reason: str) -> None:

@@ -57,6 +57,13 @@ def test_the_list_says_where_the_tool_delivers_and_what_came(
     assert "The delivery is no JSON" not in only
 
 
+@pytest.mark.parametrize("depth", [300, 5_000])
+def test_what_is_nested_deep_is_shown_as_it_came(farm: Connection, admin: Client, depth: int) -> None:
+    row = Delivery.objects.get(delivery_id="good")
+    Delivery.objects.update(body=b"[" * depth + b"]" * depth)
+    assert "[" * depth in words(admin.get(f"{PAGE}/{row.pk}"))
+
+
 def test_without_a_secret_it_says_so(farm: Connection, admin: Client, connect: Any) -> None:
     connect(slug="quiet")
     page = words(admin.get("/connections/quiet/deliveries"))
