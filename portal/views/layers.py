@@ -126,6 +126,7 @@ def purge(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _removed(request: HttpRequest, slug: str) -> Connection:
+    require(request.user, "connection.write")
     try:
         return queries.get_removed_connection(request.user, slug)
     except NotFound as error:
