@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from catalog.models import Entity
 
@@ -27,6 +28,13 @@ def ref_url(ref: str) -> str:
 def catalog_url(query: str, **params: str) -> str:
     """The list of what a query finds."""
     return "/catalog?" + urlencode({"q": query, **params}) if query or params else "/catalog"
+
+
+def tell_me(*, about: str = "entities", query: str = "", **more: str) -> dict[str, Any]:
+    """The button of a list that has one told of what comes to match its query."""
+    given = {"about": about, "q": query, **more}
+    url = "/settings/tell-me/new?" + urlencode({name: value for name, value in given.items() if value})
+    return {"label": _("Tell me"), "icon": "bell", "url": url}
 
 
 def chip(ref: str, entity: Entity | None = None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from portal.views import (
     search,
     system_settings,
     unknown,
+    watches,
 )
 from portal.views import (
     settings as settings_views,
@@ -48,6 +49,12 @@ portal: tuple[list[Any], str] = (
         path("problems", pages.problems, name="problems"),
         path("problems/snooze", edit.snooze, name="problems-snooze"),
         path("widgets/<str:page>/<str:widget>", pages.widget, name="widget"),
+        path("notices", watches.notices, name="notices"),
+        path("notices/bell", watches.bell, name="notices-bell"),
+        path("notices/newest", watches.newest, name="notices-newest"),
+        path("notices/read", watches.mark_all, name="notices-read"),
+        path("notices/<int:notice_id>/open", watches.open_notice, name="notice-open"),
+        path("notices/<int:notice_id>/mark", watches.mark_notice, name="notice-mark"),
         path("shell/sync", pages.sync_state, name="shell-sync"),
         path("search/suggest", search.suggest, name="search-suggest"),
         path("search/terms", search.terms, name="search-terms"),

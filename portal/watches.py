@@ -25,7 +25,7 @@ from base.errors import DomainError, FieldError, InvalidInput, NotFound
 from catalog import queries
 from catalog.models import Activity, Entity
 from portal import events, links
-from portal.models import Match, Notice, Watch
+from portal.models import Mail, Match, Notice, Watch
 from portal.widgets.activity import TYPE_LABELS
 
 MOST_WATCHES = 100
@@ -53,6 +53,13 @@ class TooManyWatches(DomainError):
 def watches_of(user: User) -> QuerySet[Watch]:
     """An account's watches, the newest first."""
     return Watch.objects.kept().filter(user=user).order_by("-pk")
+
+
+def deleted_of(user: User) -> QuerySet[Watch]:
+    """Those whose deletion can still be taken back."""
+    return Watch.objects.filter(user=user, deleted_at__gt=timezone.now() - DELETED_STAY).order_by(
+        "-deleted_at"
+    )
 
 
 def watch_of(user: User, watch_id: int) -> Watch:
@@ -160,6 +167,25 @@ def url_of(watch: Watch) -> str:
     params = {"q": watch.query, "type": ",".join(watch.types), "status": watch.status}
     kept = {name: value for name, value in params.items() if value}
     return f"/activity?{urlencode(kept)}" if kept else "/activity"
+
+
+def words_of(watch: Watch) -> str:
+    """Of what its owner is told, and how."""
+    if watch.is_of_activity:
+        what = ", ".join(str(TYPE_LABELS[name]) for name in watch.types if name in TYPE_LABELS) or _(
+            "All activity"
+        )
+        parts = [f"{what}: {watch.status}" if watch.status else what]
+    else:
+        parts = [str(watch.get_when_display())]
+    return " · ".join([*parts, str(watch.get_mail_display())])
+
+
+def mail_trouble(watch: Watch) -> str:
+    """What a mail server answered to the last mail of a watch, if it was not taken."""
+    about = watch if watch.mail == Watch.Mail.NOW else None
+    last = Mail.objects.filter(user_id=watch.user_id, watch=about, attempts__gt=0).order_by("-pk").first()
+    return last.trouble if last else ""
 
 
 def _facts(watch: Watch) -> dict[str, Any]:
@@ -330,10 +356,12 @@ def mark_all(*, user: User) -> int:
 class Line:
     """What came or went: the first of it by name.
 
+    :ivar change: `new` or `gone`.
     :ivar things: `title` and `url`, which is empty for what is gone.
     :ivar more: how many are not named.
     """
 
+    change: str
     label: str
     things: list[dict[str, str]] = field(default_factory=list)
     more: int = 0
@@ -379,18 +407,20 @@ def told(viewer: User, notices: Iterable[Notice]) -> list[Told]:
     found = []
     for row in rows:
         lines = [
-            _line(_("New"), row.activities or row.new_uids, row.new, things),
-            _line(_("No longer"), row.gone_uids, row.gone, things),
+            _line("new", _("New"), row.activities or row.new_uids, row.new, things),
+            _line("gone", _("No longer"), row.gone_uids, row.gone, things),
         ]
         found.append(Told(row, url_of(row.watch), [line for line in lines if line.things]))
     return found
 
 
-def _line(label: str, kept: Sequence[Any], count: int, things: Mapping[Any, dict[str, str]]) -> Line:
+def _line(
+    change: str, label: str, kept: Sequence[Any], count: int, things: Mapping[Any, dict[str, str]]
+) -> Line:
     seen = [things[key] for key in kept if key in things]
     # Where something is hidden, only what is seen is counted.
     total = count if len(seen) == len(kept) else len(seen)
-    return Line(label, seen[:NAMED], total - len(seen[:NAMED]))
+    return Line(change, label, seen[:NAMED], total - len(seen[:NAMED]))
 
 
 def _thing(entity: Entity) -> dict[str, str]:
@@ -400,4 +430,4 @@ def _thing(entity: Entity) -> dict[str, str]:
 def _event(activity: Activity) -> dict[str, str]:
     title = events.title_of(activity)
     word = events.word_of(activity)[1]
-    return {"title": f"{title} {word}".strip(), "url": activity.url}
+    return {"title": f"{title} {word}".strip(), "url": activity.url, "is_external": "1"}

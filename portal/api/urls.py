@@ -3,10 +3,16 @@
 from django.urls import path
 
 from catalog.api.urls import NAMES
-from portal.api import own, views, whole
+from portal.api import own, views, watches, whole
 
 urlpatterns = [
     path("pages/", views.PageList.as_view(), name="pages"),
+    path("watches/", watches.WatchList.as_view(), name="watches"),
+    path("watches/<int:watch_id>/", watches.WatchDetail.as_view(), name="watch"),
+    path("watches/<int:watch_id>/restore/", watches.WatchRestore.as_view(), name="watch-restore"),
+    path("notices/", watches.NoticeList.as_view(), name="notices"),
+    path("notices/read/", watches.NoticesRead.as_view(), name="notices-read"),
+    path("notices/<int:notice_id>/", watches.NoticeDetail.as_view(), name="notice"),
     path("pages/<str:name>/", views.PageDetail.as_view(), name="page"),
     path("favourites/", own.FavouriteList.as_view(), name="favourites"),
     path(f"favourites/{NAMES}", own.Favourite.as_view(), name="favourite"),

@@ -110,6 +110,7 @@ def shell_of(request: HttpRequest, tab: str, *, title: str = "", parent: str = "
     user = request.user
     tabs = [
         ("settings", _("You"), True),
+        ("settings-tell-me", _("Tell me"), True),
         ("settings-tokens", _("Tokens"), can(user, "token.write")),
         ("settings-access", _("Access"), can(user, "user.read")),
         ("settings-packs", _("Packs"), can(user, "pack.write")),

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import access_settings, changes, identity, settings, system_settings, who
+from portal.views import access_settings, changes, identity, settings, system_settings, watches, who
 
 urlpatterns = [
     path("look", settings.look, name="settings-look"),
     path("who", who.who, name="settings-who"),
+    path("tell-me", watches.index, name="settings-tell-me"),
+    path("tell-me/new", watches.new, name="settings-watch-new"),
+    path("tell-me/<int:watch_id>", watches.edit, name="settings-watch"),
+    path("tell-me/<int:watch_id>/pause", watches.pause, name="settings-watch-pause"),
+    path("tell-me/<int:watch_id>/delete", watches.delete, name="settings-watch-delete"),
+    path("tell-me/<int:watch_id>/restore", watches.restore, name="settings-watch-restore"),
     path("tokens", settings.tokens, name="settings-tokens"),
     path("tokens/<int:token_id>/revoke", settings.revoke_token, name="settings-token-revoke"),
     path("access", access_settings.users, name="settings-access"),

@@ -655,6 +655,11 @@ class Timeline(Widget[TimelineConfig]):
             "days": days,
             "older_url": older if self.config.filters else "",
             "newest_url": context.url(cursor=None, after=None) if cursor else "",
+            "tell_me": links.tell_me(
+                about="activity", query=context.query, type=",".join(wanted), status=status or ""
+            )
+            if self.config.filters and context.entity is None
+            else None,
             "filters": self._filters(context, available, wanted) if self.config.filters else [],
         }
 

@@ -151,6 +151,7 @@ class EntityList(Widget[EntityListConfig]):
             | ({"select": "entity", "form": BULK} if may_write and page.rows else {}),
             "facets": self._facets(context, text, counted, owners),
             "total": total,
+            "tell_me": links.tell_me(query=self._whole(text)),
             "pages": {
                 "first": at + 1 if page.rows else 0,
                 "last": at + len(page.rows),

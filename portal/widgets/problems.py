@@ -58,6 +58,7 @@ class ProblemList(Widget[ProblemListConfig]):
         may = _Permitted(context, [problem for group in groups for problem in group["problems"][:SHOWN]])
         return {
             "groups": [self._shown(group, may) for group in groups],
+            "tell_me": links.tell_me(query=f"problem:{wanted}" if wanted else "has:problem"),
             "types": [
                 {"label": _("All"), "url": context.url(type=None), "is_active": not wanted},
                 *(

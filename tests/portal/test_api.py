@@ -40,6 +40,8 @@ from integrations.models import AllowedHost, Connection, Delivery, OperationRun,
 from integrations.records import Pipeline
 from integrations.services.connections import update_connection
 from integrations.services.targets import subject_of
+from portal.models import Notice
+from portal.watches import delete_watch, make_watch
 from tests.catalog.saying import claim, say
 from tests.integrations.tool import Tool, event, synced
 from tests.routes import METHODS, WRITING, routes
@@ -187,6 +189,8 @@ BODIES: dict[str, Any] = {
     "me_person_unsay": None,
     "names_map": {"ref": "group:default/hush-others", "target": "group:default/hush-team"},
     "names_unmap": None,
+    "notices_read": None,
+    "notices_update": {"is_read": True},
     "pages_reset": None,
     "pages_write": {"spec": PAGE},
     "person_claims_confirm": None,
@@ -213,6 +217,10 @@ BODIES: dict[str, Any] = {
     "users_person_untie": None,
     "users_sign_in_link_create": None,
     "users_tokens_destroy": None,
+    "watches_create": {"about": "entities", "query": "kind:component"},
+    "watches_delete": None,
+    "watches_restore": None,
+    "watches_update": {"when": "both"},
 }
 
 
@@ -314,6 +322,10 @@ def whole(
     invite(email="fay@acme.example", role="viewer")
     host = AllowedHost.objects.create(host="ghe.corp.example", what="private", by="tests")
     stale = Problem.objects.filter(type="stale")[0]
+    hers = make_watch(user=ana, about="entities", query="kind:api")
+    deleted = make_watch(user=ana, about="activity", name="No more")
+    delete_watch(watch=deleted)
+    notice = Notice.objects.create(user=ana, watch=hers, new=1, new_uids=[pay.uid], started_at=now, at=now)
     here = {"namespace": subject.namespace, "kind": subject.kind, "name": subject.name}
     return Whole(
         places={
@@ -327,7 +339,7 @@ def whole(
                 "delivery_id": delivery.pk,
             },
             "audit_": {"id": AuditEvent.objects.latest("pk").pk},
-            "changes_": {"event": Undoable.objects.get(event__verb="entity.merge").event_id},
+            "changes_": {"change": Undoable.objects.get(event__verb="entity.merge").event_id},
             "connections_": {"slug": "farm", "record_id": record.pk},
             "connections_unmute": {"slug": "quiet"},
             "definitions_": {"kind": "Page", "name": "home"},
@@ -337,6 +349,7 @@ def whole(
             "grants_": {"id": grant(role="viewer", group=group).pk},
             "groups_": {"id": group.pk},
             "invitations_": {"id": SignInLink.objects.invitations().get().pk},
+            "notices_": {"notice_id": notice.pk},
             "names_": {"kind": "group", "name": "hush-former"},
             "pages_": {"name": "home"},
             "removed_connections_": {"slug": "gone"},
@@ -346,6 +359,8 @@ def whole(
                 "id": Identity.objects.create(user=vic, issuer="https://login.acme.example", subject="7").pk
             },
             "users_tokens_": {"id": create_token(user=vic, name="his").token.pk},
+            "watches_": {"watch_id": hers.pk},
+            "watches_restore": {"watch_id": deleted.pk},
         },
         bodies=BODIES
         | {
@@ -618,6 +633,9 @@ PAGES: dict[str, tuple[str, ...]] = {
     "import": ("locations_preview", "locations_import"),
     "import-read": ("locations_read",),
     "import-remove": ("locations_remove",),
+    "notice-mark": ("notices_update",),
+    "notice-open": ("notices_update",),
+    "notices-read": ("notices_read",),
     "owners": ("entities_set_owners",),
     "problems-snooze": ("problems_snooze",),
     "sample": ("sample_load", "sample_remove"),
@@ -641,6 +659,11 @@ PAGES: dict[str, tuple[str, ...]] = {
         "users_partial_update", "users_person_tie", "users_person_untie", "users_sign_in_link_create",
         "users_identities_destroy", "users_tokens_destroy", "grants_create", "grants_destroy",
     ),
+    "settings-watch": ("watches_update",),
+    "settings-watch-delete": ("watches_delete",),
+    "settings-watch-new": ("watches_create",),
+    "settings-watch-pause": ("watches_update",),
+    "settings-watch-restore": ("watches_restore",),
     "settings-who": ("me_person_say", "me_person_unsay"),
     "tie": ("ties_decide",),
     "unknown-owners": ("names_unmap", "entities_withdraw"),

@@ -31,12 +31,20 @@ pytestmark = pytest.mark.django_db
 
 # Pages on which everybody changes what is their own.
 OWN = {
+    "notices/<int:notice_id>/mark",
+    "notices/<int:notice_id>/open",
+    "notices/read",
     "catalog/<str:namespace>/<str:kind>/<str:name>/favourite",
     "sign-in",
     "sign-in/<str:token>",
     "sign-out",
     "settings",
     "settings/look",
+    "settings/tell-me/<int:watch_id>",
+    "settings/tell-me/<int:watch_id>/delete",
+    "settings/tell-me/<int:watch_id>/pause",
+    "settings/tell-me/<int:watch_id>/restore",
+    "settings/tell-me/new",
     "settings/tokens",
     "settings/tokens/<int:token_id>/revoke",
     "settings/who",
