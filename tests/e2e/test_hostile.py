@@ -29,7 +29,7 @@ from tests.e2e.hostile import (
 )  # fmt: skip
 from tests.e2e.site import Visitors, settle
 from tests.e2e.stack import redis_program, run_portal
-from tests.e2e.test_pages import WATCH, elsewhere, watched
+from tests.e2e.test_pages import OVERFLOW, WATCH, elsewhere, watched
 
 pytestmark = pytest.mark.browser
 
@@ -275,6 +275,7 @@ def test_no_page_runs_it(ways: Ways, tab: Any, filled: dict[str, Any], every: bo
     showing = 0
     for path in [*PAGES, *paths]:
         look(tab, path)
+        assert tab.evaluate(OVERFLOW) == [], path
         showing += "<script>" in tab.locator("main").inner_text()
     assert showing > 30, "the words must have been on the pages"
 
