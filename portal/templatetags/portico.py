@@ -252,13 +252,17 @@ def owner_chip(owner: Any = None, **more: Any) -> SafeString:
 
 
 @register.simple_tag
-def link(url: str, text: str = "", external: bool = True) -> SafeString:
-    """A link to an address that a tool or a file gave; an unsafe one stays text."""
+def link(url: str, text: str = "", external: bool = True, css: str = "") -> SafeString:
+    """A link to an address that a tool or a file gave; an unsafe one stays text.
+
+    :param css: underlined where words stand beside it, from which its colour alone would not tell it.
+    """
     address = safe_url(url)
     if not address:
         return format_html("{}", text or url)
     away = mark_safe(' rel="noopener noreferrer"') if external else ""
-    return format_html('<a href="{}"{}>{}</a>', address, away, text or url)
+    classes = format_html(' class="{}"', css) if css else ""
+    return format_html('<a href="{}"{}{}>{}</a>', address, classes, away, text or url)
 
 
 @register.inclusion_tag("components/menu.html")

@@ -9,8 +9,9 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Browser
 
-from tests.e2e.site import Visitors, crowd
+from tests.e2e.site import MANY, Visitors, crowd
 from tests.e2e.stack import Portal, redis_program, run_portal
+from tests.perf.generate import write
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,20 @@ def empty_portal(
 ) -> Iterator[Portal]:
     """A portal to which nothing is connected yet but its own checkout."""
     with _portal(tmp_path_factory, require_program) as portal:
+        yield portal
+
+
+@pytest.fixture(scope="module")
+def crowded_portal(
+    tmp_path_factory: pytest.TempPathFactory, require_program: Callable[..., str]
+) -> Iterator[Portal]:
+    """A portal that knows as many things as a large company has."""
+    with _portal(tmp_path_factory, require_program) as portal:
+        folder = portal.files / "many"
+        folder.mkdir()
+        write(folder, MANY)
+        portal.manage("import_catalog", str(folder))
+        portal.wait_until_synced()
         yield portal
 
 

@@ -32,7 +32,7 @@ class Place:
     """A page.
 
     :ivar path: its address; names in braces are looked up in the database, see `KEYS`.
-    :ivar who: admin, viewer, or nobody.
+    :ivar who: admin, viewer, stranger (who was granted nothing), or nobody.
     :ivar is_twin: made by the same definition or view as another; the quick round leaves it out.
     """
 
@@ -58,6 +58,7 @@ PLACES = [
     Place("catalog-nothing", "/catalog?q=kind:component+nowhere-to-be-found"),
     Place("catalog-wrong", "/catalog?q=lifecycle:"),
     Place("component", f"{E}/component/checkout-api"),
+    Place("component-failing", f"{E}/component/{{failing}}"),
     Place("component-activity", f"{E}/component/checkout-api?tab=activity"),
     Place("component-relations", f"{E}/component/checkout-api?tab=relations"),
     Place("component-problems", f"{E}/component/platform-cost-report?tab=problems"),
@@ -124,6 +125,55 @@ PLACES = [
     Place("entity-not-found", f"{E}/component/checkout", status=404),
 ]
 
+# The pages that differ where nothing is connected yet, and where there is very much.
+EMPTY = [
+    Place("home", "/"),
+    Place("catalog", "/catalog"),
+    Place("catalog-components", "/catalog?q=kind:component"),
+    Place("unknown-owners", "/catalog/unknown-owners"),
+    Place("activity", "/activity"),
+    Place("problems", "/problems"),
+    Place("connections", "/connections"),
+    Place("gallery", "/connections/new"),
+    Place("import", "/connections/import"),
+    Place("connection", "/connections/portico"),
+    Place("settings-tokens", "/settings/tokens"),
+    Place("settings-access", "/settings/access"),
+    Place("settings-groups", "/settings/access/groups"),
+    Place("settings-sign-in", "/settings/access/sign-in"),
+    Place("settings-who", "/settings/who"),
+    Place("settings-sample", "/settings/sample"),
+    Place("settings-outbound", "/settings/outbound"),
+    Place("settings-changes", "/settings/changes"),
+    Place("settings-audit", "/settings/audit"),
+    Place("pasted-not-found", "/to?text=https://git.nowhere.example/pay/gateway", status=404),
+]
+MANY = 50_000
+M = "/catalog/default"
+CROWD = [
+    Place("home", "/"),
+    Place("catalog", "/catalog"),
+    Place("catalog-components", "/catalog?q=kind:component"),
+    Place("catalog-columns", "/catalog?q=kind:component&columns=type,owner,system,tags&limit=100"),
+    Place("catalog-last-page", "/catalog?q=kind:component&order=-name"),
+    Place("catalog-unowned", "/catalog?q=-has:owner"),
+    Place("owners", "/catalog/owners?q=kind:component"),
+    Place("unknown-owners", "/catalog/unknown-owners"),
+    Place("component", f"{M}/component/component-0"),
+    Place("component-relations", f"{M}/component/component-0?tab=relations"),
+    Place("api", f"{M}/api/api-0"),
+    Place("system", f"{M}/system/system-0"),
+    Place("domain", f"{M}/domain/domain-0"),
+    Place("group", f"{M}/group/team-0"),
+    Place("group-relations", f"{M}/group/team-0?tab=relations"),
+    Place("user", f"{M}/user/person-0"),
+    Place("problems", "/problems"),
+    Place("connections", "/connections"),
+    Place("import", "/connections/import"),
+    Place("settings-who", "/settings/who"),
+    Place("settings-changes", "/settings/changes"),
+]
+
 # What stands in braces in an address: the statement that finds it.
 _OF_KIND = "select name from catalog_entity where namespace = 'sample' and kind = '{}' order by name limit 1"
 KEYS = {
@@ -133,6 +183,8 @@ KEYS = {
     "repository": _OF_KIND.format("repository"),
     "resource": _OF_KIND.format("resource"),
     "user": _OF_KIND.format("user"),
+    "failing": """select name from catalog_entity
+                  where kind = 'component' and failing_since is not null order by name limit 1""",
     "long": "select name from catalog_entity where namespace = 'crowded' and kind = 'component'",
     "account": "select id from access_user where username = 'vic'",
     "tie": "select min(id) from catalog_tie",
@@ -154,8 +206,7 @@ CROWDED = [
         "metadata": {
             "namespace": "crowded",
             "name": "very-long-name-" * 3 + "x" * 15,
-            "title": "The settlement and reconciliation of international instalment payments, new edition "
-            * 2,
+            "title": ("The settlement and reconciliation of international instalment payments " * 3)[:200],
             "description": "A description that goes on, for whoever wrote it had a lot to say. " * 6,
             "tags": [f"tag-number-{n}" for n in range(30)],
             "links": [{"url": "https://runbooks.acme.example/" + "settlement/" * 12}],
@@ -199,10 +250,12 @@ def crowd(portal: Portal) -> None:
         "import shutil\n"
         "from django.core.management import call_command\n"
         "from access.services import create_user, grant\n"
+        "def come(name):\n"
+        "    user = create_user(username=name, name=f'{name.title()} Lind', email=f'{name}@acme.example')\n"
+        f"    user.set_password({PASSWORD!r}); user.save(); return user\n"
         f"for version in ({str(earlier_file)!r}, {str(now_file)!r}):\n"
         f"    shutil.copy(version, {str(file)!r}); call_command('import_catalog', {str(file)!r})\n"
-        "user = create_user(username='vic', name='Vic Lind', email='vic@acme.example')\n"
-        f"user.set_password({PASSWORD!r}); user.save(); grant(role='viewer', user=user)",
+        "grant(role='viewer', user=come('vic')); come('noa')",
     )  # fmt: skip
     portal.wait_until_synced()
     portal.manage("shell", "-v", "0", "-c", _HUB)
@@ -270,19 +323,20 @@ class Visitors:
 
     @contextmanager
     def context(
-        self, who: str = "admin", *, theme: str = "light", width: int = 1440
+        self, who: str = "admin", *, theme: str = "light", width: int = 1440, zoom: int = 1
     ) -> Iterator[BrowserContext]:
-        """A window of this size and theme, signed in."""
-        context = self._open(self._state(who), theme=theme, width=width)
+        """A window of this size, theme and zoom, signed in. Zoomed in, a page has so much less room."""
+        context = self._open(self._state(who), theme=theme, width=width, zoom=zoom)
         try:
             yield context
         finally:
             context.close()
 
-    def _open(self, state: Any, *, theme: str, width: int) -> BrowserContext:
+    def _open(self, state: Any, *, theme: str, width: int, zoom: int = 1) -> BrowserContext:
         context = self._browser.new_context(
             base_url=self._portal.url,
-            viewport={"width": width, "height": HEIGHT},
+            viewport={"width": width // zoom, "height": HEIGHT // zoom},
+            device_scale_factor=zoom,
             color_scheme="dark" if theme == "dark" else "light",
             reduced_motion="reduce",
             has_touch=width < 768,
@@ -300,7 +354,7 @@ class Visitors:
                 redeem(tab, self._portal)
             else:
                 tab.goto("/sign-in")
-                tab.fill("#username", {"viewer": "vic"}[who])
+                tab.fill("#username", {"viewer": "vic", "stranger": "noa"}[who])
                 tab.fill("#password", PASSWORD)
                 tab.press("#password", "Enter")
                 tab.wait_for_url("/")
