@@ -200,7 +200,7 @@ def write_records(folder: Path) -> None:
             "started_at": now,
         },
         {"type": "alert", "external_id": "al", **event, "status": "firing", "severity": MARKUP, "started_at": now},
-        {"type": "issue", "external_id": "is", **event, "status": "open", "number": MARKUP, "opened_at": now},
+        {"type": "issue", "external_id": "is", **event, "url": None, "status": "open", "number": "1", "opened_at": now},
         {
             "type": "change", "external_id": "ch", **event, "status": "open", "number": MARKUP, "opened_at": now,
             "source_branch": MARKUP, "target_branch": MARKUP, "reviewers": [MARKUP],
