@@ -222,6 +222,22 @@ def documents(viewer: Any, entities: Iterable[Entity]) -> dict[int, dict[str, An
     return found
 
 
+def seen_relations(viewer: Any, texts: Mapping[int, str]) -> dict[int, str]:
+    """Relations texts, by entity id, without what leads to entities that the viewer may not see.
+
+    Who sees everything gets the stored texts, which nobody parses.
+    """
+    everything = Entity.objects.all()
+    if visible(viewer, everything) is everything:
+        return dict(texts)
+    parsed = {pk: orjson.loads(text) for pk, text in texts.items()}
+    hidden = hidden_refs(viewer, {item["targetRef"] for items in parsed.values() for item in items})
+    return {
+        pk: orjson.dumps([item for item in items if item["targetRef"] not in hidden]).decode()
+        for pk, items in parsed.items()
+    }
+
+
 def hidden_refs(viewer: Any, refs: Iterable[str]) -> set[str]:
     """Those of some refs that belong to entities which the viewer may not see. Missing ones are not hidden."""
     wanted = set(refs)

@@ -212,23 +212,13 @@ _KEYSET = ("id", "uid", "ref", "namespace")
 def _texts(request: Request, entities: list[Entity]) -> list[str]:
     """The entities' JSON. Who sees everything gets the stored texts; for others hidden relations are left out."""
     wanted = wanted_fields(request)
-    relations = {entity.pk: entity.served.relations for entity in entities}
-    if _is_limited(request):
-        parsed = {pk: orjson.loads(text) for pk, text in relations.items()}
-        hidden = queries.hidden_refs(
-            request.user, {item["targetRef"] for items in parsed.values() for item in items}
-        )
-        for pk, items in parsed.items():
-            relations[pk] = orjson.dumps([item for item in items if item["targetRef"] not in hidden]).decode()
+    relations = queries.seen_relations(
+        request.user, {entity.pk: entity.served.relations for entity in entities}
+    )
     texts = [splice(entity.served.document, relations[entity.pk]) for entity in entities]
     if wanted is None:
         return texts
     return [orjson.dumps(pick(orjson.loads(text), wanted)).decode() for text in texts]
-
-
-def _is_limited(request: Request) -> bool:
-    everything = Entity.objects.all()
-    return visible(request.user, everything) is not everything
 
 
 def _list_body(request: Request, texts: list[str], page: Page[Any], total: int) -> bytes:

@@ -195,10 +195,9 @@ def test_the_examples_of_the_api_answer_as_shown(core_pack: None, ana: User) -> 
         "TOKEN": create_token(user=ana, name="docs", role="editor").text,
         "ADMIN": create_token(user=ana, name="docs").text,
     }
-    examples = re.findall(
-        r"^```bash\n(.*?)^```\n\n```json\n(.*?)^```$", page("api.md"), re.MULTILINE | re.DOTALL
-    )
-    assert len(examples) == page("api.md").count("```bash")
+    text = page("api.md") + page("backstage-api.md")
+    examples = re.findall(r"^```bash\n(.*?)^```\n\n```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(examples) == text.count("```bash")
     held = False
     for command, shown in examples:
         answer = curl(command, variables)

@@ -1,0 +1,328 @@
+"""The paths of Backstage's catalog API that read entities."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+
+from access.api.permissions import View
+from base.answers import json_answer
+from base.errors import NotFound
+from catalog import queries
+from catalog.api.backstage import lists
+from catalog.api.backstage.errors import InputError, answer_error
+from catalog.api.backstage.facets import facet
+from catalog.api.backstage.fields import check_fields
+from catalog.api.backstage.lists import Cursor, Order
+from catalog.api.backstage.parameters import at_least, body_of, number, read, texts_in, words
+from catalog.api.backstage.predicates import Predicate, compile_predicate, of_filters
+from catalog.models import Entity
+
+DEFAULT_LIMIT = 200
+MOST_REFS = 10_000
+
+
+class CatalogView(View):
+    """A view that fails as Backstage does; what it does not answer is nowhere."""
+
+    verbs = {"GET": "entity.read", "POST": "entity.read"}
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        return answer_error
+
+    def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return HttpResponse(status=404)
+
+
+def not_here(request: HttpRequest, **_names: str) -> HttpResponse:
+    """What Backstage's catalog does not know."""
+    return HttpResponse(status=404)
+
+
+def _found(request: Request, predicate: Predicate | None) -> QuerySet[Entity]:
+    seen = queries.list_entities(request.user)
+    if predicate is None:
+        return seen
+    return seen.filter(compile_predicate(predicate, viewer=request.user, seen=seen))
+
+
+def _one(request: Request, row: Entity) -> HttpResponse:
+    (text,) = lists.texts(request.user, [row], ())
+    return json_answer(request, text.encode())
+
+
+@extend_schema(exclude=True)
+class Entities(CatalogView):
+    """`GET /entities`: all that a filter finds, in pages if it is asked for."""
+
+    def get(self, request: Request) -> HttpResponse | StreamingHttpResponse:
+        given = read(request, "fields", "limit", "filter", "offset", "after", "order")
+        fields = check_fields(words(given.getlist("fields")))
+        found = _found(request, of_filters(given.getlist("filter")))
+        orders = [Order.of_list(text) for text in given.getlist("order")]
+        limit, offset = number(given, "limit", least=1), number(given, "offset")
+        if "after" in given:
+            limit, offset = _place(str(given["after"]))
+        if limit is None and offset is None:
+            rows = lists.sorted_whole(found, orders[0] if orders else None)
+            answer = StreamingHttpResponse(
+                lists.streamed(request.user, rows, fields), content_type="application/json"
+            )
+            answer.headers["X-Accel-Buffering"] = "no"
+            return answer
+        start = offset or 0
+        rows = lists.with_served(lists.sorted_paged(found, orders))
+        page = list(rows[start : start + limit + 1] if limit is not None else rows[start:])
+        has_more = limit is not None and len(page) > limit
+        texts = lists.texts(request.user, page[:limit] if limit is not None else page, fields)
+        whole = HttpResponse(b"[" + ",".join(texts).encode() + b"]", content_type="application/json")
+        if has_more and limit is not None:
+            after = base64.b64encode(orjson.dumps({"limit": limit, "offset": start + limit})).decode()
+            kept = [(name, value) for name, values in given.lists() if name != "after" for value in values]
+            kept = [(name, value) for name, value in kept if name not in ("limit", "offset")]
+            whole.headers["Link"] = f'</entities?{urlencode([*kept, ("after", after)])}>; rel="next"'
+        return whole
+
+
+def _place(after: str) -> tuple[int | None, int | None]:
+    try:
+        data = orjson.loads(base64.b64decode(after, validate=True))
+        limit, offset = data.get("limit"), data.get("offset")
+        if not all(one is None or (isinstance(one, int) and one >= 0) for one in (limit, offset)):
+            raise ValueError
+    except (binascii.Error, orjson.JSONDecodeError, AttributeError, ValueError):
+        raise InputError("Malformed after parameter, could not be parsed") from None
+    return limit, offset
+
+
+@extend_schema(exclude=True)
+class EntityByUid(CatalogView):
+    """`GET /entities/by-uid/{uid}`."""
+
+    def get(self, request: Request, uid: str) -> HttpResponse:
+        read(request)
+        row = lists.with_served(queries.list_entities(request.user)).filter(_is(uid)).first()
+        if row is None:
+            raise NotFound(f"No entity with uid {uid}")
+        return _one(request, row)
+
+
+def _is(uid: str) -> Q:
+    return compile_predicate({"metadata.uid": uid}, viewer=None, seen=Entity.objects.none())
+
+
+@extend_schema(exclude=True)
+class EntityByName(CatalogView):
+    """`GET /entities/by-name/{kind}/{namespace}/{name}`, in any case."""
+
+    def get(self, request: Request, kind: str, namespace: str, name: str) -> HttpResponse:
+        read(request)
+        return _one(request, _named(request, kind, namespace, name))
+
+
+def _named(request: Request, kind: str, namespace: str, name: str) -> Entity:
+    ref = f"{kind}:{namespace}/{name}".lower()
+    row = lists.with_served(queries.list_entities(request.user)).filter(ref=ref).first()
+    if row is None:
+        raise NotFound(f"No entity named '{name}' found, with kind '{kind}' in namespace '{namespace}'")
+    return row
+
+
+@extend_schema(exclude=True)
+class Ancestry(CatalogView):
+    """`GET /entities/by-name/…/ancestry`: what emitted it. Files and tools do here, and they are no entities."""
+
+    def get(self, request: Request, kind: str, namespace: str, name: str) -> HttpResponse:
+        read(request)
+        row = _named(request, kind, namespace, name)
+        (text,) = lists.texts(request.user, [row], ())
+        ref = f"{kind}:{namespace}/{name}".lower()
+        head = orjson.dumps({"rootEntityRef": ref})[:-1]
+        body = head + b',"items":[{"entity":' + text.encode() + b',"parentEntityRefs":[]}]}'
+        return json_answer(request, body)
+
+
+@extend_schema(exclude=True)
+class EntitiesByRefs(CatalogView):
+    """`POST /entities/by-refs`: in the order of the refs, null for what is not there or may not be seen."""
+
+    def post(self, request: Request) -> HttpResponse:
+        given = read(request, "filter")
+        body = body_of(request)
+        refs = texts_in(body, "entityRefs")
+        if refs is None:
+            raise InputError("request/body must have required property 'entityRefs'")
+        if len(refs) > MOST_REFS:
+            raise InputError(f"request/body/entityRefs must have at most {MOST_REFS} items")
+        fields = check_fields(texts_in(body, "fields") or [])
+        predicate = of_filters(given.getlist("filter"))
+        if body.get("query") is not None:
+            predicate = {"$all": [one for one in (predicate, body["query"]) if one is not None]}
+        wanted = {ref.lower() for ref in refs}
+        rows = list(
+            lists.with_served(_found(request, predicate).filter(ref__in=wanted)).only(
+                *lists.COLUMNS_OF_TEXT, "ref"
+            )
+        )
+        known = {
+            row.ref: text for row, text in zip(rows, lists.texts(request.user, rows, fields), strict=True)
+        }
+        items = ",".join(known.get(ref.lower(), "null") for ref in refs)
+        return HttpResponse(f'{{"items":[{items}]}}', content_type="application/json")
+
+
+@extend_schema(exclude=True)
+class EntitiesByQuery(CatalogView):
+    """`GET` and `POST /entities/by-query`: pages by cursor, forth and back."""
+
+    def get(self, request: Request) -> HttpResponse:
+        given = read(
+            request,
+            "fields",
+            "limit",
+            "offset",
+            "orderField",
+            "cursor",
+            "filter",
+            "totalItems",
+            "fullTextFilterTerm",
+            "fullTextFilterFields",
+        )
+        orders = given.getlist("orderField")
+        first = Cursor(
+            order=Order.of_query(orders[0]) if orders else None,
+            query=of_filters(given.getlist("filter")),
+            term=given.get("fullTextFilterTerm", "").strip(),
+            fields=tuple(words(given.getlist("fullTextFilterFields"))),
+        )
+        return _queried(
+            request,
+            given.get("cursor"),
+            first,
+            limit=number(given, "limit"),
+            offset=number(given, "offset"),
+            fields=words(given.getlist("fields")),
+            total=given.get("totalItems", "include"),
+        )
+
+    def post(self, request: Request) -> HttpResponse:
+        read(request)
+        body = body_of(request)
+        text = body.get("fullTextFilter") or {}
+        if not isinstance(text, dict):
+            raise InputError("request/body/fullTextFilter must be object")
+        first = Cursor(
+            order=_order_in(body),
+            query=body.get("query"),
+            term=str(text.get("term") or "").strip(),
+            fields=tuple(texts_in(text, "fields") or ()),
+        )
+        return _queried(
+            request,
+            body.get("cursor"),
+            first,
+            limit=_number_in(body, "limit"),
+            offset=_number_in(body, "offset"),
+            fields=texts_in(body, "fields") or [],
+            total=body.get("totalItems", "include"),
+        )
+
+
+def _order_in(body: dict[str, Any]) -> Order | None:
+    found = body.get("orderBy")
+    if not found:
+        return None
+    if (
+        not isinstance(found, list)
+        or not isinstance(found[0], dict)
+        or not isinstance(found[0].get("field"), str)
+    ):
+        raise InputError("request/body/orderBy must be array of objects with field and order")
+    if found[0].get("order") not in ("asc", "desc"):
+        raise InputError("request/body/orderBy/0/order must be equal to one of the allowed values")
+    return Order(found[0]["field"], found[0]["order"] == "desc")
+
+
+def _number_in(body: dict[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"request/body/{name} must be integer")
+    return at_least(value, name, 0)
+
+
+def _queried(
+    request: Request,
+    cursor: Any,
+    first: Cursor,
+    *,
+    limit: int | None,
+    offset: int | None,
+    fields: Sequence[str],
+    total: Any,
+) -> HttpResponse:
+    """A page of a query: of the cursor's, if there is one."""
+    if total not in ("include", "exclude"):
+        raise InputError("totalItems must be equal to one of the allowed values: include, exclude")
+    check_fields(fields)
+    here = first
+    if cursor is not None:
+        if not isinstance(cursor, str):
+            raise InputError("request/body/cursor must be string")
+        here = Cursor.read(cursor)
+    found = _found(request, here.query)
+    if here.order is not None:
+        found = lists.having(found, here.order)
+    if here.term:
+        searched = here.fields or (here.order.field if here.order else "metadata.uid",)
+        found = lists.full_text(found, here.term, searched)
+    if here.total is None and total == "include":
+        here = replace(here, total=found.order_by().count())
+    size = DEFAULT_LIMIT if limit is None else limit
+    listed = (
+        lists.page(found, here, limit=size, offset=0 if cursor is not None else offset or 0)
+        if size
+        else lists.Listed([], None, None)
+    )
+    cursors = {"nextCursor": listed.next, "prevCursor": listed.previous}
+    info = {name: one.write() for name, one in cursors.items() if one is not None}
+    items = ",".join(lists.texts(request.user, listed.rows, fields))
+    tail = orjson.dumps({"totalItems": here.total or 0, "pageInfo": info}).decode()
+    return HttpResponse(f'{{"items":[{items}],{tail[1:]}', content_type="application/json")
+
+
+@extend_schema(exclude=True)
+class EntityFacets(CatalogView):
+    """`GET` and `POST /entity-facets`."""
+
+    def get(self, request: Request) -> HttpResponse:
+        given = read(request, "facet", "filter")
+        names = given.getlist("facet")
+        if not names:
+            raise InputError("request/query must have required property 'facet'")
+        return _facets(request, names, of_filters(given.getlist("filter")))
+
+    def post(self, request: Request) -> HttpResponse:
+        read(request)
+        body = body_of(request)
+        names = texts_in(body, "facets")
+        if not names:
+            raise InputError("request/body must have required property 'facets'")
+        return _facets(request, names, body.get("query"))
+
+
+def _facets(request: Request, names: Sequence[str], predicate: Predicate | None) -> HttpResponse:
+    found = _found(request, predicate)
+    body = {"facets": {name: facet(request.user, found, name) for name in names}}
+    return json_answer(request, orjson.dumps(body))
