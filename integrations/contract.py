@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import wraps
-from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -108,6 +108,7 @@ __all__ = [
     "keys",
     "matches",
     "ngettext",
+    "once",
     "operation",
     "portions",
     "record_or_refusal",
@@ -302,6 +303,24 @@ class Known:
 
 
 T = TypeVar("T")
+
+
+P = ParamSpec("P")
+
+
+def once(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Mark an async method whose answer holds as long as the connector lives, a run: it is asked once for the same."""
+
+    @wraps(method)
+    async def kept(*args: P.args, **kwargs: P.kwargs) -> T:
+        connector, *given = args
+        answers = vars(connector).setdefault(f"_{method.__name__}_once", {})
+        key = (*given, *sorted(kwargs.items()))
+        if key not in answers:
+            answers[key] = await method(*args, **kwargs)
+        return answers[key]
+
+    return kept
 
 
 def portions(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -33,6 +33,7 @@ from integrations.contract import (
     gettext_noop,
     is_chosen,
     keys,
+    once,
     operation,
     portions,
     record_or_refusal,
@@ -120,7 +121,6 @@ class Buildbot(Connector[Config]):
         self.api = self.http.at(
             config.base_url, headers=headers, auth=self.sign_in if config.username else None
         )
-        self.chosen: dict[int, Row] | None = None
 
     # --- resources ----------------------------------------------------------------------------------------
 
@@ -292,24 +292,23 @@ class Buildbot(Connector[Config]):
                 raise BadPayload(_("%(url)s answers the same page again and again.") % {"url": answer.url})
             after = rows[-1][key]
 
+    @once
     async def selection(self) -> dict[int, Row]:
         """The selected builders by id, each with the name of its project."""
-        if self.chosen is None:
-            builders = [
-                row async for page in self.pages("builders", "builderid") for row in page.rows("builders")
-            ]
-            projects: dict[int | None, str] = {}
-            if any(row.get("projectid") for row in builders):
-                async for page in self.pages("projects", "projectid"):
-                    projects |= {row["projectid"]: row["name"] for row in page.rows("projects")}
-            named = [{**row, "project": projects.get(row.get("projectid"), "")} for row in builders]
-            self.chosen = {
-                row["builderid"]: row
-                for row in named
-                if is_chosen(row["name"], self.config.builders)
-                and is_chosen(row["project"], self.config.projects)
-            }
-        return self.chosen
+        builders = [
+            row async for page in self.pages("builders", "builderid") for row in page.rows("builders")
+        ]
+        projects: dict[int | None, str] = {}
+        if any(row.get("projectid") for row in builders):
+            async for page in self.pages("projects", "projectid"):
+                projects |= {row["projectid"]: row["name"] for row in page.rows("projects")}
+        named = [{**row, "project": projects.get(row.get("projectid"), "")} for row in builders]
+        return {
+            row["builderid"]: row
+            for row in named
+            if is_chosen(row["name"], self.config.builders)
+            and is_chosen(row["project"], self.config.projects)
+        }
 
     async def latest_builds(self, builder: Row) -> Answer:
         return await self.api.get(

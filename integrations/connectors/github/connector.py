@@ -35,6 +35,7 @@ from integrations.contract import (
     WebhookRequest,
     gettext_noop,
     is_chosen,
+    once,
     operation,
     record_or_refusal,
     resource,
@@ -101,9 +102,7 @@ class GitHub(Connector[Config]):
             key = config.private_key.get_secret_value()
             self.app = App(self.api, config.app_id, key, config.installation or 0)
             self.api = self.http.at(config.base_url, headers=headers, auth=self.app.sign_in)
-        self.chosen: list[Row] | None = None
         self.kept: dict[int, dict[str, int]] = {}
-        self.orgs: list[str] | None = None
 
     # --- lists --------------------------------------------------------------------------------------------
 
@@ -418,44 +417,39 @@ class GitHub(Connector[Config]):
             and (config.forks or not repo.get("fork"))
         )
 
+    @once
     async def selection(self) -> list[Row]:
         """The selected repositories; what is made meanwhile comes last, none is missed."""
-        if self.chosen is None:
-            order = {"per_page": 100, "sort": "created", "direction": "asc"}
-            if self.app:
-                lists: list[tuple[str, str, Row]] = [
-                    ("installation/repositories", "repositories", {"per_page": 100})
-                ]
-            elif self.config.owners:
-                orgs = await self.organisations()
-                lists = [
-                    (f"{'orgs' if name in orgs else 'users'}/{quote(name)}/repos", "", order)
-                    for name in self.config.owners
-                ]
-            else:
-                lists = [("user/repos", "", order)]
-            found: dict[int, Row] = {}
-            for path, name, params in lists:
-                async for page in self.api.pages(path, params=params):
-                    found |= {row["id"]: row for row in page.rows(name) if self.is_wanted(row)}
-            if not found:
-                raise Misconfigured(
-                    _("No repository is selected: nothing that can be read fits the selection.")
-                )
-            # What a fork has copied, its origin has declared before.
-            self.chosen = sorted(found.values(), key=lambda row: bool(row.get("fork")))
-        return self.chosen
+        order = {"per_page": 100, "sort": "created", "direction": "asc"}
+        if self.app:
+            lists: list[tuple[str, str, Row]] = [
+                ("installation/repositories", "repositories", {"per_page": 100})
+            ]
+        elif self.config.owners:
+            orgs = await self.organisations()
+            lists = [
+                (f"{'orgs' if name in orgs else 'users'}/{quote(name)}/repos", "", order)
+                for name in self.config.owners
+            ]
+        else:
+            lists = [("user/repos", "", order)]
+        found: dict[int, Row] = {}
+        for path, name, params in lists:
+            async for page in self.api.pages(path, params=params):
+                found |= {row["id"]: row for row in page.rows(name) if self.is_wanted(row)}
+        if not found:
+            raise Misconfigured(_("No repository is selected: nothing that can be read fits the selection."))
+        # What a fork has copied, its origin has declared before.
+        return sorted(found.values(), key=lambda row: bool(row.get("fork")))
 
+    @once
     async def organisations(self) -> list[str]:
         """The organisations among the owners; without any owner named, those of what is selected."""
-        if self.orgs is None and self.config.owners and not self.app:
+        if self.config.owners and not self.app:
             kinds = [(name, await self.api.get(f"users/{quote(name)}")) for name in self.config.owners]
-            self.orgs = [name for name, answer in kinds if answer.value("type") == "Organization"]
-        elif self.orgs is None:
-            owners = [repo["owner"] for repo in await self.selection()]
-            logins = [owner["login"] for owner in owners if owner["type"] == "Organization"]
-            self.orgs = list(dict.fromkeys(logins))
-        return self.orgs
+            return [name for name, answer in kinds if answer.value("type") == "Organization"]
+        owners = [repo["owner"] for repo in await self.selection()]
+        return list(dict.fromkeys(owner["login"] for owner in owners if owner["type"] == "Organization"))
 
     async def teams_of(self, orgs: list[str]) -> list[tuple[Row, str, datetime]]:
         found = []

@@ -28,6 +28,7 @@ from integrations.contract import (
     is_chosen,
     keys,
     ngettext,
+    once,
     record_or_refusal,
     resource,
 )
@@ -107,8 +108,6 @@ class Kubernetes(Connector[Config]):
         super().__init__(config, tools)
         self.name = config.cluster
         self.api = self.http.at(config.base_url, headers=self.http.bearer(config.token))
-        self.version: Answer | None = None
-        self.found: tuple[dict[str, list[Row]], datetime] | None = None
 
     @resource(of=Cluster)
     async def clusters(self) -> AsyncIterator[Cluster | Refused]:
@@ -217,25 +216,21 @@ class Kubernetes(Connector[Config]):
             meta, status = row["metadata"], row.get("status") or {}
             revision = (meta.get("annotations") or {}).get("deployment.kubernetes.io/revision")
             told = {one["type"]: one for one in status.get("conditions") or []}.get("Progressing")
-            is_seen = status.get("observedGeneration", 0) >= meta.get("generation", 1)
-            if revision and told and is_seen:
+            if revision and told and status.get("observedGeneration", 0) >= meta.get("generation", 1):
                 seen = running.get((meta["namespace"], "Deployment", meta["name"]), {})
                 yield self.rollout(row, revision, told, seen, as_of)
 
     def rollout(
         self, row: Row, revision: str, told: Row, seen: dict[str, list[str]], as_of: datetime
     ) -> Deployment | Refused:
-        meta, (container, *_others) = row["metadata"], row["spec"]["template"]["spec"]["containers"]
+        meta, container = row["metadata"], row["spec"]["template"]["spec"]["containers"][0]
         namespace, name, image = meta["namespace"], meta["name"], container["image"]
         # In the middle of a rollout others run too: of the template's image, what the nodes say of it.
         full = next((one for one in seen.get(container["name"], []) if one.startswith(f"{image}@")), image)
         digest = found[1] if (found := DIGEST.search(full)) else ""
         version = found[1] if (found := TAG.search(full.partition("@")[0])) else ""
-        status = DeploymentStatus.DEPLOYING
-        if told["status"] == "False":
-            status = DeploymentStatus.FAILED
-        elif told.get("reason") == "NewReplicaSetAvailable":
-            status = DeploymentStatus.DEPLOYED
+        is_over = told["status"] == "False" or told.get("reason") == "NewReplicaSetAvailable"
+        how = DeploymentStatus.FAILED if told["status"] == "False" else DeploymentStatus.DEPLOYED
         return record_or_refusal(
             Deployment,
             f"{meta['uid']}@{revision}",
@@ -247,12 +242,12 @@ class Kubernetes(Connector[Config]):
                 *keys("image-digest", digest),
             ],
             title=f"{namespace}/{name} {version or digest[:19]}".strip(),
-            status=status,
+            status=how if is_over else DeploymentStatus.DEPLOYING,
             environment=f"{self.name}/{namespace}",
             version=version,
             digest=digest,
             started_at=meta.get("creationTimestamp") if revision == "1" else None,
-            finished_at=None if status is DeploymentStatus.DEPLOYING else told.get("lastUpdateTime"),
+            finished_at=told.get("lastUpdateTime") if is_over else None,
             raw={"metadata": _slim(meta), "condition": told, "image": full},
         )
 
@@ -316,13 +311,12 @@ class Kubernetes(Connector[Config]):
 
     # --- asking -------------------------------------------------------------------------------------------
 
+    @once
     async def told_version(self) -> Answer:
-        """The cluster's word on its version; once a run."""
-        if self.version is None:
-            answer = await self.api.get("version")
-            answer.row("gitVersion", "minor")
-            self.version = answer
-        return self.version
+        """The cluster's word on its version."""
+        answer = await self.api.get("version")
+        answer.row("gitVersion", "minor")
+        return answer
 
     def full_names(self) -> list[str]:
         """The namespaces that the settings name, if they name all by full names."""
@@ -352,10 +346,9 @@ class Kubernetes(Connector[Config]):
             found.append(answer.row("metadata"))
         return found, as_of, missing
 
+    @once
     async def everything(self) -> tuple[dict[str, list[Row]], datetime]:
-        """All rows by kind, of the selected namespaces, as they were when the first was asked for; once a run."""
-        if self.found:
-            return self.found
+        """All rows by kind, of the selected namespaces, as they were when the first was asked for."""
         minor = re.match(r"\d+", (await self.told_version()).row()["minor"])
         batch = "v1" if minor and int(minor[0]) >= 21 else "v1beta1"
         found: dict[str, list[Row]] = defaultdict(list)
@@ -369,8 +362,7 @@ class Kubernetes(Connector[Config]):
                 )
                 times.append(as_of)
                 found[kind] += rows
-        self.found = found, min(times)
-        return self.found
+        return found, min(times)
 
     async def listed(self, path: str, is_wanted: Callable[[Row], bool]) -> tuple[list[Row], datetime]:
         """What is wanted of a whole list, as it was when its first page was asked for."""

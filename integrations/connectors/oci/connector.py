@@ -36,6 +36,7 @@ from integrations.contract import (
     has_glob,
     keys,
     matches,
+    once,
     portions,
     record_or_refusal,
     resource,
@@ -162,7 +163,6 @@ class Oci(Connector[Config]):
         self.wants_basic = False
         self.tokens: dict[str, tuple[float, str]] = {}
         self.listed: dict[str, list[str]] = {}
-        self.read: dict[tuple[str, str], Image | Refused] = {}
 
     # --- resources ----------------------------------------------------------------------------------------
 
@@ -356,13 +356,9 @@ class Oci(Connector[Config]):
             return digest
         return "sha256:" + hashlib.sha256((await self.api.get(path, headers=ACCEPT)).body).hexdigest()
 
+    @once
     async def image(self, name: str, digest: str) -> Image | Refused:
-        """What the manifest and the configuration of a digest say; once a run."""
-        if (name, digest) not in self.read:
-            self.read[name, digest] = await self.read_image(name, digest)
-        return self.read[name, digest]
-
-    async def read_image(self, name: str, digest: str) -> Image | Refused:
+        """What the manifest and the configuration of a digest say."""
         answer = await self.content(name, "manifests", digest)
         index = manifest = answer.json()
         platforms: dict[str, dict[str, Any]] = {}

@@ -319,13 +319,12 @@ def test_a_rollout_is_a_deployment_of_its_image_to_its_namespace(cluster: Any) -
 def test_one_revision_is_one_deployment_however_far_it_has_come(played: Played) -> None:
     def change(made: Kubernetes) -> Any:
         async def read_changed() -> Reading:
-            rows, at = await made.everything()
+            rows, _at = await made.everything()
             row = next(row for row in rows["Deployment"] if row["metadata"]["name"] == "ledger")
             told = next(one for one in row["status"]["conditions"] if one["type"] == "Progressing")
             told |= {"status": "False", "reason": "ProgressDeadlineExceeded"}
             pay = next(row for row in rows["Deployment"] if row["metadata"]["name"] == "pay")
             pay["metadata"]["generation"] += 1
-            made.found = rows, at
             return await collect(made, "rollouts")
 
         return read_changed()
