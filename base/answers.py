@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from django.http import HttpResponse
@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
 from base.api import dump_json
-from base.errors import BadRequest, FieldError, PreconditionFailed
+from base.errors import BadRequest, FieldError, InvalidInput, PreconditionFailed
 
 MAX_FIELDS = 50
 
@@ -29,7 +29,9 @@ def json_answer(request: Request, body: bytes, *, state: str = "") -> HttpRespon
     if request.method in {"GET", "HEAD"}:
         known = {given.removeprefix("W/") for given in parse_etags(request.headers.get("If-None-Match", ""))}
         if known & {"*", tag.removeprefix("W/")}:
-            return HttpResponse(status=304, headers=headers)
+            unchanged = HttpResponse(status=304, headers=headers)
+            del unchanged.headers["Content-Type"]  # of nothing
+            return unchanged
     return HttpResponse(body, content_type="application/json", headers=headers)
 
 
@@ -61,11 +63,29 @@ def require_state(expected: str, etag: str, what: object) -> None:
 def given(request: Request, shape: type[BaseSerializer[Any]]) -> Any:
     """What the body of a request says.
 
+    :raises InvalidInput: if it names a field that there is not: a slip of the pen must not pass for no change.
     :raises ValidationError: naming each place that does not fit the shape.
     """
     read = shape(data=request.data)
+    if unknown := list(_unknown_fields(request.data, read)):
+        raise InvalidInput(" ".join(map(str, unknown[:3])), errors=unknown)
     read.is_valid(raise_exception=True)
     return read.validated_data
+
+
+def _unknown_fields(data: Any, shape: Any, path: str = "") -> Iterator[FieldError]:
+    fields = getattr(shape, "fields", None)
+    if not isinstance(data, Mapping) or fields is None:
+        return
+    expected = ", ".join(fields)
+    for name, value in data.items():
+        place = f"{path}.{name}" if path else str(name)[:60]
+        if name in fields:
+            yield from _unknown_fields(value, fields[name], place)
+        else:
+            yield FieldError(
+                place, _("There is no such field; there are: %(known)s.") % {"known": expected}, expected
+            )
 
 
 def if_match(request: Request) -> str:

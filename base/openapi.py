@@ -105,7 +105,7 @@ _PROBLEM = {
 
 
 def describe_problems(result: dict[str, Any], **_more: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular: any operation may answer with problem details."""
+    """A hook of drf-spectacular: any operation may answer with problem details, and with 304 if it is told an ETag."""
     result["components"]["schemas"]["Problem"] = _PROBLEM
     answer = {
         "description": "Problem details.",
@@ -115,6 +115,23 @@ def describe_problems(result: dict[str, Any], **_more: Any) -> dict[str, Any]:
         for method, operation in operations.items():
             if method in _METHODS:
                 operation["responses"].setdefault("default", answer)
+                for status, refusal in operation["responses"].items():
+                    if status.startswith("4"):  # one that has a shape of its own may be a problem too
+                        refusal.setdefault("content", {}).update(answer["content"])
+                if any(one["name"] == IF_NONE_MATCH.name for one in operation.get("parameters", ())):
+                    operation["responses"].setdefault("304", {"description": "Nothing has changed since."})
+    return result
+
+
+def describe_bodies(result: dict[str, Any], **_more: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular: what a request may hold besides the fields that are named is nothing."""
+    schemas = result["components"]["schemas"]
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                named = schemas.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
+                if "properties" in named:
+                    named["additionalProperties"] = False
     return result
 
 

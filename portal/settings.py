@@ -166,6 +166,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "base.openapi.describe_problems",
+        "base.openapi.describe_bodies",
     ],
 }
 

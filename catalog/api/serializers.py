@@ -140,6 +140,21 @@ class NameIn(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
 
 
+class OwnerIn(serializers.Serializer[Any]):
+    """What a name means, if it is to be made."""
+
+    name = serializers.CharField(
+        required=False, allow_blank=True, max_length=300, help_text="If it is to be called otherwise."
+    )
+    title = serializers.CharField(required=False, allow_blank=True, max_length=300)
+    members = serializers.ListField(
+        child=serializers.CharField(max_length=400),
+        required=False,
+        max_length=200,
+        help_text="Refs of the people in a group.",
+    )
+
+
 class NameOut(serializers.Serializer[Any]):
     ref = serializers.CharField()
     target = serializers.CharField()

@@ -130,25 +130,23 @@ class EntityOwners(View):
         "what another person overrides and what can have no owner is named and left as it is.",
     )
     def post(self, request: Request) -> Response:
-        data = shapes.OwnersIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        given = data.validated_data
-        if ("q" in given) == ("entities" in given):
+        data = given(request, shapes.OwnersIn)
+        if ("q" in data) == ("entities" in data):
             raise InvalidInput(_("Expected either `entities` or `q`."))
-        if "q" in given:
+        if "q" in data:
             entities = list(
-                queries.search_entities(request.user, given["q"]).order_by("ref")[: bulk_edit.MOST + 1]
+                queries.search_entities(request.user, data["q"]).order_by("ref")[: bulk_edit.MOST + 1]
             )
         else:
-            refs = dict.fromkeys(ref.lower() for ref in given["entities"])
+            refs = dict.fromkeys(ref.lower() for ref in data["entities"])
             known = queries.titles_of(request.user, refs)
             entities = [known.get(ref) or by_ref(request, ref, "entities") for ref in refs]
-        owner = by_ref(request, given["owner"], "owner")
+        owner = by_ref(request, data["owner"], "owner")
         if is_set(request, "dry_run"):
             plan = bulk_edit.plan_owners(user=request.user, entities=entities, owner=owner)
         else:
             plan = bulk_edit.set_owners(
-                user=request.user, entities=entities, owner=owner, reason=given.get("reason", "")
+                user=request.user, entities=entities, owner=owner, reason=data.get("reason", "")
             )
         return Response(
             {
@@ -178,14 +176,12 @@ class NameList(View):
         description="Say which group or user a name means; all that mentions it follows, now and later.",
     )
     def post(self, request: Request) -> Response:
-        data = shapes.NameIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        given = data.validated_data
+        data = given(request, shapes.NameIn)
         alias = naming.map_name(
             user=request.user,
-            ref=given["ref"],
-            target=by_ref(request, given["target"], "target"),
-            reason=given.get("reason", ""),
+            ref=data["ref"],
+            target=by_ref(request, data["target"], "target"),
+            reason=data.get("reason", ""),
         )
         return Response(shapes.name(alias), status=201)
 
@@ -203,6 +199,39 @@ class NameDetail(View):
     )
     def delete(self, request: Request, **names: str) -> Response:
         naming.unmap_name(user=request.user, ref="{kind}:{namespace}/{name}".format(**names))
+        return Response(status=204)
+
+
+class NameOwner(View):
+    """The group or person that a name means, made by hand."""
+
+    verbs = {"POST": "entity.write", "DELETE": "entity.write"}
+
+    @extend_schema(
+        request=shapes.OwnerIn,
+        responses={201: shapes.EntityOut},
+        operation_id="names_create",
+        description="Make the group or person that a name means, as your word; all that names it follows.",
+    )
+    def post(self, request: Request, **names: str) -> Response:
+        data = given(request, shapes.OwnerIn)
+        made = naming.create_owner(
+            user=request.user,
+            ref="{kind}:{namespace}/{name}".format(**names),
+            name=data.get("name", ""),
+            title=data.get("title", ""),
+            members=[by_ref(request, ref, "members") for ref in data.get("members", ())],
+        )
+        return Response(queries.documents(request.user, [made])[made.pk], status=201)
+
+    @extend_schema(
+        request=None,
+        responses={204: None},
+        operation_id="names_withdraw",
+        description="Take back that somebody made a group or person by hand; other sources may keep it.",
+    )
+    def delete(self, request: Request, **names: str) -> Response:
+        naming.withdraw_created(user=request.user, entity=queries.get_entity(request.user, **names))
         return Response(status=204)
 
 
