@@ -33,12 +33,12 @@
 
   on("click", "[data-rail]", toggleRail);
 
-  // -- A page that stays open keeps up with what happens, while somebody can see it ----------------------
+  // -- An open page keeps up while somebody sees it -------------------------------------------------------
   let looked = Date.now();
   const look = () => {
     if (document.hidden || Date.now() - looked < 30_000) return;
     looked = Date.now();
-    for (const one of $$("[data-look]")) htmx.trigger(one, "look");
+    $$("[data-look]").forEach((one) => htmx.trigger(one, "look"));
   };
   setInterval(look, 5_000);
   document.addEventListener("visibilitychange", look);
@@ -527,7 +527,7 @@
     if (event.detail || event.ctrlKey || event.metaKey) return;
     sessionStorage.setItem("po-stay", JSON.stringify([new URL(link.href).pathname, link.dataset.stay]));
   });
-  // A form that was sent before htmx looked at the page comes back with the whole page.
+  // So has a button, if the page came before htmx did.
   document.addEventListener("submit", (event) => {
     const id = event.submitter?.dataset.stay;
     if (id && !event.defaultPrevented) sessionStorage.setItem("po-stay", JSON.stringify([location.pathname, id]));
