@@ -46,23 +46,19 @@ def remember(source: Source, claims: Sequence[Claim]) -> None:
     )
 
 
-def leave(claims: Iterable[Claim], keys: Iterable[tuple[str, str, int]]) -> set[int]:
-    """Note under what keys these claims' entities are known no longer, though they live: an address that was left.
+def leave(keys: Iterable[tuple[str, str, int]]) -> None:
+    """Note under what keys entities are known no longer, though they live: an address that was left.
 
-    :param keys: kind, key and entity of all that the claims are known by now.
-    :returns: ids of the entities that left some.
+    :param keys: kind, key and entity.
     """
-    rows = EntityKey.objects.filter(claim_id__in=among(claim.id for claim in claims), is_identity=True)
-    left = set(rows.values_list("kind", "key", "entity_id")) - set(keys)
     upsert(
         [
             FormerKey(kind=kind, key=f"{LEFT}{key}", entity_id=entity_id)
-            for kind, key, entity_id in sorted(left)
+            for kind, key, entity_id in sorted(keys)
         ],
         unique=["key", "kind"],
         update=["entity"],
     )
-    return {entity_id for _kind, _key, entity_id in left}
 
 
 def call(entities: Iterable[tuple[ClaimIn, int]]) -> None:

@@ -346,23 +346,27 @@ class _Page:
     ) -> None:
         old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
         if old_ids:
-            moved = leave(
-                [row for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None],
-                (
-                    (claim.kind, key, row.entity_id)
-                    for (claim, _, _), row, (is_keys, _about) in zip(todo, rows, normalised, strict=True)
-                    for key in is_keys
-                ),
-            )
-            if moved:
+            # Keys make ties, so with or without a change of the document the ties are decided anew.
+            mark_dirty(sharers_of(old_ids) | {row.entity_id for row in rows})
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    """
+                    DELETE FROM catalog_entitykey WHERE claim_id = ANY(%s)
+                    RETURNING kind, key, entity_id, is_identity
+                    """,
+                    [old_ids],
+                )
+                left = {(kind, key, id_) for kind, key, id_, is_identity in cursor.fetchall() if is_identity}
+            for (claim, _, _), row, (is_keys, _about) in zip(todo, rows, normalised, strict=True):
+                left -= {(claim.kind, key, row.entity_id) for key in is_keys}
+            if left:
+                leave(left)
+                moved = {entity_id for _kind, _key, entity_id in left}
                 call(
                     (claim, row.entity_id)
                     for (claim, _, _), row in zip(todo, rows, strict=True)
                     if row.entity_id in moved
                 )
-            # Keys make ties, so with or without a change of the document the ties are decided anew.
-            mark_dirty(sharers_of(old_ids) | {row.entity_id for row in rows})
-            EntityKey.objects.filter(claim_id__in=among(old_ids)).delete()
         keys = []
         for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
             for key in is_keys:
