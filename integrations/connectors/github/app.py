@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import ClassVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc import jwt
@@ -39,12 +41,17 @@ def read_key(text: str) -> RSAKey:
 class App:
     """An App where it is installed.
 
+    Its tokens are kept by this process, under what they were asked for with: GitHub confirms an answer by its ETag only
+    to the token that was given it.
+
     :param api: a client at the address of the API, without credentials.
     """
 
+    tokens: ClassVar[dict[str, tuple[str, datetime]]] = {}
+
     def __init__(self, api: HttpClient, app: str, key: str, installation: int) -> None:
         self.api, self.app, self.key, self.installation = api, app, read_key(key), installation
-        self.token, self.until = "", datetime.now(UTC)
+        self.asked = sha256(f"{api.address}\0{app}\0{installation}\0{key}".encode()).hexdigest()
 
     def itself(self) -> dict[str, str]:
         """The header by which the App itself signs in."""
@@ -54,9 +61,16 @@ class App:
 
     async def sign_in(self, url: str, challenge: str) -> Mapping[str, str]:
         """The header of the installation, with a token that holds for some minutes yet."""
-        if challenge or datetime.now(UTC) > self.until - EARLY:
+        now = datetime.now(UTC)
+        token, until = self.tokens.get(self.asked, ("", now))
+        if challenge or now > until - EARLY:
             path = f"app/installations/{self.installation}/access_tokens"
             answer = await self.api.post(path, headers=self.itself(), accept=(201,))
-            self.token = answer.value("token", of=str)
-            self.until = datetime.fromisoformat(answer.value("expires_at", of=str))
-        return self.api.bearer(self.token)
+            token, until = (
+                answer.value("token", of=str),
+                datetime.fromisoformat(answer.value("expires_at", of=str)),
+            )
+            for old in [name for name, (_token, end) in self.tokens.items() if end < now]:
+                del self.tokens[old]
+            self.tokens[self.asked] = token, until
+        return self.api.bearer(token)
