@@ -385,7 +385,9 @@ def _report_missing(ids: set[int], *, at: datetime) -> None:
                     % {"ref": ref, "kind": kind},
                     message=_("%(subject)s names %(ref)s (%(type)s), which no source declares.")
                     % {"subject": entities[source_id].ref, "ref": ref, "type": type_},
-                    remedy=_("Import what declares it, or correct the name."),
+                    remedy=_("Import what declares it, create it, say what the name means, or correct it.")
+                    if type_ == "ownedBy"
+                    else _("Import what declares it, or correct the name."),
                     discriminator=f"{type_} {ref}",
                     detail={"type": type_, "target": ref},
                 ),
