@@ -156,7 +156,7 @@ class TestSettings:
         made = create_connection(
             slug="b", label="B", connector="buildbot", config=ci.config, network=network_
         )
-        request_removal(connection=made, by="ana", now=timezone.now())
+        request_removal(connection=made, by="ana", now=timezone.now(), with_secrets=True)
         assert not Secret.objects.filter(owner_uid=str(made.uid)).exists()
 
     def test_what_is_wrong_stands_at_its_field_and_the_part_is_open(self, admin: Client) -> None:
