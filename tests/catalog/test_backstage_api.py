@@ -327,7 +327,75 @@ class TestFacets:
         ]
 
 
+HUGE = 2**63
+PATH = ".".join("a" * 120)
+
+
+def packed(data: Any) -> str:
+    return base64.b64encode(json.dumps(data).encode()).decode()
+
+
+def cursor(**more: Any) -> dict[str, str]:
+    start = ["a", "00000000-0000-0000-0000-000000000000"]
+    fields = {"orderFields": [{"field": "kind"}], "orderFieldValues": start, "firstSortFieldValues": start}
+    return {"cursor": packed({**fields, **more})}
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"query": {"$any": [{"spec.a": str(n)} for n in range(1_001)]}},
+            {"query": {"spec.a": {"$in": list(range(10_001))}}},
+            {"query": {"$any": [{"spec.a": {"$hasPrefix": str(n)}} for n in range(21)]}},
+            {"fullTextFilter": {"term": "a", "fields": [f"spec.a{n}" for n in range(101)]}},
+            {"offset": HUGE},
+            {"limit": HUGE},
+            cursor(totalItems=1e300),
+            cursor(orderFields=[{"field": "a\0"}]),
+            cursor(orderFieldValues=["\0", "00000000-0000-0000-0000-000000000000"]),
+            cursor(fullTextFilter={"term": "\0"}),
+        ],
+        ids=lambda body: str(body)[:60],
+    )
+    def test_what_no_catalog_needs_is_refused(self, call: Call, body: Any) -> None:
+        assert call("entities/by-query", body, status=400)["error"]["name"] == "InputError"
+
+    def test_so_are_too_many_facets_and_orders_and_places_beyond_any_list(self, call: Call) -> None:
+        call("entity-facets", {"facets": [f"spec.a{n}" for n in range(101)]}, status=400)
+        call("entities?" + "&".join(f"order=asc:spec.a{n}" for n in range(101)), status=400)
+        for place in ({"limit": HUGE}, {"offset": HUGE}, {"limit": 1.5}):
+            call(f"entities?after={packed(place)}", status=400)
+
+    def test_a_deep_field_is_nowhere(self, call: Call) -> None:
+        assert call(f"entities?order=asc:{PATH}") == []
+        assert call(f"entities/by-query?orderField={PATH}")["items"] == []
+
+
 class TestSeeing:
+    def test_the_beginning_of_a_hidden_name_is_found_by_nobody(
+        self, catalog: None, no_access: User, as_token: Callable[..., dict[str, str]]
+    ) -> None:
+        from access.services import grant
+
+        say(
+            "yaml:b",
+            claim("component:near/both", {"dependsOn": ["component:default/alpha", "component:near/gone"]}),
+        )
+        grant(role="viewer", user=no_access, scope_type="namespace", scope="near")
+
+        def found(prefix: str) -> list[str]:
+            answer = Client().post(
+                "/api/catalog/entities/by-query",
+                json.dumps({"query": {"relations.dependsOn": {"$hasPrefix": prefix}}}),
+                content_type="application/json",
+                headers=as_token(no_access),
+            )
+            return names(answer.json()["items"])
+
+        assert found("component:near/g") == ["both"]
+        assert found("component:default/al") == []
+
     def test_only_what_one_may_see(
         self, catalog: None, no_access: User, as_token: Callable[..., dict[str, str]]
     ) -> None:

@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import orjson
+from django.contrib.postgres.fields import ArrayField
 from django.db.models import F, JSONField, Q, QuerySet, TextField, Value
 from django.db.models.expressions import Combinable, Func
 from django.db.models.functions import Cast, Lower
 
+from base.limits import check_data
 from catalog import queries
 from catalog.api.backstage.errors import InputError
 from catalog.api.backstage.fields import select
+from catalog.api.backstage.parameters import at_least
 from catalog.api.backstage.predicates import COLUMNS, Predicate
 from catalog.models import Entity
 from catalog.services.render import splice
@@ -133,11 +136,9 @@ def value_of(field: str) -> Combinable:
     if key == "metadata.uid":
         return Cast(F("uid"), TextField())
     return Lower(
-        Func(
+        TextAt(
             Cast(F("served__document"), JSONField()),
-            *(Value(part) for part in path_of(field)),
-            function="jsonb_extract_path_text",
-            output_field=TextField(),
+            Value(path_of(field), output_field=ArrayField(TextField())),
         )
     )
 
@@ -164,6 +165,12 @@ def sorted_paged(rows: QuerySet[Entity], orders: Sequence[Order]) -> QuerySet[En
         key = F(name)
         keys.append(key.desc(nulls_last=True) if order.is_descending else key.asc(nulls_last=True))
     return rows.order_by(*keys, "ref")
+
+
+class TextAt(Func):
+    template = "(%(expressions)s)"
+    arg_joiner = " #>> "
+    output_field = TextField()
 
 
 class NullIf(Func):
@@ -217,6 +224,7 @@ class Cursor:
         """:raises InputError: if it is broken."""
         try:
             data = orjson.loads(base64.b64decode(text, validate=True))
+            check_data(data, what="The cursor")
             orders = data["orderFields"]
             order = Order(str(orders[0]["field"]), orders[0].get("order") == "desc") if orders else None
             values, first = tuple(data["orderFieldValues"]), tuple(data["firstSortFieldValues"])
@@ -234,7 +242,7 @@ class Cursor:
                 query=data.get("query"),
                 term=str(text_filter.get("term") or ""),
                 fields=tuple(str(field) for field in text_filter.get("fields") or ()),
-                total=int(total) if total is not None else None,
+                total=at_least(int(total), "totalItems", 0) if total is not None else None,
             )
         except (
             binascii.Error,

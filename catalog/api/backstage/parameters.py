@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from django.http import QueryDict
 from rest_framework.request import Request
 
 from catalog.api.backstage.errors import InputError
 
+T = TypeVar("T")
+
 _NUMBER = re.compile(r"-?\d{1,15}\Z")
+_GREATEST = 10**15 - 1
+MOST_FIELDS = 100  # each costs a look into every entity
 
 
 def read(request: Request, *known: str) -> QueryDict:
@@ -42,7 +46,9 @@ def number(given: QueryDict, name: str, *, least: int = 0) -> int | None:
 
 
 def at_least(value: int, name: str, least: int) -> int:
-    """:raises InputError: if it is less."""
+    """:raises InputError: if it is less, or greater than any catalog."""
+    if value > _GREATEST:
+        raise InputError(f"{name} must be <= {_GREATEST}")
     if value < least:
         raise InputError(f"request/query/{name} must be >= {least}")
     return value
@@ -57,6 +63,13 @@ def body_of(request: Request) -> dict[str, Any]:
         return {}
     data = request.data
     return data if isinstance(data, dict) else {}
+
+
+def not_too_many(items: Sequence[T], name: str) -> Sequence[T]:
+    """:raises InputError: if there are more than `MOST_FIELDS`."""
+    if len(items) > MOST_FIELDS:
+        raise InputError(f"{name} must have at most {MOST_FIELDS} items")
+    return items
 
 
 def words(texts: Sequence[str]) -> list[str]:

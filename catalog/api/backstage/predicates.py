@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from django.db.models import Q, QuerySet
 
+from catalog import queries
 from catalog.api.backstage.errors import InputError
 from catalog.models import Entity, Served
 from catalog.query.conditions import NOTHING
@@ -35,6 +36,10 @@ COLUMNS = {
 }
 _GROUPS = ("$all", "$any", "$not")
 _DEEPEST = 20
+# One request may ask much, but not keep a process busy for minutes.
+MOST_CONDITIONS = 1_000
+MOST_VALUES = 10_000  # in all of them
+MOST_PREFIXES = 20  # each reads the documents that have the field
 
 
 def of_filters(filters: Sequence[str]) -> Predicate | None:
@@ -87,6 +92,7 @@ class _Compiler:
     def __init__(self, viewer: Any, seen: QuerySet[Entity]) -> None:
         self.viewer = viewer
         self.seen = seen
+        self.conditions = self.values = self.prefixes = 0
 
     def compile(self, predicate: Any, depth: int = 0) -> Q:
         if not isinstance(predicate, dict):
@@ -121,6 +127,18 @@ class _Compiler:
         for operator, operand in value.items():
             found &= self._operator(key, operator, operand)
         return found
+
+    def _count(self, *, values: int = 0, prefixes: int = 0) -> None:
+        self.conditions += 1
+        self.values += values
+        self.prefixes += prefixes
+        for what, count, most in (
+            ("conditions", self.conditions, MOST_CONDITIONS),
+            ("values", self.values, MOST_VALUES),
+            ("$hasPrefix", self.prefixes, MOST_PREFIXES),
+        ):
+            if count > most:
+                raise InputError(f"Invalid query: more than {most} {what}")
 
     def _operator(self, key: str, operator: str, operand: Any) -> Q:
         if operator == "$in":
@@ -163,6 +181,7 @@ class _Compiler:
         return self._equals(name, targets)
 
     def _equals(self, key: str, values: Sequence[Scalar]) -> Q:
+        self._count(values=len(values))
         key = key.lower()
         texts = [as_text(value) for value in values]
         if key == "metadata.uid":
@@ -176,6 +195,7 @@ class _Compiler:
         return Q(tokens__contains=tokens) if len(tokens) == 1 else Q(tokens__overlap=tokens)
 
     def _exists(self, key: str) -> Q:
+        self._count()
         key = key.lower()
         if key == "metadata.uid":
             return Q()
@@ -192,6 +212,7 @@ class _Compiler:
         return reduce(or_, (way.entities(patterns or (), seen=seen) for way in ways), NOTHING)
 
     def _has_prefix(self, key: str, prefix: str) -> Q:
+        self._count(prefixes=1)
         if (column := COLUMNS.get(key)) is not None:
             found = Q(**{f"{column}__startswith": prefix})
             return found if prefix else found & ~Q(**{column: ""})
@@ -220,16 +241,16 @@ class _Compiler:
     def _refs(self, key: str, having: QuerySet[Entity], prefix: str) -> Q:
         wanted = key.removeprefix("relations.")
         rows = Served.objects.filter(entity__in=having.values("pk")).values_list("entity_id", "relations")
-        return Q(
-            pk__in=[
-                pk
-                for pk, relations in rows.iterator(chunk_size=1_000)
-                if any(
-                    one["type"].lower() == wanted and one["targetRef"].startswith(prefix)
-                    for one in orjson.loads(relations)
-                )
-            ]
-        )
+        found = {
+            pk: {
+                one["targetRef"]
+                for one in orjson.loads(relations)
+                if one["type"].lower() == wanted and one["targetRef"].startswith(prefix)
+            }
+            for pk, relations in rows.iterator(chunk_size=1_000)
+        }
+        hidden = queries.hidden_refs(self.viewer, set().union(*found.values()))
+        return Q(pk__in=[pk for pk, refs in found.items() if refs - hidden])
 
 
 def values_at(value: Any, key: str, at: str = "") -> Iterator[Scalar]:

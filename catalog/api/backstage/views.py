@@ -24,7 +24,7 @@ from catalog.api.backstage.errors import InputError, answer_error
 from catalog.api.backstage.facets import facet
 from catalog.api.backstage.fields import check_fields
 from catalog.api.backstage.lists import Cursor, Order
-from catalog.api.backstage.parameters import at_least, body_of, number, read, texts_in, words
+from catalog.api.backstage.parameters import at_least, body_of, not_too_many, number, read, texts_in, words
 from catalog.api.backstage.predicates import Predicate, compile_predicate, of_filters
 from catalog.models import Entity
 
@@ -69,7 +69,7 @@ class Entities(CatalogView):
         given = read(request, "fields", "limit", "filter", "offset", "after", "order")
         fields = check_fields(words(given.getlist("fields")))
         found = _found(request, of_filters(given.getlist("filter")))
-        orders = [Order.of_list(text) for text in given.getlist("order")]
+        orders = [Order.of_list(text) for text in not_too_many(given.getlist("order"), "order")]
         limit, offset = number(given, "limit", least=1), number(given, "offset")
         if "after" in given:
             limit, offset = _place(str(given["after"]))
@@ -98,8 +98,10 @@ def _place(after: str) -> tuple[int | None, int | None]:
     try:
         data = orjson.loads(base64.b64decode(after, validate=True))
         limit, offset = data.get("limit"), data.get("offset")
-        if not all(one is None or (isinstance(one, int) and one >= 0) for one in (limit, offset)):
-            raise ValueError
+        for name, one in (("limit", limit), ("offset", offset)):
+            if one is not None and not isinstance(one, int):
+                raise ValueError
+            at_least(one or 0, name, 0)
     except (binascii.Error, orjson.JSONDecodeError, AttributeError, ValueError):
         raise InputError("Malformed after parameter, could not be parsed") from None
     return limit, offset
@@ -286,7 +288,7 @@ def _queried(
         found = lists.having(found, here.order)
     if here.term:
         searched = here.fields or (here.order.field if here.order else "metadata.uid",)
-        found = lists.full_text(found, here.term, searched)
+        found = lists.full_text(found, here.term, not_too_many(searched, "fullTextFilter.fields"))
     if here.total is None and total == "include":
         here = replace(here, total=found.order_by().count())
     size = DEFAULT_LIMIT if limit is None else limit
@@ -323,6 +325,7 @@ class EntityFacets(CatalogView):
 
 
 def _facets(request: Request, names: Sequence[str], predicate: Predicate | None) -> HttpResponse:
+    not_too_many(names, "facets")
     found = _found(request, predicate)
     body = {"facets": {name: facet(request.user, found, name) for name in names}}
     return json_answer(request, orjson.dumps(body))
