@@ -339,10 +339,11 @@ def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
     tie = visible(viewer, Tie.objects.select_related("source", "target")).filter(pk=tie_id).first()
     if tie is None:
         raise NotFound(_("There is no such tie."))
-    key = tie.key if all(_claims_on(end, tie.key)[0].exists() for end in (tie.source, tie.target)) else ""
+    ends = (tie.source, tie.target)
+    key = tie.key if all(_claims_on(viewer, end, tie.key)[0].exists() for end in ends) else ""
     sides = []
-    for end in (tie.source, tie.target):
-        claims, commit = _claims_on(end, key)
+    for end in ends:
+        claims, commit = _claims_on(viewer, end, key)
         for claim in claims.order_by("rank", "id")[:5]:
             sides.append(
                 {
@@ -359,13 +360,15 @@ def evidence_of(viewer: Any, tie_id: int) -> TieEvidence:
     return TieEvidence(tie, key, sides)
 
 
-def _claims_on(end: Entity, key: str) -> tuple[QuerySet[Claim], str]:
+def _claims_on(viewer: Any, end: Entity, key: str) -> tuple[QuerySet[Claim], str]:
     """What is said of an entity with a key; what names no repository may name a commit that is of it."""
-    claims = Claim.objects.filter(entity=end).select_related("source")
+    claims = visible(viewer, Claim.objects.filter(entity=end)).select_related("source")
     if not key or (named := claims.filter(keys__key=key)).exists():
         return (named.distinct() if key else claims), ""
     if key.startswith("image-digest:"):  # a version of it has this digest
-        versions = Activity.objects.filter(type="version", subject_uid=end.uid, keys__contains=[key])
+        versions = visible(
+            viewer, Activity.objects.filter(type="version", subject_uid=end.uid, keys__contains=[key])
+        )
         return (claims if versions.exists() else claims.none()), ""
     commits = [
         own.removeprefix("commit:")
@@ -373,7 +376,7 @@ def _claims_on(end: Entity, key: str) -> tuple[QuerySet[Claim], str]:
             "key", flat=True
         )
     ]
-    seen = Activity.objects.filter(type="commit", commit__in=commits, keys__contains=[key])
+    seen = visible(viewer, Activity.objects.filter(type="commit", commit__in=commits, keys__contains=[key]))
     commit = seen.values_list("commit", flat=True).first() or ""
     return claims.filter(keys__key=f"commit:{commit}").distinct(), commit
 
@@ -746,14 +749,13 @@ def feed_since(viewer: Any, *, position: tuple[int, int], limit: int) -> list[Fe
     return list(rows.order_by("transaction", "id")[:limit])
 
 
-def records_of_entities(entity_ids: Iterable[int], records: QuerySet[Any]) -> QuerySet[Any]:
-    """Narrow stored records (of a floor above) to those whose claims speak of some entities.
+def records_of_entities(viewer: Any, entity_ids: Iterable[int], records: QuerySet[Any]) -> QuerySet[Any]:
+    """Narrow stored records (of a floor above) to those whose claims, of those for the viewer, speak of some entities.
 
     Records and claims share connection, resource and external id; the source's key joins them.
     """
-    pairs = Claim.objects.filter(entity_id__in=list(entity_ids), source__type="connection").values_list(
-        "source__key", "external_id"
-    )
+    claims = Claim.objects.filter(entity_id__in=list(entity_ids), source__type="connection")
+    pairs = visible(viewer, claims).values_list("source__key", "external_id")
     condition = Q(pk__in=())
     for key, external_id in pairs:
         slug, _slash, resource = key.removeprefix("connection:").partition("/")

@@ -7,7 +7,7 @@ each in one transaction, so whoever is killed half way goes on with what is left
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -212,8 +212,13 @@ class Change:
     winner: str
 
 
-def changes_without(sources: QuerySet[Source], entities: QuerySet[Entity]) -> list[Change]:
-    """What would change about some entities, of which others speak too, were these sources silent. Writes nothing."""
+def changes_without(
+    sources: QuerySet[Source], entities: QuerySet[Entity], *, but: Container[str] = ()
+) -> list[Change]:
+    """What would change about some entities, of which others speak too, were these sources silent. Writes nothing.
+
+    :param but: names of sources whose word is not told, though it may be the one that would count then.
+    """
     silent = set(sources.values_list("pk", flat=True))
     found = []
     kinds = current_kinds()
@@ -222,7 +227,8 @@ def changes_without(sources: QuerySet[Source], entities: QuerySet[Entity]) -> li
     said_of_them = Claim.objects.filter(entity__in=list(rows)).select_related("source").order_by("id")
     of_entity: dict[int, list[Claim]] = {}
     for claim in said_of_them:
-        of_entity.setdefault(claim.entity_id, []).append(claim)
+        if claim.source.name not in but:
+            of_entity.setdefault(claim.entity_id, []).append(claim)
     for entity_id, own in of_entity.items():
         left = [claim for claim in own if claim.source_id not in silent]
         said, then = (said_of(claims, guests=guests, known=known) for claims in (own, left))

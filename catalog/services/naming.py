@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.models import AuditEvent
-from access.permissions import require
+from access.permissions import can, require
 from access.services.audit import record_audit
 from access.services.undo import keep_for_undo, note_undone
 from base.errors import Conflict, FieldError, InvalidInput, NotFound
@@ -51,7 +51,7 @@ def create_owner(
     now = timezone.now()
     with transaction.atomic():
         for one in (mentioned.text, wanted.text):
-            check_unknown(one)
+            check_unknown(one, user=user)
         claim = ClaimIn(
             external_id=f"created:{wanted.text}",
             kind=wanted.kind,
@@ -145,7 +145,7 @@ def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:
             _("%(ref)s is a %(kind)s; choose a group or a user.") % {"ref": target.ref, "kind": target.kind}
         )
     with transaction.atomic():
-        check_unknown(name)
+        check_unknown(name, user=user)
         alias = _lead(user, name, target, reason=reason)
         event = record_audit("entity.map", target, changes={"name": name, "reason": reason})
         _keep_name(event, alias)
@@ -160,11 +160,13 @@ def _keep_name(event: AuditEvent, alias: Alias) -> None:
     keep_for_undo(event, state=state, things=[(target, f"name {alias.ref}")])
 
 
-def check_unknown(name: str) -> None:
+def check_unknown(name: str, *, user: Any) -> None:
     """:raises Conflict: if a name means something already."""
     if Entity.objects.filter(ref=name, deleted_at=None).exists():
         raise Conflict(_("%(ref)s is in the catalog already.") % {"ref": name})
     found = Alias.objects.filter(ref=name, entity__deleted_at=None).select_related("entity").first()
+    if found is not None and not can(user, "entity.read", found.entity):
+        raise Conflict(_("%(ref)s means something already that you may not see.") % {"ref": name})
     if found is not None:
         raise Conflict(_("%(ref)s means %(target)s already.") % {"ref": name, "target": found.entity.ref})
 
@@ -198,7 +200,7 @@ def unmap_name(*, user: Any, ref: str) -> Entity:
     require(user, "entity.write", Planned(name))
     with transaction.atomic():
         alias = Alias.objects.filter(ref=name).exclude(decided_by="").select_for_update().first()
-        if alias is None:
+        if alias is None or not can(user, "entity.read", alias.entity):
             raise NotFound(_("Nobody said what %(ref)s means.") % {"ref": name})
         target = alias.entity
         mark_dirty(end_aliases({name}))

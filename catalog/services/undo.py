@@ -48,7 +48,7 @@ MOST_SHOWN = 50  # entities whose differences are shown
 
 
 def within(verb: str) -> Callable[[Viewer], Q]:
-    """The condition on changes of entities: the viewer may do this to each of them."""
+    """The condition on changes of entities: the viewer may do this to each of them, and to what it was merged into."""
 
     def condition(viewer: Viewer) -> Q:
         if not can(viewer, verb):
@@ -56,6 +56,7 @@ def within(verb: str) -> Callable[[Viewer], Q]:
         mine = visible(viewer, Entity.objects.all(), verb)
         if not mine.query.where:  # everything, also what is gone for good
             return Q()
+        mine = mine.filter(Q(redirect=None) | Q(redirect__winner__in=mine.values("pk")))
         things = UndoableThing.objects.filter(undoable=OuterRef("pk"))
         return Q(~Exists(things.exclude(uid__in=mine.values("uid"))))
 
@@ -376,12 +377,13 @@ NAMES = ("entity.map", "entity.unmap", "entity.create")
 
 
 def _names_within(viewer: Viewer) -> Q:
-    """The condition on changes of what a name means: it takes the permission where the name lies."""
+    """The condition on changes of what a name means: permission where the name lies, and sight of what it means."""
     if not can(viewer, "entity.write"):
         return Q(pk__in=())
     rows = Undoable.objects.filter(event__verb__in=NAMES, expires_at__gt=timezone.now())
     names = rows.values_list("pk", "state__name")
-    return Q(pk__in=[pk for pk, name in names if can(viewer, "entity.write", Planned(name))])
+    mine = Q(pk__in=[pk for pk, name in names if can(viewer, "entity.write", Planned(name))])
+    return mine & within("entity.read")(viewer)
 
 
 def _of_name(change: Undoable) -> str:
@@ -426,9 +428,9 @@ def _target(change: Undoable) -> Entity:
     return found
 
 
-def _preview_unmap(change: Undoable, _user: User) -> Preview:
+def _preview_unmap(change: Undoable, user: User) -> Preview:
     name, target = change.state["name"], _target(change)
-    naming.check_unknown(name)
+    naming.check_unknown(name, user=user)
     names = {"name": name, "target": target.ref}
     return Preview(
         steps=[_("%(name)s means %(target)s again, wherever it is mentioned.") % names],

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from access.permissions import visible
 from access.services.audit import record_audit
 from base.errors import Conflict
+from catalog.audience import hidden_names
 from catalog.models import Activity, Entity
 from catalog.services.aside import Change, changes_without
 from integrations.components import lost_without
@@ -47,7 +48,9 @@ def muting_of(viewer: Any, connection: Connection, *, now: datetime) -> Muting:
     return Muting(
         vanishing=list(touched.exclude(pk__in=kept.values("pk")).order_by("ref").only(*light)),
         amended=kept.count(),
-        changes=changes_without(sources, kept.order_by("ref").only(*light)[:COMPARED]),
+        changes=changes_without(
+            sources, kept.order_by("ref").only(*light)[:COMPARED], but=hidden_names(viewer)
+        ),
         components=lost_without(connection, now=now),
         activities=visible(viewer, Activity.objects.filter(connection=connection.slug)).count(),
     )

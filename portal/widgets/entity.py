@@ -523,7 +523,7 @@ class Readme(Widget[WidgetConfig]):
         if not ids:
             raise Absent
         record = queries.records_of_entities(
-            ids, StoredRecord.objects.filter(type="repository", deleted_at=None)
+            context.viewer, ids, StoredRecord.objects.filter(type="repository", deleted_at=None)
         ).first()
         if record is None:
             raise Absent
@@ -573,7 +573,7 @@ class Source(Widget[WidgetConfig]):
         raw: dict[str, str] = {}
         if can(context.viewer, "raw.read", entity):
             theirs = visible(context.viewer, StoredRecord.objects.filter(deleted_at=None))
-            for record in queries.records_of_entities([entity.pk], theirs)[:10]:
+            for record in queries.records_of_entities(context.viewer, [entity.pk], theirs)[:10]:
                 if record.raw:
                     raw[f"{record.resource}/{record.external_id}"] = orjson.dumps(
                         record.raw, option=orjson.OPT_INDENT_2

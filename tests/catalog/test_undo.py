@@ -224,6 +224,18 @@ class TestWhoSees:
         grant(role="editor", user=no_access, scope_type="namespace", scope="elsewhere")
         assert undo.list_changes(no_access).count() == 0
 
+    def test_of_what_was_merged_into_what_one_may_not_change_it_is_not_seen(
+        self, ana: User, no_access: User, pay: Entity
+    ) -> None:
+        say("yaml:b", component("elsewhere/there"))
+        there = entity("component:elsewhere/there")
+        grant(role="editor", user=no_access, scope_type="namespace", scope="elsewhere")
+        override_field(user=ana, entity=there, path="spec.owner", value="ours")
+        assert undo.list_changes(no_access).count() == 1
+        merge_into(user=ana, loser=there, winner=pay)
+        assert undo.list_changes(no_access).count() == 0
+        assert undo.list_changes(ana).count() == 2
+
     def test_of_later_changes_one_reads_only_what_one_may_change(self, ana: User, no_access: User) -> None:
         say("connection:t/r", claim("repository:hush", {}, rank=Rank.CONNECTION, keys=(REPO,)))
         say("yaml:b", component("elsewhere/there"), component("elsewhere/other"))
@@ -454,6 +466,18 @@ class TestNames:
         grant(role="editor", user=no_access, scope_type="namespace", scope="elsewhere")
         assert not undo.list_changes(no_access).exists()
         assert undo.list_changes(ana).count() == 1
+
+    def test_what_it_means_is_told_to_nobody_who_may_not_see_that(self, ana: User, no_access: User) -> None:
+        name = "group:elsewhere/pay-team"
+        grant(role="editor", user=no_access, scope_type="namespace", scope="elsewhere")
+        map_name(user=ana, ref=name, target=entity(self.CREW))
+        assert not undo.list_changes(no_access).exists()
+        with pytest.raises(NotFound):
+            unmap_name(user=no_access, ref=name)
+        with pytest.raises(Conflict) as refused:
+            create_owner(user=no_access, ref=name)
+        assert "crew" not in refused.value.message
+        assert Alias.objects.filter(ref=name).exists()
 
     def test_what_was_made_by_hand_and_back(self, ben: User, take_back: TakeBack) -> None:
         made = create_owner(user=ben, ref=self.NAME, title="Pay team")

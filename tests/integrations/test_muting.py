@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from access.models import User
+from access.services import create_group, set_members
 from base.errors import Conflict
 from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Redirect
 from catalog.services.edit import override_field
@@ -16,6 +17,7 @@ from catalog.services.render import render_dirty
 from integrations.models import Connection, Delivery
 from integrations.records import Pipeline
 from integrations.services import deliveries, runs
+from integrations.services.connections import show_to
 from integrations.services.moving import settle_connection
 from integrations.services.muting import mute_connection, muting_of, unmute_connection
 from tests.integrations.layers import dump, same
@@ -79,6 +81,17 @@ class TestMuted:
         assert Entity.objects.get(kind="repository", name="acme-r1").description == "From the second"
         assert set(Activity.objects.values_list("connection", flat=True)) == {"second"}
         assert Entity.objects.get(kind="component", name="acme-r1").last_run == "passed"
+
+    def test_nothing_is_told_of_a_source_that_is_not_for_the_viewer(
+        self, two: tuple[Connection, Connection], vic: User, ana: User
+    ) -> None:
+        first, second = two
+        set_members(group=create_group(name="Insiders"), members=[ana])
+        show_to(second, ["Insiders"])
+        render_dirty(at=timezone.now())
+        for viewer, expected in ((vic, False), (ana, True)):
+            told = muting_of(viewer, first, now=timezone.now())
+            assert any("second" in f"{one.after} {one.winner}".lower() for one in told.changes) is expected
 
     def test_unmuted_everything_is_as_it_was(self, two: tuple[Connection, Connection]) -> None:
         before = dump()

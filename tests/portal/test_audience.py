@@ -193,6 +193,21 @@ class TestMerging:
         assert [c.source.name for c in queries.claims_on(vic, pay)] == ["a"]
         assert [c.source.name for c in queries.claims_on(ben, pay)] == ["a", "velours-ci"]
 
+    def test_nor_is_it_evidence_of_their_ties_or_their_readme(
+        self, apart: Connection, vic: User, ben: User
+    ) -> None:
+        pay = Entity.objects.get(ref="component:default/hush-pay")
+        crew = Entity.objects.get(ref="pipeline:elsewhere/test")
+        tie = Tie.objects.create(source=pay, type="builtBy", target=crew)
+        kept = StoredRecord.objects.get(connection=apart)
+        kept.pk, kept.external_id = None, "amended"
+        kept.save()
+        for viewer, expected in ((vic, False), (ben, True)):
+            sides = queries.evidence_of(viewer, tie.pk).sides
+            assert any(side["source"].name == apart.slug for side in sides) is expected
+            records = queries.records_of_entities(viewer, [pay.pk], StoredRecord.objects.all())
+            assert records.filter(connection=apart).exists() is expected
+
     def test_what_it_tells_of_does_not_show_how_open_things_are(
         self, velours: Connection, group: Group
     ) -> None:
