@@ -49,9 +49,11 @@ __all__ = [
     "holds",
     "nowhere",
     "register_scope",
+    "register_sight_by_groups",
     "register_thing",
     "require",
     "require_own",
+    "sees_for",
     "visible",
 ]
 
@@ -82,6 +84,7 @@ class _Limit:
 
 _limits: dict[type[Model], _Limit] = {}
 _things: dict[type, Callable[[Any, Scopes], bool]] = {}
+_sights: list[Callable[[], Iterable[int]]] = []
 
 
 def register_scope(
@@ -282,6 +285,19 @@ def _is_kept_from(user: Viewer, thing: object) -> bool:
             row = cast(Model, thing)
             return kept is not None and not type(row)._base_manager.filter(kept, pk=row.pk).exists()
     return False
+
+
+def register_sight_by_groups(known: Callable[[], Iterable[int]]) -> None:
+    """Say which access groups let their members see what others do not, by their keys."""
+    _sights.append(known)
+
+
+def sees_for(user: User, groups: Iterable[int]) -> bool:
+    """Whether a person sees all that is for members of these access groups alone, so that they may pass it on."""
+    beyond = set(groups) - groups_of(user)
+    if not beyond or covers(user, [EVERYTHING], Scope(ScopeType.ALL)):
+        return True
+    return not any(beyond.intersection(known()) for known in _sights)
 
 
 def has_everything(user: Viewer) -> bool:

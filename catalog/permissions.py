@@ -12,10 +12,18 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.models import ScopeType, User
-from access.permissions import Scopes, everywhere, groups_of, register_scope, register_thing, visible
+from access.permissions import (
+    Scopes,
+    everywhere,
+    groups_of,
+    register_scope,
+    register_sight_by_groups,
+    register_thing,
+    visible,
+)
 from access.services import register_scope_type
 from base.errors import InvalidInput
-from catalog.audience import hidden_names
+from catalog.audience import audiences, hidden_names
 from catalog.models import (
     Activity,
     Audience,
@@ -243,4 +251,5 @@ def register() -> None:
     register_scope(Claim, _through("entity"), audience=_audience_of_claims)
     register_scope(Transition, _transitions_within, audience=_audience_of_transitions)
     register_own_refs(own_refs_of)
+    register_sight_by_groups(lambda: {key for groups in audiences().values() for key in groups})
     register_sight(lambda viewer: visible(viewer, Entity.objects.all()))

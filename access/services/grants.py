@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
 from access.models import Grant, Group, Role, ScopeType, User
-from access.permissions import Scope, changing_access, covers
+from access.permissions import Scope, changing_access, covers, sees_for
 from access.services.audit import record_audit
 from base.answers import require_state, state_tag
 from base.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
@@ -100,10 +100,12 @@ def role_called(name: str) -> Role:
 def require_outranks(by: User | None, user: User) -> None:
     """Let nobody take over an account that may do more than they may themselves.
 
-    :raises Forbidden: if `by` lacks something that the account may do.
+    :raises Forbidden: if `by` lacks something that the account may do or see.
     """
     if by is None or (by.pk == user.pk and by.token is None):
         return
+    if not sees_for(by, user.access_groups.values_list("pk", flat=True)):
+        raise Forbidden(_("%(user)s sees more than you. Ask an administrator.") % {"user": user.label})
     for held in Grant.objects.reaching(user).select_related("role"):
         if not covers(by, held.role.verbs, Scope(held.scope_type, held.scope)):
             if by.token is not None:
@@ -192,9 +194,11 @@ def set_members(group: Group, *, members: Iterable[User], by: User | None = None
 
     :param expected: the etag that `by` saw; empty for any.
     :raises PreconditionFailed: if the group has changed since.
-    :raises Forbidden: if the group's grants go beyond what `by` may do.
+    :raises Forbidden: if the group's grants, or what is for it alone, go beyond what `by` may do and see.
     :raises LastAdministrator: if nobody could administer the portal after that.
     """
+    if by is not None and not sees_for(by, [group.pk]):
+        raise Forbidden(_("The group “%s” sees more than you; you cannot change who is in it.") % group)
     wanted = {member.pk: member for member in members}
     for held in group.grants.select_related("role"):
         if by is not None and not covers(by, held.role.verbs, Scope(held.scope_type, held.scope)):

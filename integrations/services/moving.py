@@ -25,6 +25,7 @@ from catalog.services.aside import (
     set_activity_aside,
     set_claims_aside,
 )
+from catalog.services.audience import free_name
 from catalog.services.render import render_dirty
 from integrations.components import apply_rules
 from integrations.models import Connection, OperationRun
@@ -148,6 +149,7 @@ def _let_go(connection: Connection) -> bool:
     sources.delete()
     for owner in (OWNER, NETWORK_OWNER):
         forget_secrets(owner_type=owner, owner_uid=str(connection.uid))
+    free_name(name=connection.slug, uid=connection.uid)
     record_audit("connection.purge", connection)
     connection.delete()
     return False

@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from pydantic import BaseModel, Field
 
-from access.permissions import require
+from access.permissions import require, visible
 from access.secrets import SecretUnreadable, seal, unseal
 from access.verbs import EVERYTHING
 from base.errors import Conflict, DomainError, InvalidInput, NotFound
@@ -200,7 +200,8 @@ def gallery(request: HttpRequest) -> HttpResponse:
     """All connectors by shelf, found by name or by what they bring."""
     require(request.user, "connection.write")
     text = request.GET.get("q", "").strip()[:100]
-    counts = Counter(Connection.objects.values_list("connector", flat=True))
+    seen = visible(request.user, Connection.objects.listed())
+    counts = Counter(seen.values_list("connector", flat=True))
     shelves: dict[Category, list[dict[str, Any]]] = {}
     for slug, kind in connectors().items():
         if text.casefold() not in f"{kind.label} {slug} {_(kind.brings)} {SHELVES[kind.category]}".casefold():

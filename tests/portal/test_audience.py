@@ -8,16 +8,20 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from access.models import AuditEvent, Group, User
-from access.services import create_group, set_members
-from base.errors import InvalidInput
+from access.models import AuditEvent, Group, Role, User
+from access.permissions import visible
+from access.services import create_group, grant, invite, make_sign_in_link, set_members
+from base.errors import Forbidden, InvalidInput
 from catalog import queries
 from catalog.models import Activity, Audience, Entity, FeedItem, Problem, Rank, Tie
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.ingest import remerge
 from catalog.services.render import render_dirty
 from integrations.models import Connection, RunState, StoredRecord, SyncRun
+from integrations.queries import list_connections
 from integrations.services.connections import show_to, update_connection, visible_to_of
+from integrations.services.moving import settle_connection
+from integrations.services.removal import request_removal
 from tests.catalog.saying import claim, say
 from tests.portal.test_reach import reading, signed_in, told
 from tests.world import REPO
@@ -263,8 +267,42 @@ class TestMerging:
         Activity.objects.filter(external_id="v").update(subject_uid=uid)
         assert not queries.list_activity(vic).filter(subject_uid=uid).exists()
 
+    def test_what_has_its_name_after_it_is_for_everybody_and_it_stays_hidden(
+        self, apart: Connection, vic: User, ben: User
+    ) -> None:
+        request_removal(connection=apart, by="ana", now=timezone.now())
+        settle_connection(connection_id=apart.pk)
+        Connection.objects.filter(pk=apart.pk).update(kept_until=timezone.now())
+        settle_connection(connection_id=apart.pk)
+        Connection.objects.create(slug="velours-ci", label="Another", connector="records")
+        assert [c.label for c in list_connections(vic).filter(slug="velours-ci")] == ["Another"]
+        say("connection:velours-ci/things", claim("component:anew", {}, id="anew", rank=Rank.CONNECTION))
+        assert queries.search_entities(vic, "name:anew").exists()
+        for viewer, expected in ((vic, False), (ben, True)):
+            assert visible(viewer, Entity.objects.filter(ref=APP)).exists() is expected
+            told = queries.recent_changes(viewer)
+            assert told.filter(entity_ref__contains=WORD).exists() is expected
+            assert told.filter(by_key__startswith="connection:velours-ci#").exists() is expected
+
 
 class TestChoosing:
+    def test_nobody_gives_the_sight_that_they_lack(
+        self, apart: Connection, group: Group, ben: User, vic: User, cleo: User
+    ) -> None:
+        """Who looks after accounts, and may not do everything."""
+        spec = {"title": "People", "description": "", "verbs": ["user.read", "user.write", "entity.read"]}
+        grant(role=Role.objects.create(name="people", spec=spec), user=cleo)
+        for change in (
+            lambda: set_members(group=group, members=[ben, cleo], by=cleo),
+            lambda: invite(username="new", groups=[group], by=cleo),
+            lambda: make_sign_in_link(ben, by=cleo),
+        ):
+            with pytest.raises(Forbidden, match="sees more"):
+                change()
+        set_members(group=create_group(name="Others", by=cleo), members=[vic], by=cleo)
+        show_to(apart, [])
+        set_members(group=group, members=[ben, vic], by=cleo)
+
     def test_in_the_settings_by_who_may_see_which_groups_there_are(
         self, apart: Connection, ana: User, group: Group
     ) -> None:
@@ -298,8 +336,6 @@ class TestChoosing:
         assert visible_to_of(apart) == ["Insiders"]
 
     def test_nobody_outside_may_touch_it(self, apart: Connection, vic: User, cleo: User) -> None:
-        from access.services import grant
-
         grant(role="editor", user=vic)
         client: Client = signed_in(vic)
         assert client.post("/connections/velours-ci/sync").status_code == 404
