@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from access.permissions import can, require, visible
 from base.errors import NotFound
+from catalog.audience import hidden_names
 from catalog.models import Activity, Claim, Entity
 from catalog.queries import reach
 from integrations.contract import OperationSpec, Risk
@@ -182,12 +183,13 @@ def _allowing(
     viewer: Any, entity: Entity, connections: Iterable[Connection]
 ) -> list[tuple[Connection, list[OperationSpec]]]:
     """Connections whose operations are switched on, if the viewer may run any from this entity's page."""
-    kinds = connectors()
+    kinds, hidden = connectors(), hidden_names(viewer)
     found = [
         (connection, specs)
         for connection in sorted(connections, key=lambda connection: connection.pk)
         if connection.allows_operations
         and connection.is_at_work
+        and connection.slug not in hidden
         and connection.connector in kinds
         and (specs := kinds[connection.connector].operations())
     ]

@@ -24,7 +24,6 @@ from access.permissions import can, require, visible
 from access.verbs import EVERYTHING, VERBS
 from base.errors import DomainError, InvalidInput, NotFound
 from base.text import whole_number
-from catalog.models import Entity
 from catalog.permissions import person_of
 from catalog.queries import list_entities
 from catalog.services.people import confirm_who
@@ -284,9 +283,7 @@ def _claims(request: HttpRequest) -> list[dict[str, Any]]:
     claims = list(queries.list_claims(viewer=person(request))[:USERS])
     people = {
         entity.uid: entity
-        for entity in Entity.objects.filter(
-            uid__in=[user.claimed_entity_uid for user in claims], deleted_at=None
-        )
+        for entity in list_entities(request.user).filter(uid__in=[user.claimed_entity_uid for user in claims])
     }
     return [
         {"user": user, "chip": links.chip(entity.ref, entity)}

@@ -10,14 +10,18 @@ import pytest
 from django.utils import timezone
 
 from access.models import AuditEvent, User
+from access.services import create_group
 from base.errors import Conflict, Forbidden, InvalidInput, NotFound
+from catalog import queries
 from catalog.models import Activity, Entity
 from catalog.queries import reach
+from catalog.services.render import render_dirty
 from integrations.models import Connection, OperationRun, StoredRecord
 from integrations.records import Pipeline
-from integrations.services.connections import update_connection
+from integrations.services.connections import show_to, update_connection
 from integrations.services.operations import ABANDONED, due_operations, execute_operation, request_operation
 from integrations.services.targets import operations_on, operations_on_activity
+from tests.catalog.saying import claim, say
 from tests.integrations.tool import Tool, event, synced, thing
 
 Connect = Callable[..., Connection]
@@ -103,6 +107,21 @@ def test_while_they_are_switched_off_nothing_is_done(builder: StoredRecord, ana:
         ask(builder)
     found = Entity.objects.get(ref="pipeline:default/build")
     assert operations_on(ana, found, reach(found), Connection.objects.all()) == []
+
+
+def test_of_a_connection_that_is_for_others_nothing_is_offered(
+    builder: StoredRecord, ana: User, ben: User
+) -> None:
+    found = Entity.objects.get(ref="pipeline:default/build")
+    say("yaml:a", claim("pipeline:build", {}, keys=("pipeline:ci.example/1",)))
+    found.refresh_from_db()
+    create_group(name="Insiders")
+    show_to(builder.connection, ["Insiders"])
+    render_dirty(at=timezone.now())
+    for user, expected in ((ben, False), (ana, True)):
+        assert queries.list_entities(user).filter(pk=found.pk).exists()
+        offered = operations_on(user, found, reach(found), Connection.objects.all())
+        assert bool(offered) is expected
 
 
 def test_a_failure_is_told_and_not_repeated(builder: StoredRecord, tool: Tool) -> None:
