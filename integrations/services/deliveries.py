@@ -46,7 +46,7 @@ from integrations.models import Connection, Delivery, RecordOutcome, ResourceRun
 from integrations.records import Record
 from integrations.registry import connectors
 from integrations.services.connections import OWNER, build_connector, close_connector, update_connection
-from integrations.writing import RecordWriter
+from integrations.writing import RecordWriter, take_turn
 
 logger = logging.getLogger(__name__)
 
@@ -176,9 +176,9 @@ def process_deliveries(*, connection_id: int) -> int:
 
     :returns: how many were taken in.
     """
-    connection = Connection.objects.at_work().filter(pk=connection_id).first()
+    there = Connection.objects.at_work().filter(pk=connection_id)
     count = 0
-    while connection is not None and (batch := _claim(connection)):
+    while (connection := there.first()) is not None and (batch := _claim(connection)):
         count += _take_in(connection, batch)
     if count:
         render_dirty(at=timezone.now())
@@ -216,8 +216,9 @@ def _take_in(connection: Connection, batch: list[Delivery]) -> int:
         return 0
     read = asyncio.run(_read(connector, batch))
     good = [one for one in read if one.error is None]
-    if good:
-        _write(connection, type(connector), good)
+    if good and not _write(connection, type(connector), good):
+        _leave(batch)
+        return 0
     for one in read:
         if isinstance(one.error, BadPayload):
             _give_up(one.delivery, one.error.message)
@@ -264,8 +265,11 @@ async def _read(connector: Connector[Any], batch: Sequence[Delivery]) -> list[_R
         await close_connector(connector)
 
 
-def _write(connection: Connection, kind: type[Connector[Any]], good: list[_Read]) -> None:
-    """Write what some deliveries tell, and that it is done, in one transaction."""
+def _write(connection: Connection, kind: type[Connector[Any]], good: list[_Read]) -> bool:
+    """Write what some deliveries tell, and that it is done, in one transaction.
+
+    :returns: whether it did: not if the connection was muted or removed while they were read.
+    """
     now = timezone.now()
     by_list: dict[str, dict[str, tuple[datetime, Record | Gone]]] = defaultdict(dict)
     tellers: dict[tuple[str, str], list[Delivery]] = defaultdict(list)
@@ -283,6 +287,9 @@ def _write(connection: Connection, kind: type[Connector[Any]], good: list[_Read]
             if known is None or known[0] <= as_of:
                 by_list[spec.name][item.external_id] = (as_of, item)
     with transaction.atomic():
+        take_turn(connection)  # what is set aside is so after this, or before, and then nothing is written
+        if not Connection.objects.at_work().filter(pk=connection.pk).exists():
+            return False
         for spec in kind.resources():
             items = [item for _as_of, item in by_list.get(spec.name, {}).values()]
             if not items:
@@ -307,6 +314,13 @@ def _write(connection: Connection, kind: type[Connector[Any]], good: list[_Read]
         for (reason, count), them in alike.items():
             state = Delivery.State.DEAD if reason else Delivery.State.DONE
             _close(them, state, message=reason, records=count)
+    return True
+
+
+def _leave(batch: Sequence[Delivery]) -> None:
+    """Have deliveries wait as if nobody had begun them."""
+    rows = Delivery.objects.filter(pk__in=[delivery.pk for delivery in batch])
+    rows.update(state=Delivery.State.QUEUED, lease_until=None, attempts=F("attempts") - 1)
 
 
 def _list_of(kind: type[Connector[Any]], item: Record | Gone) -> ResourceSpec:

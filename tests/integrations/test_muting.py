@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -169,6 +171,29 @@ class TestRests:
         assert deliveries.process_deliveries(connection_id=first.pk) == 1
         run = synced(Connection.objects.get(pk=first.pk))
         assert run.pk
+
+    def test_what_was_being_read_of_a_delivery_waits_too(
+        self, two: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, _second = two
+        before = dump()
+        body = json.dumps([{"repository": {"number": 1, "description": "Told"}}])
+        Delivery.objects.create(connection=first, digest="d", body=body.encode(), received_at=timezone.now())
+        write = deliveries._write
+
+        def late(*args: Any) -> Any:
+            muted(first)
+            return write(*args)
+
+        monkeypatch.setattr(deliveries, "_write", late)
+        deliveries.process_deliveries(connection_id=first.pk)
+        assert not Claim.objects.filter(source__name=first.slug).exists()
+        assert Delivery.objects.get().state == "queued"
+        unmuted(first)
+        same(dump(), before)
+        monkeypatch.setattr(deliveries, "_write", write)
+        assert deliveries.process_deliveries(connection_id=first.pk) == 1
+        assert Entity.objects.get(kind="repository", name="acme-r1").description == "Told"
 
     def test_it_is_asked_for_once_and_not_while_it_is_read(self, two: tuple[Connection, Connection]) -> None:
         first, _second = two
