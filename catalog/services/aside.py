@@ -67,7 +67,9 @@ def bring_claims_back(*, source: Source, limit: int, at: datetime, by: str) -> i
         page = list(source.aside_claims.order_by("id").values_list("id", "entity_id")[:limit])
         if not page:
             return 0
-        ids = [claim_id for claim_id, _entity_id in page]
+        outdated = _said_anew([claim_id for claim_id, _entity_id in page])
+        AsideClaim.objects.filter(pk__in=among(outdated)).delete()
+        ids = [claim_id for claim_id, _entity_id in page if claim_id not in outdated]
         # What was merged into another meanwhile, or had been, is said of the other.
         merged = dict(
             Redirect.objects.filter(loser__in=among(entity_id for _id, entity_id in page)).values_list(
@@ -109,6 +111,22 @@ def bring_claims_back(*, source: Source, limit: int, at: datetime, by: str) -> i
         mark_dirty(sharers_of(ids) | homes)
         remerge(entity_ids=homes, source=source, at=at, by=by)
     return len(page)
+
+
+def _said_anew(ids: list[int]) -> set[int]:
+    """Those of some claims that are set aside whose source has said something newer of the same thing since."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT a.id FROM catalog_asideclaim a JOIN catalog_claim c USING (source_id, external_id)
+            WHERE a.id = ANY(%(ids)s)
+            UNION
+            SELECT a.id FROM catalog_asideclaim a JOIN catalog_asideclaim b USING (source_id, external_id)
+            WHERE a.id = ANY(%(ids)s) AND b.id > a.id
+            """,
+            {"ids": ids},
+        )
+        return {row[0] for row in cursor.fetchall()}
 
 
 def set_activity_aside(*, connection_slug: str, limit: int) -> int:

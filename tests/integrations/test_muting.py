@@ -12,7 +12,7 @@ from django.utils import timezone
 from access.models import User
 from access.services import create_group, set_members
 from base.errors import Conflict
-from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Redirect
+from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Rank, Redirect
 from catalog.services.edit import override_field
 from catalog.services.joining import merge_into, part
 from catalog.services.render import render_dirty
@@ -22,6 +22,7 @@ from integrations.services import deliveries, runs
 from integrations.services.connections import show_to
 from integrations.services.moving import settle_connection
 from integrations.services.muting import mute_connection, muting_of, unmute_connection
+from tests.catalog.saying import claim, say
 from tests.integrations.layers import dump, same
 from tests.integrations.tool import Tool, document, event, synced, thing
 
@@ -194,6 +195,19 @@ class TestRests:
         monkeypatch.setattr(deliveries, "_write", write)
         assert deliveries.process_deliveries(connection_id=first.pk) == 1
         assert Entity.objects.get(kind="repository", name="acme-r1").description == "Told"
+
+    def test_what_a_rule_wrote_at_that_very_moment_is_in_nobodys_way(
+        self, two: tuple[Connection, Connection]
+    ) -> None:
+        first, _second = two
+        for _ in range(2):
+            muted(first)
+            say(
+                f"connection:{first.slug}/things", claim("repository:stray", {}, id="1", rank=Rank.CONNECTION)
+            )
+            unmuted(first)
+            assert not AsideClaim.objects.exists()
+            assert Claim.objects.get(source__key="connection:first/things", external_id="1").document
 
     def test_it_is_asked_for_once_and_not_while_it_is_read(self, two: tuple[Connection, Connection]) -> None:
         first, _second = two
