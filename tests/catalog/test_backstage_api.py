@@ -345,7 +345,8 @@ class TestLimits:
     @pytest.mark.parametrize(
         "body",
         [
-            {"query": {"$any": [{"spec.a": str(n)} for n in range(1_001)]}},
+            {"query": {"$any": [{"spec.a": str(n)} for n in range(1_000)]}},
+            {"query": {"$any": [{"$any": []} for _ in range(2_000)]}},
             {"query": {"spec.a": {"$in": list(range(10_001))}}},
             {"query": {"$any": [{"spec.a": {"$hasPrefix": str(n)}} for n in range(21)]}},
             {"fullTextFilter": {"term": "a", "fields": [f"spec.a{n}" for n in range(101)]}},
@@ -366,6 +367,11 @@ class TestLimits:
         call("entities?" + "&".join(f"order=asc:spec.a{n}" for n in range(101)), status=400)
         for place in ({"limit": HUGE}, {"offset": HUGE}, {"limit": 1.5}):
             call(f"entities?after={packed(place)}", status=400)
+
+    def test_the_same_one_asked_for_often_is_sent_in_parts(self, call: Call) -> None:
+        items = call("entities/by-refs", {"entityRefs": ["component:default/alpha"] * 3})["items"]
+        assert names(items) == ["alpha"] * 3
+        assert call.answer.streaming  # type: ignore[attr-defined]
 
     def test_a_deep_field_is_nowhere(self, call: Call) -> None:
         assert call(f"entities?order=asc:{PATH}") == []
@@ -416,12 +422,13 @@ class TestSeeing:
             {"value": "Group", "count": 1},
         ]
         refs = {"entityRefs": ["component:default/alpha", "component:other/delta"]}
-        batch = client.post(
+        answer: Any = client.post(
             "/api/catalog/entities/by-refs",
             json.dumps(refs),
             content_type="application/json",
             headers=headers,
-        ).json()["items"]
+        )
+        batch = json.loads(b"".join(answer.streaming_content))["items"]
         assert batch[0] is None
         assert batch[1]["metadata"]["name"] == "delta"
         assert get("entities/by-name/component/default/alpha")["response"] == {"statusCode": 404}

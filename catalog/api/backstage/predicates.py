@@ -37,7 +37,7 @@ COLUMNS = {
 _GROUPS = ("$all", "$any", "$not")
 _DEEPEST = 20
 # One request may ask much, but not keep a process busy for minutes.
-MOST_CONDITIONS = 1_000
+MOST_CONDITIONS = 2_000  # groups included
 MOST_VALUES = 10_000  # in all of them
 MOST_PREFIXES = 20  # each reads the documents that have the field
 
@@ -95,6 +95,7 @@ class _Compiler:
         self.conditions = self.values = self.prefixes = 0
 
     def compile(self, predicate: Any, depth: int = 0) -> Q:
+        self._count()
         if not isinstance(predicate, dict):
             raise InputError(f"Invalid query: expected an object, received {_name(predicate)}")
         if depth > _DEEPEST:
