@@ -17,12 +17,18 @@ from catalog.models import Entity
 from portal import events, links
 
 # What is pasted rather than typed: no query of ours looks like it.
-_PASTED = re.compile(r"^\S*(?:://|^git@[\w.-]+:|@?sha256:[0-9a-f]{16}|^[0-9a-f]{40}$)\S*$", re.IGNORECASE)
+_PASTED = re.compile(
+    r"\S*://\S*|git@[\w.-]+:\S*|\S*sha256:[0-9a-f]{16}\S*"
+    r"|[0-9a-f]{7,64}"  # a commit, or how it begins
+    r"|(?:npm|pypi|image|commit):\S+|@[\w.-]+/[\w.-]+"  # a package
+    r"|[\w-]+(?:\.[\w-]+)+(?::\d+)?/\S+",  # an image or repository behind its host
+    re.IGNORECASE,
+)
 
 
 def is_pasted(text: str) -> bool:
     """Whether a text of the search box is an address, a digest or a commit, and no query."""
-    return bool(_PASTED.match(text.strip()))
+    return bool(_PASTED.fullmatch(text.strip()))
 
 
 @login_required
@@ -42,11 +48,14 @@ def to(request: HttpRequest, text: str = "") -> HttpResponse:
         return redirect(links.entity_url(entity))
     if found.gone is not None:
         return redirect(links.entity_url(found.gone))  # which says since when
+    title = _("Which one?") if found.entities else _("Nothing is known by this")
+    if not text:
+        title = _("Paste anything")
     return render(
         request,
         "pages/to.html",
         {
-            "title": _("Which one?") if found.entities else _("Nothing is known by this"),
+            "title": title,
             "text": text,
             "items": [
                 {"chip": links.chip(entity.ref, entity), "text": entity.kind, "owner": entity.owner}
@@ -55,7 +64,7 @@ def to(request: HttpRequest, text: str = "") -> HttpResponse:
             "things": [links.chip(thing.ref, thing) for thing in found.things if thing not in found.entities],
             "keys": keys_of_text(text),
         },
-        status=200 if found.entities else 404,
+        status=200 if found.entities or not text else 404,
     )
 
 

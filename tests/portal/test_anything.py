@@ -19,6 +19,7 @@ from integrations.components import apply_rules
 from integrations.models import Connection
 from integrations.records import Artifact, Commit, Document, Pipeline, Repository, Run, Version
 from integrations.writing import RecordWriter
+from portal.views.anything import is_pasted
 
 pytestmark = pytest.mark.django_db
 
@@ -190,6 +191,49 @@ def test_the_search_box_takes_it_too(company: None, browse: Callable[[User], Cli
     answer = client.get("/catalog", {"q": "https://git.acme.example/pay/gateway"})
     assert client.get(answer["Location"])["Location"] == "/catalog/default/component/pay-gateway"
     assert client.get("/catalog", {"q": "https://elsewhere.example/x"}).status_code != 302
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SHA,
+        SHA[:7],
+        "@acme/gateway",
+        "npm:@acme/gateway",
+        "registry.acme.example/pay/gateway:1.2",
+        f"registry.acme.example/pay/gateway@{DIGEST}",
+        DIGEST,
+        "git.acme.example/pay/gateway",
+        "git@git.acme.example:pay/gateway.git",
+    ],
+)
+def test_whatever_is_pasted_into_the_search_box_leads_as_its_address_does(
+    company: None, browse: Callable[[User], Client], vic: User, text: str
+) -> None:
+    client = browse(vic)
+    assert "/catalog/default/component/pay-gateway" in (
+        client.get("/search/suggest", {"q": text}).content.decode()
+    )
+    answer = client.get("/catalog", {"q": text})
+    assert answer.status_code == 302
+    assert client.get(answer["Location"])["Location"] == "/catalog/default/component/pay-gateway"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "owner:group:default/payments", "kind:component is:failing", "gateway", "v1.2", "pay/gateway"],
+)
+def test_a_query_is_not_taken_for_something_pasted(text: str) -> None:
+    assert not is_pasted(text)
+
+
+def test_without_anything_it_says_what_can_be_pasted(
+    company: None, browse: Callable[[User], Client], vic: User
+) -> None:
+    answer = browse(vic).get("/to")
+    assert answer.status_code == 200
+    assert "<title>Paste anything" in answer.content.decode()
+    assert "Nothing is known" not in answer.content.decode()
 
 
 def test_it_is_found_among_many_by_index(
