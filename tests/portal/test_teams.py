@@ -63,11 +63,17 @@ def test_it_names_members_and_the_teams_around_it_with_counts(viewer: Client) ->
 
 def test_what_fails_is_a_card_of_its_own_and_first_of_what_it_owns(viewer: Client) -> None:
     assert card(viewer, "failing", PAGE) == ""
-    Entity.objects.filter(name="pay").update(failing_since=timezone.now(), last_run="failed")
+    quotes = {"type": "openapi", "lifecycle": "production", "owner": "payments", "definition": "x"}
+    say("yaml:b", claim("api:quotes", quotes))
+    Entity.objects.filter(name__in=["pay", "quotes"]).update(failing_since=timezone.now(), last_run="failed")
     failing = card(viewer, "failing", PAGE)
     assert "/component/pay" in failing
     assert "/component/own" not in failing
-    assert "[/catalog?q=owner%3Agroup%3Adefault%2Fpayments+is%3Afailing] Open as list" in failing
+    assert "/api/quotes" not in failing  # as on the home page, it is components that fail
+    assert (
+        "[/catalog?q=owner%3Agroup%3Adefault%2Fpayments+kind%3Acomponent+is%3Afailing] Open as list"
+        in failing
+    )
     owns = card(viewer, "owns", PAGE)
     assert owns.index("/component/pay") < owns.index("/component/own")
 
