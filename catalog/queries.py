@@ -67,7 +67,7 @@ class Gone(NotFound):
     title = _lazy("Gone")
 
     def __init__(self, entity: Entity, last: Revision) -> None:
-        when = formats.date_format(timezone.localtime(last.at), "DATETIME_FORMAT")
+        when = formats.date_format(timezone.localtime(last.at), "j M Y, H:i")
         shown = {"ref": entity.ref, "when": when, "who": last.by, "run": last.run}
         super().__init__(
             _("%(ref)s is gone since %(when)s, by sync run %(run)s of %(who)s.") % shown

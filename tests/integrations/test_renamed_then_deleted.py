@@ -119,6 +119,7 @@ def test_history_follows_and_every_address_says_when_and_by_which_run(
         assert problem["code"] == "gone"
         assert problem["uid"] == str(repository.uid)
         assert problem["gone_at"] == last.at.isoformat()
+        assert f"since {timezone.localtime(last.at):%-d %b %Y, %H:%M}," in problem["detail"]
         assert problem["gone_by"] == "GitHub"
         assert problem["sync_run"] == f"/api/v1/sync-runs/{deleted_by.pk}/"
         assert client.get(problem["sync_run"], headers=headers).json()["id"] == deleted_by.pk

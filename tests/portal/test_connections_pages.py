@@ -755,7 +755,7 @@ class TestRemoving:
     def test_first_it_says_what_goes(self, admin: Client, images: Connection) -> None:
         words = text_of(admin.get("/connections/images/delete"))
         assert "40 entities go" in words
-        assert "1 sync runs, 40 records" in words
+        assert "1 sync run, 40 records" in words
 
     @pytest.mark.parametrize("typed", ["", "Images", "image"])
     def test_the_name_has_to_be_typed(self, admin: Client, images: Connection, typed: str) -> None:
