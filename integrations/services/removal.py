@@ -113,6 +113,7 @@ def request_purge(*, connection: Connection, now: datetime) -> None:
         locked = _lock_removed(connection)
         locked.kept_until = locked.due_at = now
         locked.save(update_fields=["kept_until", "due_at"])
+        record_audit("connection.request-purge", locked)
         forget_changes(verb="connection.delete", state=kept_of(locked))
         for owner in (OWNER, NETWORK_OWNER):
             forget_secrets(owner_type=owner, owner_uid=str(locked.uid))

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from access.actors import acting_as, actor_of
 from access.models import AuditEvent, Role, Secret, User
 from access.permissions import cache
 from access.services import create_group, grant, undo
@@ -315,7 +316,9 @@ class TestRestored:
         removed(full)
         change = undo.list_changes(ana).filter(event__verb="connection.delete")[0]
         assert not change.is_undone
-        request_purge(connection=full, now=timezone.now())
+        with acting_as(actor_of(ana)):
+            request_purge(connection=full, now=timezone.now())
+        assert AuditEvent.objects.get(verb="connection.request-purge").actor_label == ana.username
         assert not undo.list_changes(ana).filter(event__verb="connection.delete").exists()
         with pytest.raises(undo.CannotUndo):
             undo.undo_change(change=change, user=ana)
