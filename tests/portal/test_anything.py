@@ -239,7 +239,8 @@ def test_without_anything_it_says_what_can_be_pasted(
 def test_it_is_found_among_many_by_index(
     company: None, vic: User, django_assert_max_num_queries: Any
 ) -> None:
-    with django_assert_max_num_queries(6):
+    # One of them, for whom connections are, is kept like who may do what.
+    with django_assert_max_num_queries(7):
         look_up(vic, "https://git.acme.example/pay/gateway/-/merge_requests/937")
 
 
