@@ -791,6 +791,7 @@ class TestRemoving:
         settle_connection(connection_id=images.pk)
         page = admin.get("/connections")
         assert "Removed, and kept for a while" in text_of(page)
+        assert '<div class="po-card-body"><ul class="po-list"><li' in page.content.decode()
         with patch.object(settle_connection, "delay_on_commit") as asked:
             answer = admin.post("/connections/images/undelete")
         assert answer["Location"] == "/connections/images"
