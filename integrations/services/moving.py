@@ -112,8 +112,10 @@ def _settle_page(connection: Connection) -> bool:
 
 
 def _steps(connection: Connection, now: datetime) -> Iterable[Callable[[], int]]:
-    by = connection.removal_by or connection.muted_by
-    slug = connection.slug
+    slug, names = connection.slug, {"connection": connection.label, "who": connection.removal_by}
+    by = _("%(connection)s, removed by %(who)s") % names
+    if not connection.is_removed:
+        by = _("%(connection)s, muted by %(who)s") % (names | {"who": connection.muted_by})
     if connection.is_aside:
         return (
             lambda: any(

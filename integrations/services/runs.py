@@ -124,13 +124,21 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
         row.state = ResourceState.COMPLETE
         row.decision = (_("Removed by %(who)s") if remove else _("Kept by %(who)s")) % {"who": by}
         row.save()
+        _close_decided(row.run)
         record_audit(
             "connection.guard",
             row.run.connection,
             changes={"resource": row.name, "removed": row.removed, "run": row.run_id},
         )
+    report_run(run_id=row.run_id, now=now)
     render_dirty(at=now)
     return row.removed
+
+
+def _close_decided(run: SyncRun) -> None:
+    """A run that was partial only for what the guard held is whole once all of that is decided."""
+    if run.state == RunState.PARTIAL and not run.resources.exclude(state=ResourceState.COMPLETE).exists():
+        SyncRun.objects.filter(pk=run.pk).update(state=RunState.SYNCED, message="", error_code="")
 
 
 def restore_removed(*, resource: ResourceRun, by: str) -> int:

@@ -347,7 +347,8 @@ def ago(value: object, words: str = "") -> SafeString:
     if abs(age) < timedelta(seconds=45):
         text = _("now")
     elif age < timedelta():
-        text = _("in %(age)s") % {"age": age_text(age)}
+        # What was just set a week ahead is a week ahead, not six days.
+        text = _("in %(age)s") % {"age": age_text(age - timedelta(seconds=59))}
     elif days == 1 and age >= timedelta(hours=12) and words != "short":
         text = _("yesterday")
     elif words == "ago":

@@ -737,6 +737,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
             "label_field": own["connection_label"],
             "interval_field": interval_field(facts),
             "groups_field": groups,
+            "may_see_groups": can(request.user, "user.read"),
             "operations_field": own["allows_operations"] if kind.operations() else None,
             "operations": [_(spec.label) for spec in kind.operations()],
             "groups": [*with_forget(config), *with_forget(reach)],

@@ -85,7 +85,7 @@ class TestWhole:
         assert not Source.objects.filter(key__startswith="connection:ct/").exists()
         (noted,) = AuditEvent.objects.filter(verb="connection.delete")
         assert (noted.changes["entities"], noted.changes["activities"]) == (11, 5)
-        assert history("repository:default/acme-r1")[-1].by == "ana"
+        assert history("repository:default/acme-r1")[-1].by == f"{full.label}, removed by ana"
 
     def test_what_others_inferred_from_it_is_told_and_decided_anew(
         self, tool: Tool, connect: Connect

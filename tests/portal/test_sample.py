@@ -228,6 +228,9 @@ def test_a_sweep_waits_at_the_guard(loaded: None, tmp_path: Path, ana: User) -> 
     assert Entity.objects.filter(name__startswith="previews-", deleted_at=None).count() == history.PREVIEWS
     assert decide_guard(resource=held, remove=True, by="Ana") == history.PREVIEWS
     assert not Entity.objects.filter(name__startswith="previews-", deleted_at=None).exists()
+    held.run.refresh_from_db()
+    assert held.run.state == RunState.SYNCED, "nothing is left to decide"
+    assert not Problem.objects.filter(type="sync", resolved_at=None).exists()
     sample.remove_sample(by="Ana")
     assert not sample.go_on()
 
