@@ -196,7 +196,7 @@ class TestUsers:
         url = self.link_on(admin, "/settings/access")
         words = text_of(admin.get("/settings/access"))
         assert "Open invitations" in words
-        assert "invited by Ana Ruiz · expires in 6 d" in words
+        assert "invited by Ana Ruiz · expires in 7 d" in words
         page = Client().get(url)
         assert "Ana Ruiz invited you." in text_of(page)
         assert 'value="Dora Lee"' in page.content.decode()
