@@ -183,8 +183,8 @@ def _preview_bulk_edit(change: Undoable, user: User) -> Preview:
     count = len(plan.restored)
     steps = [
         ngettext(
-            "Of %(n)d entity counts again what did before.",
-            "Of %(n)d entities counts again what did before.",
+            "What counted before counts again for %(n)d entity.",
+            "What counted before counts again for %(n)d entities.",
             count,
         )
         % {"n": count}
