@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.permissions import OWN, View, person_of
-from base.answers import is_set, one_answer
+from base.answers import given, is_set, one_answer
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, list_of, part_of
 from base.pagination import rows_answer
 from portal import watches
@@ -149,9 +149,7 @@ class WatchList(View):
         description="Be told from now on of what comes to match; of what matches already you are not.",
     )
     def post(self, request: Request) -> Response:
-        data = WatchIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        watch = watches.make_watch(user=person_of(request), **data.validated_data)
+        watch = watches.make_watch(user=person_of(request), **given(request, WatchIn))
         return Response(WatchOut(_watch(watch)).data, status=201)
 
 
@@ -175,10 +173,9 @@ class WatchDetail(View):
         description="Change what you are told of, or how; with another query it begins anew.",
     )
     def patch(self, request: Request, watch_id: int) -> Response:
-        data = WatchChange(data=request.data)
-        data.is_valid(raise_exception=True)
+        change = given(request, WatchChange)
         watch = watches.watch_of(person_of(request), watch_id)
-        return Response(WatchOut(_watch(watches.change_watch(watch=watch, **data.validated_data))).data)
+        return Response(WatchOut(_watch(watches.change_watch(watch=watch, **change))).data)
 
     @extend_schema(
         responses={204: None},
@@ -235,10 +232,8 @@ class NoticeDetail(View):
         description="Have a notice read, or unread.",
     )
     def patch(self, request: Request, notice_id: int) -> Response:
-        data = NoticeChange(data=request.data)
-        data.is_valid(raise_exception=True)
         user = person_of(request)
-        notice = watches.mark_notice(user=user, notice_id=notice_id, **data.validated_data)
+        notice = watches.mark_notice(user=user, notice_id=notice_id, **given(request, NoticeChange))
         return Response(NoticeOut(_notice(watches.told(user, [notice])[0])).data)
 
 

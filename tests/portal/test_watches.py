@@ -294,6 +294,8 @@ class TestApi:
         for other in (url, f"{url}restore/"):
             self.call(browse(ben), "POST" if other.endswith("restore/") else "GET", other, 404)
         self.call(browse(ben), "PATCH", f"notices/{notice['id']}/", 404, {"is_read": True})
+        self.call(client, "PATCH", f"notices/{notice['id']}/", 422, {"is_read": True, "read": True})
+        self.call(client, "PATCH", url, 422, {"quey": "kind:api"})
         assert self.call(client, "PATCH", f"notices/{notice['id']}/", 200, {"is_read": True})["is_read"]
         assert self.call(client, "GET", "notices/?unread=1", 200)["total"] == 0
         assert self.call(client, "GET", "notices/", 200)["total"] == 1
@@ -313,6 +315,8 @@ class TestApi:
             ({"about": "activity", "types": ["weather"]}, "types"),
             ({"about": "activity", "status": "two words"}, "status"),
             ({"about": "entities", "mail": "now"}, "mail"),
+            ({"about": "entities", "quey": "kind:component"}, "quey"),
+            ({"about": "entities", "is_paused": True}, "is_paused"),
         ],
     )
     def test_what_cannot_be_is_refused_with_its_place(
