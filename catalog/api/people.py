@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import uuid
 from typing import Any
 
 from django.http import HttpResponse
@@ -112,15 +112,6 @@ class PersonOfUser(View):
         return Response(status=204)
 
 
-def _claim(request: Request, user: User) -> dict[str, Any]:
-    return {
-        "username": user.username,
-        "name": user.name,
-        "email": user.email,
-        "entity": _shape(request, user)["claimed"],
-    }
-
-
 class PersonClaimList(View):
     """Who people say that they are in the catalog, which nobody has confirmed yet."""
 
@@ -132,8 +123,22 @@ class PersonClaimList(View):
         operation_id="person_claims_list",
     )
     def get(self, request: Request) -> HttpResponse:
-        claims = list_claims(viewer=request.user)
-        return rows_answer(request, claims, ("username",), partial(_claim, request))
+        persons: dict[uuid.UUID, Entity] = {}
+
+        def seen(rows: list[User]) -> list[User]:
+            persons.update(queries.titles_by_uid(request.user, [user.claimed_entity_uid for user in rows]))
+            return rows
+
+        def shape(user: User) -> dict[str, Any]:
+            person = persons.get(user.claimed_entity_uid) if user.claimed_entity_uid else None
+            return {
+                "username": user.username,
+                "name": user.name,
+                "email": user.email,
+                "entity": person.ref if person else None,
+            }
+
+        return rows_answer(request, list_claims(viewer=request.user), ("username",), shape, seen=seen)
 
 
 class PersonClaim(View):

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from access.models import User
-from access.services import change_user, create_user, grant, make_sign_in_link, tie_account
+from access.services import change_user, claim_person, create_user, grant, make_sign_in_link, tie_account
 from catalog.models import Entity
 from tests.cast import PASSWORD
 from tests.catalog.saying import claim, say
@@ -162,6 +162,24 @@ def test_however_many_people_are_shown_the_questions_are_as_many(
     say("yaml:b", *(claim(f"user:person-{n}", {"profile": {}, "memberOf": []}) for n in range(15)))
     assert "person-14" in text_of(client.get(WHO))
     assert questions() == few
+
+
+def test_however_many_claims_are_listed_the_questions_are_as_many(
+    client: Client, as_token: Callable[..., dict[str, str]], vic: User, ben: User, ana: User, vlind: Entity
+) -> None:
+    headers = as_token(ana)
+
+    def listed() -> tuple[list[str], int]:
+        with CaptureQueriesContext(connection) as asked:
+            answer = client.get("/api/v1/person-claims/", headers=headers)
+        return [row["entity"] for row in answer.json()["results"]], len(asked)
+
+    claim_person(vic, entity_uid=vlind.uid, by=vic)
+    listed()  # the first time something is looked up once for all
+    one, few = listed()
+    claim_person(ben, entity_uid=vlind.uid, by=ben)
+    assert one == [vlind.ref]
+    assert listed() == ([vlind.ref, vlind.ref], few)
 
 
 def test_a_program_says_and_settles_the_same(
