@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
@@ -63,6 +64,19 @@ def tokens_of(user: User) -> QuerySet[ApiToken]:
 def verbs_of(user: Viewer) -> list[str]:
     """What this person, with the token that they came with, may do at least somewhere."""
     return [name for name in VERBS if name != EVERYTHING and can(user, name)]
+
+
+def labels_of_actors(events: Iterable[AuditEvent]) -> dict[int, str]:
+    """Who did these, by event: people as they are called now, whose account is gone and all else as it was noted."""
+    rows = list(events)
+    uids = {event.actor_uid for event in rows if event.actor_type == AuditEvent.ActorType.USER}
+    people = {str(user.pk): user.label for user in User.objects.filter(pk__in=uids)}
+    return {
+        event.pk: people.get(event.actor_uid, event.actor_label)
+        if event.actor_type == AuditEvent.ActorType.USER
+        else event.actor_label
+        for event in rows
+    }
 
 
 def list_audit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from access.models import Undoable
 from access.permissions import require_any
+from access.queries import labels_of_actors
 from access.services import undo
 from base.errors import DomainError
 from base.pagination import BadCursor, paginate
@@ -24,9 +26,19 @@ AT_ONCE = 50
 ORDER = ("-event_id",)
 
 
-def _row(change: Undoable) -> dict[str, Any]:
-    how = undo.undo_of(change)
-    return {"change": change, "event": change.event, "title": how.title(change), "icon": how.icon}
+def _rows(changes: Sequence[Undoable]) -> list[dict[str, Any]]:
+    who = labels_of_actors(change.event for change in changes)
+    return [
+        {
+            "change": change,
+            "event": change.event,
+            "who": who[change.event.pk],
+            "title": how.title(change),
+            "icon": how.icon,
+        }
+        for change in changes
+        for how in (undo.undo_of(change),)
+    ]
 
 
 @login_required
@@ -49,7 +61,7 @@ def changes(request: HttpRequest) -> HttpResponse:
         "settings/changes.html",
         shell_of(request, "settings-changes")
         | {
-            "rows": [_row(change) for change in page.rows],
+            "rows": _rows(page.rows),
             "page": {"previous_url": url(page.previous), "next_url": url(page.next)},
         },
     )
@@ -63,6 +75,7 @@ def change(request: HttpRequest, change_id: int) -> HttpResponse:
     found, user = undo.get_change(request.user, change_id), person(request)
     preview = undo.preview_undo(change=found, user=user)
     seen, error = " ".join(str(one.pk) for one in preview.later), ""
+    row, *later = _rows([found, *preview.later])
     if request.method == "POST" and not preview.refused:
         if request.POST.get("seen", "") != seen:
             error = _("More was changed since you opened this page. Nothing is undone yet; look again.")
@@ -72,16 +85,16 @@ def change(request: HttpRequest, change_id: int) -> HttpResponse:
             except DomainError as failure:
                 error = failure.message
             else:
-                messages.success(request, _("Undone: %(title)s") % {"title": _row(found)["title"]})
+                messages.success(request, _("Undone: %(title)s") % {"title": row["title"]})
                 return redirect("portal:settings-changes")
     return render(
         request,
         "settings/change.html",
         shell_of(request, "settings-changes", title=_("Undo a change"))
         | {
-            "row": _row(found),
+            "row": row,
             "preview": preview,
-            "later": [_row(one) for one in preview.later],
+            "later": later,
             "seen": seen,
             "error": error or ("" if found.is_undone else preview.refused),
         },

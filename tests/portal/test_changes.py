@@ -62,10 +62,11 @@ class TestPage:
     ) -> None:
         with acting_as(actor_of(ana)):
             override_field(user=ana, entity=pay, path="spec.owner", value="ours", reason="moved")
+        User.objects.filter(pk=ana.pk).update(name="Ana Ruiz")
         client, change = client_of(ben), latest()
         page = text_of(client.get(PAGE))
         assert f"Overrode spec.owner of {PAY}: ours" in page
-        assert "ana · " in page
+        assert "Ana Ruiz · " in page
         assert f'href="{PAGE}/{change.pk}"' in page
         page = text_of(client.get(f"{PAGE}/{change.pk}"))
         assert f"spec.owner of {PAY} is overridden by nobody" in page
@@ -79,6 +80,12 @@ class TestPage:
         page = text_of(client.get(f"{PAGE}/{change.pk}"))
         assert "Undo it" not in page
         assert f"It was undone by {ben.label}" in page
+
+    def test_whose_account_is_gone_is_named_as_it_was_noted(self, ana: User, ben: User, pay: Entity) -> None:
+        with acting_as(actor_of(ana)):
+            override_field(user=ana, entity=pay, path="spec.owner", value="ours")
+        ana.delete()
+        assert "ana · " in text_of(client_of(ben).get(PAGE))
 
     def test_what_was_changed_meanwhile_is_shown_first(self, ana: User, ben: User, pay: Entity) -> None:
         override_field(user=ben, entity=pay, path="spec.owner", value="ours")
