@@ -19,12 +19,12 @@ OWNED_BY = "ownedBy"
 class UnknownOwner:
     """A name that nothing declares.
 
-    :ivar count: how many things name it as their owner; `names`: titles of some of them.
+    :ivar count: how many things name it as their owner; `named_by`: title and ref of some of them.
     """
 
     ref: str
     count: int
-    names: list[str]
+    named_by: list[tuple[str, str]]
 
 
 def unknown_owners(viewer: Any, *, start: int = 0, limit: int = 50) -> tuple[list[UnknownOwner], int]:
@@ -32,10 +32,17 @@ def unknown_owners(viewer: Any, *, start: int = 0, limit: int = 50) -> tuple[lis
     named = Relation.objects.filter(type=OWNED_BY, target=None, source__in=list_entities(viewer).values("pk"))
     rows = (
         named.values_list("target_ref")
-        .annotate(n=Count("source"), names=ArrayAgg("source__title", order_by="source__title"))
+        .annotate(
+            n=Count("source"),
+            titles=ArrayAgg("source__title", order_by=("source__title", "source__ref")),
+            refs=ArrayAgg("source__ref", order_by=("source__title", "source__ref")),
+        )
         .order_by("-n", "target_ref")
     )
-    found = [UnknownOwner(ref, n, names[:NAMED]) for ref, n, names in rows[start : start + limit]]
+    found = [
+        UnknownOwner(ref, n, list(zip(titles, refs, strict=True))[:NAMED])
+        for ref, n, titles, refs in rows[start : start + limit]
+    ]
     return found, named.values("target_ref").distinct().count()
 
 

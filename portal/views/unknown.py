@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -48,10 +49,10 @@ def index(request: HttpRequest) -> HttpResponse:
                     "ref": one.ref,
                     "count": one.count,
                     "url": links.catalog_url(f'owner:"{one.ref}"'),
-                    "text": ", ".join(one.names)
+                    "text": ", ".join(_told_apart(one.named_by))
                     + (
-                        _(" and %(n)d more") % {"n": one.count - len(one.names)}
-                        if one.count > len(one.names)
+                        _(" and %(n)d more") % {"n": one.count - len(one.named_by)}
+                        if one.count > len(one.named_by)
                         else ""
                     ),
                     "actions": settling(request.user, one.ref),
@@ -73,6 +74,13 @@ def index(request: HttpRequest) -> HttpResponse:
             ],
         },
     )
+
+
+def _told_apart(named: list[tuple[str, str]]) -> list[str]:
+    """Things by their titles; those of equal title with their kinds, and by their refs where that is equal too."""
+    forms = [(title, f"{title} ({ref.partition(':')[0]})", ref) for title, ref in named]
+    counts = Counter(form for row in forms for form in row)
+    return [next((form for form in row if counts[form] == 1), row[-1]) for row in forms]
 
 
 def _take_back(request: HttpRequest) -> HttpResponse:

@@ -69,6 +69,19 @@ def test_the_list_has_those_that_most_things_name_first(editor: Client) -> None:
     assert "/component/solo" not in rows
 
 
+def test_things_of_equal_title_are_told_apart(editor: Client) -> None:
+    say(
+        "yaml:b",
+        component("wallet", owner="money"),
+        claim("api:wallet", {"type": "openapi", "owner": "money"}),
+        component("till", owner="tellers"),
+        claim("component:shop/till", {"type": "service", "owner": "group:default/tellers"}),
+    )
+    said = text(editor, LIST)
+    assert "wallet (api), wallet (component)" in said
+    assert "component:default/till, component:shop/till" in said
+
+
 def test_long_lists_have_pages_and_as_many_statements(editor: Client) -> None:
     def statements() -> int:
         with CaptureQueriesContext(connection) as found:
