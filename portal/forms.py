@@ -195,6 +195,11 @@ class Form:
         if text not in messages:
             messages.append(text)
 
+    def has_what(self, error: DomainError) -> bool:
+        """Whether a service said something of a field of this form."""
+        known = {leaf.name for leaf in self._leaves}
+        return any(item.path.strip("/").replace("/", ".") in known for item in error.errors)
+
     def add_errors(self, error: DomainError) -> None:
         """Put what a service said to the fields that it names; what names none stands above the form."""
         known = {leaf.name for leaf in self._leaves}

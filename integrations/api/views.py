@@ -87,6 +87,7 @@ class ConnectionList(View):
             interval=data.get("interval", 600),
             network=data.get("network"),
             visible_to=data.get("visible_to", ()),
+            by=person_of(request),
         )
         row = queries.get_connection(request.user, connection.slug)
         return Response(_shown(request, [row])[0], status=201)
@@ -115,7 +116,9 @@ class ConnectionDetail(View):
     def patch(self, request: Request, slug: str) -> HttpResponse:
         data = given(request, shapes.ConnectionChange)
         row = queries.get_connection(request.user, slug)
-        connections.update_connection(connection=row, **data, expected=if_match(request))
+        connections.update_connection(
+            connection=row, **data, by=person_of(request), expected=if_match(request)
+        )
         return _answer(request, slug)
 
     @extend_schema(

@@ -17,7 +17,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from access.models import Group, Secret
+from access.models import Group, Secret, User
+from access.permissions import groups_of, has_everything
 from access.secrets import forget_secrets, keep_secret, read_secrets
 from access.services.audit import differences, record_audit
 from base.answers import require_state
@@ -222,12 +223,14 @@ def create_connection(
     rules: Mapping[str, Any] | None = None,
     network: Mapping[str, Any] | None = None,
     visible_to: Collection[str] = (),
+    by: User | None = None,
     is_sample: bool = False,
     now: datetime | None = None,
 ) -> Connection:
     """Make a connection; the schedule runs it soon.
 
     :param visible_to: names of the access groups that may see it and what it brings; empty: everybody.
+    :param by: the person who asks for it, and must see it then.
     :param network: how the tool is reached, where that is not the usual way (`integrations.network.Network`).
 
     :raises InvalidInput: if slug or settings are wrong.
@@ -264,7 +267,7 @@ def create_connection(
     for name, value in secrets.items():
         keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
     if visible_to:
-        show_to(connection, visible_to)
+        show_to(connection, visible_to, by=by)
     record_audit(
         "connection.create",
         connection,
@@ -296,23 +299,33 @@ def groups_of_connections(connections: Iterable[Connection]) -> dict[str, dict[s
     return {slug: {names.get(key, f"#{key}"): key for key in found} for slug, found in keys.items()}
 
 
-def show_to(connection: Connection, names: Collection[str]) -> None:
+def show_to(connection: Connection, names: Collection[str], *, by: User | None = None) -> None:
     """Say which access groups may see a connection and what it brings.
 
     :param names: of the groups; empty: everybody.
-    :raises InvalidInput: if there is no such group.
+    :param by: the person who says so.
+    :raises InvalidInput: if there is no such group, or that person would not see it any more.
     """
     now = groups_of_connections([connection]).get(connection.slug, {})
     known = dict(Group.objects.filter(name__in=names).values_list("name", "pk"))
     known |= {name: key for name, key in now.items() if name in names}
-    if unknown := sorted(set(names) - set(known)):
-        raise InvalidInput(
-            _("This connection cannot be saved."),
-            errors=[
-                FieldError(path="/visible_to", message=_("There is no such access group."), got=name[:100])
-                for name in unknown
-            ],
-        )
+    errors = [
+        FieldError(path="/visible_to", message=_("There is no such access group."), got=name[:100])
+        for name in sorted(set(names) - set(known))
+    ]
+    if known and not errors and by and not has_everything(by) and groups_of(by).isdisjoint(known.values()):
+        errors = [
+            FieldError(
+                path="/visible_to",
+                message=_(
+                    "You are in none of these access groups, so you would not see it. Add one of yours."
+                ),
+                expected=", ".join(by.access_groups.order_by("name").values_list("name", flat=True)),
+                got=", ".join(sorted(known))[:100],
+            )
+        ]
+    if errors:
+        raise InvalidInput(_("This connection cannot be saved."), errors=errors)
     set_audience(name=connection.slug, uid=connection.uid, groups=sorted(known.values()) if known else None)
 
 
@@ -327,11 +340,13 @@ def update_connection(
     is_paused: bool | None = None,
     allows_operations: bool | None = None,
     visible_to: Collection[str] | None = None,
+    by: User | None = None,
     expected: str = "",
 ) -> Connection:
     """Change a connection. Secrets that are not given stay as they are; an empty one is forgotten.
 
     :param visible_to: names of the access groups that may see it and what it brings; empty: everybody.
+    :param by: the person who asks for it, and must see it then.
 
     :raises InvalidInput: if a setting is wrong.
     :raises: as `lock_connection` does.
@@ -372,7 +387,7 @@ def update_connection(
     connection.save()
     if visible_to is not None:
         before["visible_to"] = visible_to_of(connection)
-        show_to(connection, visible_to)
+        show_to(connection, visible_to, by=by)
     if label is not None:
         Source.objects.filter(key__startswith=f"connection:{connection.slug}/").update(label=label)
     record_audit(

@@ -527,16 +527,21 @@ def schedule(request: HttpRequest, connector: str) -> HttpResponse:
                     interval=form.values["connection_interval"],
                     network=draft.whole_network(),
                     visible_to=form.values["visible_to"],
+                    by=person(request),
                 )
             except (InvalidInput, Conflict) as error:
-                messages.error(request, " ".join([error.message, *(str(item) for item in error.errors)]))
-                return redirect(f"/connections/new/{connector}")
-            Draft.drop(request, connector)
-            start_sync(connection=connection, by=person(request).label)
-            messages.success(
-                request, _("%(name)s is connected; its first sync is queued.") % {"name": connection.label}
-            )
-            return redirect(connection_url(connection))
+                if not form.has_what(error):
+                    messages.error(request, " ".join([error.message, *(str(item) for item in error.errors)]))
+                    return redirect(f"/connections/new/{connector}")
+                form.add_errors(error)
+            else:
+                Draft.drop(request, connector)
+                start_sync(connection=connection, by=person(request).label)
+                messages.success(
+                    request,
+                    _("%(name)s is connected; its first sync is queued.") % {"name": connection.label},
+                )
+                return redirect(connection_url(connection))
     return _page(
         request,
         kind,

@@ -717,9 +717,11 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
                     config={**config.values, **config.secrets},
                     network=network_values(reach),
                     visible_to=facts.values["visible_to"] if groups else None,
+                    by=person(request),
                 )
             except InvalidInput as error:
-                config.add_errors(error)
+                (facts if facts.has_what(error) else config).add_errors(error)
+                groups = visible_to_field(request, facts, connection)
             else:
                 if request.POST.get("action") == "test":
                     return check(request, slug)

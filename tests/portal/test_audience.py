@@ -335,6 +335,54 @@ class TestChoosing:
         assert refused.value.errors[0].path == "/visible_to"
         assert visible_to_of(apart) == ["Insiders"]
 
+    def test_of_groups_one_of_their_own_for_who_may_not_do_everything(
+        self, apart: Connection, group: Group, cleo: User
+    ) -> None:
+        """Or they would have changed or made what they see no more."""
+        spec = {
+            "title": "Connecting",
+            "description": "",
+            "verbs": ["connection.read", "connection.write", "user.read"],
+        }
+        grant(role=Role.objects.create(name="connecting", spec=spec), user=cleo)
+        show_to(apart, [])
+        mine = create_group(name="Cleo's own")
+        set_members(group=mine, members=[cleo])
+        client = signed_in(cleo)
+        api, page = "/api/v1/connections/", "/connections/velours-ci/settings"
+        new: dict[str, Any] = {
+            "slug": "another",
+            "connector": "records",
+            "config": {"location": "/srv/records.ndjson"},
+        }
+        for refused in (
+            client.patch(f"{api}velours-ci/", {"visible_to": ["Insiders"]}, content_type="application/json"),
+            client.post(api, {**new, "visible_to": ["Insiders"]}, content_type="application/json"),
+        ):
+            (error,) = refused.json()["errors"]
+            assert (refused.status_code, error["path"]) == (422, "/visible_to")
+            assert "You are in none of these" in error["message"]
+            assert (error["expected"], error["got"]) == ("Cleo's own", "Insiders")
+        form = {
+            "connection_label": "Velours CI",
+            "connection_interval": "600",
+            "location": "/srv/records.ndjson",
+        }
+        shown = client.post(page, {**form, "visible_to": ["Insiders"]})
+        assert shown.status_code == 422
+        assert "You are in none of these" in shown.content.decode()
+        start = "/connections/new/records"
+        named = {"connection_name": "Another", "connection_namespace": "default", **new["config"]}
+        assert client.post(start, named).status_code == 302
+        last = client.post(f"{start}/schedule", {"connection_interval": "600", "visible_to": ["Insiders"]})
+        assert last.status_code == 422
+        assert "You are in none of these" in last.content.decode()
+        assert visible_to_of(apart) == []
+        assert not Connection.objects.filter(slug="another").exists()
+        both = {"visible_to": ["Insiders", "Cleo's own"]}
+        assert client.patch(f"{api}velours-ci/", both, content_type="application/json").status_code == 200
+        assert sorted(client.get(f"{api}velours-ci/").json()["visible_to"]) == ["Cleo's own", "Insiders"]
+
     def test_nobody_outside_may_touch_it(self, apart: Connection, vic: User, cleo: User) -> None:
         grant(role="editor", user=vic)
         client: Client = signed_in(vic)
