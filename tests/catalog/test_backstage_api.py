@@ -362,7 +362,11 @@ class TestLimits:
     def test_what_no_catalog_needs_is_refused(self, call: Call, body: Any) -> None:
         assert call("entities/by-query", body, status=400)["error"]["name"] == "InputError"
 
-    def test_so_are_too_many_facets_and_orders_and_places_beyond_any_list(self, call: Call) -> None:
+    def test_so_are_too_many_facets_fields_and_orders_and_places_beyond_any_list(self, call: Call) -> None:
+        many = [f"spec.a{n}" for n in range(101)]
+        call("entities?fields=" + ",".join(many), status=400)
+        for path in ("entities/by-query", "entities/by-refs"):
+            call(path, {"fields": many, "entityRefs": []}, status=400)
         call("entity-facets", {"facets": [f"spec.a{n}" for n in range(101)]}, status=400)
         call("entities?" + "&".join(f"order=asc:spec.a{n}" for n in range(101)), status=400)
         for place in ({"limit": HUGE}, {"offset": HUGE}, {"limit": 1.5}):

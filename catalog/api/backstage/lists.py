@@ -15,10 +15,10 @@ from django.db.models import F, JSONField, Q, QuerySet, TextField, Value
 from django.db.models.expressions import Combinable, Func
 from django.db.models.functions import Cast, Lower
 
+from base.answers import pick
 from base.limits import check_data
 from catalog import queries
 from catalog.api.backstage.errors import InputError
-from catalog.api.backstage.fields import select
 from catalog.api.backstage.parameters import at_least
 from catalog.api.backstage.predicates import COLUMNS, Predicate
 from catalog.models import Entity
@@ -51,7 +51,8 @@ def texts(viewer: Any, rows: Iterable[Entity], fields: Sequence[str]) -> list[st
     whole = [splice(_complete(row), relations[row.pk]) for row in found]
     if not fields:
         return whole
-    return [orjson.dumps(select(orjson.loads(text), fields)).decode() for text in whole]
+    wanted = [name.split(".") for name in fields]
+    return [orjson.dumps(pick(orjson.loads(text), wanted)).decode() for text in whole]
 
 
 def streamed(viewer: Any, rows: QuerySet[Entity], fields: Sequence[str]) -> Iterator[bytes]:

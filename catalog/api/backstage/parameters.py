@@ -72,6 +72,16 @@ def not_too_many(items: Sequence[T], name: str) -> Sequence[T]:
     return items
 
 
+def check_fields(names: Sequence[str]) -> Sequence[str]:
+    """The wanted fields of entities.
+
+    :raises InputError: for an element of a list, or too many.
+    """
+    if any("[" in name for name in names):
+        raise InputError("invalid field, array type fields are not supported")
+    return not_too_many(names, "fields")
+
+
 def words(texts: Sequence[str]) -> list[str]:
     """Words from repeated parameters, each perhaps several with commas between."""
     return [word.strip() for text in texts for word in text.split(",") if word.strip()]

@@ -23,9 +23,17 @@ from catalog import queries
 from catalog.api.backstage import lists
 from catalog.api.backstage.errors import InputError, answer_error
 from catalog.api.backstage.facets import facet
-from catalog.api.backstage.fields import check_fields
 from catalog.api.backstage.lists import Cursor, Order
-from catalog.api.backstage.parameters import at_least, body_of, not_too_many, number, read, texts_in, words
+from catalog.api.backstage.parameters import (
+    at_least,
+    body_of,
+    check_fields,
+    not_too_many,
+    number,
+    read,
+    texts_in,
+    words,
+)
 from catalog.api.backstage.predicates import Predicate, compile_predicate, of_filters
 from catalog.models import Entity
 
