@@ -11,6 +11,7 @@ import pytest
 from django.test import Client
 
 from access.models import User
+from catalog.api.backstage import lists
 from catalog.models import Entity
 from tests.catalog.saying import claim, say
 
@@ -58,14 +59,19 @@ def call(catalog: None, vic: User, as_token: Callable[..., dict[str, str]]) -> C
         else:
             answer = client.post(url, json.dumps(body), content_type="application/json", headers=headers)
         assert answer.status_code == status, answer.content
-        text = b"".join(answer.streaming_content) if answer.streaming else answer.content
-        data = json.loads(text) if text else None
+        data = said_in(answer)
         if status != 200:
             return data
         ask.answer = answer  # type: ignore[attr-defined]
         return data
 
     return ask
+
+
+def said_in(answer: Any) -> Any:
+    """What an answer says, sent at once or in parts."""
+    text = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    return json.loads(text) if text else None
 
 
 def names(found: list[dict[str, Any]]) -> list[str]:
@@ -174,7 +180,7 @@ class TestPredicates:
         answer = Client().post(
             "/api/catalog/entities/by-query", "{", content_type="text/plain", headers=as_token(vic)
         )
-        assert answer.json()["totalItems"] == 8
+        assert said_in(answer)["totalItems"] == 8
 
 
 class TestLists:
@@ -372,9 +378,20 @@ class TestLimits:
         for place in ({"limit": HUGE}, {"offset": HUGE}, {"limit": 1.5}):
             call(f"entities?after={packed(place)}", status=400)
 
-    def test_the_same_one_asked_for_often_is_sent_in_parts(self, call: Call) -> None:
-        items = call("entities/by-refs", {"entityRefs": ["component:default/alpha"] * 3})["items"]
-        assert names(items) == ["alpha"] * 3
+    def test_however_much_is_asked_for_it_is_read_and_sent_in_parts(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lists, "CHUNK", 2)
+        wanted = ["component:default/alpha"] * 3 + ["component:default/nobody", "component:default/beta"]
+        batch = call("entities/by-refs", {"entityRefs": wanted})["items"]
+        assert [one and one["metadata"]["name"] for one in batch] == ["alpha"] * 3 + [None, "beta"]
+        for path in ("entities?", "entities?limit=9&", "entities?offset=0&"):
+            found = names(call(f"{path}filter=kind=component&order=asc:metadata.name"))
+            assert found == ["alpha", "beta", "delta", "gamma", "loose"]
+            assert call.answer.streaming  # type: ignore[attr-defined]
+        page = call("entities/by-query?filter=kind=component&orderField=metadata.name&limit=1000000000")
+        assert names(page["items"]) == found
+        assert (page["totalItems"], page["pageInfo"]) == (5, {})
         assert call.answer.streaming  # type: ignore[attr-defined]
 
     def test_a_deep_field_is_nowhere(self, call: Call) -> None:
@@ -401,7 +418,7 @@ class TestSeeing:
                 content_type="application/json",
                 headers=as_token(no_access),
             )
-            return names(answer.json()["items"])
+            return names(said_in(answer)["items"])
 
         assert found("component:near/g") == ["both"]
         assert found("component:default/al") == []
@@ -415,9 +432,7 @@ class TestSeeing:
         headers, client = as_token(no_access), Client()
 
         def get(path: str) -> Any:
-            answer = client.get(f"/api/catalog/{path}", headers=headers)
-            text = b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
-            return json.loads(text)
+            return said_in(client.get(f"/api/catalog/{path}", headers=headers))
 
         assert sorted(names(get("entities"))) == ["delta", "team-a"]
         assert get("entities/by-query")["totalItems"] == 2
@@ -426,13 +441,13 @@ class TestSeeing:
             {"value": "Group", "count": 1},
         ]
         refs = {"entityRefs": ["component:default/alpha", "component:other/delta"]}
-        answer: Any = client.post(
+        answer = client.post(
             "/api/catalog/entities/by-refs",
             json.dumps(refs),
             content_type="application/json",
             headers=headers,
         )
-        batch = json.loads(b"".join(answer.streaming_content))["items"]
+        batch = said_in(answer)["items"]
         assert batch[0] is None
         assert batch[1]["metadata"]["name"] == "delta"
         assert get("entities/by-name/component/default/alpha")["response"] == {"statusCode": 404}

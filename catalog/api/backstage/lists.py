@@ -55,25 +55,39 @@ def texts(viewer: Any, rows: Iterable[Entity], fields: Sequence[str]) -> list[st
     return [orjson.dumps(pick(orjson.loads(text), wanted)).decode() for text in whole]
 
 
-def streamed(viewer: Any, rows: QuerySet[Entity], fields: Sequence[str]) -> Iterator[bytes]:
-    """A whole list as one JSON array, read and sent in parts."""
-    ids = list(rows.values_list("pk", flat=True))
+def streamed(viewer: Any, ids: Sequence[int], fields: Sequence[str]) -> Iterator[bytes]:
+    """Some entities as one JSON array, read and sent in parts: a list may be longer than memory."""
     yield b"["
+    comma = b""
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
         by_id = with_served(queries.list_entities(viewer).filter(pk__in=part)).in_bulk()
         present = [by_id[pk] for pk in part if pk in by_id]
-        chunk = ",".join(texts(viewer, present, fields)).encode()
-        yield (b"," if start and chunk else b"") + chunk
+        if chunk := ",".join(texts(viewer, present, fields)).encode():
+            yield comma + chunk
+            comma = b","
     yield b"]"
 
 
-COLUMNS_OF_TEXT = ("uid", "kind", "type", "lifecycle", "owner", "served__document", "served__relations")
+def streamed_by_refs(
+    viewer: Any, rows: QuerySet[Entity], refs: Sequence[str], fields: Sequence[str]
+) -> Iterator[bytes]:
+    """The same of refs in lower case, among some entities: null for what is not there."""
+    yield b"["
+    for start in range(0, len(refs), CHUNK):
+        part = refs[start : start + CHUNK]
+        found = list(with_served(rows.filter(ref__in=set(part))))
+        known = {row.ref: text for row, text in zip(found, texts(viewer, found, fields), strict=True)}
+        for at, ref in enumerate(part, start):
+            yield (b"," if at else b"") + known.get(ref, "null").encode()
+    yield b"]"
 
 
 def with_served(rows: QuerySet[Entity]) -> QuerySet[Entity]:
     """The rows with what their text is made of."""
-    return rows.select_related("served").only(*COLUMNS_OF_TEXT)
+    return rows.select_related("served").only(
+        "uid", "ref", "kind", "type", "lifecycle", "owner", "served__document", "served__relations"
+    )
 
 
 def _complete(row: Entity) -> str:
@@ -275,9 +289,9 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One page, and the cursors of those beside it."""
+    """One page, by ids, and the cursors of those beside it."""
 
-    rows: list[Entity]
+    ids: list[int]
     next: Cursor | None
     previous: Cursor | None
 
@@ -293,9 +307,8 @@ def page(rows: QuerySet[Entity], cursor: Cursor, *, limit: int, offset: int = 0)
     if cursor.values:
         rows = rows.filter(_after(names, cursor.values, is_descending=is_descending))
     sign = "-" if is_descending else ""
-    found = list(
-        with_served(rows).order_by(*(f"{sign}{name}" for name in names))[offset : offset + limit + 1]
-    )
+    rows = rows.order_by(*(f"{sign}{name}" for name in names))
+    found = list(rows.values_list("pk", *names)[offset : offset + limit + 1])
     has_more = len(found) > limit
     found = found[:limit]
     if cursor.is_previous:
@@ -303,15 +316,15 @@ def page(rows: QuerySet[Entity], cursor: Cursor, *, limit: int, offset: int = 0)
     if not found:
         return Listed([], None, None)
 
-    def values(row: Entity) -> tuple[str, ...]:
-        return tuple(str(getattr(row, name)) for name in names)
+    def values(row: tuple[Any, ...]) -> tuple[str, ...]:
+        return tuple(map(str, row[1:]))
 
     first = cursor.first or values(found[0])
     here = replace(cursor, first=first, is_previous=False)
     after = replace(here, values=values(found[-1])) if cursor.is_previous or has_more else None
     is_later = bool(cursor.values) and values(found[0]) != first
     before = replace(here, values=values(found[0]), is_previous=True) if is_later else None
-    return Listed(found, after, before)
+    return Listed([row[0] for row in found], after, before)
 
 
 def _after(names: Sequence[str], values: Sequence[str], *, is_descending: bool) -> Q:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -70,11 +70,17 @@ def _one(request: Request, row: Entity) -> HttpResponse:
     return json_answer(request, text.encode())
 
 
+def _in_parts(parts: Iterable[bytes]) -> StreamingHttpResponse:
+    answer = StreamingHttpResponse(parts, content_type="application/json")
+    answer.headers["X-Accel-Buffering"] = "no"
+    return answer
+
+
 @extend_schema(exclude=True)
 class Entities(CatalogView):
     """`GET /entities`: all that a filter finds, in pages if it is asked for."""
 
-    def get(self, request: Request) -> HttpResponse | StreamingHttpResponse:
+    def get(self, request: Request) -> StreamingHttpResponse:
         given = read(request, "fields", "limit", "filter", "offset", "after", "order")
         fields = check_fields(words(given.getlist("fields")))
         found = _found(request, of_filters(given.getlist("filter")))
@@ -84,23 +90,18 @@ class Entities(CatalogView):
             limit, offset = _place(str(given["after"]))
         if limit is None and offset is None:
             rows = lists.sorted_whole(found, orders[0] if orders else None)
-            answer = StreamingHttpResponse(
-                lists.streamed(request.user, rows, fields), content_type="application/json"
-            )
-            answer.headers["X-Accel-Buffering"] = "no"
-            return answer
+        else:
+            rows = lists.sorted_paged(found, orders)
         start = offset or 0
-        rows = lists.with_served(lists.sorted_paged(found, orders))
-        page = list(rows[start : start + limit + 1] if limit is not None else rows[start:])
-        has_more = limit is not None and len(page) > limit
-        texts = lists.texts(request.user, page[:limit] if limit is not None else page, fields)
-        whole = HttpResponse(b"[" + ",".join(texts).encode() + b"]", content_type="application/json")
-        if has_more and limit is not None:
+        end = None if limit is None else start + limit + 1
+        ids = list(rows.values_list("pk", flat=True)[start:end])
+        answer = _in_parts(lists.streamed(request.user, ids[:limit], fields))
+        if limit is not None and len(ids) > limit:
             after = base64.b64encode(orjson.dumps({"limit": limit, "offset": start + limit})).decode()
             kept = [(name, value) for name, values in given.lists() if name != "after" for value in values]
             kept = [(name, value) for name, value in kept if name not in ("limit", "offset")]
-            whole.headers["Link"] = f'</entities?{urlencode([*kept, ("after", after)])}>; rel="next"'
-        return whole
+            answer.headers["Link"] = f'</entities?{urlencode([*kept, ("after", after)])}>; rel="next"'
+        return answer
 
 
 def _place(after: str) -> tuple[int | None, int | None]:
@@ -179,25 +180,16 @@ class EntitiesByRefs(CatalogView):
         predicate = of_filters(given.getlist("filter"))
         if body.get("query") is not None:
             predicate = {"$all": [one for one in (predicate, body["query"]) if one is not None]}
-        wanted = {ref.lower() for ref in refs}
-        rows = list(
-            lists.with_served(_found(request, predicate).filter(ref__in=wanted)).only(
-                *lists.COLUMNS_OF_TEXT, "ref"
-            )
-        )
-        known = {
-            row.ref: text for row, text in zip(rows, lists.texts(request.user, rows, fields), strict=True)
-        }
-        # In parts: the same one may be asked for thousands of times.
-        items = (("," if at else "") + known.get(ref.lower(), "null") for at, ref in enumerate(refs))
-        return StreamingHttpResponse(chain(('{"items":[',), items, ("]}",)), content_type="application/json")
+        found, wanted = _found(request, predicate), [ref.lower() for ref in refs]
+        items = lists.streamed_by_refs(request.user, found, wanted, fields)
+        return _in_parts(chain((b'{"items":',), items, (b"}",)))
 
 
 @extend_schema(exclude=True)
 class EntitiesByQuery(CatalogView):
     """`GET` and `POST /entities/by-query`: pages by cursor, forth and back."""
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request) -> StreamingHttpResponse:
         given = read(
             request,
             "fields",
@@ -227,7 +219,7 @@ class EntitiesByQuery(CatalogView):
             total=given.get("totalItems", "include"),
         )
 
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request) -> StreamingHttpResponse:
         read(request)
         body = body_of(request)
         text = body.get("fullTextFilter") or {}
@@ -283,7 +275,7 @@ def _queried(
     offset: int | None,
     fields: Sequence[str],
     total: Any,
-) -> HttpResponse:
+) -> StreamingHttpResponse:
     """A page of a query: of the cursor's, if there is one."""
     if total not in ("include", "exclude"):
         raise InputError("totalItems must be equal to one of the allowed values: include, exclude")
@@ -309,9 +301,9 @@ def _queried(
     )
     cursors = {"nextCursor": listed.next, "prevCursor": listed.previous}
     info = {name: one.write() for name, one in cursors.items() if one is not None}
-    items = ",".join(lists.texts(request.user, listed.rows, fields))
-    tail = orjson.dumps({"totalItems": here.total or 0, "pageInfo": info}).decode()
-    return HttpResponse(f'{{"items":[{items}],{tail[1:]}', content_type="application/json")
+    tail = orjson.dumps({"totalItems": here.total or 0, "pageInfo": info})
+    items = lists.streamed(request.user, listed.ids, fields)
+    return _in_parts(chain((b'{"items":',), items, (b"," + tail[1:],)))
 
 
 @extend_schema(exclude=True)
