@@ -144,9 +144,7 @@ def _named(viewer: Any, text: str) -> Entity | None:
 
 def _known_by(viewer: Any, keys: set[str]) -> dict[str, list[Entity]]:
     """What is each of these keys."""
-    rows = EntityKey.objects.filter(
-        key__in=keys, is_identity=True, entity__in=queries.list_entities(viewer).values("pk")
-    )
+    rows = visible(viewer, EntityKey.objects.filter(key__in=keys, is_identity=True, entity__deleted_at=None))
     found: dict[str, dict[int, Entity]] = {}
     for row in rows.select_related("entity").order_by("entity__kind", "entity__ref")[: SHOWN * len(keys)]:
         found.setdefault(row.key, {})[row.entity_id] = row.entity
@@ -159,7 +157,8 @@ def _of_digest(viewer: Any, key: str) -> list[Entity]:
         return []
     told = visible(viewer, Activity.objects.filter(type="version", keys__contains=[key]))
     uids = told.exclude(subject_uid=None).values("subject_uid")
-    speakers = EntityKey.objects.filter(key=key, is_identity=False, kind="workload").values("entity")
+    speaking = EntityKey.objects.filter(key=key, is_identity=False, kind="workload")
+    speakers = visible(viewer, speaking).values("entity")
     seen = queries.list_entities(viewer).order_by("ref")
     return list(seen.filter(uid__in=uids)[:SHOWN] or seen.filter(pk__in=speakers)[:SHOWN])
 
@@ -201,16 +200,16 @@ def _components(viewer: Any, things: Sequence[Entity], *, folder: str = "") -> l
         return components
     depths = {
         entity: max((len(path) for path in paths if f"{folder}/".startswith(f"{path}/")), default=-1)
-        for entity, paths in _folders(found).items()
+        for entity, paths in _folders(viewer, found).items()
     }
     deepest = max(depths.values(), default=-1)
     return [one for one in components if deepest > 0 and depths.get(one.pk) == deepest] or components
 
 
-def _folders(entities: set[int]) -> dict[int, set[str]]:
+def _folders(viewer: Any, entities: set[int]) -> dict[int, set[str]]:
     folders: dict[int, set[str]] = {}
     rows = EntityKey.objects.filter(entity__in=entities, is_identity=False).exclude(path="")
-    for entity, path in rows.values_list("entity", "path"):
+    for entity, path in visible(viewer, rows).values_list("entity", "path"):
         folders.setdefault(entity, set()).add(path.strip("/").lower())
     return folders
 

@@ -29,6 +29,7 @@ from catalog.models import (
     Audience,
     Claim,
     Entity,
+    EntityKey,
     FeedItem,
     Kind,
     Problem,
@@ -162,9 +163,14 @@ def _audience_of_transitions(user: User) -> Q | None:
     return None if kept is None else Q(activity__in=Activity.objects.filter(kept).values("pk"))
 
 
-def _audience_of_claims(user: User) -> Q | None:
-    kept = _audience_through("entity")(user)
-    return None if kept is None else kept & ~Q(source__name__in=sorted(hidden_names(user)))
+def _audience_of_said(source: str) -> Callable[[User], Q | None]:
+    """The condition on rows that a source, of this name, said of an entity."""
+
+    def condition(user: User) -> Q | None:
+        kept = _audience_through("entity")(user)
+        return None if kept is None else kept & ~Q(**{f"{source}__in": sorted(hidden_names(user))})
+
+    return condition
 
 
 def _audience_of_revisions(user: User) -> Q | None:
@@ -248,7 +254,8 @@ def register() -> None:
     register_scope(FeedItem, _labelled_within("entity_uid"), audience=_audience_of_labelled("entity_uid"))
     for edge in (Tie, Relation):
         register_scope(edge, _through("source", "target"), audience=_audience_through("source", "target"))
-    register_scope(Claim, _through("entity"), audience=_audience_of_claims)
+    register_scope(Claim, _through("entity"), audience=_audience_of_said("source__name"))
+    register_scope(EntityKey, _through("entity"), audience=_audience_of_said("claim__source__name"))
     register_scope(Transition, _transitions_within, audience=_audience_of_transitions)
     register_own_refs(own_refs_of)
     register_sight_by_groups(lambda: {key for groups in audiences().values() for key in groups})

@@ -523,8 +523,8 @@ def forbidden_ties(viewer: Any, entity: Entity) -> list[tuple[Tie, bool]]:
 
 def alike(viewer: Any, entity: Entity) -> list[Entity]:
     """Others of its kind that are a key which it is too: perhaps they are one thing."""
-    keys = EntityKey.objects.filter(entity=entity, is_identity=True).values("key")
-    sharing = EntityKey.objects.filter(key__in=keys, is_identity=True, kind=entity.kind).values("entity_id")
+    known = visible(viewer, EntityKey.objects.filter(is_identity=True, kind=entity.kind))
+    sharing = known.filter(key__in=known.filter(entity=entity).values("key")).values("entity_id")
     return list(list_entities(viewer).filter(pk__in=sharing).exclude(pk=entity.pk).order_by("ref")[:20])
 
 

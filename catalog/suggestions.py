@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from access.permissions import visible
 from catalog.models import Entity, EntityKey, Tie, TieState
 from catalog.queries import documents, list_entities, titles_of
 from catalog.services.people import people_at
@@ -69,7 +70,8 @@ def _people_at(viewer: Any, emails: set[str]) -> dict[str, str]:
     """The refs of people by their addresses, as tools and files know these."""
     rows = {e.pk: e for e in list_entities(viewer).filter(pk__in=people_at(emails).values("pk"))}
     keys = EntityKey.objects.filter(entity__in=rows, is_identity=True, key__startswith="user:")
-    found = {key.partition(":")[2]: rows[pk].ref for key, pk in keys.values_list("key", "entity_id")}
+    told = visible(viewer, keys).values_list("key", "entity_id")
+    found = {key.partition(":")[2]: rows[pk].ref for key, pk in told}
     for pk, document in documents(viewer, rows.values()).items():
         profile = document.get("spec", {}).get("profile")
         email = profile.get("email") if isinstance(profile, dict) else None

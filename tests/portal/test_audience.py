@@ -13,10 +13,12 @@ from access.permissions import visible
 from access.services import create_group, grant, invite, make_sign_in_link, set_members
 from base.errors import Forbidden, InvalidInput
 from catalog import queries
+from catalog.lookup import look_up
 from catalog.models import Activity, Audience, Entity, FeedItem, Problem, Rank, Tie
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.ingest import remerge
 from catalog.services.render import render_dirty
+from catalog.suggestions import suggested_owners
 from integrations.models import Connection, RunState, StoredRecord, SyncRun
 from integrations.queries import list_connections
 from integrations.services.connections import show_to, update_connection, visible_to_of
@@ -211,6 +213,42 @@ class TestMerging:
             assert any(side["source"].name == apart.slug for side in sides) is expected
             records = queries.records_of_entities(viewer, [pay.pk], StoredRecord.objects.all())
             assert records.filter(connection=apart).exists() is expected
+
+    def test_nor_do_the_names_lead_to_them_that_it_alone_knows_them_by(
+        self, apart: Connection, vic: User, ben: User
+    ) -> None:
+        other = claim("component:other-pay", {}, id="other", keys=("npm:velours",))
+        say("yaml:a", other)
+        pay, twin = "component:default/hush-pay", "component:default/other-pay"
+        render_dirty(at=timezone.now())
+        for viewer, expected in ((vic, {twin}), (ben, {pay, twin})):
+            assert {entity.ref for entity in look_up(viewer, "npm:velours").things} == expected
+            found = queries.alike(viewer, Entity.objects.get(ref=twin))
+            assert {entity.ref for entity in found} == expected - {twin}
+
+    def test_nor_is_a_person_suggested_for_an_address_that_it_alone_knows(
+        self, velours: Connection, group: Group, vic: User, ben: User
+    ) -> None:
+        address = ("user:joe@velours.example",)
+        say(
+            "yaml:a",
+            claim("user:joe", {"memberOf": []}),
+            claim("component:left", {"type": "x"}, about=(REPO,)),
+        )
+        say(
+            "connection:velours-ci/people",
+            claim("user:joe", {"memberOf": []}, id="joe", keys=address, rank=Rank.CONNECTION),
+        )
+        committers = {"topCommitters": ["Joe <joe@velours.example>"]}
+        say(
+            "connection:git/x", claim("repository:left", committers, id="left", keys=("repo:h.example/left",))
+        )
+        render_dirty(at=timezone.now())
+        show_to(velours, ["Insiders"])
+        render_dirty(at=timezone.now())
+        left = [Entity.objects.get(ref="repository:default/left")]
+        for viewer, expected in ((vic, []), (ben, ["user:default/joe"])):
+            assert [one.entity.ref for one in suggested_owners(viewer, left)] == expected
 
     def test_what_it_tells_of_does_not_show_how_open_things_are(
         self, velours: Connection, group: Group
