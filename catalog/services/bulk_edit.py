@@ -17,21 +17,25 @@ from django.utils.translation import ngettext
 from access.models import AuditEvent
 from access.permissions import visible
 from access.services.audit import Subject, record_audit
-from access.services.undo import keep_for_undo, note_undone
+from access.services.undo import keep_for_undo
 from base.errors import InvalidInput, PreconditionFailed
-from catalog.bulk import among, insert
+from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Source
 from catalog.services.edit import (
-    amending,
+    Words,
     check_override,
     keep_words,
+    override_id,
+    reasons_of,
+    say_words,
     source_of_person,
     with_value,
+    without_reason,
     without_value,
     word_in,
 )
-from catalog.services.ingest import apply_claims, drop_claims, lock_entities
+from catalog.services.ingest import lock_entities
 from catalog.services.naming import OWNERS
 from catalog.services.render import A_WHILE, render_dirty
 
@@ -198,32 +202,13 @@ def set_owners(
 
 
 def _write(user: Any, plan: Plan, reason: str) -> None:
-    source, now = source_of_person(user), timezone.now()
+    source = source_of_person(user)
     changing = [row.entity for row in plan.changing]
-    known = _overrides(source, changing)
-    # An amending claim finds its entity by the claim's own row, so the rows come first.
-    insert(
-        [
-            Claim(
-                entity=entity,
-                source=source,
-                external_id=f"override:{entity.uid}",
-                rank=Rank.PERSON,
-                mode=ClaimMode.AMEND,
-                digest=b"",
-                document={},
-                as_of=now,
-                created_at=now,
-            )
-            for entity in changing
-            if entity.pk not in known
-        ]
-    )
-    claims, before = [], []
+    known = _overrides(source.key, changing)
+    words, before = [], []
     for entity in changing:
         claim = known.get(entity.pk)
-        document = claim.document if claim else {}
-        reasons = dict(claim.place.get("reasons", {})) if claim else {}
+        document, reasons = (claim.document, reasons_of(claim)) if claim else ({}, {})
         before.append(
             {
                 "uid": str(entity.uid),
@@ -233,8 +218,8 @@ def _write(user: Any, plan: Plan, reason: str) -> None:
             }
         )
         document = with_value(document, _PARTS, plan.owner.ref)
-        claims.append(amending(entity, document, reasons | {PATH: reason}))
-    apply_claims(source=source, claims=claims, at=now, by=user.label)
+        words.append(Words(source, entity, document, reasons | {PATH: reason}))
+    say_words(words, by=user.label)
     count = len(changing)
     event = record_audit(
         "entity.bulk-edit",
@@ -249,14 +234,14 @@ def _write(user: Any, plan: Plan, reason: str) -> None:
         },
     )
     things = [(entity.uid, PATH) for entity in changing]
-    keep_for_undo(event, state={"event": event.pk}, things=things, now=now)
+    keep_for_undo(event, state={}, things=things)  # the event holds all that its undo needs
 
 
-def _overrides(source: Source, entities: Iterable[Entity]) -> dict[int, Claim]:
-    """What a person overrides of some entities, by their keys."""
-    named = {f"override:{entity.uid}" for entity in entities}
-    rows = Claim.objects.filter(source=source, external_id__in=among(named, "text"))
-    return {claim.entity_id: claim for claim in rows}
+def _overrides(source_key: str, entities: Iterable[Entity]) -> dict[int, Claim]:
+    """What a person overrides of some entities, by their keys, also of such as are merged into others."""
+    named = {override_id(entity): entity.pk for entity in entities}
+    rows = Claim.objects.filter(source__key=source_key, external_id__in=among(named, "text"))
+    return {named[claim.external_id]: claim for claim in rows.select_related("source")}
 
 
 def _word(document: Mapping[str, Any]) -> list[Any]:
@@ -289,41 +274,29 @@ def plan_undo(*, user: Any, event: AuditEvent) -> Undone:
     return Undone([entity for entity, _claim, _facts in rows], skipped)
 
 
-def undo_bulk_edit(*, user: Any, event: AuditEvent) -> Undone:
-    """Take a bulk edit back: what its person overrode before counts again.
+def undo_apart(*, user: Any, event: AuditEvent) -> Undone:
+    """Take a bulk edit back: what its person overrode before counts again. The caller renders what it changed.
 
     What was edited later, and what the user may not change, stays as it is and is named.
 
     :raises InvalidInput: if the event is none.
     """
-    undone = undo_apart(user=user, event=event)
-    render_dirty(at=timezone.now(), limit=A_WHILE)
-    return undone
-
-
-def undo_apart(*, user: Any, event: AuditEvent) -> Undone:
-    """The same for a caller who renders what it changed."""
     with transaction.atomic():
         uids = [facts["uid"] for facts in _facts_of(event)]
         list(lock_entities(set(Entity.objects.filter(uid__in=uids).values_list("pk", flat=True))))
         rows, skipped = _undoing(user, event)
-        claims, dropped = [], []
+        words = []
         said = [word_in([claim], entity, PATH) for entity, claim, _facts in rows]
         for entity, claim, facts in rows:
-            reasons = {k: v for k, v in claim.place.get("reasons", {}).items() if k != PATH}
+            reasons = without_reason(reasons_of(claim), PATH)
             if facts["before"]:
                 document = with_value(claim.document, _PARTS, facts["before"][0])
                 reasons[PATH] = facts["why"]
             else:
                 document, _removed = without_value(claim.document, _PARTS)
-            if document:
-                claims.append(amending(entity, document, reasons))
-            else:
-                dropped.append(claim.external_id)
+            words.append(Words(claim.source, entity, document, reasons))
         if rows:
-            source, now = rows[0][1].source, timezone.now()
-            apply_claims(source=source, claims=claims, at=now, by=user.label)
-            drop_claims(source=source, external_ids=dropped, at=now, by=user.label)
+            say_words(words, by=user.label)
             count = len(rows)
             undo = record_audit(
                 "entity.bulk-edit-undo",
@@ -331,7 +304,6 @@ def undo_apart(*, user: Any, event: AuditEvent) -> Undone:
                 changes={"of": event.pk, "count": count, "skipped": [ref for ref, _why in skipped]},
             )
             keep_words(undo, said)
-            note_undone(verb=event.verb, state={"event": event.pk}, by=user.label, now=now)
     return Undone([entity for entity, _claim, _facts in rows], skipped)
 
 
@@ -349,15 +321,12 @@ def _undoing(
     rows = Entity.objects.filter(uid__in=[one["uid"] for one in facts])
     entities = {str(entity.uid): entity for entity in rows.defer("tokens")}
     mine = set(visible(user, rows, "entity.write").values_list("pk", flat=True))
-    said = Claim.objects.filter(
-        source__key=event.changes["source"], external_id__in=[f"override:{one['uid']}" for one in facts]
-    )
-    claims = {claim.external_id: claim for claim in said.select_related("source")}
+    claims = _overrides(event.changes["source"], entities.values())
     found: list[tuple[Entity, Claim, dict[str, Any]]] = []
     skipped: list[tuple[str, str]] = []
     for one in facts:
         entity = entities.get(one["uid"])
-        claim = claims.get(f"override:{one['uid']}")
+        claim = claims.get(entity.pk) if entity is not None else None
         if entity is None or entity.pk not in mine:
             skipped.append((one["ref"], _("You may not change it, or it is no longer there.")))
         elif claim is None or _word(claim.document) != [event.changes["value"]]:

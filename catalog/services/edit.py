@@ -30,7 +30,7 @@ from base.errors import (
     PreconditionFailed,
 )
 from base.paths import format_path
-from catalog.bulk import among
+from catalog.bulk import among, insert, reserve_ids
 from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.kinds import TIE_TYPES, current_kinds
 from catalog.models import (
@@ -171,7 +171,7 @@ def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> 
     source = source_of_person(user)
     claim = Claim.objects.filter(source=source, external_id=override_id(entity)).first()
     document = with_value(claim.document if claim else {}, parts, value)
-    reasons = {**(claim.place.get("reasons", {}) if claim else {}), path: reason}
+    reasons = {**(reasons_of(claim) if claim else {}), path: reason}
     say_words([Words(source, entity, document, reasons)], by=user.label)
     event = record_audit("entity.override", entity, changes={"path": path, "value": value, "reason": reason})
     keep_words(event, [before])
@@ -201,7 +201,7 @@ def _drop(user: Any, entity: Entity, path: str) -> None:
         # Of an entity that was merged into this one, what people said before counts here too.
         of = claim.redirected.redirect.loser if hasattr(claim, "redirected") else entity
         before.append(words_on(of, path))
-        left.append(Words(claim.source, of, document, _but(_reasons_of(claim), path)))
+        left.append(Words(claim.source, of, document, without_reason(reasons_of(claim), path)))
     if not left:
         raise NotFound(_("Nobody overrides %(path)s.") % {"path": path})
     say_words(left, by=user.label)
@@ -249,7 +249,7 @@ def word_in(claims: Iterable[Claim], entity: Entity, path: str) -> dict[str, Any
             value = value[part]
             if depth == len(parts) or not isinstance(value, dict):
                 at = ".".join(parts[:depth])  # a word on the field, or one above it that is replaced whole
-                reasons = {k: v for k, v in _reasons_of(claim).items() if k == at or k.startswith(f"{at}.")}
+                reasons = {k: v for k, v in reasons_of(claim).items() if k == at or k.startswith(f"{at}.")}
                 words.append({"source": claim.source.key, "path": at, "value": value, "reasons": reasons})
                 break
     return {"uid": str(entity.uid), "path": path, "words": words}
@@ -291,10 +291,10 @@ def restore_words(fields: Iterable[Mapping[str, Any]], *, by: str) -> list[dict[
             continue
         until_now.append(word_in(by_uid[uid], entities[uid], path))
         words = said.setdefault(
-            uid, {claim.source.key: (claim.document, _reasons_of(claim)) for claim in by_uid[uid]}
+            uid, {claim.source.key: (claim.document, reasons_of(claim)) for claim in by_uid[uid]}
         )
         for key, (document, reasons) in words.items():
-            words[key] = without_value(document, parts_of(path))[0], _but(reasons, path)
+            words[key] = without_value(document, parts_of(path))[0], without_reason(reasons, path)
         for word in field["words"]:
             document, reasons = words.get(word["source"], ({}, {}))
             document = with_value(document, parts_of(word["path"]), word["value"])
@@ -344,28 +344,42 @@ def _make_room(source: Source, entities: list[Entity]) -> None:
         redirect.loser_id: redirect
         for redirect in Redirect.objects.filter(loser__in=entities).select_related("winner")
     }
-    for entity in entities:
-        redirect = merged.get(entity.pk)
-        claim = Claim.objects.create(
-            entity=redirect.winner if redirect else entity,
-            source=source,
-            external_id=override_id(entity),
-            rank=Rank.PERSON,
-            mode=ClaimMode.AMEND,
-            digest=b"",
-            document={},
-            as_of=timezone.now(),
-        )
-        if redirect:
-            RedirectedClaim.objects.create(claim=claim, redirect=redirect)
+    now = timezone.now()
+    ids = reserve_ids(Claim, len(entities))
+    insert(
+        [
+            Claim(
+                id=pk,
+                entity=merged[entity.pk].winner if entity.pk in merged else entity,
+                source=source,
+                external_id=override_id(entity),
+                rank=Rank.PERSON,
+                mode=ClaimMode.AMEND,
+                digest=b"",
+                document={},
+                as_of=now,
+                created_at=now,
+            )
+            for pk, entity in zip(ids, entities, strict=True)
+        ]
+    )
+    insert(
+        [
+            RedirectedClaim(claim_id=pk, redirect=merged[entity.pk])
+            for pk, entity in zip(ids, entities, strict=True)
+            if entity.pk in merged
+        ]
+    )
 
 
-def _reasons_of(claim: Claim) -> dict[str, str]:
+def reasons_of(claim: Claim) -> dict[str, str]:
+    """Why a person says what they say, by dotted path."""
     reasons: dict[str, str] = claim.place.get("reasons", {})
     return reasons
 
 
-def _but(reasons: Mapping[str, str], path: str) -> dict[str, str]:
+def without_reason(reasons: Mapping[str, str], path: str) -> dict[str, str]:
+    """The reasons for all but a path and what lies below it."""
     return {k: v for k, v in reasons.items() if k != path and not k.startswith(f"{path}.")}
 
 

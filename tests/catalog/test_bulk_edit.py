@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from access.models import AuditEvent, User
 from access.services import grant
@@ -18,9 +19,10 @@ from catalog.services.bulk_edit import (
     plan_owners,
     plan_undo,
     set_owners,
-    undo_bulk_edit,
+    undo_apart,
 )
 from catalog.services.edit import drop_override, override_field
+from catalog.services.render import render_dirty
 from tests.catalog.saying import claim, component, document, entity, history, relations, say, unsay
 
 pytestmark = pytest.mark.django_db
@@ -115,8 +117,9 @@ class TestSetting:
         }  # fmt: skip
         planned = plan_undo(user=ana, event=event())
         assert len(planned.restored) == 5
-        done = undo_bulk_edit(user=ana, event=event())
+        done = undo_apart(user=ana, event=event())
         assert (len(done.restored), done.skipped) == (5, [])
+        render_dirty(at=timezone.now())
         assert owners() == before
         assert not Claim.objects.filter(rank=Rank.PERSON).exists()
         for name in ("bare", "there", "tooled"):
@@ -130,7 +133,7 @@ class TestSetting:
         override_field(user=ben, entity=filed, path="spec.owner", value=None, reason="nobody")
         set_owners(user=ben, entities=[bare, filed], owner=entity(CREW), reason="bulk")
         assert document(bare.ref)["metadata"]["title"] == "Bare one"
-        undo_bulk_edit(user=ben, event=event())
+        undo_apart(user=ben, event=event())
         assert owners()["bare"] == "group:default/mine"
         assert owners()["filed"] == ""
         reasons = {c.entity.name: c.place["reasons"] for c in Claim.objects.filter(rank=Rank.PERSON)}
@@ -149,7 +152,7 @@ class TestSetting:
         override_field(
             user=ben, entity=entity("component:default/empty"), path="metadata.title", value="Later"
         )
-        done = undo_bulk_edit(user=ben, event=event())
+        done = undo_apart(user=ben, event=event())
         assert [ref for ref, _why in done.skipped] == ["component:default/bare", "component:default/filed"]
         assert {why for _ref, why in done.skipped} == {"It was edited later."}
         assert owners() | {"same": ""} == {
@@ -157,14 +160,14 @@ class TestSetting:
             "there": "", "tooled": "group:default/other",
         }  # fmt: skip
         assert document("component:default/empty")["metadata"]["title"] == "Later"
-        again = undo_bulk_edit(user=ben, event=event())
+        again = undo_apart(user=ben, event=event())
         assert again.restored == []
 
     def test_undone_also_after_a_later_sync_and_an_absence(self, ben: User) -> None:
         set_owners(user=ben, entities=everything(), owner=entity(CREW))
         say("yaml:a", component("filed", owner="third"), minute=5)
         unsay("yaml:a", "component:bare", minute=6)
-        undo_bulk_edit(user=ben, event=event())
+        undo_apart(user=ben, event=event())
         assert owners()["filed"] == "group:default/third"
         bare = claim("component:bare", {"type": "service", "lifecycle": "production"}, minute=7)
         say("yaml:a", bare, minute=7)
@@ -210,7 +213,7 @@ class TestWhoMay:
         set_owners(user=cleo, entities=everything(), owner=entity(CREW))
         assert {name for name, owner in owners().items() if owner == CREW} == {"there", "same"}
         set_owners(user=ben, entities=everything(), owner=entity("group:default/other"))
-        done = undo_bulk_edit(user=cleo, event=event())
+        done = undo_apart(user=cleo, event=event())
         assert done.restored == []
         assert len(done.skipped) == 3
         assert owners()["bare"] == "group:default/other"
@@ -228,6 +231,6 @@ def entity_ref(name: str) -> str:
 def test_only_a_bulk_edit_can_be_undone_as_one(ben: User) -> None:
     override_field(user=ben, entity=entity("component:default/bare"), path="spec.owner", value="x")
     other = AuditEvent.objects.get(verb="entity.override")
-    for act in (plan_undo, undo_bulk_edit):
+    for act in (plan_undo, undo_apart):
         with pytest.raises(InvalidInput, match="no bulk edit"):
             act(user=ben, event=other)

@@ -14,7 +14,7 @@ from access.services import grant, undo
 from access.services.undo import CannotUndo, Preview
 from base.errors import Conflict, NotFound
 from catalog.models import Alias, Claim, Entity, Rank, Redirect, Tie
-from catalog.services.bulk_edit import set_owners, undo_bulk_edit
+from catalog.services.bulk_edit import set_owners
 from catalog.services.edit import (
     change_overrides,
     decide_tie,
@@ -321,11 +321,6 @@ class TestBulkEdits:
         assert self.owners() == ["file1", "group:default/crew", "group:default/crew"]
         take_back(ben, "entity.bulk-edit")
         assert self.owners() == ["file1"] * 3
-
-    def test_what_was_taken_back_where_it_was_made_is_undone(self, ben: User) -> None:
-        set_owners(user=ben, entities=[entity("component:default/one")], owner=entity("group:default/crew"))
-        undo_bulk_edit(user=ben, event=latest("entity.bulk-edit").event)
-        assert latest("entity.bulk-edit").undone_by == ben.label
 
 
 class TestTies:
