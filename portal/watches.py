@@ -81,11 +81,7 @@ def make_watch(*, user: User, name: str = "", **wish: Any) -> Watch:
     :raises QueryError: where the query is wrong.
     """
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    if watches_of(user).count() >= MOST_WATCHES:
-        raise TooManyWatches(
-            _("You have %(n)d watches, and there is no room for more. Delete one that you do not need.")
-            % {"n": MOST_WATCHES}
-        )
+    _check_room(user)
     watch = Watch(user=user, name=name, **wish)
     _check(watch, was_mailed=Watch.Mail.NONE)
     watch.save()
@@ -107,8 +103,9 @@ def change_watch(*, watch: Watch, **changes: Any) -> Watch:
         setattr(row, name, value)
     _check(row, was_mailed=before["mail"])
     after = _facts(row)
-    # A pause is no first sight of what happened meanwhile.
-    if any(before[name] != after[name] for name in ("about", "query", "types", "status", "is_paused")):
+    # What happened while it was paused is not told; a pause itself asks nothing, also of a query that cannot be read.
+    goes_on = before["is_paused"] and not row.is_paused
+    if goes_on or any(before[name] != after[name] for name in ("about", "query", "types", "status")):
         row.version += 1
         look_anew(row)
     row.save()
@@ -130,24 +127,27 @@ def restore_watch(*, user: User, watch_id: int) -> Watch:
     """Take the deletion of a watch back.
 
     :raises NotFound: if the account has none to be restored.
+    :raises TooManyWatches: if it has as many as it can have.
     """
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    watch = (
-        Watch.objects.filter(user=user, pk=watch_id)
-        .exclude(deleted_at=None)
-        .select_for_update(no_key=True)
-        .first()
-    )
+    watch = deleted_of(user).filter(pk=watch_id).select_for_update(no_key=True).first()
     if watch is None:
         raise NotFound(_("This watch is gone for good. Make it anew on its list."))
-    if watches_of(user).count() >= MOST_WATCHES:
-        raise TooManyWatches
+    _check_room(user)
     watch.deleted_at = None
     watch.version += 1
     look_anew(watch)
     watch.save()
     record_audit("watch.restore", watch)
     return watch
+
+
+def _check_room(user: User) -> None:
+    if watches_of(user).count() >= MOST_WATCHES:
+        raise TooManyWatches(
+            _("You have %(n)d watches, and there is no room for more. Delete one that you do not need.")
+            % {"n": MOST_WATCHES}
+        )
 
 
 def forget_old(*, now: datetime) -> None:

@@ -15,6 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.models import AuditEvent, User
+from base.errors import NotFound
+from catalog.query import QueryError
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.render import render_dirty
 from portal import telling, watches
@@ -132,6 +134,11 @@ class TestButton:
             make_watch(user=vic, about="entities", query="")
         with pytest.raises(TooManyWatches):
             make_watch(user=vic, about="entities", query="")
+        watches.delete_watch(watch=Watch.objects.filter(user=vic).latest("pk"))
+        gone = Watch.objects.filter(user=vic).latest("pk")
+        make_watch(user=vic, about="entities", query="")
+        with pytest.raises(TooManyWatches, match="You have 2 watches"):
+            watches.restore_watch(user=vic, watch_id=gone.pk)
         make_watch(user=ben, about="entities", query="")
         monkeypatch.setattr(watches, "MOST_MATCHES", 1)
         with pytest.raises(watches.InvalidInput, match="more than 1 entities"):
@@ -243,6 +250,22 @@ class TestSettings:
         assert client.post(f"{url}/restore").status_code == 404
         verbs = AuditEvent.objects.filter(subject_type="watch").order_by("pk").values_list("verb", flat=True)
         assert list(verbs)[1:] == ["watch.update"] * 3 + ["watch.delete", "watch.restore"]
+
+    def test_a_deletion_is_taken_back_for_a_day(self, vic: User) -> None:
+        made = make_watch(user=vic, about="entities", query="kind:component")
+        watches.delete_watch(watch=made)
+        Watch.objects.update(deleted_at=timezone.now() - watches.DELETED_STAY)
+        with pytest.raises(NotFound):
+            watches.restore_watch(user=vic, watch_id=made.pk)
+
+    def test_what_cannot_be_read_any_more_can_be_paused_and_named(self, browse: Browse, vic: User) -> None:
+        made = make_watch(user=vic, about="entities", query="kind:component")
+        Watch.objects.update(query="nonsense:((", trouble="nonsense")
+        assert browse(vic).post(f"/settings/tell-me/{made.pk}/pause", {"paused": "1"}).status_code == 302
+        made = watches.change_watch(watch=made, name="Ours")
+        assert (made.is_paused, made.name) == (True, "Ours")
+        with pytest.raises(QueryError):
+            watches.change_watch(watch=made, is_paused=False)
 
     def test_without_a_way_for_mail_the_reason_stands_there(
         self, browse: Browse, vic: User, settings: Any
