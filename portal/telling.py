@@ -81,15 +81,17 @@ def tell(*, now: datetime, share: int = SHARE) -> bool:
 
 def _compared(news: Taken, watches: list[Watch], *, now: datetime) -> list[Finding]:
     """For each watch what of the changed entities came to match, or ceased to."""
+    due = {watch.pk for watch in watches if watch.is_timed and watch.looked_at < now - TIMED}
     known: dict[int, set[int]] = defaultdict(set)
     kinds: set[str] = set()
+    matches = [Match.objects.filter(watch__in=due)]
     if news.entities and watches:
-        rows = Match.objects.filter(entity_id__in=among(news.entities))
-        for watch_id, entity_id in rows.values_list("watch_id", "entity_id"):
-            known[watch_id].add(entity_id)
+        matches.append(Match.objects.filter(entity_id__in=among(news.entities)))
         changed = Entity.objects.filter(pk__in=among(news.entities)).order_by()
         kinds = set(changed.values_list("kind", flat=True).distinct())
-    due = {watch.pk for watch in watches if watch.is_timed and watch.looked_at < now - TIMED}
+    for rows in matches:
+        for watch_id, entity_id in rows.values_list("watch_id", "entity_id"):
+            known[watch_id].add(entity_id)
     # A list of one kind is not asked for what changed of another.
     concerned = [
         watch for watch in watches if watch.pk in due or watch.pk in known or _may_concern(watch, kinds)
@@ -102,10 +104,7 @@ def _compared(news: Taken, watches: list[Watch], *, now: datetime) -> list[Findi
     ):
         for watch in asked:
             if watch.pk in matching:
-                after = matching[watch.pk]
-                before = known[watch.pk]
-                if asked is whole:
-                    before = set(Match.objects.filter(watch=watch).values_list("entity_id", flat=True))
+                after, before = matching[watch.pk], known[watch.pk]
                 if after != before:
                     found.append(Finding(watch, sorted(after - before), sorted(before - after)))
     Watch.objects.filter(pk__in=due).update(looked_at=now)
