@@ -233,7 +233,8 @@ def apply_rule(
 def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None = None) -> None:
     """Decide anew for every connection that brings repositories, or did: another may have brought the evidence.
 
-    A rule that cannot be decided leaves what is there, and is a problem of its own connection alone.
+    A rule that cannot be decided leaves what is there, and is a problem of its own connection alone. What is muted or
+    removed meanwhile makes nothing any more.
 
     :param guarded: as in `apply_rule`.
     :param only: just this connection, after a run that changed nothing: then only time can have changed anything.
@@ -243,13 +244,18 @@ def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None 
         .filter(pk__in=StoredRecord.objects.filter(type="repository").values("connection"))
         .order_by("pk")
     )
+    # Within somebody's transaction, which may hold another connection, waiting for one could go in a circle. Whoever
+    # has one then decides it themselves, or the next sync does.
+    skips = transaction.get_connection().in_atomic_block
     for connection in connections.filter(pk=only.pk) if only else connections:
         seen = []
         try:
             with transaction.atomic():
-                held = apply_rule(
-                    connection=connection, now=now, by=connection.label, asked=False, guarded=guarded
-                )
+                rows = Connection.objects.at_work().select_for_update(no_key=True, skip_locked=skips)
+                locked = rows.filter(pk=connection.pk).first()
+                if locked is None:
+                    continue
+                held = apply_rule(connection=locked, now=now, by=locked.label, asked=False, guarded=guarded)
             if held:
                 seen.append(_held(connection, held))
         except (DomainError, ValidationError) as error:

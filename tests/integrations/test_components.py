@@ -12,7 +12,7 @@ from django.utils import timezone
 from access.models import AuditEvent
 from catalog.models import Entity, Problem
 from catalog.services.render import render_dirty
-from integrations.components import ComponentRule, apply_rules, decide, rule_of
+from integrations.components import ComponentRule, apply_rule, apply_rules, decide, rule_of
 from integrations.contract import resource
 from integrations.errors import SourceUnavailable
 from integrations.guard import COUNT
@@ -236,6 +236,31 @@ class TestEvidence:
         run = synced(Connection.objects.get(slug="another"))
         assert run.error_code == "guard"
         assert "acme-rempty" in components()  # an outage is no deletion
+
+    def test_what_is_muted_while_others_are_decided_makes_nothing(
+        self, company: Connection, tool: Tool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tool.things = [thing("late")]
+        late = connect("late")
+        synced(late)
+        change_rule(connection=late, rule=ComponentRule(is_on=False), by="ana")
+        assert "acme-rlate" not in components()
+        Connection.objects.filter(pk=late.pk).update(rules={})
+        decided = []
+
+        def muting(**given: Any) -> list[Any]:
+            decided.append(given["connection"])
+            Connection.objects.filter(pk=late.pk).update(muted_at=NOW)
+            return apply_rule(**given)
+
+        monkeypatch.setattr("integrations.components.apply_rule", muting)
+        apply_rules(now=timezone.now())
+        assert decided == [company]
+        assert "acme-rlate" not in components()
+        Connection.objects.filter(pk=late.pk).update(muted_at=None)
+        monkeypatch.undo()
+        apply_rules(now=timezone.now())
+        assert "acme-rlate" in components()
 
     def test_a_declaration_takes_the_place_of_the_inferred_one_and_gives_it_back(
         self, company: Connection, tool: Tool
