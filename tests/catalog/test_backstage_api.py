@@ -183,6 +183,16 @@ class TestPredicates:
         assert said_in(answer)["totalItems"] == 8
 
 
+class TestUids:
+    def test_the_beginning_of_one_is_found(self, call: Call) -> None:
+        alpha = Entity.objects.get(name="alpha")
+        found = call(
+            "entities/by-query", {"query": {"metadata.uid": {"$hasPrefix": str(alpha.uid)[:30].upper()}}}
+        )
+        assert names(found["items"]) == ["alpha"]
+        assert call("entities/by-query", {"query": {"metadata.uid": {"$hasPrefix": "%"}}})["items"] == []
+
+
 class TestLists:
     def test_pages_follow_the_link(self, call: Call) -> None:
         found: list[str] = []
@@ -355,6 +365,8 @@ class TestLimits:
             {"query": {"$any": [{"$any": []} for _ in range(2_000)]}},
             {"query": {"spec.a": {"$in": list(range(10_001))}}},
             {"query": {"$any": [{"spec.a": {"$hasPrefix": str(n)}} for n in range(21)]}},
+            {"query": {"$any": [{"relations.dependsOn": f"component:default/a{n}"} for n in range(101)]}},
+            {"query": {"$any": [{"relations": {"$contains": {"type": f"a{n}"}}} for n in range(101)]}},
             {"fullTextFilter": {"term": "a", "fields": [f"spec.a{n}" for n in range(101)]}},
             {"offset": HUGE},
             {"limit": HUGE},

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import Any
 
 import orjson
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.db.models.lookups import StartsWith
 
 from catalog import queries
 from catalog.api.backstage.errors import InputError
@@ -40,6 +42,7 @@ _DEEPEST = 20
 MOST_CONDITIONS = 2_000  # groups included
 MOST_VALUES = 10_000  # in all of them
 MOST_PREFIXES = 20  # each reads the documents that have the field
+MOST_RELATIONS = 100  # each looks through relations and ties, both ends of them
 
 
 def of_filters(filters: Sequence[str]) -> Predicate | None:
@@ -92,7 +95,7 @@ class _Compiler:
     def __init__(self, viewer: Any, seen: QuerySet[Entity]) -> None:
         self.viewer = viewer
         self.seen = seen
-        self.conditions = self.values = self.prefixes = 0
+        self.conditions = self.values = self.prefixes = self.relations = 0
 
     def compile(self, predicate: Any, depth: int = 0) -> Q:
         self._count()
@@ -129,14 +132,16 @@ class _Compiler:
             found &= self._operator(key, operator, operand)
         return found
 
-    def _count(self, *, values: int = 0, prefixes: int = 0) -> None:
+    def _count(self, key: str = "", *, values: int = 0, prefixes: int = 0) -> None:
         self.conditions += 1
         self.values += values
         self.prefixes += prefixes
+        self.relations += key.lower().startswith("relations.")
         for what, count, most in (
             ("conditions", self.conditions, MOST_CONDITIONS),
             ("values", self.values, MOST_VALUES),
             ("$hasPrefix", self.prefixes, MOST_PREFIXES),
+            ("relations", self.relations, MOST_RELATIONS),
         ):
             if count > most:
                 raise InputError(f"Invalid query: more than {most} {what}")
@@ -182,7 +187,7 @@ class _Compiler:
         return self._equals(name, targets)
 
     def _equals(self, key: str, values: Sequence[Scalar]) -> Q:
-        self._count(values=len(values))
+        self._count(key, values=len(values))
         key = key.lower()
         texts = [as_text(value) for value in values]
         if key == "metadata.uid":
@@ -196,7 +201,7 @@ class _Compiler:
         return Q(tokens__contains=tokens) if len(tokens) == 1 else Q(tokens__overlap=tokens)
 
     def _exists(self, key: str) -> Q:
-        self._count()
+        self._count(key)
         key = key.lower()
         if key == "metadata.uid":
             return Q()
@@ -209,8 +214,11 @@ class _Compiler:
         if patterns == []:
             return NOTHING
         ways = directions_called(key.removeprefix("relations."))
-        seen = seen_by(self.viewer)
-        return reduce(or_, (way.entities(patterns or (), seen=seen) for way in ways), NOTHING)
+        return reduce(or_, (way.entities(patterns or (), seen=self._sight) for way in ways), NOTHING)
+
+    @cached_property
+    def _sight(self) -> QuerySet[Entity, int] | None:
+        return seen_by(self.viewer)
 
     def _has_prefix(self, key: str, prefix: str) -> Q:
         self._count(prefixes=1)
@@ -218,11 +226,7 @@ class _Compiler:
             found = Q(**{f"{column}__startswith": prefix})
             return found if prefix else found & ~Q(**{column: ""})
         if key == "metadata.uid":
-            return Q(
-                uid__in=[
-                    uid for uid in self.seen.values_list("uid", flat=True) if str(uid).startswith(prefix)
-                ]
-            )
+            return Q(StartsWith(Cast(F("uid"), TextField()), prefix))
         # No index knows the beginnings of values, so those that have the field are read.
         having = self.seen.filter(self._exists(key)).order_by()
         if key.startswith("relations."):
