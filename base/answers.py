@@ -5,18 +5,32 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from django.http import HttpResponse
 from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
 from rest_framework.request import Request
-from rest_framework.serializers import BaseSerializer
+from rest_framework.serializers import BaseSerializer, Serializer
 
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, PreconditionFailed
 
 MAX_FIELDS = 50
+
+
+def plain(shape: type[Serializer[Any]], row: Any, **more: Any) -> dict[str, Any]:
+    """A row in a shape, as plain data: a dict costs a tenth of a serializer, and lists are long.
+
+    :param more: the fields that the row does not have by these names.
+    """
+    return {name: more[name] if name in more else getattr(row, name) for name in _fields_of(shape)}
+
+
+@cache
+def _fields_of(shape: type[Serializer[Any]]) -> tuple[str, ...]:
+    return tuple(map(str, shape().fields))
 
 
 def json_answer(request: Request, body: bytes, *, state: str = "") -> HttpResponse:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from base.answers import plain
 from base.openapi import list_of
 from catalog.failing import Cause, Failure
 from catalog.models import (
@@ -15,9 +16,7 @@ from catalog.models import (
     Alias,
     Entity,
     FeedItem,
-    Kind,
     Problem,
-    RelationType,
     Revision,
     Tie,
 )
@@ -356,15 +355,7 @@ PersonClaimListOut = list_of("PersonClaimListOut", PersonClaimOut)
 RevisionListOut = list_of("RevisionListOut", RevisionOut)
 
 
-# Rows as plain data; a dict costs a tenth of a serializer and these lists are long.
-
-
-def kind(row: Kind) -> dict[str, Any]:
-    return {"name": row.name, "pack": row.pack, "revision": row.revision, "spec": row.spec}
-
-
-def relation_type(row: RelationType) -> dict[str, Any]:
-    return {"name": row.name, "pack": row.pack, "revision": row.revision, "spec": row.spec}
+# Rows as plain data.
 
 
 def planned(row: Planned) -> dict[str, Any]:
@@ -377,35 +368,15 @@ def planned(row: Planned) -> dict[str, Any]:
 
 
 def name(row: Alias) -> dict[str, Any]:
-    return {
-        "ref": row.ref,
-        "target": row.entity.ref,
-        "decided_by": row.decided_by,
-        "decided_at": row.decided_at,
-        "reason": row.reason,
-    }
+    return plain(NameOut, row, target=row.entity.ref)
 
 
 def tie(row: Tie) -> dict[str, Any]:
-    return {
-        "id": row.pk,
-        "source": row.source.ref,
-        "type": row.type,
-        "target": row.target.ref,
-        "state": row.state,
-        "key": row.key,
-        "decided_by": row.decided_by,
-        "decided_at": row.decided_at,
-        "reason": row.reason,
-    }
+    return plain(TieOut, row, source=row.source.ref, target=row.target.ref)
 
 
 def activity(row: Activity) -> dict[str, Any]:
-    names = (
-        "type", "connection", "external_id", "status", "title", "url", "actor", "number", "branch",
-        "is_default_branch", "is_change", "commit", "version", "environment", "started_at", "finished_at", "at", "data",
-    )  # fmt: skip
-    return {"id": row.pk, "subject": row.subject_ref, **{name: getattr(row, name) for name in names}}
+    return plain(ActivityOut, row, subject=row.subject_ref)
 
 
 def failing(entity: Entity, failures: Iterable[Failure], before: Iterable[Cause]) -> dict[str, Any]:
@@ -433,22 +404,11 @@ def failing(entity: Entity, failures: Iterable[Failure], before: Iterable[Cause]
 
 
 def problem(row: Problem) -> dict[str, Any]:
-    names = ("type", "severity", "cause", "message", "remedy", "detail", "first_seen_at", "last_seen_at")
-    return {"id": row.pk, "subject": row.subject_label, **{name: getattr(row, name) for name in names}}
+    return plain(ProblemOut, row, subject=row.subject_label)
 
 
 def revision(row: Revision) -> dict[str, Any]:
-    return {
-        "number": row.number,
-        "action": row.action,
-        "at": row.at,
-        "by": row.by,
-        "source": row.by_key,
-        "ref": row.entity_ref,
-        "reason": row.reason,
-        "run": row.run,
-        "diff": row.diff,
-    }
+    return plain(RevisionOut, row, source=row.by_key, ref=row.entity_ref)
 
 
 def feed_item(row: FeedItem) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from access.api.permissions import View, person_of
 from access.permissions import can, visible
-from base.answers import chosen, given, if_match, is_set, json_answer, one_answer, pick, wanted_fields
+from base.answers import chosen, given, if_match, is_set, json_answer, one_answer, pick, plain, wanted_fields
 from base.api import dump_json
 from base.errors import BadRequest, FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, LIMIT, PAGE, choice, part_of
@@ -428,7 +429,9 @@ class KindList(View):
 
     @extend_schema(parameters=PAGE, responses={200: shapes.KindListOut, 304: None}, operation_id="kinds_list")
     def get(self, request: Request) -> HttpResponse:
-        return rows_answer(request, visible(request.user, Kind.objects.all()), ("name", "id"), shapes.kind)
+        return rows_answer(
+            request, visible(request.user, Kind.objects.all()), ("name", "id"), partial(plain, shapes.KindOut)
+        )
 
 
 class RelationTypeList(View):
@@ -439,7 +442,10 @@ class RelationTypeList(View):
     )
     def get(self, request: Request) -> HttpResponse:
         return rows_answer(
-            request, visible(request.user, RelationType.objects.all()), ("name", "id"), shapes.relation_type
+            request,
+            visible(request.user, RelationType.objects.all()),
+            ("name", "id"),
+            partial(plain, shapes.RelationTypeOut),
         )
 
 

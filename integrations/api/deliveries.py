@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 
 from access.api.permissions import View
 from access.permissions import can
-from base.answers import chosen, given, one_answer
+from base.answers import chosen, given, one_answer, plain
 from base.errors import NotFound
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, choice, part_of
 from base.pagination import rows_answer
@@ -45,7 +44,7 @@ class DeliveryList(View):
         rows = Delivery.objects.filter(connection=_connection(request, slug)).defer("body", "headers")
         if states := chosen(request, "state", Delivery.State.values):
             rows = rows.filter(state__in=states)
-        return rows_answer(request, rows, ("-id",), partial(shapes.plain, shapes.DeliveryOut))
+        return rows_answer(request, rows, ("-id",), partial(plain, shapes.DeliveryOut))
 
 
 class DeliveryDetail(View):
@@ -63,11 +62,9 @@ class DeliveryDetail(View):
         row = Delivery.objects.filter(connection=connection, pk=delivery_id).first()
         if row is None:
             raise NotFound(_("There is no delivery %(id)d here.") % {"id": delivery_id})
-        shown: dict[str, Any] = shapes.plain(shapes.DeliveryOut, row)
         may_read = can(request.user, "raw.read", connection)
-        return one_answer(
-            request, {**shown, "body": bytes(row.body).decode("utf-8", "replace") if may_read else None}
-        )
+        body = bytes(row.body).decode("utf-8", "replace") if may_read else None
+        return one_answer(request, plain(shapes.DeliveryDetailOut, row, body=body))
 
 
 class DeliverySecret(View):

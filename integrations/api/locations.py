@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
-from base.answers import given, one_answer
+from base.answers import given, one_answer, plain
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, part_of
 from base.pagination import rows_answer
 from integrations import queries
@@ -18,7 +18,7 @@ from integrations.api import serializers as shapes
 from integrations.services import locations
 from integrations.tasks import start_forgetting, start_import, start_reading
 
-_plain = partial(shapes.plain, shapes.LocationOut)
+_plain = partial(plain, shapes.LocationOut)
 
 
 class LocationList(View):

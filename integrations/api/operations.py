@@ -10,12 +10,12 @@ from rest_framework.response import Response
 from access.api.permissions import View, person_of
 from access.permissions import visible
 from base.answers import given, one_answer
-from base.errors import FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, part_of
 from base.pagination import rows_answer
 from catalog.queries import get_entity, reach
 from integrations import queries
 from integrations.api import serializers as shapes
+from integrations.api.views import named_connection
 from integrations.models import Connection
 from integrations.services import targets
 from integrations.tasks import start_operation
@@ -53,10 +53,7 @@ class EntityOperations(View):
     )
     def post(self, request: Request, **names: str) -> Response:
         entity, data = get_entity(request.user, **names), given(request, shapes.OperationIn)
-        try:
-            connection = queries.get_connection(request.user, data["connection"])
-        except NotFound as error:
-            raise InvalidInput(error.message, errors=[FieldError("connection", error.message)]) from None
+        connection = named_connection(request, data["connection"])
         spec, target, subject = targets.target_of(
             request.user, entity, connection, operation=data["operation"], target=data["target"]
         )
@@ -83,13 +80,8 @@ class OperationList(View):
         operation_id="operations_list",
     )
     def get(self, request: Request) -> HttpResponse:
-        connection = None
-        if slug := request.query_params.get("connection"):
-            try:
-                connection = queries.get_connection(request.user, slug)
-            except NotFound as error:
-                field = FieldError("connection", error.message, got=slug[:200])
-                raise InvalidInput(error.message, errors=[field]) from None
+        slug = request.query_params.get("connection")
+        connection = named_connection(request, slug) if slug else None
         rows = queries.list_operations(request.user, connection).select_related("connection")
         return rows_answer(request, rows, ("-id",), shapes.operation)
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from access.api.permissions import View, person_of
 from access.services import etag_of_provider, identity_provider, provider_secret, remove_provider
 from access.verbs import EVERYTHING
-from base.answers import given, if_match, one_answer
+from base.answers import given, if_match, one_answer, plain
 from base.errors import NotFound
 from base.openapi import IF_MATCH, IF_NONE_MATCH, PAGE
 from base.pagination import rows_answer
@@ -21,7 +21,7 @@ from integrations.api import serializers as shapes
 from integrations.openid import connect_provider
 from integrations.services import network
 
-_host = partial(shapes.plain, shapes.HostOut)
+_host = partial(plain, shapes.HostOut)
 
 
 class HostList(View):

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
 from access.permissions import require
-from base.answers import given, if_match, is_set, one_answer
+from base.answers import given, if_match, is_set, one_answer, plain
 from base.errors import Conflict, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, part_of
 from base.pagination import rows_answer
@@ -56,7 +56,7 @@ class RecordList(View):
             is_deleted=is_set(request, "removed"),
         )
         return rows_answer(
-            request, rows.defer("raw"), ("resource", "external_id"), partial(shapes.plain, shapes.RecordOut)
+            request, rows.defer("raw"), ("resource", "external_id"), partial(plain, shapes.RecordOut)
         )
 
 
@@ -75,7 +75,7 @@ class RecordDetail(View):
         connection = queries.get_connection(request.user, slug)
         require(request.user, "raw.read", connection)
         row = queries.get_record(request.user, connection, record_id)
-        return one_answer(request, shapes.plain(shapes.RecordDetailOut, row))
+        return one_answer(request, plain(shapes.RecordDetailOut, row))
 
 
 class RecordLeaveOut(View):
@@ -174,24 +174,19 @@ class RulesPreview(View):
         found: dict[str, list[dict[str, Any]]] = {"components": [], "ignored": []}
         if isinstance(rule, ComponentRule):
             found["components"] = [
-                {
-                    "external_id": one.decision.external_id,
-                    "path": one.decision.path,
-                    "is_component": one.decision.is_component,
-                    "was_component": one.was_component,
-                    "reason": one.decision.reason,
-                }
+                plain(shapes.DecisionOut, one.decision, was_component=one.was_component)
                 for one in decisions(request.user, connection, rule, now=timezone.now())
             ]
         else:
             found["ignored"] = [
-                {
-                    "record": item.record.pk,
-                    "external_id": item.record.external_id,
-                    "is_left_out": bool(item.reason),
-                    "was_left_out": item.record.is_ignored,
-                    "reason": item.reason,
-                }
+                plain(
+                    shapes.LeftOutOut,
+                    item.record,
+                    record=item.record.pk,
+                    is_left_out=bool(item.reason),
+                    was_left_out=item.record.is_ignored,
+                    reason=item.reason,
+                )
                 for item in what_is_left_out(request.user, connection, rule)
             ]
         return Response(found)
@@ -242,7 +237,7 @@ class Guard(View):
         if found.state != ResourceState.HELD:
             raise NotFound(_("The guard holds nothing of this."))
         rows = queries.held_records(request.user, found)
-        return rows_answer(request, rows, ("external_id", "id"), partial(shapes.plain, shapes.HeldOut))
+        return rows_answer(request, rows, ("external_id", "id"), partial(plain, shapes.HeldOut))
 
     @extend_schema(
         request=shapes.GuardIn,

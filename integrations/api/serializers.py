@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from functools import cache
 from typing import Any
 
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from access.models import IdentityProvider
+from base.answers import plain
 from base.openapi import list_of
 from integrations.contract import Connector, OperationSpec
 from integrations.models import OperationRun, SyncRun
@@ -480,44 +480,19 @@ HostListOut = list_of("HostListOut", HostOut)
 
 def connection(row: Any, *, may_write: bool, secrets: Iterable[str], groups: Iterable[str]) -> dict[str, Any]:
     """A connection from `queries.list_connections` as plain data."""
-    names = (
-        "slug",
-        "label",
-        "connector",
-        "namespace",
-        "interval",
-        "is_paused",
-        "allows_operations",
-        "is_removed",
+    return plain(
+        ConnectionOut,
+        row,
+        config=row.config if may_write else None,
+        network=row.network if may_write else None,
+        secrets=sorted(secrets),
+        state=row.last_state,
+        message=row.last_message or "",
+        synced_at=row.good_at,
+        visible_to=sorted(groups) if may_write else None,
+        is_muted=row.muted_at is not None,
+        is_moving=row.moving_since is not None,
     )
-    return {
-        **{name: getattr(row, name) for name in names},
-        "config": row.config if may_write else None,
-        "network": row.network if may_write else None,
-        "secrets": sorted(secrets),
-        "state": row.last_state,
-        "message": row.last_message or "",
-        "synced_at": row.good_at,
-        "visible_to": sorted(groups) if may_write else None,
-        "is_muted": row.muted_at is not None,
-        "is_moving": row.moving_since is not None,
-    }
-
-
-def removed_connection(row: Any) -> dict[str, Any]:
-    """A removed connection that is still kept, as plain data."""
-    names = ("slug", "label", "connector", "namespace", "removal_at", "removal_by", "kept_until")
-    return {name: getattr(row, name) for name in names}
-
-
-def plain(shape: type[serializers.Serializer[Any]], row: Any) -> dict[str, Any]:
-    """A row whose fields are those of a shape, as plain data."""
-    return {name: getattr(row, name) for name in _names(shape)}
-
-
-@cache
-def _names(shape: type[serializers.Serializer[Any]]) -> tuple[str, ...]:
-    return tuple(map(str, shape().fields))
 
 
 def tested(health: Tested) -> dict[str, Any]:
@@ -564,37 +539,15 @@ def offered(one: Offered) -> dict[str, Any]:
 
 def operation(run: OperationRun) -> dict[str, Any]:
     """An operation that somebody had done, as plain data."""
-    names = ("operation", "params", "state", "requested_by", "requested_at", "started_at", "finished_at", "message",
-             "url")  # fmt: skip
-    return {
-        "id": run.pk,
-        "connection": run.connection.slug,
-        "target": run.target_id,
-        **{name: getattr(run, name) for name in names},
-    }
+    return plain(OperationOut, run, connection=run.connection.slug, target=run.target_id)
 
 
 def provider(row: IdentityProvider, *, has_secret: bool) -> dict[str, Any]:
     """The identity provider as plain data."""
-    return {**{name: getattr(row, name) for name in _names(ProviderFacts)}, "has_secret": has_secret}
+    return plain(ProviderOut, row, has_secret=has_secret)
 
 
 def sync_run(row: SyncRun) -> dict[str, Any]:
     """A run as plain data."""
-    names = (
-        "state",
-        "trigger",
-        "is_quick",
-        "requested_by",
-        "queued_at",
-        "started_at",
-        "finished_at",
-        "error_code",
-        "message",
-    )
-    return {
-        "id": row.pk,
-        "connection": row.connection.slug,
-        **{name: getattr(row, name) for name in names},
-        "resources": [plain(ResourceOut, item) for item in row.resources.all()],
-    }
+    resources = [plain(ResourceOut, item) for item in row.resources.all()]
+    return plain(SyncRunOut, row, connection=row.connection.slug, resources=resources)

@@ -13,13 +13,13 @@ from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
 from access.permissions import can, require
-from base.answers import given, if_match, one_answer
+from base.answers import given, if_match, one_answer, plain
 from base.errors import FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, part_of
-from base.pagination import list_response, paginate, read_limit, rows_answer
+from base.pagination import rows_answer
 from integrations import queries
 from integrations.api import serializers as shapes
-from integrations.models import SyncRun
+from integrations.models import Connection, SyncRun
 from integrations.services import connections, runs
 from integrations.tasks import (
     start_muting,
@@ -52,6 +52,23 @@ def _answer(request: Request, slug: str) -> HttpResponse:
     return one_answer(request, _shown(request, [row])[0], state=connections.etag_of(row))
 
 
+def _as_it_is_now(request: Request, slug: str, *, status: int = 202) -> Response:
+    row = queries.get_connection(request.user, slug)
+    return Response(_shown(request, [row])[0], status=status)
+
+
+def named_connection(request: Request, slug: str) -> Connection:
+    """The connection that a request names in its field `connection`.
+
+    :raises InvalidInput: if the person may see none of this name.
+    """
+    try:
+        return queries.get_connection(request.user, slug)
+    except NotFound as error:
+        field = FieldError("connection", error.message, got=slug[:200])
+        raise InvalidInput(error.message, errors=[field]) from None
+
+
 class ConnectionList(View):
     """Connections."""
 
@@ -64,14 +81,7 @@ class ConnectionList(View):
     )
     def get(self, request: Request) -> HttpResponse:
         rows = queries.list_connections(request.user)
-        page = paginate(
-            rows,
-            order=("slug", "id"),
-            limit=read_limit(request.query_params.get("limit")),
-            cursor=request.query_params.get("cursor"),
-        )
-        shown = _shown(request, page.rows)
-        return list_response(request, shown, page, total=rows.order_by().count())
+        return rows_answer(request, rows, ("slug", "id"), dict, seen=partial(_shown, request))
 
     @extend_schema(
         request=shapes.ConnectionIn, responses={201: shapes.ConnectionOut}, operation_id="connections_create"
@@ -89,8 +99,7 @@ class ConnectionList(View):
             visible_to=data.get("visible_to", ()),
             by=person_of(request),
         )
-        row = queries.get_connection(request.user, connection.slug)
-        return Response(_shown(request, [row])[0], status=201)
+        return _as_it_is_now(request, connection.slug, status=201)
 
 
 class ConnectionDetail(View):
@@ -132,8 +141,7 @@ class ConnectionDetail(View):
     def delete(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
         start_removal(connection=row, by=person_of(request).label)
-        row = queries.get_connection(request.user, slug)
-        return Response(_shown(request, [row])[0], status=202)
+        return _as_it_is_now(request, slug)
 
 
 class ConnectionSync(View):
@@ -159,16 +167,14 @@ class ConnectionMute(View):
         row = queries.get_connection(request.user, slug)
         require(request.user, "connection.write", row)
         start_muting(connection=row, by=person_of(request).label)
-        row = queries.get_connection(request.user, slug)
-        return Response(_shown(request, [row])[0], status=202)
+        return _as_it_is_now(request, slug)
 
     @extend_schema(responses={202: shapes.ConnectionOut}, operation_id="connections_unmute")
     def delete(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
         require(request.user, "connection.write", row)
         start_unmuting(connection=row)
-        row = queries.get_connection(request.user, slug)
-        return Response(_shown(request, [row])[0], status=202)
+        return _as_it_is_now(request, slug)
 
 
 class RemovedConnectionList(View):
@@ -183,7 +189,8 @@ class RemovedConnectionList(View):
     )
     def get(self, request: Request) -> HttpResponse:
         rows = queries.removed_connections(request.user)
-        return rows_answer(request, rows, ("-removal_at", "-id"), shapes.removed_connection)
+        shape = partial(plain, shapes.RemovedConnectionOut)
+        return rows_answer(request, rows, ("-removal_at", "-id"), shape)
 
 
 class RemovedConnectionDetail(View):
@@ -212,8 +219,7 @@ class ConnectionRestore(View):
     def post(self, request: Request, slug: str) -> Response:
         row = queries.get_removed_connection(request.user, slug)
         start_restoring(connection=row, by=person_of(request).label)
-        found = queries.get_connection(request.user, slug)
-        return Response(_shown(request, [found])[0], status=202)
+        return _as_it_is_now(request, slug)
 
 
 class ConnectionCheck(View):
@@ -243,11 +249,7 @@ class SyncRunList(View):
     def get(self, request: Request) -> HttpResponse:
         rows: Any = queries.list_runs(request.user)
         if slug := request.query_params.get("connection"):
-            try:
-                rows = rows.filter(connection=queries.get_connection(request.user, slug))
-            except NotFound as error:
-                field = FieldError("connection", error.message, got=slug[:200])
-                raise InvalidInput(error.message, errors=[field]) from None
+            rows = rows.filter(connection=named_connection(request, slug))
         return rows_answer(
             request, rows, ("-id",), shapes.sync_run, seen=partial(queries.as_seen, request.user)
         )
