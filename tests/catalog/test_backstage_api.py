@@ -406,6 +406,12 @@ class TestLimits:
         assert (page["totalItems"], page["pageInfo"]) == (5, {})
         assert call.answer.streaming  # type: ignore[attr-defined]
 
+    def test_a_wrong_number_is_named_where_it_stands(self, call: Call) -> None:
+        error = call("entities/by-query?limit=-1", status=400)["error"]
+        assert error["message"] == "request/query/limit must be >= 0"
+        error = call("entities/by-query", {"limit": -1}, status=400)["error"]
+        assert error["message"] == "request/body/limit must be >= 0"
+
     def test_a_deep_field_is_nowhere(self, call: Call) -> None:
         assert call(f"entities?order=asc:{PATH}") == []
         assert call(f"entities/by-query?orderField={PATH}")["items"] == []

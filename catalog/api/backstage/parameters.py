@@ -40,17 +40,18 @@ def number(given: QueryDict, name: str, *, least: int = 0) -> int | None:
     text = given.get(name)
     if text is None:
         return None
+    place = f"request/query/{name}"
     if not _NUMBER.match(text):
-        raise InputError(f"request/query/{name} must be integer")
-    return at_least(int(text), name, least)
+        raise InputError(f"{place} must be integer")
+    return at_least(int(text), place, least)
 
 
-def at_least(value: int, name: str, least: int) -> int:
+def at_least(value: int, place: str, least: int) -> int:
     """:raises InputError: if it is less, or greater than any catalog."""
     if value > _GREATEST:
-        raise InputError(f"{name} must be <= {_GREATEST}")
+        raise InputError(f"{place} must be <= {_GREATEST}")
     if value < least:
-        raise InputError(f"request/query/{name} must be >= {least}")
+        raise InputError(f"{place} must be >= {least}")
     return value
 
 

@@ -261,9 +261,10 @@ def _number_in(body: dict[str, Any], name: str) -> int | None:
     value = body.get(name)
     if value is None:
         return None
+    place = f"request/body/{name}"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"request/body/{name} must be integer")
-    return at_least(value, name, 0)
+        raise InputError(f"{place} must be integer")
+    return at_least(value, place, 0)
 
 
 def _queried(
