@@ -109,12 +109,17 @@ class GrantOut(serializers.ModelSerializer[Grant]):
         read_only_fields = fields
 
 
-class GrantIn(serializers.Serializer[Any]):
+class ScopeIn(serializers.Serializer[Any]):
+    """How far a role reaches."""
+
+    scope_type = serializers.ChoiceField(ScopeType.choices, default=ScopeType.ALL)
+    scope = serializers.CharField(max_length=2000, default="", allow_blank=True)
+
+
+class GrantIn(ScopeIn):
     user = serializers.SlugRelatedField[User]("username", queryset=User.objects.all(), required=False)
     group = serializers.SlugRelatedField[Group]("name", queryset=Group.objects.all(), required=False)
     role = serializers.CharField(max_length=200)
-    scope_type = serializers.ChoiceField(ScopeType.choices, default=ScopeType.ALL)
-    scope = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
 
 class TokenOut(serializers.ModelSerializer[ApiToken]):
@@ -144,11 +149,9 @@ class NewTokenOut(TokenOut):
         read_only_fields = fields
 
 
-class TokenIn(serializers.Serializer[Any]):
+class TokenIn(ScopeIn):
     name = serializers.CharField(max_length=100)
     role = serializers.CharField(max_length=200, required=False, allow_null=True)
-    scope_type = serializers.ChoiceField(ScopeType.choices, default=ScopeType.ALL)
-    scope = serializers.CharField(max_length=2000, default="", allow_blank=True)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
 
 
@@ -200,7 +203,7 @@ class NewInvitationOut(InvitationOut):
         read_only_fields = fields
 
 
-class InvitationIn(serializers.Serializer[Any]):
+class InvitationIn(ScopeIn):
     """Who is to come, and what they will be allowed; an address or a user name is needed."""
 
     email = serializers.EmailField(required=False, allow_blank=True)
@@ -209,8 +212,6 @@ class InvitationIn(serializers.Serializer[Any]):
         max_length=100, required=False, allow_blank=True, help_text="By default what stands before the @."
     )
     role = serializers.CharField(max_length=200, required=False, allow_null=True)
-    scope_type = serializers.ChoiceField(ScopeType.choices, default=ScopeType.ALL)
-    scope = serializers.CharField(max_length=2000, default="", allow_blank=True)
     groups = serializers.SlugRelatedField[Group](
         "name", many=True, queryset=Group.objects.all(), required=False, help_text="Names of access groups."
     )
