@@ -137,6 +137,12 @@ def secrets_of(connections: Iterable[Connection]) -> dict[uuid.UUID, set[str]]:
     return found
 
 
+def forget_secrets_of(connection: Connection) -> None:
+    """Forget all secrets of a connection, those of its network settings too."""
+    for owner in (OWNER, NETWORK_OWNER):
+        forget_secrets(owner_type=owner, owner_uid=str(connection.uid))
+
+
 def build_connector(connection: Connection, policy: OutboundPolicy | None = None) -> Connector[Any]:
     """The connection's connector, ready to read. Close it with `close_connector` in its event loop.
 

@@ -15,7 +15,6 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from access.secrets import forget_secrets
 from access.services.audit import record_audit
 from base.errors import Conflict
 from catalog.models import AsideActivity, AsideClaim, Problem, Source
@@ -30,11 +29,10 @@ from catalog.services.render import render_dirty
 from integrations.components import apply_rules
 from integrations.models import Connection, OperationRun
 from integrations.queries import rows_left
-from integrations.services.connections import OWNER
+from integrations.services.connections import forget_secrets_of
 from integrations.services.locations import turns
 from integrations.services.locations.removal import SILENT_FOR
 from integrations.services.locations.turns import REGISTERED_FOR, apart
-from integrations.services.network import OWNER as NETWORK_OWNER
 from integrations.writing import take_turn
 
 RUNS_AT_ONCE = 10  # each has a row for every page that it read
@@ -149,8 +147,7 @@ def _let_go(connection: Connection) -> bool:
     if any(step() for step in steps):
         return True
     sources.delete()
-    for owner in (OWNER, NETWORK_OWNER):
-        forget_secrets(owner_type=owner, owner_uid=str(connection.uid))
+    forget_secrets_of(connection)
     free_name(name=connection.slug, uid=connection.uid)
     record_audit("connection.purge", connection)
     connection.delete()

@@ -9,17 +9,15 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from access.secrets import forget_secrets
 from access.services.audit import record_audit
 from access.services.undo import forget_changes, keep_for_undo, note_undone
 from base.errors import Conflict, NotFound
 from catalog.models import Activity, Claim
 from integrations.components import lost_without
 from integrations.models import Connection
-from integrations.services.connections import OWNER, lock_connection
+from integrations.services.connections import forget_secrets_of, lock_connection
 from integrations.services.locations.removal import spoken_of
 from integrations.services.moving import begin_moving, sources_of
-from integrations.services.network import OWNER as NETWORK_OWNER
 
 KEPT_FOR = timedelta(days=30)
 
@@ -76,8 +74,7 @@ def request_removal(*, connection: Connection, by: str, now: datetime, with_secr
         locked.operation_runs.filter(state="queued").delete()  # what nobody began is not begun
         begin_moving(locked, now=now, removal_at=now, removal_by=by, kept_until=now + KEPT_FOR)
         if with_secrets:
-            for owner in (OWNER, NETWORK_OWNER):
-                forget_secrets(owner_type=owner, owner_uid=str(locked.uid))
+            forget_secrets_of(locked)
         event = record_audit("connection.delete", locked, changes=asdict(removal))
         keep_for_undo(event, state={**kept_of(locked), "with_secrets": with_secrets}, now=now)
         note_undone(verb="connection.undelete", state=kept_of(locked), by=by, now=now)
@@ -115,8 +112,7 @@ def request_purge(*, connection: Connection, now: datetime) -> None:
         locked.save(update_fields=["kept_until", "due_at"])
         record_audit("connection.request-purge", locked)
         forget_changes(verb="connection.delete", state=kept_of(locked))
-        for owner in (OWNER, NETWORK_OWNER):
-            forget_secrets(owner_type=owner, owner_uid=str(locked.uid))
+        forget_secrets_of(locked)
 
 
 def _lock_removed(connection: Connection) -> Connection:
