@@ -103,11 +103,10 @@ class PackagesConnector(Connector[C], Generic[C, P]):
         for check in who:
             yield check
         if first is None or isinstance(first, Refused):
-            yield Check(
-                label=_("No package is found"),
-                ok=False,
-                detail=first.reason if first else ", ".join(self.config.packages),
-                remedy=_("Correct “Packages” and the address, or sign in as somebody who may read them."),
+            yield Check.failed(
+                _("No package is found"),
+                first.reason if first else ", ".join(self.config.packages),
+                _("Correct “Packages” and the address, or sign in as somebody who may read them."),
             )
         else:
             label = ngettext("Finds %(count)d package", "Finds %(count)d packages", len(names))

@@ -62,12 +62,7 @@ def _preview_import(change: Undoable, _user: User) -> Preview:
     steps = [
         _("%(address)s is no longer read; the files themselves stay as they are.")
         % {"address": _address(change)},
-        ngettext(
-            "%(n)d entity goes: nobody else speaks of it.",
-            "%(n)d entities go: nobody else speaks of them.",
-            gone.entities,
-        )
-        % {"n": gone.entities},
+        _going(gone.entities),
         ngettext(
             "%(n)d entity stays and loses what these files said.",
             "%(n)d entities stay and lose what these files said.",
@@ -173,12 +168,7 @@ def _preview_restoring(change: Undoable, _user: User) -> Preview:
         steps=[
             _("%(connection)s is removed again; for 30 days it can be restored.")
             % {"connection": connection.label},
-            ngettext(
-                "%(n)d entity goes: nobody else speaks of it.",
-                "%(n)d entities go: nobody else speaks of them.",
-                gone.entities,
-            )
-            % {"n": gone.entities},
+            _going(gone.entities),
         ],
         later=_later_of(change, touched),
         of_later=_("What people said of what goes waits, should it ever return."),
@@ -187,6 +177,14 @@ def _preview_restoring(change: Undoable, _user: User) -> Preview:
 
 def _undo_restoring(change: Undoable, user: User) -> None:
     start_removal(connection=_connection(change, is_removed=False), by=user.label)
+
+
+def _going(entities: int) -> str:
+    return ngettext(
+        "%(n)d entity goes: nobody else speaks of it.",
+        "%(n)d entities go: nobody else speaks of them.",
+        entities,
+    ) % {"n": entities}
 
 
 def _later_of(change: Undoable, entities: QuerySet[Entity]) -> list[Undoable]:

@@ -550,7 +550,7 @@ def check_config(*, connector: str, config: ConnectionConfig, route: Route | Non
             remedy = _("Correct the settings.")
         else:
             remedy = _("Test again, or see whether the tool is up.")
-    failed = Check(label=_("It could not be tested"), ok=False, detail=said, remedy=remedy)
+    failed = Check.failed(_("It could not be tested"), said, remedy)
     return Tested([failed], policy.refusals)
 
 

@@ -19,7 +19,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.models import User
-from access.secrets import forget_secrets
 from access.services.audit import Subject, record_audit
 from access.services.undo import forget_changes, keep_for_undo, note_undone
 from catalog.models import Activity, Claim, Entity, FeedItem, Problem, Revision, Source, SourceType
@@ -27,7 +26,7 @@ from catalog.services.activity import forget_activity
 from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
 from integrations.models import Connection, SyncRun
-from integrations.services.connections import OWNER, create_connection
+from integrations.services.connections import create_connection, forget_secrets_of
 from integrations.services.removal import Removal
 from integrations.tasks import start_sync
 from portal.sample import undo
@@ -95,7 +94,7 @@ def remove_sample(*, by: str = "") -> Removal:
     connections = list(Connection.objects.select_for_update().filter(is_sample=True))
     slugs = [connection.slug for connection in connections]
     for connection in connections:
-        forget_secrets(owner_type=OWNER, owner_uid=str(connection.uid))
+        forget_secrets_of(connection)
     Connection.objects.filter(slug__in=slugs).delete()
 
     sources = Source.objects.filter(_of_connections(slugs))

@@ -73,14 +73,9 @@ class Npm(PackagesConnector[Config, Described]):
             return [Check(label=_("The registry does not tell whose the token is"))]
         if name := answer.row().get("username"):
             return [Check(label=_("Signed in as %(name)s") % {"name": name})]
-        return [
-            Check(
-                label=_("Not signed in"),
-                ok=False,
-                detail=_("The registry does not know the token."),
-                remedy=_("Give a token that is valid, or none if everybody may read."),
-            )
-        ]
+        detail = _("The registry does not know the token.")
+        remedy = _("Give a token that is valid, or none if everybody may read.")
+        return [Check.failed(_("Not signed in"), detail, remedy)]
 
     async def matching(self, patterns: list[str]) -> set[str]:
         """The packages that fit a pattern. Where the search knows no scopes, it is asked for the word.

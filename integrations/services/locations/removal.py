@@ -53,14 +53,6 @@ def spoken_of(sources: QuerySet[Source]) -> tuple[QuerySet[Entity], QuerySet[Ent
     return touched, touched.filter(pk__in=others.exclude(source__in=sources).values("entity"))
 
 
-def drop_page(source: Source, *, at: datetime, by: str) -> int:
-    """Take back a page of what a source said; returns how much that was."""
-    claims = source.claims.order_by("external_id")
-    if page := list(claims.values_list("external_id", flat=True)[: turns.PAGE]):
-        drop_claims(source=source, external_ids=page, at=at, by=by)
-    return len(page)
-
-
 def removal_of(location: CatalogLocation) -> LocationRemoval:
     """What would go with a location. Writes nothing."""
     touched, kept = spoken_of(Source.objects.filter(key=location.source_key))
@@ -141,7 +133,9 @@ def _remove_page(location: CatalogLocation) -> bool:
     mine.update(due_at=now + SILENT_FOR)
     source = Source.objects.filter(key=location.source_key).first()
     if source is not None:
-        if drop_page(source, at=now, by=location.removal_by):
+        claims = source.claims.order_by("external_id")
+        if page := list(claims.values_list("external_id", flat=True)[: turns.PAGE]):
+            drop_claims(source=source, external_ids=page, at=now, by=location.removal_by)
             return True
         source.delete()
     Problem.objects.filter(raised_by=location.raised_by, resolved_at=None).update(resolved_at=now)
