@@ -36,8 +36,7 @@ from integrations.records import Repository
 from integrations.registry import connectors
 from integrations.services import connections as service
 from integrations.services import deliveries, network, runs
-from integrations.services.removal import removal_of
-from integrations.tasks import start_removal, start_sync
+from integrations.tasks import start_sync
 from portal import links
 from portal.forms import Form
 from portal.people import person
@@ -677,7 +676,7 @@ def guard(request: HttpRequest, slug: str, resource_id: int) -> HttpResponse:
     )
 
 
-# --- settings, removal -------------------------------------------------------------------------------------
+# --- settings ----------------------------------------------------------------------------------------------
 
 
 @sensitive_post_parameters()
@@ -815,42 +814,3 @@ def _forget(
         else:
             messages.success(request, _("The secret is forgotten."))
     return redirect(f"{connection_url(connection)}/settings")
-
-
-@login_required
-@require_http_methods(["GET", "POST"])
-def delete(request: HttpRequest, slug: str) -> HttpResponse:
-    """Remove a connection: first what goes with it, then its name typed."""
-    connection: Any = queries.get_connection(request.user, slug)
-    require(request.user, "connection.write", connection)
-    error = ""
-    if request.method == "POST":
-        if request.POST.get("confirm", "").strip() != connection.slug:
-            error = _("Type %(slug)s exactly to remove the connection.") % {"slug": connection.slug}
-        else:
-            try:
-                start_removal(
-                    connection=connection,
-                    by=person(request).label,
-                    with_secrets=request.POST.get("with_secrets") == "1",
-                )
-            except Conflict as conflict:
-                error = conflict.message
-            else:
-                messages.success(
-                    request,
-                    _("%(name)s is being removed; the progress follows here.") % {"name": connection.label},
-                )
-                return redirect("portal:connections")
-    return render(
-        request,
-        "connections/delete.html",
-        shell_of(request, connection, "settings", title=_("Remove"))
-        | {
-            "removal": removal_of(connection),
-            "entities_url": links.catalog_url(f"source:{connection.slug}"),
-            "is_active": connection.last_state in (RunState.QUEUED, RunState.RUNNING),
-            "error": error,
-        },
-        status=422 if error else 200,
-    )

@@ -1,4 +1,4 @@
-"""Connections as layers: muted and unmuted, restored after a removal, or gone for good."""
+"""Connections as layers: muted and unmuted, removed and restored, or gone for good."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from access.permissions import require
 from base.errors import Conflict, NotFound
 from catalog.models import Entity
 from integrations import queries
-from integrations.models import Connection
+from integrations.models import Connection, RunState
 from integrations.services.muting import COMPARED, Muting, muting_of
-from integrations.tasks import start_muting, start_purge, start_restoring, start_unmuting
+from integrations.services.removal import removal_of
+from integrations.tasks import start_muting, start_purge, start_removal, start_restoring, start_unmuting
 from portal import links
 from portal.people import person
 from portal.views.connections import back_to, connection_url, shell_of
@@ -93,6 +94,45 @@ def unmute(request: HttpRequest, slug: str) -> HttpResponse:
             request, _("%(name)s is coming back; the progress follows here.") % {"name": connection.label}
         )
     return back_to(request, connection_url(connection))
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def delete(request: HttpRequest, slug: str) -> HttpResponse:
+    """Remove a connection: first what goes with it, then its name typed."""
+    connection: Any = queries.get_connection(request.user, slug)
+    require(request.user, "connection.write", connection)
+    error = ""
+    if request.method == "POST":
+        if request.POST.get("confirm", "").strip() != connection.slug:
+            error = _("Type %(slug)s exactly to remove the connection.") % {"slug": connection.slug}
+        else:
+            try:
+                start_removal(
+                    connection=connection,
+                    by=person(request).label,
+                    with_secrets=request.POST.get("with_secrets") == "1",
+                )
+            except Conflict as conflict:
+                error = conflict.message
+            else:
+                messages.success(
+                    request,
+                    _("%(name)s is being removed; the progress follows here.") % {"name": connection.label},
+                )
+                return redirect("portal:connections")
+    return render(
+        request,
+        "connections/delete.html",
+        shell_of(request, connection, "settings", title=_("Remove"))
+        | {
+            "removal": removal_of(connection),
+            "entities_url": links.catalog_url(f"source:{connection.slug}"),
+            "is_active": connection.last_state in (RunState.QUEUED, RunState.RUNNING),
+            "error": error,
+        },
+        status=422 if error else 200,
+    )
 
 
 @login_required
