@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from base.pagination import Page
 from catalog.models import Entity
 
 
@@ -35,6 +36,18 @@ def tell_me(*, about: str = "entities", query: str = "", **more: str) -> dict[st
     given = {"about": about, "q": query, **more}
     url = "/settings/tell-me/new?" + urlencode({name: value for name, value in given.items() if value})
     return {"label": _("Tell me"), "icon": "bell", "url": url}
+
+
+def pages_around(page: Page[Any], **kept: str) -> dict[str, str]:
+    """Where the pages before and after one of a list are, as the pagination component takes it.
+
+    :param kept: what else stands in the address.
+    """
+    params = {name: value for name, value in kept.items() if value}
+    return {
+        name: "?" + urlencode({**params, "cursor": cursor}) if cursor else ""
+        for name, cursor in (("previous_url", page.previous), ("next_url", page.next))
+    }
 
 
 def chip(ref: str, entity: Entity | None = None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -19,6 +18,7 @@ from access.queries import labels_of_actors
 from access.services import undo
 from base.errors import DomainError
 from base.pagination import BadCursor, paginate
+from portal import links
 from portal.people import person
 from portal.views.settings import shell_of
 
@@ -52,17 +52,13 @@ def changes(request: HttpRequest) -> HttpResponse:
         )
     except BadCursor:
         return redirect("portal:settings-changes")
-
-    def url(cursor: str | None) -> str:
-        return "?" + urlencode({"cursor": cursor}) if cursor else ""
-
     return render(
         request,
         "settings/changes.html",
         shell_of(request, "settings-changes")
         | {
             "rows": _rows(page.rows),
-            "page": {"previous_url": url(page.previous), "next_url": url(page.next)},
+            "page": links.pages_around(page),
         },
     )
 

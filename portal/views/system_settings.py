@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import datetime, time, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from django.conf import settings as django_settings
 from django.contrib import messages
@@ -30,6 +29,7 @@ from base.pagination import BadCursor, paginate
 from catalog.models import Entity
 from integrations.models import AllowedHost, Connection
 from integrations.services import network
+from portal import links
 from portal.forms import Form
 from portal.packs import installed_packs, restore_definition
 from portal.people import person
@@ -220,11 +220,6 @@ def audit(request: HttpRequest) -> HttpResponse:
         page = paginate(events, order=order, limit=AUDIT, cursor=request.GET.get("cursor"))
     except BadCursor:
         return redirect("portal:settings-audit")
-
-    def url(cursor: str | None) -> str:
-        kept = {name: value for name, value in given.items() if value}
-        return "?" + urlencode({**kept, "cursor": cursor}) if cursor else ""
-
     everything = list_audit(viewer=person(request)).order_by()
     return render(
         request,
@@ -239,7 +234,7 @@ def audit(request: HttpRequest) -> HttpResponse:
                 }
                 for event in page.rows
             ],
-            "page": {"previous_url": url(page.previous), "next_url": url(page.next)},
+            "page": links.pages_around(page, **given),
             "given": given,
             "verbs": sorted(set(everything.values_list("verb", flat=True).distinct())),
             "is_filtered": any(given.values()),

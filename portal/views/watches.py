@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from base.errors import DomainError
 from base.pagination import BadCursor, paginate
 from catalog.query import QueryError
-from portal import watches
+from portal import links, watches
 from portal.forms import Form
 from portal.models import Watch
 from portal.people import person
@@ -137,10 +137,7 @@ def notices(request: HttpRequest) -> HttpResponse:
             "title": _("Notices"),
             "told": told,
             "has_unread": any(one.notice.read_at is None for one in told) or watches.unread_of(user).exists(),
-            "page": {
-                "previous_url": f"?cursor={page.previous}" if page.previous else "",
-                "next_url": f"?cursor={page.next}" if page.next else "",
-            },
+            "page": links.pages_around(page),
             "days": watches.NOTICES_STAY.days,
         },
     )
