@@ -98,11 +98,16 @@ PLACES = [
     Place("connection-left-out", "/connections/sample-git/left-out"),
     Place("connection-settings", "/connections/sample-git/settings"),
     Place("connection-delete", "/connections/sample-git/delete"),
+    Place("connection-mute", "/connections/sample-git/mute"),
     Place("connection-deliveries", "/connections/hub/deliveries"),
     Place("connection-delivery", "/connections/hub/deliveries/{delivery}"),
     Place("connection-operations", "/connections/hub/operations"),
     Place("connection-operation", "/connections/hub/operations/{operation}"),
+    Place("notices", "/notices"),
     Place("settings", "/settings"),
+    Place("settings-tell-me", "/settings/tell-me"),
+    Place("settings-watch", "/settings/tell-me/{watch}"),
+    Place("settings-watch-new", "/settings/tell-me/new?about=activity&q=kind:component&type=run"),
     Place("settings-tokens", "/settings/tokens"),
     Place("settings-access", "/settings/access"),
     Place("settings-user", "/settings/access/users/{account}"),
@@ -137,6 +142,8 @@ EMPTY = [
     Place("gallery", "/connections/new"),
     Place("import", "/connections/import"),
     Place("connection", "/connections/portico"),
+    Place("notices", "/notices"),
+    Place("settings-tell-me", "/settings/tell-me"),
     Place("settings-tokens", "/settings/tokens"),
     Place("settings-access", "/settings/access"),
     Place("settings-groups", "/settings/access/groups"),
@@ -188,6 +195,7 @@ KEYS = {
                   where kind = 'component' and failing_since is not null order by name limit 1""",
     "long": "select name from catalog_entity where namespace = 'crowded' and kind = 'component'",
     "account": "select id from access_user where username = 'vic'",
+    "watch": "select max(id) from portal_watch",
     "tie": "select min(id) from catalog_tie",
     "delivery": "select id from integrations_delivery where state = 'dead'",
     "operation": "select id from integrations_operationrun where state = 'failed'",
@@ -266,8 +274,12 @@ def crowd(portal: Portal) -> None:
 _HUB = """
 from datetime import timedelta
 from django.utils import timezone
+from access.models import User
+from catalog.models import Entity
 from integrations.models import Delivery, OperationRun
 from integrations.services.connections import create_connection, update_connection
+from portal.models import Notice
+from portal.watches import make_watch
 now = timezone.now()
 hub = create_connection(
     slug="hub", label="Acme hub", connector="github", now=now + timedelta(days=1),
@@ -292,6 +304,14 @@ for state in ("done", "failed"):
         requested_by="Ana Ruiz", requested_at=now - timedelta(minutes=9),
         started_at=now - timedelta(minutes=9), finished_at=now - timedelta(minutes=8),
         message=why if state == "failed" else "Started again.",
+    )
+first = User.objects.order_by("pk").first()
+come = list(Entity.objects.filter(namespace="crowded").order_by("ref").values_list("uid", flat=True))
+for number, query in enumerate(["kind:component", "kind:resource owner:crowded/" + "the-team-" * 20]):
+    watch = make_watch(user=first, about="entities", query=query, name=query[:100], when="both")
+    Notice.objects.create(
+        user=first, watch=watch, new=len(come), new_uids=come, gone=1, gone_uids=come[-1:], started_at=now, at=now,
+        read_at=now if number else None,
     )
 """
 
