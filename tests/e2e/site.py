@@ -130,43 +130,36 @@ PLACES = [
     Place("entity-not-found", f"{E}/component/checkout", status=404),
 ]
 
+
+def _same(*names: str) -> list[Place]:
+    """Places of those above, for another portal."""
+    known = {place.name: place for place in PLACES}
+    return [known[name] for name in names]
+
+
 # The pages that differ where nothing is connected yet, and where there is very much.
 EMPTY = [
-    Place("home", "/"),
-    Place("catalog", "/catalog"),
+    *_same(
+        "home", "catalog", "unknown-owners", "activity", "problems", "connections", "gallery", "import", "notices",
+        "settings-tell-me", "settings-tokens", "settings-access", "settings-groups", "settings-sign-in",
+        "settings-who", "settings-sample", "settings-outbound", "settings-changes", "settings-audit",
+        "pasted-not-found",
+    ),
     Place("catalog-components", "/catalog?q=kind:component"),
-    Place("unknown-owners", "/catalog/unknown-owners"),
-    Place("activity", "/activity"),
-    Place("problems", "/problems"),
-    Place("connections", "/connections"),
-    Place("gallery", "/connections/new"),
-    Place("import", "/connections/import"),
     Place("connection", "/connections/portico"),
-    Place("notices", "/notices"),
-    Place("settings-tell-me", "/settings/tell-me"),
-    Place("settings-tokens", "/settings/tokens"),
-    Place("settings-access", "/settings/access"),
-    Place("settings-groups", "/settings/access/groups"),
-    Place("settings-sign-in", "/settings/access/sign-in"),
-    Place("settings-who", "/settings/who"),
-    Place("settings-sample", "/settings/sample"),
-    Place("settings-outbound", "/settings/outbound"),
-    Place("settings-changes", "/settings/changes"),
-    Place("settings-audit", "/settings/audit"),
-    Place("pasted-not-found", "/to?text=https://git.nowhere.example/pay/gateway", status=404),
-]
+]  # fmt: skip
 MANY = 50_000
 M = "/catalog/default"
 CROWD = [
-    Place("home", "/"),
-    Place("catalog", "/catalog"),
+    *_same(
+        "home", "catalog", "unknown-owners", "problems", "connections", "import", "settings-who", "settings-changes"
+    ),
     Place("catalog-components", "/catalog?q=kind:component"),
     Place("catalog-columns", "/catalog?q=kind:component&columns=type,owner,system,tags&limit=100"),
     Place("catalog-last-page", "/catalog?q=kind:component&order=-name"),
     Place("catalog-unowned", "/catalog?q=-has:owner"),
     Place("owners", "/catalog/owners?q=kind:component+owner:team-0"),
     Place("owners-too-many", "/catalog/owners?q=kind:component", status=422),
-    Place("unknown-owners", "/catalog/unknown-owners"),
     Place("component", f"{M}/component/component-0"),
     Place("component-relations", f"{M}/component/component-0?tab=relations"),
     Place("api", f"{M}/api/api-0"),
@@ -175,12 +168,7 @@ CROWD = [
     Place("group", f"{M}/group/team-0"),
     Place("group-relations", f"{M}/group/team-0?tab=relations"),
     Place("user", f"{M}/user/person-0"),
-    Place("problems", "/problems"),
-    Place("connections", "/connections"),
-    Place("import", "/connections/import"),
-    Place("settings-who", "/settings/who"),
-    Place("settings-changes", "/settings/changes"),
-]
+]  # fmt: skip
 
 # What stands in braces in an address: the statement that finds it.
 _OF_KIND = "select name from catalog_entity where namespace = 'sample' and kind = '{}' order by name limit 1"
