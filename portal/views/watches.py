@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from django.contrib import messages
@@ -195,6 +197,18 @@ def _form(about: str, data: Any = None, initial: dict[str, Any] | None = None) -
     return Form(ActivityIn if about == Watch.About.ACTIVITY else EntitiesIn, data, initial=initial)
 
 
+def _done(form: Form, act: Callable[..., Watch]) -> Watch | None:
+    """What comes of a form; None if something of it cannot be, which then stands at its field."""
+    if form.is_valid():
+        try:
+            return act(**form.values)
+        except QueryError as error:
+            form.errors["query"] = [error.sentence]
+        except DomainError as error:
+            form.add_errors(error)
+    return None
+
+
 @login_required
 @require_http_methods(["GET", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
@@ -208,16 +222,10 @@ def new(request: HttpRequest) -> HttpResponse:
     form = _form(about, initial={"name": name, "query": query, "types": types, "status": status})
     if request.method == "POST":
         form = _form(about, request.POST)
-        if form.is_valid():
-            try:
-                watch = watches.make_watch(user=person(request), about=about, **form.values)
-            except QueryError as error:
-                form.errors["query"] = [error.sentence]
-            except DomainError as error:
-                form.add_errors(error)
-            else:
-                messages.success(request, _("You will be told of “%(name)s”.") % {"name": watch.name})
-                return redirect(watches.url_of(watch))
+        made = _done(form, partial(watches.make_watch, user=person(request), about=about))
+        if made is not None:
+            messages.success(request, _("You will be told of “%(name)s”.") % {"name": made.name})
+            return redirect(watches.url_of(made))
     return _page(request, form, title=_("New watch"), about=about)
 
 
@@ -231,16 +239,9 @@ def edit(request: HttpRequest, watch_id: int) -> HttpResponse:
     form = _form(watch.about, initial={name: getattr(watch, name) for name in names})
     if request.method == "POST":
         form = _form(watch.about, request.POST)
-        if form.is_valid():
-            try:
-                watches.change_watch(watch=watch, **form.values)
-            except QueryError as error:
-                form.errors["query"] = [error.sentence]
-            except DomainError as error:
-                form.add_errors(error)
-            else:
-                messages.success(request, _("The watch is saved."))
-                return redirect("portal:settings-tell-me")
+        if _done(form, partial(watches.change_watch, watch=watch)) is not None:
+            messages.success(request, _("The watch is saved."))
+            return redirect("portal:settings-tell-me")
     return _page(request, form, title=watch.name, about=watch.about, watch=watch)
 
 
