@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import JSONField, Max, Q
+from django.db.models import JSONField, Max, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -271,14 +271,18 @@ def apply_rules(*, now: datetime, guarded: bool = True, only: Connection | None 
         )
 
 
-def lost_without(connection: Connection, *, now: datetime) -> int:
-    """How many inferred components of other connections would go with a connection: what showed that they are built."""
+def lost_without(connection: Connection, *, among: QuerySet[Connection], now: datetime) -> int:
+    """How many inferred components of others would go with a connection: what showed that they are built.
+
+    :param among: the connections of which whoever asks may know.
+    """
     count = 0
     repositories = StoredRecord.objects.filter(type="repository", deleted_at=None)
     for other in (
         Connection.objects.at_work()
         .exclude(pk=connection.pk)
         .filter(pk__in=repositories.values("connection"))
+        .filter(pk__in=among.values("pk"))
     ):
         try:
             decisions = decide(connection=other, rule=rule_of(other), now=now, without=connection.slug)

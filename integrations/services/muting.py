@@ -51,7 +51,7 @@ def muting_of(viewer: Any, connection: Connection, *, now: datetime) -> Muting:
         changes=changes_without(
             sources, kept.order_by("ref").only(*light)[:COMPARED], but=hidden_names(viewer)
         ),
-        components=lost_without(connection, now=now),
+        components=lost_without(connection, among=visible(viewer, Connection.objects.all()), now=now),
         activities=visible(viewer, Activity.objects.filter(connection=connection.slug)).count(),
     )
 

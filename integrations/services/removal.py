@@ -9,6 +9,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from access.models import User
+from access.permissions import visible
 from access.services.audit import record_audit
 from access.services.undo import forget_changes, keep_for_undo, note_undone
 from base.errors import Conflict, NotFound
@@ -41,16 +43,22 @@ class Removal:
     components: int = 0
 
 
-def removal_of(connection: Connection) -> Removal:
-    """What would go. Writes nothing."""
+def removal_of(connection: Connection, viewer: User | None = None) -> Removal:
+    """What would go. Writes nothing.
+
+    :param viewer: to whom it is told, and nothing of connections that are kept from them; None: the whole.
+    """
     sources = sources_of(connection)
+    known = Connection.objects.all()
     touched, kept = spoken_of(sources)
     amended = kept.count()
     return Removal(
         claims=Claim.objects.filter(source__in=sources).count(),
         entities=touched.count() - amended,
         amended=amended,
-        components=lost_without(connection, now=timezone.now()),
+        components=lost_without(
+            connection, among=visible(viewer, known) if viewer else known, now=timezone.now()
+        ),
         activities=Activity.objects.filter(connection=connection.slug).count(),
         records=connection.records.filter(deleted_at=None).count(),
         runs=connection.runs.count(),

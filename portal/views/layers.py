@@ -126,7 +126,7 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
         "connections/delete.html",
         shell_of(request, connection, "settings", title=_("Remove"))
         | {
-            "removal": removal_of(connection),
+            "removal": removal_of(connection, person(request)),
             "entities_url": links.catalog_url(f"source:{connection.slug}"),
             "is_active": connection.last_state in (RunState.QUEUED, RunState.RUNNING),
             "error": error,

@@ -24,9 +24,10 @@ from integrations.components import rule_of
 from integrations.models import Connection, Delivery, OperationRun, StoredRecord, SyncRun
 from integrations.records import Pipeline
 from integrations.services import deliveries, moving, removal, runs
-from integrations.services.connections import BeingRemoved, change_rule, undo_rule, update_connection
+from integrations.services.connections import BeingRemoved, change_rule, show_to, undo_rule, update_connection
 from integrations.services.locations import turns
 from integrations.services.moving import due_to_settle, settle_connection
+from integrations.services.muting import muting_of
 from integrations.services.removal import (
     KEPT_FOR,
     removal_of,
@@ -88,10 +89,11 @@ class TestWhole:
         assert history("repository:default/acme-r1")[-1].by == f"{full.label}, removed by ana"
 
     def test_what_others_inferred_from_it_is_told_and_decided_anew(
-        self, tool: Tool, connect: Connect
+        self, tool: Tool, connect: Connect, ana: User, vic: User
     ) -> None:
         tool.things = [thing(1, build_files=[]), thing(2), thing(3, build_files=[])]
-        synced(connect("git"))
+        inferring = connect("git")
+        synced(inferring)
         tool.things = [
             Pipeline(
                 external_id="p", name="p", keys=["pipeline:c.example/p"], about=["repo:h.example/acme/r1"]
@@ -102,6 +104,10 @@ class TestWhole:
         assert alive("component") == {"acme-r1", "acme-r2"}
         told = removal_of(builds)
         assert (told.components, told.entities, told.records) == (1, 1, 1)
+        show_to(inferring, [create_group(name="Insiders").name])
+        for viewer, count in ((vic, 0), (ana, 1)):  # who does not see the other is not told of its components
+            assert removal_of(builds, viewer).components == count
+            assert muting_of(viewer, builds, now=timezone.now()).components == count
         assert removed(builds) == told
         assert alive("component") == {"acme-r2"}
 
