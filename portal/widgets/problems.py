@@ -43,8 +43,8 @@ class ProblemList(Widget[ProblemListConfig]):
             names = ", ".join([UNCLEAR_TYPES, *PROBLEM_TYPES])
             context.refuse("type", sentence % {"name": wanted[:60], "names": names})
             wanted = ""
+        shown = UNCLEAR if wanted == UNCLEAR_TYPES else (wanted,)
         if wanted:
-            shown = UNCLEAR if wanted == UNCLEAR_TYPES else (wanted,)
             groups = [group for group in groups if group["type"] in shown]
         if not groups:
             raise NothingToShow(
@@ -58,7 +58,7 @@ class ProblemList(Widget[ProblemListConfig]):
         may = _Permitted(context, [problem for group in groups for problem in group["problems"][:SHOWN]])
         return {
             "groups": [self._shown(group, may) for group in groups],
-            "tell_me": links.tell_me(query=f"problem:{wanted}" if wanted else "has:problem"),
+            "tell_me": links.tell_me(query=f"problem:{','.join(shown)}" if wanted else "has:problem"),
             "types": [
                 {"label": _("All"), "url": context.url(type=None), "is_active": not wanted},
                 *(

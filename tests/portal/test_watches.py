@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from access.models import AuditEvent, User
 from base.errors import NotFound
+from catalog.models import UNCLEAR, Problem
 from catalog.query import QueryError
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.render import render_dirty
@@ -100,6 +101,15 @@ class TestButton:
         assert answer.headers["Location"] == watches.url_of(made)
         assert "You will be told of" in shown(client, answer.headers["Location"])
         assert AuditEvent.objects.filter(verb="watch.create", actor_uid=str(vic.pk)).exists()
+
+    def test_that_of_what_is_to_decide_asks_for_all_its_types(self, browse: Browse, vic: User) -> None:
+        Problem.objects.update(type="ambiguous-tie")
+        client = browse(vic)
+        url = button(shown(client, "/problems?type=unclear"))
+        query = f"problem:{','.join(UNCLEAR)}"
+        assert f'value="{query}"' in shown(client, url)
+        client.post(url, {"query": query, "when": "new"})
+        assert Watch.objects.get().matches.count() == 2
 
     @pytest.mark.parametrize(
         ("sent", "said"),
