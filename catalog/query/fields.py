@@ -535,7 +535,7 @@ class Is(Field):
     def match(self, value: Value, context: Context) -> Condition:
         _no_comparison(self, value)
         flag = value.text.lower()
-        claims = Claim.objects.filter(entity=OuterRef("pk"))
+        claims = Claim.objects.filter(entity=OuterRef("pk"), is_shadowed=False)
         asserted = claims.filter(mode=ClaimMode.ASSERT)
         match flag:
             case "mine":

@@ -14,7 +14,7 @@ from access.services import create_group, grant, invite, make_sign_in_link, set_
 from base.errors import Forbidden, InvalidInput
 from catalog import queries
 from catalog.lookup import look_up
-from catalog.models import Activity, Audience, Entity, FeedItem, Problem, Rank, Tie
+from catalog.models import Activity, Audience, Claim, Entity, FeedItem, Problem, Rank, Tie
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.ingest import remerge
 from catalog.services.render import render_dirty
@@ -225,6 +225,16 @@ class TestMerging:
             assert {entity.ref for entity in look_up(viewer, "npm:velours").things} == expected
             found = queries.alike(viewer, Entity.objects.get(ref=twin))
             assert {entity.ref for entity in found} == expected - {twin}
+
+    def test_nor_does_it_make_them_stale_or_declared(self, apart: Connection, vic: User) -> None:
+        said = Claim.objects.filter(entity__ref="component:default/hush-pay")
+        said.filter(source__name="a").update(rank=Rank.INFERRED, stale_reason="")
+        said.filter(source__name=apart.slug).update(stale_reason="velours")
+        for query, expected in (("is:stale", False), ("is:inferred", True)):
+            found = queries.search_entities(vic, f"hush-pay {query}", now=timezone.now())
+            assert found.filter(name="hush-pay").exists() is expected, query
+        said.filter(source__name="a").update(stale_reason="not YAML")
+        assert queries.search_entities(vic, "is:stale").filter(name="hush-pay").exists()
 
     def test_nor_is_a_person_suggested_for_an_address_that_it_alone_knows(
         self, velours: Connection, group: Group, vic: User, ben: User
