@@ -119,13 +119,7 @@ class KeysetPagination(BasePagination):
         """
         assert isinstance(queryset, QuerySet)
         self.request = request
-        self.page = paginate(
-            queryset,
-            order=getattr(view, "ordering", ("id",)),
-            limit=read_limit(request.query_params.get("limit")),
-            cursor=request.query_params.get("cursor"),
-        )
-        self.total = queryset.order_by().count()
+        self.page, self.total = _asked_page(request, queryset, getattr(view, "ordering", ("id",)))
         return self.page.rows
 
     def get_paginated_response(self, data: Any) -> HttpResponse:  # type: ignore[override]
@@ -208,14 +202,19 @@ def rows_answer(
     :param seen: the rows of the page as the viewer may see them.
     :raises BadRequest: if limit, cursor or fields are wrong.
     """
+    page, total = _asked_page(request, rows, order)
+    return list_response(request, [shape(row) for row in seen(page.rows)], page, total=total)
+
+
+def _asked_page(request: Request, rows: QuerySet[Any, R], order: Sequence[str]) -> tuple[Page[R], int]:
+    """The page that a request asks for, and how many rows there are in all."""
     page = paginate(
         rows,
         order=order,
         limit=read_limit(request.query_params.get("limit")),
         cursor=request.query_params.get("cursor"),
     )
-    total = rows.order_by().count()
-    return list_response(request, [shape(row) for row in seen(page.rows)], page, total=total)
+    return page, rows.order_by().count()
 
 
 def _after(order: Sequence[str], values: Sequence[Any]) -> Q:
