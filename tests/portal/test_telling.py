@@ -425,6 +425,19 @@ def test_it_costs_what_changed_and_one_answer_serves_all_who_see_alike(
     assert len([q for q in asked if "portal_watch" in q["sql"]]) == 2
 
 
+def test_many_whose_query_has_an_age_are_looked_at_together(vic: User) -> None:
+    def cost(later: timedelta) -> int:
+        with CaptureQueriesContext(connection) as asked:
+            telling.tell(now=timezone.now() + later)
+        return len([q for q in asked if "access_accessversion" not in q["sql"]])
+
+    watch(vic, "failing:>1d")
+    one = cost(telling.TIMED * 2)
+    for _number in range(9):
+        watch(vic, "failing:>1d")
+    assert cost(telling.TIMED * 4) == one
+
+
 def unread(user: User) -> int:
     return unread_of(user).count()
 
