@@ -15,7 +15,7 @@ from access import services
 from access.api.permissions import OWN, View, person_of
 from access.models import User
 from access.queries import list_claims, list_users
-from base.answers import given
+from base.answers import given, plain
 from base.errors import NotFound
 from base.openapi import PAGE
 from base.pagination import rows_answer
@@ -131,12 +131,7 @@ class PersonClaimList(View):
 
         def shape(user: User) -> dict[str, Any]:
             person = persons.get(user.claimed_entity_uid) if user.claimed_entity_uid else None
-            return {
-                "username": user.username,
-                "name": user.name,
-                "email": user.email,
-                "entity": person.ref if person else None,
-            }
+            return plain(shapes.PersonClaimOut, user, entity=person.ref if person else None)
 
         return rows_answer(request, list_claims(viewer=request.user), ("username",), shape, seen=seen)
 

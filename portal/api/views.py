@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from access.api.permissions import View, person_of
 from access.definitions import Definition
 from access.permissions import visible
-from base.answers import chosen, given, if_match, one_answer
+from base.answers import chosen, given, if_match, one_answer, plain
 from base.errors import NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
@@ -47,9 +47,8 @@ PageListOut = list_of("PageListOut", PageOut)
 
 def shape(row: Definition) -> dict[str, Any]:
     """A page as plain data."""
-    names = ("name", "pack", "spec", "is_edited", "revision", "updated_at", "updated_by")
     slot = row.spec.get("slot", "") if isinstance(row.spec, dict) else ""
-    return {**{name: getattr(row, name) for name in names}, "slot": slot}
+    return plain(PageOut, row, slot=slot)
 
 
 class PageList(View):

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.permissions import OWN, View, person_of
-from base.answers import given, is_set, one_answer
+from base.answers import given, is_set, one_answer, plain
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, list_of, part_of
 from base.pagination import rows_answer
 from portal import watches
@@ -104,11 +104,7 @@ _UNREAD = OpenApiParameter("unread", bool, description="Only those that were not
 
 
 def _watch(row: Watch) -> dict[str, Any]:
-    names = ("id", "name", "about", "query", "types", "status", "when", "mail", "is_paused", "trouble")
-    return {name: getattr(row, name) for name in names} | {
-        "url": watches.url_of(row),
-        "created_at": row.created_at,
-    }
+    return plain(WatchOut, row, url=watches.url_of(row))
 
 
 def _notice(one: watches.Told) -> dict[str, Any]:
@@ -121,16 +117,16 @@ def _notice(one: watches.Told) -> dict[str, Any]:
         }
         for line in one.lines
     ]
-    return {
-        "id": row.pk,
-        "watch": row.watch_id,
-        "name": row.watch.name,
-        "at": row.at,
-        "is_read": row.read_at is not None,
-        "text": one.text,
-        "url": one.url,
-        "lines": lines,
-    }
+    return plain(
+        NoticeOut,
+        row,
+        watch=row.watch_id,
+        name=row.watch.name,
+        is_read=row.read_at is not None,
+        text=one.text,
+        url=one.url,
+        lines=lines,
+    )
 
 
 class WatchList(View):
@@ -150,7 +146,7 @@ class WatchList(View):
     )
     def post(self, request: Request) -> Response:
         watch = watches.make_watch(user=person_of(request), **given(request, WatchIn))
-        return Response(WatchOut(_watch(watch)).data, status=201)
+        return Response(_watch(watch), status=201)
 
 
 class WatchDetail(View):
@@ -175,7 +171,7 @@ class WatchDetail(View):
     def patch(self, request: Request, watch_id: int) -> Response:
         change = given(request, WatchChange)
         watch = watches.watch_of(person_of(request), watch_id)
-        return Response(WatchOut(_watch(watches.change_watch(watch=watch, **change))).data)
+        return Response(_watch(watches.change_watch(watch=watch, **change)))
 
     @extend_schema(
         responses={204: None},
@@ -195,7 +191,7 @@ class WatchRestore(View):
     @extend_schema(request=None, responses=WatchOut, operation_id="watches_restore")
     def post(self, request: Request, watch_id: int) -> Response:
         watch = watches.restore_watch(user=person_of(request), watch_id=watch_id)
-        return Response(WatchOut(_watch(watch)).data)
+        return Response(_watch(watch))
 
 
 class NoticeList(View):
@@ -234,7 +230,7 @@ class NoticeDetail(View):
     def patch(self, request: Request, notice_id: int) -> Response:
         user = person_of(request)
         notice = watches.mark_notice(user=user, notice_id=notice_id, **given(request, NoticeChange))
-        return Response(NoticeOut(_notice(watches.told(user, [notice])[0])).data)
+        return Response(_notice(watches.told(user, [notice])[0]))
 
 
 class NoticesRead(View):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
 from access.definitions import Definition, document_types
-from base.answers import one_answer
+from base.answers import one_answer, plain
 from base.openapi import IF_NONE_MATCH
 from integrations.models import Connection
 from portal.packs import restore_definition
@@ -42,8 +42,7 @@ class RestoredDefinitionOut(serializers.Serializer[Any]):
 
 
 def _shape(kind: str, row: Definition) -> dict[str, Any]:
-    names = ("name", "pack", "is_edited", "revision", "updated_at", "updated_by")
-    return {"kind": kind, **{name: getattr(row, name) for name in names}}
+    return plain(DefinitionOut, row, kind=kind)
 
 
 class DefinitionList(View):
