@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -139,9 +140,7 @@ class EntityOwners(View):
                 queries.search_entities(request.user, data["q"]).order_by("ref")[: bulk_edit.MOST + 1]
             )
         else:
-            refs = dict.fromkeys(ref.lower() for ref in data["entities"])
-            known = queries.titles_of(request.user, refs)
-            entities = [known.get(ref) or by_ref(request, ref, "entities") for ref in refs]
+            entities = _by_refs(request, data["entities"], "entities")
         owner = by_ref(request, data["owner"], "owner")
         if is_set(request, "dry_run"):
             plan = bulk_edit.plan_owners(user=request.user, entities=entities, owner=owner)
@@ -221,7 +220,7 @@ class NameOwner(View):
             ref="{kind}:{namespace}/{name}".format(**names),
             name=data.get("name", ""),
             title=data.get("title", ""),
-            members=[by_ref(request, ref, "members") for ref in data.get("members", ())],
+            members=_by_refs(request, data.get("members", ()), "members"),
         )
         return Response(queries.documents(request.user, [made])[made.pk], status=201)
 
@@ -523,6 +522,16 @@ def by_ref(request: Request, ref: str, field: str) -> Entity:
         return queries.entity_of_ref(request.user, ref)
     except (NotFound, InvalidRef) as error:
         raise InvalidInput(error.message, errors=[FieldError(field, error.message, got=ref[:200])]) from None
+
+
+def _by_refs(request: Request, refs: Iterable[str], field: str) -> list[Entity]:
+    """The entities that a field names, looked up at once; old names and short ones singly.
+
+    :raises InvalidInput: if the viewer may see none of one of these refs.
+    """
+    wanted = dict.fromkeys(ref.lower() for ref in refs)
+    known = queries.titles_of(request.user, wanted)
+    return [known.get(ref) or by_ref(request, ref, field) for ref in wanted]
 
 
 class ActivityList(View):
