@@ -180,16 +180,11 @@ def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> 
 def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
     """Of two people's words on one field the older counts, so who comes second is told before it is in vain."""
     for claim in _amendments(entity).exclude(source__key=f"person:{user.pk}"):
-        document: Any = claim.document
-        for depth, part in enumerate(parts, 1):
-            if not isinstance(document, dict) or part not in document:
-                break
-            document = document[part]
-            if depth == len(parts) or not isinstance(document, dict):
-                raise OverriddenAlready(
-                    _("%(who)s overrides %(path)s already. Drop that override first, or in the same step.")
-                    % {"who": claim.source.label, "path": ".".join(parts[:depth])}
-                )
+        if (said := _said_on(claim.document, parts)) is not None:
+            raise OverriddenAlready(
+                _("%(who)s overrides %(path)s already. Drop that override first, or in the same step.")
+                % {"who": claim.source.label, "path": said[0]}
+            )
 
 
 def _drop(user: Any, entity: Entity, path: str) -> None:
@@ -242,17 +237,22 @@ def word_in(claims: Iterable[Claim], entity: Entity, path: str) -> dict[str, Any
     """What these claims, people's on an entity, say of a field; as `words_on` tells it."""
     parts, words = parts_of(path), []
     for claim in claims:
-        value: Any = claim.document
-        for depth, part in enumerate(parts, 1):
-            if not isinstance(value, dict) or part not in value:
-                break
-            value = value[part]
-            if depth == len(parts) or not isinstance(value, dict):
-                at = ".".join(parts[:depth])  # a word on the field, or one above it that is replaced whole
-                reasons = {k: v for k, v in reasons_of(claim).items() if k == at or k.startswith(f"{at}.")}
-                words.append({"source": claim.source.key, "path": at, "value": value, "reasons": reasons})
-                break
+        if (said := _said_on(claim.document, parts)) is not None:
+            at, value = said
+            reasons = {k: v for k, v in reasons_of(claim).items() if k == at or k.startswith(f"{at}.")}
+            words.append({"source": claim.source.key, "path": at, "value": value, "reasons": reasons})
     return {"uid": str(entity.uid), "path": path, "words": words}
+
+
+def _said_on(document: Any, parts: list[str]) -> tuple[str, Any] | None:
+    """The word of a document on a field, or on one above it that it replaces whole, and where; None for none."""
+    for depth, part in enumerate(parts, 1):
+        if not isinstance(document, dict) or part not in document:
+            return None
+        document = document[part]
+        if depth < len(parts) and not isinstance(document, dict):
+            return ".".join(parts[:depth]), document
+    return ".".join(parts), document
 
 
 def keep_words(event: AuditEvent, fields: Iterable[dict[str, Any]]) -> None:
