@@ -39,8 +39,7 @@ def execute_run(*, run_id: int, **_from_newer_release: Any) -> None:
 def start_sync(*, connection: Connection, trigger: str = SyncRun.Trigger.PERSON, by: str = "") -> SyncRun:
     """Queue a run of a connection, and hand it to a worker once it is stored.
 
-    :raises SyncAlreadyActive: if one is queued or running.
-    :raises BeingRemoved: if the connection is on its way out.
+    :raises: as `runs.request_sync` does.
     """
     run = runs.request_sync(connection=connection, trigger=trigger, by=by)
     execute_run.delay_on_commit(run_id=run.pk)
