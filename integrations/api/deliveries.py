@@ -62,7 +62,7 @@ class DeliveryDetail(View):
         row = Delivery.objects.filter(connection=connection, pk=delivery_id).first()
         if row is None:
             raise NotFound(_("There is no delivery %(id)d here.") % {"id": delivery_id})
-        may_read = can(request.user, "raw.read", connection)
+        may_read = can(request.user, "raw.read", row)
         body = bytes(row.body).decode("utf-8", "replace") if may_read else None
         return one_answer(request, plain(shapes.DeliveryDetailOut, row, body=body))
 

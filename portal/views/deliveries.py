@@ -87,7 +87,7 @@ def delivery(request: HttpRequest, slug: str, delivery_id: int) -> HttpResponse:
         | {
             "row": found,
             "tone": TONES[found.state],
-            "body": _readable(bytes(found.body)) if can(request.user, "raw.read", connection) else "",
+            "body": _readable(bytes(found.body)) if can(request.user, "raw.read", found) else "",
             "facts": [
                 {"label": _("Event"), "value": found.event},
                 {"label": _("Its id in the tool"), "value": found.delivery_id or _("none")},

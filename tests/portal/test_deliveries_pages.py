@@ -9,8 +9,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from access.models import User
+from access.models import Role, User
 from access.secrets import read_secrets
+from access.services import grant
 from catalog.models import Entity
 from integrations.models import Connection, Delivery
 from integrations.services.connections import OWNER
@@ -94,6 +95,23 @@ def test_one_shows_its_words_and_they_are_inert(farm: Connection, admin: Client)
     assert "Given up" in words(answer)
     assert "<script>alert(1)" not in answer.content.decode()
     assert admin.get(f"{PAGE}/999999").status_code == 404
+
+
+@pytest.mark.parametrize("scope", [{}, {"scope_type": "namespace", "scope": "default"}], ids=["all", "one"])
+def test_its_words_are_for_those_who_may_read_all_of_the_tools(
+    farm: Connection, browse: Callable[[User], Client], no_access: User, scope: dict[str, str]
+) -> None:
+    """Nobody knows whose namespace it tells of."""
+    for name, verbs, where in (
+        ("connects", ["connection.read", "connection.write"], {}),
+        ("reads", ["raw.read"], scope),
+    ):
+        spec = {"title": name, "description": "", "verbs": verbs}
+        grant(role=Role.objects.create(name=name, spec=spec), user=no_access, **where)
+    client, row = browse(no_access), Delivery.objects.get(delivery_id="good")
+    assert ("number" in words(client.get(f"{PAGE}/{row.pk}"))) is (scope == {})
+    told = client.get(f"/api/v1{PAGE}/{row.pk}/").json()["body"]
+    assert told == (bytes(row.body).decode() if scope == {} else None)
 
 
 def test_what_was_given_up_is_taken_in_again(farm: Connection, admin: Client) -> None:
