@@ -226,8 +226,7 @@ def _acts_on_removed(connection: Connection) -> list[dict[str, Any]]:
     }
     return [
         act(_("Restore"), f"{url}/undelete", icon="arrow-back-up", small=True),
-        act(_("Remove for good"), f"{url}/purge", icon="trash", small=True)
-        | {"confirm": gone, "danger": True},
+        act(_("Remove for good"), f"{url}/purge", icon="trash", small=True, confirm=gone, danger=True),
     ]
 
 
@@ -698,14 +697,12 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
     except SecretUnreadable as error:  # its key is gone; entering it again mends that
         kept, unreadable = {}, error.message
     facts, config = _settings_forms(connection, kind, kept)
-    groups = visible_to_field(request, facts, connection)
     reach = _reach_form(connection)
     if request.method == "POST":
         if name := request.POST.get("forget", ""):
             return _forget(request, connection, kind, name)
         facts, config = _settings_forms(connection, kind, kept, data=request.POST)
         reach = _reach_form(connection, data=request.POST)
-        groups = visible_to_field(request, facts, connection)
         if facts.is_valid() & config.is_valid() & reach.is_valid():
             try:
                 service.update_connection(
@@ -715,12 +712,13 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
                     allows_operations=facts.values["allows_operations"] if kind.operations() else None,
                     config={**config.values, **config.secrets},
                     network=network_values(reach),
-                    visible_to=facts.values["visible_to"] if groups else None,
+                    visible_to=facts.values["visible_to"]
+                    if visible_to_field(request, facts, connection)
+                    else None,
                     by=person(request),
                 )
             except InvalidInput as error:
                 (facts if facts.has_what(error) else config).add_errors(error)
-                groups = visible_to_field(request, facts, connection)
             else:
                 if request.POST.get("action") == "test":
                     return check(request, slug)
@@ -737,7 +735,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
             "summary": [*facts.summary, *config.summary, *reach.summary],
             "label_field": own["connection_label"],
             "interval_field": interval_field(facts),
-            "groups_field": groups,
+            "groups_field": visible_to_field(request, facts, connection),
             "may_see_groups": can(request.user, "user.read"),
             "operations_field": own["allows_operations"] if kind.operations() else None,
             "operations": [_(spec.label) for spec in kind.operations()],
