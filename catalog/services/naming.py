@@ -109,6 +109,13 @@ def withdraw_created(*, user: Any, entity: Entity) -> bool:
     :returns: whether it is gone; other sources may keep it.
     :raises NotFound: if nobody made it by hand.
     """
+    withdraw_apart(user=user, entity=entity)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return not Entity.objects.filter(pk=entity.pk, deleted_at=None).exists()
+
+
+def withdraw_apart(*, user: Any, entity: Entity) -> None:
+    """The same for a caller who renders what it changed."""
     require(user, "entity.write", entity)
     with transaction.atomic():
         claims = list(made_by_hand(entity).select_related("source"))
@@ -120,8 +127,6 @@ def withdraw_created(*, user: Any, entity: Entity) -> bool:
             )
         keep_declared(record_audit("entity.withdraw", entity), entity, claims)
         note_undone(verb="entity.create", state={"uid": str(entity.uid)}, by=user.label, now=timezone.now())
-    render_dirty(at=timezone.now(), limit=A_WHILE)
-    return not Entity.objects.filter(pk=entity.pk, deleted_at=None).exists()
 
 
 def made_by_hand(entity: Entity) -> QuerySet[Claim]:
@@ -138,6 +143,13 @@ def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:
     :raises InvalidInput: if the target is no group or user.
     :raises Conflict: if the name means something already, or the target is gone.
     """
+    alias = map_apart(user=user, ref=ref, target=target, reason=reason)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return alias
+
+
+def map_apart(*, user: Any, ref: str, target: Entity, reason: str) -> Alias:
+    """The same for a caller who renders what it changed."""
     name = parse_ref(ref).text
     require(user, "entity.write", Planned(name))
     if target.kind not in OWNERS:
@@ -150,7 +162,6 @@ def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:
         event = record_audit("entity.map", target, changes={"name": name, "reason": reason})
         _keep_name(event, alias)
         note_undone(verb="entity.unmap", state={"name": name}, by=user.label, now=timezone.now())
-    render_dirty(at=timezone.now(), limit=A_WHILE)
     return alias
 
 
@@ -196,6 +207,13 @@ def unmap_name(*, user: Any, ref: str) -> Entity:
     :raises Forbidden: without `entity.write` where the name lies.
     :raises NotFound: if nobody said what it means.
     """
+    target = unmap_apart(user=user, ref=ref)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return target
+
+
+def unmap_apart(*, user: Any, ref: str) -> Entity:
+    """The same for a caller who renders what it changed."""
     name = parse_ref(ref).text
     require(user, "entity.write", Planned(name))
     with transaction.atomic():
@@ -206,5 +224,4 @@ def unmap_name(*, user: Any, ref: str) -> Entity:
         mark_dirty(end_aliases({name}))
         _keep_name(record_audit("entity.unmap", target, changes={"name": name}), alias)
         note_undone(verb="entity.map", state={"name": name}, by=user.label, now=timezone.now())
-    render_dirty(at=timezone.now(), limit=A_WHILE)
     return target

@@ -92,6 +92,7 @@ def _documents(uids: list[UUID]) -> dict[UUID, tuple[str, dict[str, Any]]]:
 
 
 def _render_soon() -> None:
+    """Once it is committed: who renders takes turns with all others, and must hold nothing that they wait for."""
     transaction.on_commit(lambda: render_dirty(at=timezone.now(), limit=A_WHILE))
 
 
@@ -418,7 +419,8 @@ def _preview_map(change: Undoable, _user: User) -> Preview:
 
 
 def _undo_map(change: Undoable, user: User) -> None:
-    naming.unmap_name(user=user, ref=_mapped(change.state["name"]).ref)
+    naming.unmap_apart(user=user, ref=_mapped(change.state["name"]).ref)
+    _render_soon()
 
 
 def _target(change: Undoable) -> Entity:
@@ -439,9 +441,10 @@ def _preview_unmap(change: Undoable, user: User) -> Preview:
 
 
 def _undo_unmap(change: Undoable, user: User) -> None:
-    naming.map_name(
+    naming.map_apart(
         user=user, ref=change.state["name"], target=_target(change), reason=change.state["reason"]
     )
+    _render_soon()
 
 
 def _made(change: Undoable) -> Entity:
@@ -469,8 +472,9 @@ def _preview_create(change: Undoable, _user: User) -> Preview:
 def _undo_create(change: Undoable, user: User) -> None:
     entity = _made(change)
     if Alias.objects.filter(ref=change.state["name"], entity=entity).exclude(decided_by="").exists():
-        naming.unmap_name(user=user, ref=change.state["name"])
-    naming.withdraw_created(user=user, entity=entity)
+        naming.unmap_apart(user=user, ref=change.state["name"])
+    naming.withdraw_apart(user=user, entity=entity)
+    _render_soon()
 
 
 def _withdrawn(change: Undoable) -> list[str]:

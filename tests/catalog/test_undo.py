@@ -13,7 +13,7 @@ from access.models import AuditEvent, Undoable, User
 from access.services import grant, undo
 from access.services.undo import CannotUndo, Preview
 from base.errors import Conflict, NotFound
-from catalog.models import Alias, Claim, Entity, Rank, Redirect, Tie
+from catalog.models import Alias, Claim, DirtyEntity, Entity, Rank, Redirect, Tie
 from catalog.services.bulk_edit import set_owners
 from catalog.services.edit import (
     change_overrides,
@@ -431,6 +431,23 @@ class TestNames:
     @staticmethod
     def owner() -> str:
         return entity(PAY).owner
+
+    @pytest.mark.parametrize("verb", ["entity.map", "entity.unmap", "entity.create"])
+    def test_nothing_is_rendered_before_the_undo_is_committed(
+        self, ben: User, verb: str, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        """Who renders waits for the others who do, and they for what the undo has locked."""
+        if verb == "entity.create":
+            create_owner(user=ben, ref=self.NAME, name="pay-crew")
+        else:
+            map_name(user=ben, ref=self.NAME, target=entity(self.CREW))
+        if verb == "entity.unmap":
+            unmap_name(user=ben, ref=self.NAME)
+        assert not DirtyEntity.objects.exists()
+        with django_capture_on_commit_callbacks(execute=True):
+            undo.undo_change(change=latest(verb), user=ben)
+            assert DirtyEntity.objects.exists()
+        assert not DirtyEntity.objects.exists()
 
     def test_a_mapped_name_and_back(self, ben: User, take_back: TakeBack) -> None:
         map_name(user=ben, ref=self.NAME, target=entity(self.CREW), reason="renamed")
