@@ -44,6 +44,10 @@ TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
 }
 
 
+# Which end of a relation breaks when the other goes: what names the other, the other, or a part with its whole.
+IMPACTS = ("source", "target", "part")
+
+
 class KindView:
     """One kind, as ingest and pages use it.
 
@@ -77,12 +81,15 @@ class Kinds:
             self._views.setdefault(definition.name.lower(), KindView(definition))
         self.inverses: dict[str, str] = {}
         self._labels: dict[str, str] = {}
+        self.impacts: dict[str, str] = {}
         self.tie_types = {rule[1] for rule in TIE_TYPES.values()}
         for name, spec in relations:
             type_, inverse = spec.get("type") or name, spec["inverse"]
             self.inverses[type_], self.inverses[inverse] = inverse, type_
             self._labels[type_] = spec.get("label") or type_
             self._labels[inverse] = spec.get("inverseLabel") or inverse
+            if impact := spec.get("impact"):
+                self.impacts[type_] = impact
 
     def by_name(self, name: str) -> KindView:
         """A kind by its lower-case name.
@@ -160,11 +167,16 @@ def forget_kinds() -> None:
 
 
 def _check_relation(name: str, spec: Any) -> Any:
-    wanted = {"type", "inverse", "label", "inverseLabel"}
+    wanted = {"type", "inverse", "label", "inverseLabel", "impact"}
     if not isinstance(spec, dict) or not isinstance(spec.get("inverse"), str) or not set(spec) <= wanted:
         raise InvalidInput(
-            _("The relation type “%(name)s” needs a spec with type, inverse, label and inverseLabel.")
+            _("The relation type “%(name)s” needs a spec with type, inverse, label, inverseLabel and impact.")
             % {"name": name}
+        )
+    if spec.get("impact", IMPACTS[0]) not in IMPACTS:
+        raise InvalidInput(
+            _("`impact` of the relation type “%(name)s” is one of %(known)s, but “%(got)s” came.")
+            % {"name": name, "known": ", ".join(IMPACTS), "got": str(spec["impact"])[:60]}
         )
     return spec
 

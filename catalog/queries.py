@@ -272,7 +272,7 @@ class Neighbour:
     tie: Tie | None = None
 
 
-_LIGHT = (
+LIGHT = (
     "id",
     "uid",
     "ref",
@@ -310,7 +310,7 @@ def neighbours(viewer: Any, entity: Entity) -> list[Neighbour]:
         else:
             rows.append((kinds.inverse(tie.type), "", False, tie.source_id, tie))
     ids = {other for _type, _ref, _out, other, _tie in rows if other}
-    others = {e.pk: e for e in list_entities(viewer).filter(pk__in=ids).only(*_LIGHT)}
+    others = {e.pk: e for e in list_entities(viewer).filter(pk__in=ids).only(*LIGHT)}
     found = []
     for type_, ref, outgoing, other_id, found_tie in rows:
         other = others.get(other_id) if other_id else None
@@ -691,7 +691,7 @@ def titles_of(viewer: Any, refs: Iterable[str]) -> dict[str, Entity]:
     wanted = {ref for ref in refs if ref}
     if not wanted:
         return {}
-    return {entity.ref: entity for entity in list_entities(viewer).filter(ref__in=wanted).only(*_LIGHT)}
+    return {entity.ref: entity for entity in list_entities(viewer).filter(ref__in=wanted).only(*LIGHT)}
 
 
 def titles_by_uid(viewer: Any, uids: Iterable[uuid.UUID | None]) -> dict[uuid.UUID, Entity]:
@@ -699,7 +699,7 @@ def titles_by_uid(viewer: Any, uids: Iterable[uuid.UUID | None]) -> dict[uuid.UU
     wanted = {uid for uid in uids if uid}
     if not wanted:
         return {}
-    return {entity.uid: entity for entity in list_entities(viewer).filter(uid__in=wanted).only(*_LIGHT)}
+    return {entity.uid: entity for entity in list_entities(viewer).filter(uid__in=wanted).only(*LIGHT)}
 
 
 # --- feed -------------------------------------------------------------------------------------------------

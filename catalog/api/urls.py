@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.api import people, views
+from catalog.api import graph, people, views
 
 NAMES = "<str:namespace>/<str:kind>/<str:name>/"
 
@@ -15,6 +15,10 @@ urlpatterns = [
     path(f"entities/{NAMES}failing/", views.EntityFailing.as_view(), name="entity-failing"),
     path(f"entities/{NAMES}provenance/", views.EntityProvenance.as_view(), name="entity-provenance"),
     path(f"entities/{NAMES}merge/", views.EntityMerge.as_view(), name="entity-merge"),
+    path(f"entities/{NAMES}impact/", graph.EntityImpact.as_view(), name="entity-impact"),
+    path("graph/", graph.Graph.as_view(), name="graph"),
+    path("graph/cycles/", graph.Cycles.as_view(), name="graph-cycles"),
+    path("graph/orphans/", graph.Orphans.as_view(), name="graph-orphans"),
     path("names/", views.NameList.as_view(), name="names"),
     path(f"names/{NAMES}", views.NameDetail.as_view(), name="name"),
     path(f"names/{NAMES}owner/", views.NameOwner.as_view(), name="name-owner"),
