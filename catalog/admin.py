@@ -12,6 +12,7 @@ from catalog.models import (
     EntityKey,
     FeedItem,
     Kind,
+    KindField,
     Problem,
     RelationType,
     Revision,
@@ -27,9 +28,9 @@ class _Rows(ReadOnlyAdmin):
     list_per_page = 50
 
 
-@admin.register(Kind, RelationType)
+@admin.register(Kind, KindField, RelationType)
 class DefinitionAdmin(ReadOnlyAdmin):
-    """Kinds and relation types; packs bring them."""
+    """Kinds, fields and relation types; packs bring them."""
 
     list_display = ["name", "pack", "revision", "updated_at", "updated_by"]
     list_filter = ["pack"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,8 +23,10 @@ from access.definitions import (
     register_document_type,
 )
 from base.errors import Conflict, FieldError, InvalidInput
+from catalog.documents.fields import FieldDef, check_field_definition, with_fields
+from catalog.documents.formats import format_of
 from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
-from catalog.models import Entity, Kind, RelationType
+from catalog.models import Entity, Kind, KindField, RelationType
 from catalog.services.merge import COMMON_UNIONS, Path
 
 # (kind that is the key, kind that speaks about it) -> (source kind, type). The stored direction is the one that
@@ -53,10 +58,13 @@ class KindView:
 
     :ivar api_version: what a document of this kind is served with when no source says.
     :ivar title_case: the kind as documents write it.
+    :ivar fields: what is added to it, in order.
     """
 
-    def __init__(self, definition: KindDef) -> None:
+    def __init__(self, definition: KindDef, fields: Sequence[FieldDef] = ()) -> None:
         self.definition = definition
+        self.fields = tuple(fields)
+        self._defaults = {one.name: one.default for one in fields if one.default is not None}
         self.name = definition.name.lower()
         self.title_case = definition.name
         self.api_version = definition.api_versions[0]
@@ -66,19 +74,39 @@ class KindView:
         """The relations that the document declares: (type, target ref), in the document's order."""
         return self.definition.relations_of(document, namespace)
 
+    def completed(self, document: dict[str, Any]) -> dict[str, Any]:
+        """A merged document with what its kind says where no source says anything."""
+        if not self._defaults:
+            return document
+        return {**document, "spec": {**self._defaults, **(document.get("spec") or {})}}
+
     def gaps(self, document: dict[str, Any]) -> list[FieldError]:
         """What the merged document lacks of its kind's schema."""
         return self.definition.errors_of(document)
 
 
 class Kinds:
-    """All kinds and relation types."""
+    """All kinds with what is added to them, and relation types."""
 
-    def __init__(self, kinds: list[Any], relations: list[tuple[str, dict[str, Any]]]) -> None:
-        self.set = KindSet(kinds)
+    def __init__(
+        self,
+        kinds: list[tuple[str, dict[str, Any]]],
+        relations: list[tuple[str, dict[str, Any]]],
+        fields: Iterable[tuple[str, dict[str, Any]]] = (),
+    ) -> None:
+        added: dict[str, list[FieldDef]] = defaultdict(list)
+        for one in sorted(_usable(fields), key=lambda one: (one.order, one.definition)):
+            for kind in one.kinds:
+                added[kind].append(one)
+        self.set = KindSet(
+            (name, with_fields(spec, added[str(spec.get("kind")).lower()])) for name, spec in kinds
+        )
         self._views: dict[str, KindView] = {}
         for definition in self.set:
-            self._views.setdefault(definition.name.lower(), KindView(definition))
+            kind = definition.name.lower()
+            # What the kind itself describes is none of them.
+            own = [one for one in added[kind] if definition.property_at(("spec", one.name)) == one.schema]
+            self._views.setdefault(kind, KindView(definition, own))
         self.inverses: dict[str, str] = {}
         self._labels: dict[str, str] = {}
         self.impacts: dict[str, str] = {}
@@ -90,6 +118,10 @@ class Kinds:
             self._labels[inverse] = spec.get("inverseLabel") or inverse
             if impact := spec.get("impact"):
                 self.impacts[type_] = impact
+        for view in self:
+            for rule in view.definition.relations:
+                self.inverses.setdefault(rule.type, rule.inverse)
+                self.inverses.setdefault(rule.inverse, rule.type)
 
     def by_name(self, name: str) -> KindView:
         """A kind by its lower-case name.
@@ -109,8 +141,18 @@ class Kinds:
         """The dotted paths of all fields that the kinds describe."""
         found = {f"metadata.{name}" for name in ("title", "description")}
         for view in self:
-            found |= _paths(view.definition.schema.source, "spec")
+            found |= {path for path, _schema in _described(view.definition.schema.source, "spec")}
         return frozenset(found)
+
+    @cached_property
+    def formats(self) -> dict[str, set[tuple[str, str]]]:
+        """What the kinds say of each field, by its dotted path in lower case: the formats, and what they compare as."""
+        found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        for view in self:
+            for path, schema in _described(view.definition.schema.source, "spec"):
+                format_ = format_of(schema)
+                found[path.lower()].add((format_.name, format_.compared_as))
+        return dict(found)
 
     def inverse(self, type_: str) -> str:
         """The same relation seen from the other end."""
@@ -121,13 +163,20 @@ class Kinds:
         return self._labels.get(type_, type_)
 
 
-def _paths(schema: Any, above: str) -> set[str]:
-    found: set[str] = set()
+def _described(schema: Any, above: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property of a schema with its dotted path."""
     properties = schema.get("properties") if isinstance(schema, dict) else None
     for name, inner in (properties or {}).items():
         path = f"{above}.{name}"
-        found |= {path, *_paths(inner, path)}
-    return found
+        if isinstance(inner, dict):
+            yield path, inner
+        yield from _described(inner, path)
+
+
+def _usable(fields: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[FieldDef]:
+    for name, spec in fields:
+        with suppress(InvalidInput):  # it was checked when it came in; what no longer fits is left out
+            yield FieldDef.of(name, spec)
 
 
 class _Current:
@@ -137,12 +186,14 @@ class _Current:
         self._stamp: Any = None
 
     def get(self) -> Kinds:
-        stamp = (definitions_stamp(Kind), definitions_stamp(RelationType))
+        stamp = tuple(definitions_stamp(model) for model in (Kind, RelationType, KindField))
         with self._lock:
             if self._kinds is None or stamp != self._stamp:
                 self._kinds = Kinds(
-                    [(row.name, row.spec) for row in Kind.objects.order_by("id")],
-                    [(row.name, row.spec) for row in RelationType.objects.order_by("id")],
+                    *(
+                        list(model._default_manager.order_by("id").values_list("name", "spec"))
+                        for model in (Kind, RelationType, KindField)
+                    )
                 )
                 self._stamp = stamp
             return self._kinds
@@ -187,16 +238,16 @@ class _Shaping(DefinitionType[D]):
 
     def apply(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
         with self.changing():
-            return self._queue(super().apply(name, *args, **options))
+            return self._changed(super().apply(name, *args, **options))
 
     def edit(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
         with self.changing():
-            return self._queue(super().edit(name, *args, **options))
+            return self._changed(super().edit(name, *args, **options))
 
     def delete(self, name: str) -> DefinitionChange | None:
         spec = self.current(name)
         kind = spec["kind"].lower() if self.model is Kind and spec else ""
-        if count := Entity.objects.filter(kind=kind, deleted_at=None).count():
+        if kind and (count := Entity.objects.filter(kind=kind, deleted_at=None).count()):
             raise Conflict(
                 ngettext(
                     "%(count)d entity is a %(kind)s; remove it where it is declared before the kind goes.",
@@ -208,12 +259,17 @@ class _Shaping(DefinitionType[D]):
         with self.changing():
             return self._queue(super().delete(name))
 
+    def _changed(self, change: DefinitionChange | None) -> DefinitionChange | None:
+        if change is not None and self.model is KindField:
+            _check_beside_others(change.row.name, change.row.spec)
+        return self._queue(change)
+
     def _queue(self, change: DefinitionChange | None) -> DefinitionChange | None:
         """A kind shapes its entities' documents, a relation type how all are told of."""
         if change is not None:
             entities = Entity.objects.filter(deleted_at=None)
-            if self.model is Kind:
-                entities = entities.filter(kind=change.row.spec["kind"].lower())
+            if self.model is not RelationType:
+                entities = entities.filter(kind__in=_kinds_of(change.before) | _kinds_of(change.after))
             with connection.cursor() as cursor:
                 sql, params = entities.order_by().values("id").query.sql_with_params()
                 cursor.execute(
@@ -221,12 +277,38 @@ class _Shaping(DefinitionType[D]):
                     INSERT INTO catalog_dirtyentity (entity_id, since, is_to_merge)
                     SELECT id, now(), %s FROM ({sql}) AS entity
                     """,  # noqa: S608 - the query is ours
-                    [self.model is Kind, *params],
+                    [self.model is not RelationType, *params],
                 )
         return change
 
 
+def _check_beside_others(name: str, spec: dict[str, Any]) -> None:
+    """
+    :raises Conflict: if a kind has such a field already, of its own or by another definition.
+    """
+    field, kinds = FieldDef.of(name, spec), _kinds_of(spec)
+    for kind in Kind.objects.order_by("id"):
+        own = kind.spec["schema"].get("properties") or {}
+        if kind.spec["kind"].lower() in kinds and field.name in own:
+            raise Conflict(
+                _("%(kind)s has a field %(path)s of its own; choose another name.")
+                % {"kind": kind.spec["kind"], "path": field.path}
+            )
+    for row in KindField.objects.exclude(name=name).order_by("id"):
+        if row.spec["field"] == spec["field"] and (both := kinds & _kinds_of(row.spec)):
+            raise Conflict(
+                _("“%(other)s” adds %(path)s to %(kinds)s already.")
+                % {"other": row.name, "path": field.path, "kinds": ", ".join(sorted(both))}
+            )
+
+
+def _kinds_of(spec: Any) -> set[str]:
+    """The kinds that a definition of a kind or field shapes."""
+    return {kind.lower() for kind in ([spec["kind"]] if "kind" in spec else spec["kinds"])} if spec else set()
+
+
 def register_kinds() -> None:
-    """Make kinds and relation types known as pack documents."""
+    """Make kinds, fields and relation types known as pack documents."""
     register_document_type(_Shaping(kind="RelationType", model=RelationType, check=_check_relation))
     register_document_type(_Shaping(kind="KindDefinition", model=Kind, check=check_kind_definition))
+    register_document_type(_Shaping(kind="FieldDefinition", model=KindField, check=check_field_definition))

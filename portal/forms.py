@@ -12,6 +12,7 @@ shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +27,18 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from base.errors import DomainError, FieldError
 from base.safe_yaml import parse_documents
+from catalog.documents.formats import ALIASES, FORMATS, format_of
 
 SEGMENTS = 4
 LONG_TEXT = 2_500  # longer than any address
 PLAIN = {"string", "integer", "number"}
-FORMATS = {"uri": "url", "email": "email", "date": "date", "password": "secret"}
+# Besides the formats of `catalog.documents.formats`: what only settings have.
 OWN_FORMATS = {"textarea", "query", "expression", "yaml", "json"}
+EDITORS = {"password": "secret"} | {
+    name: format_.editor
+    for name, format_ in FORMATS.items()
+    if format_.editor not in {"select", "list", "bool"}
+}
 
 Schema = dict[str, Any]
 Path = tuple[str, ...]
@@ -120,6 +127,8 @@ class Form:
             if text and leaf.type in {"yaml", "json"}:
                 self._typed[leaf.name] = text
                 value = self._structured(leaf, text)
+            elif leaf.type == "datetime" and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text):
+                value = f"{text}:00Z"  # the browser's field has no zone; times are those of the portal
             elif not text and (leaf.is_nullable or not _takes_empty(leaf)):
                 return
             else:
@@ -267,7 +276,7 @@ class Form:
             "required": leaf.is_required or (leaf.type in {"select", "segments"} and not leaf.is_nullable),
             "errors": self.errors.get(leaf.name, []),
             "placeholder": schema.get("placeholder") or next(iter(schema.get("examples", ())), ""),
-            "suggest": schema.get("suggest", ""),
+            "suggest": schema.get("suggest") or _suggested(schema),
             "max_length": schema.get("maxLength") if leaf.type in {"text", "email"} else None,
         }
         match leaf.type:
@@ -283,6 +292,8 @@ class Form:
                 field["value"] = value if isinstance(value, list) else []
             case "yaml" | "json":
                 field["value"] = self._typed.get(leaf.name) or _as_yaml(value)
+            case "datetime":
+                field["value"] = str(field["value"])[:16].replace(" ", "T")
             case "select" | "segments":
                 field["value"] = str(value).lower() if isinstance(value, bool) else field["value"]
         if leaf.type in {"select", "segments", "multiple"}:
@@ -349,9 +360,10 @@ def _resolve(schema: Schema, defs: Schema) -> tuple[Schema, bool]:
 
 
 def _type(schema: Schema, defs: Schema, *, is_nullable: bool) -> str:
-    own = schema.get("format")
+    own = str(schema.get("format", ""))
+    own = ALIASES.get(own, own)
     if own in OWN_FORMATS:
-        return str(own)
+        return own
     if "enum" in schema or "const" in schema:
         return "segments" if len(_choices(schema)) <= SEGMENTS and not is_nullable else "select"
     match schema.get("type"):
@@ -360,18 +372,33 @@ def _type(schema: Schema, defs: Schema, *, is_nullable: bool) -> str:
         case "integer" | "number":
             return "number"
         case "string":
-            return FORMATS.get(str(own)) or ("textarea" if schema.get("maxLength", 0) > LONG_TEXT else "text")
+            return EDITORS.get(own) or ("textarea" if schema.get("maxLength", 0) > LONG_TEXT else "text")
         case "array":
             items, _null = _resolve(schema.get("items") or {}, defs)
             if "enum" in items:
                 schema["enum"], schema["labels"] = items["enum"], items.get("labels", {})
                 return "multiple"
-            return "list" if items.get("type") in PLAIN else "yaml"
+            return "list" if _is_plain(items) else "yaml"
         case "object":
             below, _null = _resolve(schema.get("additionalProperties") or {}, defs)
-            return "map" if below.get("type") in PLAIN else "yaml"
+            return "map" if _is_plain(below) else "yaml"
     options = [_resolve(option, defs)[0].get("type") for option in schema.get("anyOf", ())]
     return "text" if options and all(option in PLAIN for option in options) else "yaml"
+
+
+def _suggested(schema: Schema) -> str:
+    """What fills a reference in as it is typed."""
+    format_ = format_of(schema)
+    if format_.compared_as != "reference" or schema.get("type") != "string":
+        return ""
+    kinds = ",".join(kind.lower() for kind in schema.get("targetKinds") or format_.kinds)
+    return f"/search/refs?kinds={kinds}" if kinds else "/search/refs"
+
+
+def _is_plain(schema: Schema) -> bool:
+    """Whether a value is one word or number."""
+    types = schema.get("type")
+    return bool(types) and set(types if isinstance(types, list) else [types]) <= PLAIN
 
 
 def _takes_empty(leaf: _Leaf) -> bool:

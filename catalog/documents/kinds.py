@@ -35,6 +35,7 @@ from django.utils.translation import gettext_noop
 from base.errors import FieldError, InvalidInput
 from base.schemas import InvalidSchema, Schema, compile_schema
 from base.text import excerpt
+from catalog.documents.formats import FORMATS, format_of
 from catalog.documents.refs import InvalidRef, parse_ref
 
 Path = tuple[str, ...]
@@ -74,6 +75,11 @@ class Column:
     @property
     def field(self) -> str:
         return ".".join(self.path)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether its values refer to entities."""
+        return format_of({"format": self.shown_as}).compared_as == "reference"
 
     def value_in(self, document: Any) -> Any:
         """What a document says there; None if it says nothing."""
@@ -151,6 +157,14 @@ class KindDef:
             unions=ALWAYS_UNIONS | {_path(field) for field in spec.get("unions", ())},
             unknown_for=tuple((_path(field), value) for field, value in spec.get("unknownFor", {}).items()),
         )
+
+    def property_at(self, path: Path) -> Mapping[str, Any] | None:
+        """What the schema says of a field below `spec`; None if it does not describe it."""
+        found: Any = self.schema.source if path[0] == "spec" else None
+        for part in path[1:]:
+            properties = found.get("properties") if isinstance(found, dict) else None
+            found = properties.get(part) if isinstance(properties, dict) else None
+        return found if isinstance(found, dict) else None
 
     def default_kind_at(self, path: Path) -> str | None:
         """The kind that a reference at a field means if it names none."""
@@ -342,6 +356,7 @@ _WORD = {
     "errorMessage": gettext_noop("a word of letters and digits, at most 63 characters long"),
 }
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
+_COLUMNS = ("text", "ref", "time", "number", "boolean", "tags", "link", "code")
 
 _DEFINITION = compile_schema(
     {
@@ -395,7 +410,7 @@ _DEFINITION = compile_schema(
                     "properties": {
                         "field": _FIELD,
                         "label": _TEXT,
-                        "as": {"enum": ["text", "ref", "time", "number", "boolean", "tags", "link", "code"]},
+                        "as": {"enum": list(dict.fromkeys([*_COLUMNS, *FORMATS]))},
                     },
                 },
             },

@@ -15,7 +15,7 @@ from catalog.models.claims import (
 )
 from catalog.models.entities import Alias, DirtyEntity, Entity, Redirect, Relation, Served, Tie, TieState
 from catalog.models.history import FeedItem, News, Revision
-from catalog.models.kinds import Kind, RelationType
+from catalog.models.kinds import Kind, KindField, RelationType
 from catalog.models.problems import PROBLEM_TYPES, UNCLEAR, Problem, Severity
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "FeedItem",
     "FormerKey",
     "Kind",
+    "KindField",
     "News",
     "Problem",
     "Rank",

@@ -1,4 +1,4 @@
-"""Kinds and relation types: the catalog's vocabulary, as data that packs bring."""
+"""Kinds, the fields that are added to them, and relation types: the catalog's vocabulary, as data that packs bring."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ class Kind(Definition):
 
     class Meta(Definition.Meta):
         verbose_name = "kind"
+
+
+class KindField(Definition):
+    """A field that is added to kinds. `spec` is a FieldDefinition as `catalog.documents.fields` describes it."""
+
+    class Meta(Definition.Meta):
+        verbose_name = "field"
 
 
 class RelationType(Definition):

@@ -113,6 +113,27 @@ def day_test(operator: Comparison, day: str) -> LeafTest:
     )
 
 
+def version_test(operator: Comparison, parts: list[int]) -> LeafTest:
+    """Compares versions number by number: 1.10 is more than 1.9."""
+    numbers = "[0-9]{1,9}(?:[.][0-9]{1,9}){0,9}"
+    return LeafTest(
+        f"CASE WHEN leaf ~ '^v?{numbers}' THEN"
+        f" string_to_array(substring(leaf from '^v?({numbers})'), '.')::bigint[] {operator} %s::bigint[]"
+        " ELSE FALSE END",
+        parts,
+    )
+
+
+def duration_test(operator: Comparison, seconds: float) -> LeafTest:
+    """Compares durations, however they are written: `90 s`, `PT1H30M`."""
+    return LeafTest(
+        "CASE WHEN leaf ~ '^(P([0-9]{1,6}W)?([0-9]{1,6}D)?(T([0-9]{1,6}H)?([0-9]{1,6}M)?([0-9.]{1,19}S)?)?"
+        "|[0-9]{1,9}([.][0-9]{1,9})? ?(ms|s|min|h|d|w))$' AND leaf ~ '[0-9]'"
+        f" THEN extract(epoch FROM leaf::interval) {operator} %s ELSE FALSE END",
+        seconds,
+    )
+
+
 def like_test(pattern: str) -> LeafTest:
     return LeafTest("upper(leaf) LIKE upper(%s)", pattern)
 

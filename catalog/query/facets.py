@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,15 @@ class FacetValue:
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """One field to narrow a list by; its most frequent values first."""
+    """One field to narrow a list by; its most frequent values first.
+
+    :ivar labels: of values, for people, where a definition gives some.
+    """
 
     field: str
     label: _StrOrPromise
     values: list[FacetValue]
+    labels: Mapping[str, str] | None = None
 
 
 def facets(

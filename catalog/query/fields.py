@@ -24,6 +24,7 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from catalog.documents.formats import FORMATS, seconds_of
 from catalog.kinds import current_kinds
 from catalog.models import PROBLEM_TYPES, Claim, ClaimMode, Entity, Problem, Rank, Relation
 from catalog.query.conditions import (
@@ -34,6 +35,7 @@ from catalog.query.conditions import (
     Like,
     any_like,
     day_test,
+    duration_test,
     escape_like,
     folded_like,
     has_token,
@@ -41,6 +43,7 @@ from catalog.query.conditions import (
     like_pattern,
     like_test,
     number_test,
+    version_test,
 )
 from catalog.query.dates import bounds
 from catalog.query.errors import QueryError, did_you_mean
@@ -411,6 +414,8 @@ class Related(Field):
         return Condition(q=reduce(or_, (way.entities(patterns, seen=seen) for way in self.ways)))
 
 
+_TRUTHS = {"yes": "true", "no": "false"}
+_VERSION = re.compile(r"v?\d{1,9}(\.\d{1,9}){0,9}\Z", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?", re.ASCII)
 
 
@@ -424,8 +429,30 @@ class Path(Field):
         if value.is_pattern:
             return Condition(q=leaf_condition(self.path, [like_test(like_pattern(value.text))]))
         if value.operator == "=":
-            return has_token(self.path, value.text)
+            return self._equals(value)
         return Condition(q=leaf_condition(self.path, self._tests(value, context)))
+
+    @property
+    def _compared(self) -> set[str]:
+        """What the kinds that describe the field take its values for."""
+        return {compared for _name, compared in current_kinds().formats.get(self.path, ())}
+
+    def _equals(self, value: Value) -> Condition:
+        compared = self._compared
+        if "truth" in compared and value.text.lower() in _TRUTHS:
+            return has_token(self.path, _TRUTHS[value.text.lower()])
+        if "reference" in compared and not value.is_quoted:
+            return reduce(or_, (has_token(self.path, one) for one in self._spellings(value.text)))
+        return has_token(self.path, value.text)
+
+    def _spellings(self, text: str) -> list[str]:
+        """How sources may write a reference, which may name the same thing more or less fully."""
+        kind, _colon, rest = text.rpartition(":")
+        namespace, _slash, name = rest.rpartition("/")
+        formats = [FORMATS[format_] for format_, _compared in current_kinds().formats.get(self.path, ())]
+        kinds = [kind] if kind else [one for format_ in formats for one in format_.kinds]
+        spaces = ["", "default/"] if namespace in {"", "default"} else [f"{namespace}/"]
+        return [f"{head}{space}{name}" for head in ("", *(f"{one}:" for one in kinds)) for space in spaces]
 
     def _tests(self, value: Value, context: Context) -> list[LeafTest]:
         ends: list[tuple[Comparison, str]]
@@ -434,6 +461,14 @@ class Path(Field):
             ends += [("<=", value.upper)] if value.upper else []
         else:
             ends = [(cast(Comparison, value.operator), value.text)]
+        compared = self._compared
+        if "version" in compared and all(_VERSION.match(text) for _operator, text in ends):
+            return [
+                version_test(operator, [int(part) for part in text.lstrip("v").split(".")])
+                for operator, text in ends
+            ]
+        if "duration" in compared and all(seconds_of(text) is not None for _operator, text in ends):
+            return [duration_test(operator, seconds_of(text) or 0) for operator, text in ends]
         if all(_NUMBER.fullmatch(text) for _operator, text in ends):
             return [number_test(operator, Decimal(text)) for operator, text in ends]
         found = bounds(value, now=context.now)

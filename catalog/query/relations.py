@@ -11,7 +11,8 @@ from operator import or_
 from django.db.models import F, Q, QuerySet, Value
 
 from access.definitions import definitions_stamp
-from catalog.models import Entity, Relation, RelationType, Tie, TieState
+from catalog.kinds import current_kinds
+from catalog.models import Entity, Kind, KindField, Relation, RelationType, Tie, TieState
 from catalog.query.conditions import Like
 from catalog.query.refs import RefPattern
 
@@ -69,9 +70,13 @@ _known: tuple[object, Mapping[str, tuple[Direction, ...]]] | None = None
 def directions() -> Mapping[str, tuple[Direction, ...]]:
     """The relations that the catalog's definitions name, by lower-case name; at most a second old."""
     global _known
-    stamp = definitions_stamp(RelationType)
+    stamp = tuple(definitions_stamp(model) for model in (RelationType, Kind, KindField))
     if _known is None or _known[0] != stamp:
-        _known = stamp, directions_of(RelationType.objects.values_list("name", "spec"))
+        named: list[tuple[str, Mapping[str, str]]] = list(RelationType.objects.values_list("name", "spec"))
+        words = {word for name, spec in named for word in (spec.get("type") or name, spec.get("inverse"))}
+        rules = {rule.type: rule for kind in current_kinds() for rule in kind.definition.relations}
+        named += [(name, {"inverse": rule.inverse}) for name, rule in rules.items() if name not in words]
+        _known = stamp, directions_of(named)
     return _known[1]
 
 

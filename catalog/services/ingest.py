@@ -472,10 +472,11 @@ class _Page:
                 continue
             kind = self.kinds.by_name(entity.kind)
             document = _with_identity(document, entity, kind)
-            changes = diff(old, document) if old else []
             digest = hashlib.blake2b(
                 orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16
             ).digest()
+            document = kind.completed(document)
+            changes = diff(old, document) if old else []
             audience = audience_of(own_claims, known)
             own_claims = [claim for claim in own_claims if is_for_all(known.get(claim.source.name), audience)]
             sources = sorted({claim.source.name for claim in own_claims})

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from catalog.api.urls import NAMES
-from portal.api import own, views, watches, whole
+from portal.api import kinds, own, views, watches, whole
 
 urlpatterns = [
     path("pages/", views.PageList.as_view(), name="pages"),
@@ -14,6 +14,10 @@ urlpatterns = [
     path("notices/read/", watches.NoticesRead.as_view(), name="notices-read"),
     path("notices/<int:notice_id>/", watches.NoticeDetail.as_view(), name="notice"),
     path("pages/<str:name>/", views.PageDetail.as_view(), name="page"),
+    path("fields/", kinds.FieldList.as_view(), name="fields"),
+    path("fields/<str:name>/", kinds.FieldDetail.as_view(), name="field"),
+    path("fields/<str:name>/impact/", kinds.FieldImpact.as_view(), name="field-impact"),
+    path("kinds/<str:kind>/fields/", kinds.KindFields.as_view(), name="kind-fields"),
     path("favourites/", own.FavouriteList.as_view(), name="favourites"),
     path(f"favourites/{NAMES}", own.Favourite.as_view(), name="favourite"),
     path("definitions/", whole.DefinitionList.as_view(), name="definitions"),

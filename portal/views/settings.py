@@ -113,6 +113,7 @@ def shell_of(request: HttpRequest, tab: str, *, title: str = "", parent: str = "
         ("settings-tell-me", _("Tell me"), True),
         ("settings-tokens", _("Tokens"), can(user, "token.write")),
         ("settings-access", _("Access"), can(user, "user.read")),
+        ("settings-kinds", _("Kinds"), can(user, "kind.write")),
         ("settings-packs", _("Packs"), can(user, "pack.write")),
         ("settings-sample", _("Sample company"), can(user, "connection.write")),
         ("settings-outbound", _("Outbound calls"), can(user, EVERYTHING)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import access_settings, changes, identity, settings, system_settings, watches, who
+from portal.views import access_settings, changes, identity, kinds, settings, system_settings, watches, who
 
 urlpatterns = [
     path("look", settings.look, name="settings-look"),
@@ -23,6 +23,12 @@ urlpatterns = [
     path("access/groups/<int:group_id>", access_settings.group, name="settings-group"),
     path("access/roles", access_settings.roles, name="settings-roles"),
     path("access/sign-in", identity.provider, name="settings-provider"),
+    path("kinds", kinds.index, name="settings-kinds"),
+    path("kinds/<str:kind>", kinds.kind, name="settings-kind"),
+    path("fields/new", kinds.new_field, name="settings-field-new"),
+    path("fields/<str:name>", kinds.field, name="settings-field"),
+    path("fields/<str:name>/move", kinds.move_field, name="settings-field-move"),
+    path("fields/<str:name>/delete", kinds.delete_field, name="settings-field-delete"),
     path("packs", system_settings.packs, name="settings-packs"),
     path("packs/restore", system_settings.restore, name="settings-packs-restore"),
     path("sample", system_settings.sample, name="settings-sample"),

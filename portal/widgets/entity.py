@@ -16,12 +16,14 @@ from pydantic import Field
 
 from access.permissions import can, visible
 from catalog import queries
+from catalog.documents.fields import PAGE
 from catalog.kinds import current_kinds
 from catalog.models import Claim, Entity, Rank
 from catalog.overrides import overrides_of, patch_for
 from catalog.queries import FieldSource, Neighbour
 from integrations.models import StoredRecord
 from portal import links
+from portal.formats import refs_in, show
 from portal.owners import settling
 from portal.sources import badge_of_source, connections_of, run_url, tied_badges
 from portal.values import in_words
@@ -182,6 +184,7 @@ class About(Widget[AboutConfig]):
                 facts.append(self._owner(context, entity, label))
             elif name in spec and spec[name] not in (None, "", [], {}):
                 facts.append(self._fact(context, name, label, spec[name]))
+        facts += self._added(context, entity, spec)
         if metadata.get("tags"):
             tags = [
                 {"text": tag, "url": links.catalog_url(f"kind:{entity.kind} tag:{tag}")}
@@ -200,6 +203,34 @@ class About(Widget[AboutConfig]):
                 facts.append({"label": _("Repository"), "chip": links.chip(neighbour.ref, neighbour.entity)})
         facts.append({"label": _("Namespace"), "value": entity.namespace})
         return facts
+
+    def _added(self, context: PageContext, entity: Entity, spec: dict[str, Any]) -> list[dict[str, Any]]:
+        """The fields that packs and administrators added to the kind for this page."""
+        kind = current_kinds().by_name(entity.kind)
+        shown = [
+            one for one in kind.fields if PAGE in one.shown and spec.get(one.name) not in (None, "", [], {})
+        ]
+        refs = {
+            one.name: refs_in(spec[one.name], ("spec", one.name), kind, entity.namespace)
+            for one in shown
+            if one.format.compared_as == "reference"
+        }
+        named = {ref for found in refs.values() for ref in found}
+        titles = queries.titles_of(context.viewer, named) if named else {}
+        return [
+            {
+                "label": one.title,
+                "html": show(
+                    spec[one.name],
+                    one.schema,
+                    refs=refs.get(one.name, ()),
+                    titles=titles,
+                    is_whole=True,
+                ),
+                "source": source_of(context, one.path),
+            }
+            for one in shown
+        ]
 
     def _owner(self, context: PageContext, entity: Entity, label: Any) -> dict[str, Any]:
         fact: dict[str, Any] = {"label": label}

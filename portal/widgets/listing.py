@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -20,8 +18,9 @@ from base.errors import BadRequest
 from base.pagination import BadCursor, Page, paginate, read_limit
 from base.text import whole_number
 from catalog import queries
+from catalog.documents.fields import FILTER
+from catalog.documents.formats import FORMATS
 from catalog.documents.kinds import Column as KindColumn
-from catalog.documents.refs import InvalidRef, parse_ref
 from catalog.kinds import current_kinds
 from catalog.models import Entity
 from catalog.query import (
@@ -29,6 +28,7 @@ from catalog.query import (
     Facet,
     QueryError,
     facets,
+    field_facets,
     order_by,
     sortable,
     suggest,
@@ -36,6 +36,7 @@ from catalog.query import (
     toggle_term,
 )
 from portal import links
+from portal.formats import moment, refs_in, show
 from portal.sources import badges, tied_badges
 from portal.tables import Cell
 from portal.templatetags.statuses import status_of
@@ -120,11 +121,11 @@ class EntityList(Widget[EntityListConfig]):
         counted = self._counted(context, text)
         if not context.params.get("columns"):
             shown = [n for n in _filled(shown, counted, page.rows) if n not in read or said[n]]
-        named = {v.value for f in counted if f.field in {"owner", "system"} for v in f.values}
+        named = {v.value for f in counted for v in f.values if ":" in v.value}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
         for name, column in read.items():
-            if column.shown_as == "ref":
-                named |= {ref for ref in said[name].values() if isinstance(ref, str)}
+            if column.is_reference:
+                named |= {ref for refs in said[name].values() for ref in refs}
         owners = queries.titles_of(context.viewer, named)
         may_write, whole = can(context.viewer, "entity.write"), self._whole(text)
         return {
@@ -284,6 +285,10 @@ class EntityList(Widget[EntityListConfig]):
         said: dict[str, dict[int, Any]],
     ) -> dict[str, Any]:
         labels = _labels(own)
+        kinds, kind = current_kinds(), kind_of(context.query) or kind_of(self.config.query)
+        schemas: dict[str, Mapping[str, Any]] = {
+            name: kinds.by_name(kind).definition.property_at(own[name].path) or {} for name in said
+        }
         columns = [_column(context, "name", _("Name"), order)]
         columns += [_column(context, name, labels[name], order, css=_css(name, own)) for name in names]
         return {
@@ -297,7 +302,7 @@ class EntityList(Widget[EntityListConfig]):
                     "cells": [
                         {"chip": links.chip(entity.ref, entity)},
                         *(
-                            _own_cell(own[name], said[name].get(entity.pk), owners)
+                            _own_cell(own[name], said[name].get(entity.pk), owners, schemas[name])
                             if name in said  # else every list has it
                             else self._cell(context, name, entity, owners)
                             for name in names
@@ -346,12 +351,16 @@ class EntityList(Widget[EntityListConfig]):
         return cell
 
     def _counted(self, context: PageContext, text: str) -> list[Facet]:
-        return facets(
-            lambda query: queries.search_entities(context.viewer, self._whole(query), now=context.now),
-            text,
-            [name for name in self.config.facets if name in FACETS and self._exists(context, name)],
-            limit=MOST_VALUES,
-        )
+        def found(query: str) -> QuerySet[Entity]:
+            return queries.search_entities(context.viewer, self._whole(query), now=context.now)
+
+        kinds, kind = current_kinds(), kind_of(text) or kind_of(self.config.query)
+        added = [one for one in kinds.by_name(kind).fields if FILTER in one.shown] if kind in kinds else []
+        names = [name for name in self.config.facets if name in FACETS and self._exists(context, name)]
+        return [
+            *facets(found, text, names, limit=MOST_VALUES),
+            *field_facets(found, text, added, limit=MOST_VALUES),
+        ]
 
     def _facets(
         self, context: PageContext, text: str, counted: list[Facet], titles: dict[str, Entity]
@@ -366,7 +375,7 @@ class EntityList(Widget[EntityListConfig]):
                 {
                     "name": found.field,
                     "label": found.label,
-                    "values": [_facet_value(context, text, found.field, value, titles) for value in values],
+                    "values": [_facet_value(context, text, found, value, titles) for value in values],
                     "more": len(found.values) - len(values),
                     "more_url": context.url(more=found.field),
                 }
@@ -427,7 +436,7 @@ def _rows(found: QuerySet[Entity], read: dict[str, KindColumn]) -> QuerySet[Enti
 
 
 def _css(name: str, own: dict[str, KindColumn]) -> str:
-    return "po-num" if name in own and own[name].shown_as == "number" else _CSS.get(name, "")
+    return "po-num" if name in own and own[name].shown_as in {"number", "percentage"} else _CSS.get(name, "")
 
 
 def _said(read: dict[str, KindColumn], rows: list[Entity]) -> dict[str, dict[int, Any]]:
@@ -438,23 +447,24 @@ def _said(read: dict[str, KindColumn], rows: list[Entity]) -> dict[str, dict[int
         document = orjson.loads(entity.served.document)
         for name, column in read.items():
             value = column.value_in(document)
-            if column.shown_as == "ref" and isinstance(value, str):
-                kind = kinds.by_name(entity.kind).definition.default_kind_at(column.path)
-                with suppress(InvalidRef):
-                    said[name][entity.pk] = parse_ref(value, kind and kind.lower(), entity.namespace).text
+            if column.is_reference:
+                if refs := refs_in(value, column.path, kinds.by_name(entity.kind), entity.namespace):
+                    said[name][entity.pk] = refs
             elif value not in (None, "", [], {}):
                 said[name][entity.pk] = value
     return said
 
 
-def _own_cell(column: KindColumn, value: Any, titles: dict[str, Entity]) -> dict[str, Any]:
+def _own_cell(
+    column: KindColumn, value: Any, titles: dict[str, Entity], schema: Mapping[str, Any]
+) -> dict[str, Any]:
     """A value as the kind wants it shown; what does not fit that is text."""
     match column.shown_as:
         case _ if value is None:
             return {"text": ""}
-        case "ref" if isinstance(value, str):
-            return {"chip": links.chip(value, titles.get(value))}
-        case "time" if isinstance(value, str) and (at := _time(value)):
+        case "ref":
+            return {"chip": links.chip(value[0], titles.get(value[0]))}
+        case "time" if isinstance(value, str) and (at := moment(value)):
             return {"time": at}
         case "number" if isinstance(value, (int, float)) and not isinstance(value, bool):
             return {"text": number_format(value, force_grouping=True), "css": "po-num"}
@@ -465,15 +475,11 @@ def _own_cell(column: KindColumn, value: Any, titles: dict[str, Entity]) -> dict
             return {"url": value, "text": value}
         case "code" if isinstance(value, (str, int, float)):
             return {"mono": str(value)}
-    return {"text": str(_plain(value))}
-
-
-def _time(value: str) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    if column.shown_as in {"text", "time", "link", "code"}:
+        return {"text": str(_plain(value))}
+    refs = value if column.is_reference else ()
+    shown = show(value, schema, format_=FORMATS.get(column.shown_as), refs=refs, titles=titles)
+    return {"html": shown, "css": "po-num" if column.shown_as == "percentage" else ""}
 
 
 def _display(context: PageContext, order: str, limit: int) -> list[dict[str, Any]]:
@@ -643,11 +649,12 @@ def _tokens(context: PageContext, text: str) -> tuple[list[dict[str, Any]], str]
 
 
 def _facet_value(
-    context: PageContext, text: str, field: str, value: Any, titles: dict[str, Entity]
+    context: PageContext, text: str, found: Facet, value: Any, titles: dict[str, Entity]
 ) -> dict[str, Any]:
+    field = found.field
     toggled = toggle_term(text, field, value.value)
     shown: dict[str, Any] = {
-        "label": value.label or value.value or _("None"),
+        "label": (found.labels or {}).get(value.value) or value.label,
         "value": value.value,
         "count": value.count,
         "is_on": value.is_on,
@@ -660,6 +667,8 @@ def _facet_value(
             shown["avatar"] = "person" if value.value.startswith("user:") else "team"
     elif field == "run":
         shown["status"] = "run"
+    elif entity := titles.get(value.value):
+        shown["label"] = entity.title
     elif field == "source":
         badge = next(
             iter(tied_badges(context, [value.value])),

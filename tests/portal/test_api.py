@@ -693,6 +693,10 @@ PAGES: dict[str, tuple[str, ...]] = {
         "person_claims_confirm", "person_claims_decline",
     ),
     "settings-change": ("changes_retrieve", "changes_undo_create"),
+    "settings-field": ("fields_write",),
+    "settings-field-delete": ("fields_delete", "fields_impact"),
+    "settings-field-move": ("fields_write",),
+    "settings-field-new": ("fields_write",),
     "settings-group": (
         "groups_partial_update", "groups_destroy", "grants_create", "grants_destroy",
     ),

@@ -1,0 +1,171 @@
+"""`/api/v1/fields/` and `/api/v1/kinds/<kind>/fields/`: what is added to kinds, and all that a kind has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.api.permissions import View, person_of
+from access.definitions import Definition
+from access.permissions import visible
+from base.answers import given, if_match, one_answer, plain
+from base.errors import NotFound
+from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, list_of, part_of
+from base.pagination import rows_answer
+from catalog.models import KindField
+from portal.kinds import fields_of, impact_of, kind_called
+from portal.packs import edit_definition, etag_of, remove_definition
+
+KIND = "FieldDefinition"
+
+
+class FieldIn(serializers.Serializer[Any]):
+    """What a field is; see docs/packs-and-pages.md."""
+
+    spec = serializers.DictField()
+
+
+class FieldOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    pack = serializers.CharField(
+        allow_blank=True, help_text="Where it came from; empty if people composed it."
+    )
+    spec = serializers.DictField()
+    is_edited = serializers.BooleanField(help_text="Whether it differs from what its pack shipped.")
+    revision = serializers.IntegerField()
+    updated_at = serializers.DateTimeField()
+    updated_by = serializers.CharField(allow_blank=True)
+
+
+class ImpactOut(serializers.Serializer[Any]):
+    entities = serializers.IntegerField(help_text="How many have a value there.")
+    pages = serializers.ListField(child=serializers.CharField(), help_text="Pages that name it.")
+
+
+class KindFieldOut(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+    format = serializers.CharField()
+    schema = serializers.DictField()
+    added_by = serializers.CharField(
+        allow_blank=True, help_text="Name of the definition that adds it; empty for the kind's own."
+    )
+    shown = serializers.ListField(child=serializers.CharField())
+
+
+class KindFieldsOut(serializers.Serializer[Any]):
+    results = KindFieldOut(many=True)
+
+
+FieldListOut = list_of("FieldListOut", FieldOut)
+
+
+def shape(row: Definition) -> dict[str, Any]:
+    """An added field as plain data."""
+    return plain(FieldOut, row)
+
+
+def _row(request: Request, name: str) -> KindField:
+    row = visible(request.user, KindField.objects.filter(name=name)).first()
+    if row is None:
+        raise NotFound(_("There is no field “%(name)s”.") % {"name": name})
+    return row
+
+
+class FieldList(View):
+    """The fields that packs and administrators added to kinds."""
+
+    @extend_schema(parameters=[*PAGE], responses={200: FieldListOut, 304: None}, operation_id="fields_list")
+    def get(self, request: Request) -> HttpResponse:
+        return rows_answer(request, visible(request.user, KindField.objects.all()), ("name", "id"), shape)
+
+
+class FieldDetail(View):
+    """One added field."""
+
+    verbs = {"GET": "entity.read", "PUT": "kind.write", "DELETE": "kind.write"}
+
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(FieldOut), 304: None},
+        operation_id="fields_retrieve",
+        description="One added field; its ETag is for If-Match.",
+    )
+    def get(self, request: Request, name: str) -> HttpResponse:
+        row = _row(request, name)
+        return one_answer(request, shape(row), state=etag_of(row))
+
+    @extend_schema(
+        request=FieldIn,
+        responses=FieldOut,
+        parameters=[IF_MATCH],
+        operation_id="fields_write",
+        description="Add a field to kinds, or change one. Stored entities follow within seconds.",
+    )
+    def put(self, request: Request, name: str) -> HttpResponse:
+        row = edit_definition(
+            kind=KIND,
+            name=name,
+            spec=given(request, FieldIn)["spec"],
+            by=person_of(request).label,
+            expected=if_match(request),
+        )
+        return one_answer(request, shape(row), state=etag_of(row))
+
+    @extend_schema(
+        responses={204: None},
+        parameters=[IF_MATCH],
+        operation_id="fields_delete",
+        description="Take an added field away; a pack's is as it was shipped again. What sources say there stays said.",
+    )
+    def delete(self, request: Request, name: str) -> Response:
+        remove_definition(kind=KIND, name=name, by=person_of(request).label, expected=if_match(request))
+        return Response(status=204)
+
+
+class FieldImpact(View):
+    """What hangs on an added field."""
+
+    verbs = {"GET": "kind.write"}
+
+    @extend_schema(
+        parameters=[IF_NONE_MATCH],
+        responses={200: ImpactOut, 304: None},
+        operation_id="fields_impact",
+        description="What the removal of an added field would touch.",
+    )
+    def get(self, request: Request, name: str) -> HttpResponse:
+        found = impact_of(_row(request, name))
+        return one_answer(request, {"entities": found.entities, "pages": found.pages})
+
+
+class KindFields(View):
+    """All fields of a kind."""
+
+    @extend_schema(
+        parameters=[IF_NONE_MATCH],
+        responses={200: KindFieldsOut, 304: None},
+        operation_id="kinds_fields",
+        description="All fields of a kind, its own and those that are added to it.",
+    )
+    def get(self, request: Request, kind: str) -> HttpResponse:
+        found = [
+            {
+                "path": one.path,
+                "title": one.title,
+                "description": one.description,
+                "format": one.format.name,
+                "schema": one.schema,
+                "added_by": one.added.definition if one.added else "",
+                "shown": sorted(one.added.shown) if one.added else [],
+            }
+            for one in fields_of(kind_called(kind))
+        ]
+        return one_answer(request, {"results": found})

@@ -1,0 +1,100 @@
+"""What administrators see of kinds: their fields, and what hangs on a field that is added to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from base.errors import NotFound
+from catalog.documents.fields import FieldDef
+from catalog.documents.formats import Format, format_of
+from catalog.kinds import KindView, current_kinds
+from catalog.models import Entity, KindField
+from catalog.query import token
+from portal.models import Page
+
+
+@dataclass(frozen=True, slots=True)
+class FieldOfKind:
+    """One field of a kind.
+
+    :ivar added: the definition that adds it; None for what the kind itself describes.
+    """
+
+    path: str
+    title: str
+    description: str
+    schema: Mapping[str, Any]
+    format: Format
+    added: FieldDef | None = None
+
+
+def kind_called(name: str) -> KindView:
+    """A kind by its name in any case.
+
+    :raises NotFound: if there is none.
+    """
+    kinds = current_kinds()
+    if name.lower() not in kinds:
+        raise NotFound(_("There is no kind “%(name)s”.") % {"name": name})
+    return kinds.by_name(name.lower())
+
+
+def fields_of(kind: KindView) -> list[FieldOfKind]:
+    """The fields of a kind: its own in the order of its schema, then what is added to it."""
+    added = {one.name: one for one in kind.fields}
+    return [
+        FieldOfKind(
+            path=f"spec.{name}",
+            title=schema.get("title") or name,
+            description=schema.get("description") or "",
+            schema=schema,
+            format=format_at(kind, name, schema),
+            added=added.get(name),
+        )
+        for name, schema in (kind.definition.schema.source.get("properties") or {}).items()
+        if isinstance(schema, dict)
+    ]
+
+
+def format_at(kind: KindView, name: str, schema: Mapping[str, Any]) -> Format:
+    """The format of a property below `spec`; what makes a relation is a reference whatever its schema says."""
+    rule = next((rule for rule in kind.definition.relations if rule.path == ("spec", name)), None)
+    if rule is not None and "format" not in schema:
+        return format_of({"format": "entities" if rule.many else "entity"})
+    return format_of(schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What hangs on an added field.
+
+    :ivar entities: how many have a value there.
+    :ivar pages: names of the pages that name it.
+    """
+
+    entities: int
+    pages: list[str]
+
+
+def impact_of(row: KindField) -> Impact:
+    """What the removal of an added field would touch. What sources say there stays said."""
+    path, kinds = row.spec["field"], [kind.lower() for kind in row.spec["kinds"]]
+    entities = Entity.objects.filter(kind__in=kinds, deleted_at=None)
+    holding = entities.filter(Q(tokens__contains=[token(path)]) | Q(tokens__contains=[token(f"{path}.")]))
+    pages = [page.name for page in Page.objects.order_by("name") if path.encode() in orjson.dumps(page.spec)]
+    return Impact(holding.count(), pages)
+
+
+def name_for(path: str, kinds: list[str]) -> str:
+    """A name for a new field's definition that no other has."""
+    plain = path.removeprefix("spec.").lower()
+    taken = set(KindField.objects.values_list("name", flat=True))
+    names = [plain, "-".join([*sorted(kind.lower() for kind in kinds), plain])]
+    names += [f"{plain}-{n}" for n in range(2, len(taken) + 3)]
+    return next(name for name in names if name not in taken)[:200]

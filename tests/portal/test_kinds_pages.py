@@ -1,0 +1,221 @@
+"""Kinds in the settings, the fields that are added there, and how each format is shown and edited."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.http import QueryDict
+from django.test import Client
+from pydantic import BaseModel, create_model
+from pydantic import Field as ModelField
+
+from access.models import AuditEvent, User
+from catalog.documents.formats import FORMATS
+from catalog.models import KindField
+from catalog.services.render import render_dirty
+from portal.formats import show
+from portal.forms import Form
+from tests.catalog.saying import START, component, say
+from tests.catalog_data import forget_definitions
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
+
+TYPED = {
+    "title": "Tier",
+    "field": "spec.tier",
+    "kinds": "Component",
+    "format": "enum",
+    "values": "gold, Gold, c4\nsilver",
+    "default": "silver",
+    "shown": ["page", "list", "filter"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> Any:
+    yield
+    forget_definitions()
+
+
+@pytest.fixture
+def browser(client: Client, ana: User) -> Client:
+    client.force_login(ana)
+    return client
+
+
+def text(client: Client, url: str) -> str:
+    shown = client.get(url)
+    assert shown.status_code == 200, shown.status_code
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", shown.content.decode())).split())
+
+
+def save(browser: Client, url: str = "/settings/fields/new", **typed: Any) -> Any:
+    answer = browser.post(url, {**TYPED, **typed})
+    forget_definitions()
+    render_dirty(at=START)
+    return answer
+
+
+def test_a_field_is_added_shown_changed_and_deleted_with_its_impact(browser: Client) -> None:
+    say("yaml:a", component("pay", tier="gold"), component("shop"))
+    assert "Components 2" in text(browser, "/settings/kinds")
+    assert save(browser).status_code == 302
+    assert "Tier spec.tier One of some values filter, list, page" in text(
+        browser, "/settings/kinds/component"
+    )
+    assert "Tier Gold" in text(browser, "/catalog/default/component/pay")
+    listed = text(browser, "/catalog?q=kind:component")
+    assert re.search(r"Tier .*Gold 1 .*silver 1", listed), listed
+    assert "po-c4" in browser.get("/catalog?q=kind:component").content.decode()
+
+    row = KindField.objects.get()
+    assert (row.name, row.spec["values"][0]) == ("tier", {"value": "gold", "title": "Gold", "colour": "c4"})
+    assert save(browser, "/settings/fields/tier", title="Level").status_code == 302
+    assert "Level Gold" in text(browser, "/catalog/default/component/pay")
+    asked = text(browser, "/settings/fields/tier/delete")
+    assert "2 entities have a value there" in asked
+    assert browser.post("/settings/fields/tier/delete").status_code == 302
+    assert not KindField.objects.exists()
+    assert set(AuditEvent.objects.values_list("verb", flat=True)) >= {
+        "fielddefinition.write", "fielddefinition.delete"
+    }  # fmt: skip
+
+
+def test_what_is_wrong_stands_at_its_field_and_what_was_typed_is_kept(browser: Client) -> None:
+    refused = save(browser, default="bronze")
+    shown = refused.content.decode()
+    assert refused.status_code == 422
+    assert "must be one of" in html.unescape(shown)
+    assert 'value="bronze"' in shown
+    assert save(browser, field="spec.owner", format="text", values="", default="").status_code == 422
+    assert not KindField.objects.exists()
+
+
+def test_fields_are_put_in_order(browser: Client) -> None:
+    save(browser, shown=["page"])
+    save(browser, title="Note", field="spec.note", format="text", values="", default="", shown=["page"])
+    before = text(browser, "/settings/kinds/component")
+    assert before.index("spec.note") < before.index("spec.tier")
+    browser.post("/settings/fields/tier/move", {"kind": "component", "way": "up"})
+    forget_definitions()
+    after = text(browser, "/settings/kinds/component")
+    assert after.index("spec.tier") < after.index("spec.note")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["/settings/kinds", "/settings/kinds/component", "/settings/fields/new", "/settings/fields/x/delete"],
+)
+def test_only_who_may_change_kinds_sees_them_there(url: str, client: Client, ben: User) -> None:
+    client.force_login(ben)
+    assert client.get(url).status_code == 403
+
+
+def test_programs_do_the_same(
+    client: Client, ana: User, vic: User, as_token: Callable[..., dict[str, str]]
+) -> None:
+    spec = {"kinds": ["Component"], "field": "spec.sla", "title": "SLA", "format": "percentage"}
+    body = {"data": {"spec": spec}, "content_type": "application/json"}
+    url, mine = "/api/v1/fields/sla/", as_token(ana)
+    assert client.put(url, headers=as_token(vic), **body).status_code == 403
+    made = client.put(url, headers=mine, **body)
+    assert made.status_code == 200, made.content
+    forget_definitions()
+    listed = client.get("/api/v1/kinds/component/fields/", headers=as_token(vic)).json()["results"]
+    assert [(one["path"], one["format"], one["added_by"]) for one in listed if one["added_by"]] == [
+        ("spec.sla", "percentage", "sla")
+    ]
+    assert {"spec.owner": "entity", "spec.dependsOn": "entities"}.items() <= {
+        one["path"]: one["format"] for one in listed
+    }.items()
+    assert client.get(f"{url}impact/", headers=mine).json() == {"entities": 0, "pages": []}
+    assert client.put(url, headers=mine | {"If-Match": '"0-0"'}, **body).status_code == 412
+    assert client.delete(url, headers=mine).status_code == 204
+    assert client.get(url, headers=mine).status_code == 404
+
+
+SHOWN: dict[str, tuple[Any, str]] = {
+    "text": ("a < b", "a &lt; b"),
+    "markdown": ("*so*", "<em>so</em>"),
+    "number": (12345, "12,345 ms"),
+    "percentage": (99.5, "99.5 %"),
+    "boolean": (True, "Yes"),
+    "date": ("2026-01-31", "31 Jan 2026"),
+    "date-time": ("2026-01-31T09:30:00Z", "<time"),
+    "duration": ("PT1H30M", "1 h 30 min"),
+    "url": ("https://acme.example/x", 'href="https://acme.example/x"'),
+    "labelled-url": ({"url": "https://acme.example", "title": "Board"}, ">Board</a>"),
+    "email": ("ana@acme.example", 'href="mailto:ana@acme.example"'),
+    "user": ("ana", "user:default/ana"),
+    "team": ("pay", "group:default/pay"),
+    "entity": ("component:pay", "component:default/pay"),
+    "entities": (["component:pay", "component:shop"], "component:default/shop"),
+    "enum": ("gold", "po-swatch po-c4"),
+    "list": (["one", "two"], "two"),
+    "json": ({"a": 1}, "<summary>1 key</summary>"),
+    "yaml": ([1, 2], "<summary>2 entries</summary>"),
+    "version": ("1.2.3", "po-mono"),
+    "image": ("data:image/png;base64,AAAA", "<img"),
+    "openapi": (
+        "openapi: 3.1.0\ninfo: {title: Card, version: 1.2}\npaths: {/a: {get: {}, post: {}}}",
+        "OpenAPI: Card 1.2, 2 operations",
+    ),
+    "asyncapi": ("asyncapi: 3.0.0\ninfo: {title: Orders}\nchannels: {a: {}}", "AsyncAPI: Orders, 1 channel"),
+    "graphql": ("type Query { a: Int }\nenum B { C }", "GraphQL, 2 types"),
+}
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_every_format_is_shown(name: str) -> None:
+    value, expected = SHOWN[name]
+    schema = {"format": name, "unit": "ms", "colours": {"gold": "c4"}}
+    kind = {"user": "user", "team": "group"}.get(name)
+    refs = [
+        f"{kind}:default/{one}" if kind else one.replace(":", ":default/")
+        for one in (value if isinstance(value, list) else [value])
+        if FORMATS[name].compared_as == "reference"
+    ]
+    assert expected in show(value, schema, refs=refs, is_whole=True)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize(
+    "value", [None, True, 3.5, "<script>x</script>", ["<i>"], {"<u>": "<s>"}, "javascript:alert(1)"]
+)
+def test_what_does_not_fit_its_format_is_told_and_harmless(name: str, value: Any) -> None:
+    shown = show(value, {"format": name}, is_whole=True)
+    assert not re.search(r"<(script|i|u|s)>|href=\"javascript", shown)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_every_format_has_an_editor(name: str) -> None:
+    schema: dict[str, Any] = {**FORMATS[name].schema, "format": name}
+    if name == "enum":
+        schema["enum"] = ["a", "b", "c", "d", "e"]
+
+    class Asked(BaseModel):
+        @classmethod
+        def model_json_schema(cls, *_args: Any, **_options: Any) -> dict[str, Any]:
+            return {"type": "object", "properties": {"x": schema}}
+
+    model = create_model("Given", __base__=Asked, x=(Any, ModelField(None)))
+    (field, *_rest) = Form(model).fields
+    expected = {"labelled-url": "url", "boolean": "bool"}.get(name, FORMATS[name].editor)
+    assert field["type"] == expected
+    if name in {"user", "team"}:
+        assert field["suggest"] == f"/search/refs?kinds={'user' if name == 'user' else 'group'}"
+
+
+def test_a_time_is_typed_in_the_browsers_own_field() -> None:
+    class Asked(BaseModel):
+        at: str = ModelField("", json_schema_extra={"format": "date-time"})
+
+    (field,) = Form(Asked, initial={"at": "2026-01-31T09:30:00Z"}).fields
+    assert (field["type"], field["value"]) == ("datetime", "2026-01-31T09:30")
+    form = Form(Asked, QueryDict("at=2026-01-31T09:30"))
+    assert form.is_valid()
+    assert form.values == {"at": "2026-01-31T09:30:00Z"}
