@@ -94,7 +94,9 @@ class Transition(models.Model):
     :ivar event: the CDEvents type, such as `pipelinerun.finished`.
     """
 
-    activity = models.ForeignKey(Activity, on_delete=models.CASCADE, related_name="transitions")
+    activity = models.ForeignKey(
+        Activity, on_delete=models.CASCADE, db_index=False, related_name="transitions"
+    )
     at = models.DateTimeField()
     status = models.TextField(blank=True)
     event = models.TextField()

@@ -99,7 +99,7 @@ class Claim(ClaimFields):
     """What one source says of one entity."""
 
     entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="claims")
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="claims")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_index=False, related_name="claims")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="claim_once")]
@@ -150,8 +150,8 @@ class EntityKey(models.Model):
     :ivar path: the folder inside the repository, for an `about` key that names one.
     """
 
-    claim = models.ForeignKey(Claim, on_delete=models.CASCADE, related_name="keys")
-    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="keys")
+    claim = models.ForeignKey(Claim, on_delete=models.CASCADE, db_index=False, related_name="keys")
+    entity = models.ForeignKey(Entity, on_delete=models.CASCADE, db_index=False, related_name="keys")
     kind = models.TextField()
     key = models.TextField()
     path = models.TextField(blank=True)

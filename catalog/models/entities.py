@@ -10,6 +10,15 @@ from django.db import models
 from django.db.models.functions import Lower, Upper
 
 
+class Hash64(models.Func):
+    """64 bits of a word and a text, for an index that only tells equal ones."""
+
+    template = "hashtextextended(%(expressions)s, 0)"
+    arg_joiner = " || ' ' || "
+    arity = 2
+    output_field = models.BigIntegerField()
+
+
 class Entity(models.Model):
     """One thing. Its `uid` is what it is; its `ref` is a label that may change.
 
@@ -89,13 +98,15 @@ class Entity(models.Model):
                 condition=models.Q(failing_since__isnull=False),
             ),
             models.Index(fields=["uid"], name="entity_audience", condition=models.Q(audience__isnull=False)),
-            GinIndex(fields=["tokens"], name="entity_tokens"),
+            # Short lists of what waits to be sorted in: a long one makes a small index several times as large.
+            GinIndex(fields=["tokens"], name="entity_tokens", gin_pending_list_limit=512),
             # UPPER, since that is what Django's case-insensitive look-ups compare.
             GinIndex(
                 OpClass(Upper("name"), "gin_trgm_ops"),
                 OpClass(Upper("title"), "gin_trgm_ops"),
                 OpClass(Upper("description"), "gin_trgm_ops"),
                 name="entity_text",
+                gin_pending_list_limit=512,
             ),
         ]
 
@@ -166,14 +177,17 @@ class Relation(models.Model):
     The target may not exist yet: `target` is filled when it appears.
     """
 
-    source = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="relations_out")
+    source = models.ForeignKey(Entity, on_delete=models.CASCADE, db_index=False, related_name="relations_out")
     type = models.TextField()
     target_ref = models.TextField()
-    target = models.ForeignKey(Entity, on_delete=models.SET_NULL, null=True, related_name="relations_in")
+    target = models.ForeignKey(
+        Entity, on_delete=models.SET_NULL, null=True, db_index=False, related_name="relations_in"
+    )
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["source", "type", "target_ref"], name="relation_once"),
+            # The texts by their hash: the index of the most rows of all is a third as large.
+            models.UniqueConstraint("source", Hash64("type", "target_ref"), name="relation_unique"),
         ]
         indexes = [
             models.Index(fields=["target_ref", "type"], name="relation_target_ref"),
@@ -196,9 +210,9 @@ class Tie(models.Model):
     An automatic tie comes and goes with its evidence. What a person confirmed or forbade stays.
     """
 
-    source = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="ties_out")
+    source = models.ForeignKey(Entity, on_delete=models.CASCADE, db_index=False, related_name="ties_out")
     type = models.TextField()
-    target = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="ties_in")
+    target = models.ForeignKey(Entity, on_delete=models.CASCADE, db_index=False, related_name="ties_in")
     state = models.TextField(choices=TieState.choices, default=TieState.AUTO)
     key = models.TextField(blank=True, help_text="The shared identity key; empty for a tie made by a person.")
     decided_by = models.TextField(blank=True)

@@ -83,7 +83,7 @@ def plan(rows: QuerySet[Any]) -> tuple[set[str], set[str]]:
         ('"number 77 "', "entity_text"),
         ("ref:component:default/thing-00004", "entity_ref"),
         ("dependsOn:component:default/thing-00004", "relation_target_ref"),
-        ("dependencyOf:component:default/thing-00004", "relation_source"),
+        ("dependencyOf:component:default/thing-00004", "relation_unique"),
         ("changed:>2027-01-01", "entity_changed"),
     ],
 )
