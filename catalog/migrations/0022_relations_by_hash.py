@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     """That a relation is stored once is told by a hash of its texts: the same, in a third of the space."""
 
     atomic = False
-    dependencies = [("catalog", "0020_no_double_indexes")]
+    dependencies = [("catalog", "0021_no_double_indexes")]
 
     operations = [
         migrations.RunSQL(

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
     """No index that is the beginning of another, none of refs for LIKE alone, and short lists of what waits to be
     sorted into the indexes of tokens and texts."""
 
-    dependencies = [("catalog", "0019_run_of_revisions")]
+    dependencies = [("catalog", "0020_added_fields")]
 
     operations = [
         _without_index("claim", "source", "source", "f8d01b4c", related_name="claims"),
