@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Concat
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.models import ScopeType
 from access.permissions import Scope, can, covers, visible
 from base.errors import NotFound
-from catalog.models import Activity, AsideActivity, AsideClaim, Claim, SourceType
+from catalog import queries as catalog
+from catalog.models import Activity, AsideActivity, AsideClaim, Claim, ClaimMode, Source, SourceType
 from catalog.permissions import Planned
 from integrations.models import (
     CatalogLocation,
@@ -327,6 +329,30 @@ def get_location(viewer: Any, location_id: int) -> CatalogLocation:
     if found is None:
         raise NotFound(_("There are no such catalog files here."))
     return found
+
+
+def present_locations(viewer: Any) -> QuerySet[CatalogLocation]:
+    """Those of them that are not on their way out, in the order in which they were imported."""
+    return list_locations(viewer).filter(removal_at=None).order_by("created_at", "pk")
+
+
+def locations_of(viewer: Any, ref: str) -> QuerySet[CatalogLocation]:
+    """The catalog files that declare an entity, if the viewer may see both; first whose word counts."""
+    sources = _speaking_of(viewer, ref).filter(type=SourceType.YAML).values("key")
+    by_key = Concat(Value("yaml:"), F("address"), output_field=TextField())
+    return present_locations(viewer).alias(by_key=by_key).filter(by_key__in=sources)
+
+
+def connections_of(viewer: Any, ref: str) -> list[Connection]:
+    """The connections that tell of an entity, if the viewer may see both."""
+    names = _speaking_of(viewer, ref).filter(type=SourceType.CONNECTION).values("name")
+    return list(visible(viewer, Connection.objects.at_work()).filter(slug__in=names))
+
+
+def _speaking_of(viewer: Any, ref: str) -> QuerySet[Source]:
+    entities = catalog.list_entities(viewer).filter(ref=ref.lower())
+    claims = Claim.objects.filter(entity__in=entities.values("pk"), mode=ClaimMode.ASSERT, is_shadowed=False)
+    return Source.objects.filter(pk__in=claims.values("source"))
 
 
 def stale_since(connection: Any, *, now: datetime) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -128,14 +129,31 @@ def remove_location(*, location_id: int, **_from_newer_release: Any) -> None:
     locations.remove_location(location_id=location_id)
 
 
-def start_import(*, address: str, by: str) -> CatalogLocation:
+def start_import(*, address: str, by: str, is_to_be_new: bool = False) -> CatalogLocation:
     """Have catalog files read by a worker, soon and from then on.
 
     :raises: as `locations.register_location` does.
     """
-    location = locations.register_location(address=address, by=by, now=timezone.now())
+    location = locations.register_location(
+        address=address, by=by, now=timezone.now(), is_to_be_new=is_to_be_new
+    )
     read_location.delay_on_commit(location_id=location.pk)
     return location
+
+
+def start_reading_at(
+    location: CatalogLocation, address: str, *, by: str, roots: Sequence[str] = ()
+) -> CatalogLocation:
+    """Have a location read by a worker at another address, soon and from then on.
+
+    :raises: as `locations.move_location` does.
+    """
+    moved = locations.move_location(
+        location=location, address=address, by=by, now=timezone.now(), roots=roots
+    )
+    # Of what it declared before, much or all lies at the new address under another name.
+    read_location.delay_on_commit(location_id=moved.pk, is_guarded=False)
+    return moved
 
 
 def start_reading(location: CatalogLocation, *, is_guarded: bool = True) -> None:

@@ -16,7 +16,13 @@ from integrations.models import CatalogLocation, Connection
 from integrations.services import locations, removal
 from integrations.services.locations.removal import spoken_of
 from integrations.services.moving import sources_of
-from integrations.tasks import read_location, remove_location, start_removal, start_restoring
+from integrations.tasks import (
+    read_location,
+    remove_location,
+    start_reading_at,
+    start_removal,
+    start_restoring,
+)
 
 MOST_LATER = 1_000  # entities whose later changes are looked for
 
@@ -105,6 +111,39 @@ def _undo_location_removal(change: Undoable, user: User) -> None:
     _check_address_is_free(change)
     location = locations.restore_location(state=change.state, by=user.label, now=timezone.now())
     read_location.delay_on_commit(location_id=location.pk)
+
+
+def _of_move(change: Undoable) -> str:
+    return _("Had the catalog files of %(before)s read at %(address)s") % {
+        "before": locations.shown(str(change.state["before"]).partition(":")[2]),
+        "address": _address(change),
+    }
+
+
+def _moved(change: Undoable) -> CatalogLocation:
+    found = CatalogLocation.objects.filter(
+        uid=change.state["uid"], address=change.state["address"], removal_at=None
+    ).first()
+    if found is None:
+        raise CannotUndo(
+            _("These catalog files were moved again or removed since, so there is nothing to undo.")
+        )
+    return found
+
+
+def _preview_move(change: Undoable, _user: User) -> Preview:
+    _moved(change)
+    before = locations.shown(str(change.state["before"]).partition(":")[2])
+    return Preview(
+        steps=[
+            _("%(before)s is read again instead of %(address)s; what is declared there alone goes.")
+            % {"before": before, "address": _address(change)}
+        ]
+    )
+
+
+def _undo_move(change: Undoable, user: User) -> None:
+    start_reading_at(_moved(change), change.state["before"], by=user.label, roots=change.state["roots"])
 
 
 def _check_address_is_free(change: Undoable) -> None:
@@ -203,6 +242,14 @@ def register() -> None:
             may_change_connections,
             _preview_location_removal,
             _undo_location_removal,
+        ),
+        Undo(
+            "catalog.location-move",
+            _of_move,
+            "arrow-right",
+            may_change_connections,
+            _preview_move,
+            _undo_move,
         ),
         Undo("connection.delete", _of_removal, "trash", _may_restore, _preview_removal, _undo_removal),
         Undo(

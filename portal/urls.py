@@ -88,6 +88,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", health.metrics),
     path("api/v1/", include(api)),
+    path("api/catalog/", include("integrations.api.backstage.urls")),
     path("api/catalog/", include("catalog.api.backstage.urls")),
     path("hooks/<slug:slug>", Hook.as_view(), name="hook"),
     # One door, with its throttle and its audit: Django's own sign-in page has neither.

@@ -586,6 +586,24 @@ def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
     return not Entity.objects.filter(pk=locked.pk, deleted_at=None).exists()
 
 
+def withdraw_all(*, user: Any, entity: Entity) -> None:
+    """Take back what people and programs declared of an entity, whoever it was; what files and tools say stays."""
+    require(user, "entity.write", entity)
+    declared_by = [SourceType.PERSON, SourceType.API]
+    with transaction.atomic():
+        locked = _locked(entity, "")
+        claims = Claim.objects.filter(
+            entity=locked, mode=ClaimMode.ASSERT, source__type__in=declared_by
+        ).select_related("source", "entity")
+        if not (found := list(claims)):
+            return
+        for source in {claim.source for claim in found}:
+            ids = [claim.external_id for claim in found if claim.source == source]
+            drop_claims(source=source, external_ids=ids, at=timezone.now(), by=user.label)
+        keep_declared(record_audit("entity.withdraw", locked), locked, found)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+
+
 def keep_declared(event: AuditEvent, entity: Entity, claims: Iterable[Claim]) -> None:
     """Keep what was declared of an entity and is withdrawn, so that it can be declared again."""
     state = {"uid": str(entity.uid), "claims": declared(claims)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -9,11 +12,13 @@ from django.utils.translation import gettext_lazy as _
 class CatalogLocation(models.Model):
     """A file, folder, Git repository or URL of catalog files.
 
+    :ivar uid: what it is, whatever its address becomes.
     :ivar summary: the numbers of the last reading, as `import_catalog --json` prints them.
     :ivar asked_at: since when a person waits for a reading.
     :ivar removal_at: since when it is being removed, which a worker does; `removal_claims` it then had.
     """
 
+    uid = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID(), unique=True, editable=False)
     address = models.TextField(_("path or address"), unique=True)
     interval = models.PositiveIntegerField(_("seconds between readings"), default=300)
     created_at = models.DateTimeField(auto_now_add=True)

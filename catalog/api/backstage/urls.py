@@ -14,5 +14,6 @@ urlpatterns = [
     path("entities/by-refs", views.EntitiesByRefs.as_view()),
     path("entities/by-query", views.EntitiesByQuery.as_view()),
     path("entity-facets", views.EntityFacets.as_view()),
+    path("openapi.json", views.Description.as_view()),
     path("<path:rest>", views.not_here),
 ]

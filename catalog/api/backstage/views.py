@@ -6,7 +6,9 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,12 +18,13 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
-from access.api.permissions import View
+from access.api.permissions import View, person_of
 from base.answers import json_answer
 from base.errors import NotFound
+from base.safe_yaml import parse_documents
 from catalog import queries
 from catalog.api.backstage import lists
-from catalog.api.backstage.errors import InputError, answer_error
+from catalog.api.backstage.errors import PREFIX, InputError, answer_error
 from catalog.api.backstage.facets import facet
 from catalog.api.backstage.lists import Cursor, Order
 from catalog.api.backstage.parameters import (
@@ -36,6 +39,7 @@ from catalog.api.backstage.parameters import (
 )
 from catalog.api.backstage.predicates import Predicate, compile_predicate, of_filters
 from catalog.models import Entity
+from catalog.services.edit import withdraw_all
 
 DEFAULT_LIMIT = 200
 MOST_REFS = 10_000
@@ -51,6 +55,25 @@ class CatalogView(View):
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return HttpResponse(status=404)
+
+
+@extend_schema(exclude=True)
+class Description(CatalogView):
+    """`GET /openapi.json`: Backstage's own description of this API."""
+
+    verbs = {"GET": "entity.read"}
+
+    def get(self, request: Request) -> HttpResponse:
+        read(request)
+        return json_answer(request, _description())
+
+
+@cache
+def _description() -> bytes:
+    text = (Path(__file__).parent / "openapi.yaml").read_bytes()
+    data = parse_documents(text, name="openapi.yaml")[0].data
+    data["paths"] = {f"{PREFIX}{path}": operations for path, operations in data["paths"].items()}
+    return orjson.dumps(data)
 
 
 def not_here(request: HttpRequest, **_names: str) -> HttpResponse:
@@ -119,7 +142,9 @@ def _place(after: str) -> tuple[int | None, int | None]:
 
 @extend_schema(exclude=True)
 class EntityByUid(CatalogView):
-    """`GET /entities/by-uid/{uid}`."""
+    """`GET` and `DELETE /entities/by-uid/{uid}`."""
+
+    verbs = {"GET": "entity.read", "DELETE": "entity.write"}
 
     def get(self, request: Request, uid: str) -> HttpResponse:
         read(request)
@@ -127,6 +152,14 @@ class EntityByUid(CatalogView):
         if row is None:
             raise NotFound(f"No entity with uid {uid}")
         return _one(request, row)
+
+    def delete(self, request: Request, uid: str) -> HttpResponse:
+        """What files and tools declare comes back in Backstage too, so here it stays."""
+        read(request)
+        row = queries.list_entities(request.user).filter(_is(uid)).first()
+        if row is not None:
+            withdraw_all(user=person_of(request), entity=row)
+        return HttpResponse(status=204)
 
 
 def _is(uid: str) -> Q:

@@ -2,9 +2,11 @@
 
 from integrations.services.locations.addresses import label_of, shown
 from integrations.services.locations.imports import (
+    LocationKnown,
     ask_again,
     due_locations,
     import_paths,
+    move_location,
     preview,
     refresh_location,
     register_location,
@@ -18,17 +20,22 @@ from integrations.services.locations.removal import (
     request_removal,
 )
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
+from integrations.services.locations.trying import documents_at, faults_of_document
 from integrations.services.locations.turns import LocationBusy
 
 __all__ = [
     "DocumentProblem",
     "ImportSummary",
     "LocationBusy",
+    "LocationKnown",
     "LocationRemoval",
     "ask_again",
+    "documents_at",
     "due_locations",
+    "faults_of_document",
     "import_paths",
     "label_of",
+    "move_location",
     "preview",
     "refresh_location",
     "register_location",

@@ -13,12 +13,16 @@ from contextlib import closing, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from base.errors import DomainError
+from access.services.audit import record_audit
+from access.services.undo import keep_for_undo
+from base.errors import Conflict, DomainError, NotFound
 from catalog.documents import Location
+from catalog.models import Problem, Source
 from catalog.services.render import render_dirty
 from integrations.models import CatalogLocation
 from integrations.outbound import mask_url
@@ -31,6 +35,7 @@ from integrations.services.locations.writing import Writing
 
 DUE_AT_ONCE = 20
 PREVIEW_SECONDS = 20
+MOVE_WAIT = 5  # seconds, for a reading that is going on
 WAIT = 900  # seconds, for another reading of the same location
 
 
@@ -84,11 +89,18 @@ def _import(address: str, *, roots: list[str], by: str, dry_run: bool, seconds: 
     return reading.summary
 
 
-def register_location(*, address: str, by: str, now: datetime) -> CatalogLocation:
+class LocationKnown(Conflict):
+    """These catalog files are read already."""
+
+    code = "location-known"
+
+
+def register_location(*, address: str, by: str, now: datetime, is_to_be_new: bool = False) -> CatalogLocation:
     """Have an address read soon, and from then on, by a worker: `refresh_location`.
 
     :raises Misconfigured: if it is no address, or lies where it may not be read.
     :raises InvalidInput: if it is too long.
+    :raises LocationKnown: if it is read already, and is to be new.
     """
     with ReadingLoop() as loop:
         start = loop.locate(address)
@@ -97,11 +109,59 @@ def register_location(*, address: str, by: str, now: datetime) -> CatalogLocatio
         location, is_new = CatalogLocation.objects.get_or_create(
             address=start.text, defaults={"created_by": by, **told}
         )
+        if not is_new and is_to_be_new and not location.is_removed:
+            raise LocationKnown(_known(location.address))
         if not is_new:  # also one that is being removed: it is wanted again
             CatalogLocation.objects.filter(pk=location.pk).update(removal_at=None, **told)
         if is_new or location.is_removed:
             record_import(location, by=by, now=now)
     return location
+
+
+def move_location(
+    *, location: CatalogLocation, address: str, by: str, now: datetime, roots: Sequence[str] = ()
+) -> CatalogLocation:
+    """Have a location read at another address, soon and from then on, by a worker: `refresh_location`.
+
+    What it declared stays until the new address was read, and then as far as it is declared there.
+
+    :param roots: folders that it may read besides the allowed ones, as before.
+    :raises LocationKnown: if another location has this address.
+    :raises LocationBusy: while it is being read.
+    :raises NotFound: if it is gone.
+    :raises: as `register_location` does.
+    """
+    with ReadingLoop(roots) as loop:
+        start = loop.locate(address)
+    with alone(location.address, seconds=MOVE_WAIT), transaction.atomic():
+        rows = CatalogLocation.objects.select_for_update().filter(pk=location.pk, removal_at=None)
+        row = rows.first()
+        if row is None:
+            raise NotFound(_("These catalog files are no longer read."))
+        before, source = row.address, Source.objects.filter(key=row.source_key)
+        problems = Problem.objects.filter(raised_by=row.raised_by)
+        if start.text != before:
+            if CatalogLocation.objects.filter(address=start.text).exists():
+                raise LocationKnown(_known(start.text))
+            was = {"before": before, "roots": row.roots}
+            row.address, row.roots, row.message = start.text, list(roots), ""
+            # Left by an import that was killed before it said anything.
+            Source.objects.filter(key=row.source_key, claims=None).delete()
+            source.update(key=row.source_key, label=label_of(row.address))
+            problems.update(raised_by=row.raised_by)
+            event = record_audit("catalog.location-move", row, changes={"address": [before, row.address]})
+            keep_for_undo(event, state={"uid": str(row.uid), "address": row.address, **was})
+        row.due_at, row.asked_at = now + REGISTERED_FOR, now
+        try:
+            with transaction.atomic():
+                row.save()
+        except IntegrityError as error:  # somebody was quicker
+            raise LocationKnown(_known(start.text)) from error
+    return row
+
+
+def _known(address: str) -> str:
+    return _("Location %(address)s already exists") % {"address": mask_url(address)}
 
 
 def restore_location(*, state: Mapping[str, Any], by: str, now: datetime) -> CatalogLocation:

@@ -165,8 +165,12 @@ class Reading:
         """Let go of what was read."""
         self.shelf.close()
 
-    def read(self, loop: ReadingLoop, *, seconds: float) -> None:
-        """Read everything, as far as the time and the room for it reach, and keep what is to be written."""
+    def read(self, loop: ReadingLoop, *, seconds: float, most: int | None = None) -> None:
+        """Read everything, as far as the time and the room for it reach, and keep what is to be written.
+
+        :param most: bytes, if less than usual.
+        """
+        most = most or MAX_BYTES
         size = 0
         try:
             for item in loop.documents(self.start, seconds=seconds):
@@ -174,8 +178,8 @@ class Reading:
                     self._unreadable(item)
                     continue
                 size += len(item.parsed.raw)
-                if size > MAX_BYTES:
-                    self._cut(_("It holds more than %(limit)s.") % {"limit": readable_size(MAX_BYTES)})
+                if size > most:
+                    self._cut(_("It holds more than %(limit)s.") % {"limit": readable_size(most)})
                     break
                 claim = self._claim(item)
                 if claim is not None:
