@@ -631,7 +631,7 @@ class Connector(Generic[C]):
     :cvar named: the tool in a sentence, where that is another word than the label: "the registry".
     :cvar if_refused: what to do when it does not let us read.
     :cvar if_elsewhere: what to do when something else answers.
-    :cvar if_misconfigured: what to do when the settings cannot work.
+    :cvar if_misconfigured: what to do when the settings cannot work, unless the error itself knows.
     """
 
     slug: ClassVar[str]
@@ -642,9 +642,7 @@ class Connector(Generic[C]):
     named: ClassVar[str] = ""
     if_refused: ClassVar[str] = gettext_noop("Give credentials that may read this.")
     if_elsewhere: ClassVar[str] = gettext_noop("Correct the address: give that of the tool itself.")
-    if_misconfigured: ClassVar[str] = gettext_noop(
-        "Correct the address and the selection, or have an administrator allow the address."
-    )
+    if_misconfigured: ClassVar[str] = gettext_noop("Correct the address and the selection.")
     Config: ClassVar[type[ConnectionConfig]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -690,10 +688,8 @@ class Connector(Generic[C]):
                 label, remedy = gettext("Not reached"), gettext(self.if_misconfigured)
             case _:
                 label = gettext("Not reached")
-                remedy = gettext(
-                    "See that %(tool)s runs, that this machine can reach it, and that the address is allowed."
-                )
-                remedy %= shown
+                remedy = gettext("See that %(tool)s runs, and that this machine can reach it.") % shown
+        remedy = str(error.remedy) or remedy
         label = label if is_first else gettext("Not everything can be read")
         return Check.failed(label, error.message, remedy)
 

@@ -6,13 +6,16 @@ Connectors raise these or let the shared clients raise them; they do not catch t
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from pydantic import ValidationError
 
 from base.errors import DomainError, FieldError
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 _EXPIRED = re.compile(
     r"(token|password|credential|secret|key|licen[cs]e)s?\b[^.,;:]{0,60}\bexpired|\bexpired\b[^.,;:]{0,20}"
@@ -57,11 +60,15 @@ def when_silent(proxy: str = "") -> str:
 
 
 class SourceError(DomainError):
-    """A tool could not be read. The sentence is for the person who looks after the connection."""
+    """A tool could not be read. The sentence is for the person who looks after the connection.
+
+    :cvar remedy: what that person does, where it is the same with every tool; else the connector knows.
+    """
 
     code = "source-error"
     status = 502
     title = _("The tool could not be read")
+    remedy: ClassVar[_StrOrPromise] = ""
 
 
 class AuthFailed(SourceError):
@@ -77,6 +84,24 @@ class Misconfigured(SourceError):
     status = 422
 
 
+class Untrusted(Misconfigured):
+    """Nobody whom we trust vouches for the certificate that was shown."""
+
+    remedy = _("Paste the certificate of the authority that made it under Network.")
+
+
+class WithoutTls(Misconfigured):
+    """What answers does not speak TLS."""
+
+    remedy = _("Correct the port, or begin the address with http:// if the tool has no TLS.")
+
+
+class LockedProxy(Misconfigured):
+    """The proxy wants to know who asks."""
+
+    remedy = _("Give the proxy's user and password under Network.")
+
+
 class SourceUnavailable(SourceError):
     """The tool does not answer as it should right now. We try again.
 
@@ -89,6 +114,18 @@ class SourceUnavailable(SourceError):
     def __init__(self, message: str, *, retry_after: float | None = None, **more: Any) -> None:
         super().__init__(message, **more)
         self.retry_after = retry_after
+
+
+class Silent(SourceUnavailable):
+    """The tool did not answer in time."""
+
+    remedy = _("Correct the address, open the firewall, or name the proxy that leads there under Network.")
+
+
+class NoWayThrough(SourceUnavailable):
+    """The proxy is not there, or does not lead to the tool."""
+
+    remedy = _("Correct the proxy under Network, or have it let Portico through to this address.")
 
 
 class BadPayload(SourceError):

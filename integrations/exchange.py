@@ -33,10 +33,15 @@ from base.limits import readable_size
 from integrations.errors import (
     AuthFailed,
     BadPayload,
+    LockedProxy,
     Misconfigured,
     NotThere,
+    NoWayThrough,
+    Silent,
     SourceError,
     SourceUnavailable,
+    Untrusted,
+    WithoutTls,
     says_expired,
     when_silent,
 )
@@ -462,14 +467,14 @@ class Wire:
         shown = {"url": mask_url(url), "why": (ask.mask(str(error)) or type(error).__name__).rstrip(".")}
         if isinstance(error, TimeoutError):
             ask.retry = False  # the time is used up
-            return SourceUnavailable(
+            return Silent(
                 _("%(url)s did not answer completely within %(seconds)d seconds. %(advice)s")
                 % {**shown, "seconds": ask.total, "advice": when_silent(self.route.proxy)}
             )
         if isinstance(error, httpx.TimeoutException):
             is_connecting = isinstance(error, httpx.ConnectTimeout)
             seconds = self.limits.connect if is_connecting else self.limits.read
-            return SourceUnavailable(
+            return Silent(
                 _("%(url)s did not answer within %(seconds)d seconds. %(advice)s")
                 % {**shown, "seconds": seconds, "advice": when_silent(self.route.proxy)}
             )
@@ -479,7 +484,7 @@ class Wire:
                   "does not allow, such as a line break.") % shown
             )  # fmt: skip
         if isinstance(error, ProxyUnreachable):
-            return SourceUnavailable(
+            return NoWayThrough(
                 _("The proxy %(why)s cannot be reached, so %(url)s cannot be either. Correct its address under "
                   "Network in the settings of the connection, or in HTTPS_PROXY if it is the server's own.")
                 % {**shown, "why": error}
@@ -487,14 +492,14 @@ class Wire:
         if isinstance(error, httpx.ProxyError) and shown["why"].startswith("407"):
             return _locked_proxy(shown)
         if isinstance(error, httpx.ProxyError):
-            return SourceUnavailable(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
+            return NoWayThrough(_("The proxy did not let us through to %(url)s: %(why)s.") % shown)
         if "CERTIFICATE_VERIFY_FAILED" in shown["why"]:
-            return Misconfigured(
+            return Untrusted(
                 _("The certificate of %(url)s is not trusted: %(why)s. Paste the certificate of your authority "
                   "under Network in the settings of the connection, or name its file in SSL_CERT_FILE.") % shown
             )  # fmt: skip
         if "[SSL" in shown["why"] and "EOF" not in shown["why"]:
-            return Misconfigured(_("%(url)s does not speak TLS as expected: %(why)s.") % shown)
+            return WithoutTls(_("%(url)s does not speak TLS as expected: %(why)s.") % shown)
         if isinstance(error, httpx.ConnectError):
             return SourceUnavailable(_("%(url)s cannot be reached: %(why)s.") % shown)
         return SourceUnavailable(_("%(url)s broke off in the middle of its answer: %(why)s.") % shown)
@@ -556,7 +561,7 @@ class Wire:
         for _hop in range(self.limits.redirects + 1):
             try:
                 flow = await self._send(ask, url, sent_at)
-            except Misconfigured as error:
+            except (Misconfigured, SourceUnavailable) as error:
                 if url == ask.url:
                     raise
                 # The person knows the first address only.
@@ -698,7 +703,7 @@ class Wire:
 
 
 def _locked_proxy(shown: Mapping[str, Any]) -> Misconfigured:
-    return Misconfigured(
+    return LockedProxy(
         _("The proxy asks for credentials before it lets us through to %(url)s. Give its user and password under "
           "Network in the settings of the connection.") % shown
     )  # fmt: skip

@@ -18,7 +18,7 @@ import ldap3
 from django.utils.translation import gettext as _
 from ldap3.core import exceptions as errors
 
-from integrations.errors import AuthFailed, Misconfigured, SourceUnavailable
+from integrations.errors import AuthFailed, Misconfigured, SourceUnavailable, Untrusted
 from integrations.outbound import OutboundPolicy, Route, Target, tls_context
 
 SCHEMES = ("ldap", "ldaps")
@@ -222,7 +222,7 @@ async def _asked(do: Callable[[], T], where: str) -> T:
         ) from error
     except errors.LDAPException as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise Misconfigured(
+            raise Untrusted(
                 _("The certificate of %(where)s is not trusted. Give the connection the certificate of the authority "
                   "that made it.") % {"where": where}
             ) from error  # fmt: skip

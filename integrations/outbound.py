@@ -45,6 +45,13 @@ class OutboundRefused(Misconfigured):
 
     code = "outbound-refused"
     status = 403
+    remedy = gettext_lazy("Correct the address, or have an administrator allow the host.")
+
+
+class NeverAllowed(OutboundRefused):
+    """No setting lets us speak to this address."""
+
+    remedy = gettext_lazy("Correct the address: nobody can allow this one.")
 
 
 @dataclass(frozen=True)
@@ -151,8 +158,8 @@ class _Rule:
             pass
         if not re.fullmatch(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", host):
             raise Misconfigured(
-                _("PORTICO_OUTBOUND_ALLOW holds “%(word)s”. Expected a host name, an address, a network such "
-                  "as 10.0.0.0/8, or host:port.") % {"word": word}
+                _("“%(word)s” is no host. Expected a host name, an address, a network such as 10.0.0.0/8, or "
+                  "host:port.") % {"word": word}
             )  # fmt: skip
         return cls(name=host, port=port)
 
@@ -168,11 +175,11 @@ class _Rule:
 
 
 def host_of(word: str) -> tuple[str, int | None]:
-    """The one host of a word of the allow list, and its port if it names one.
+    """The one host of a word of the allow list, and its port if it names one. A web address stands for its host.
 
     :raises Misconfigured: if it is another form, such as a network.
     """
-    rule = _Rule.parse(word)
+    rule = _Rule.parse(re.sub(r"^[a-z][a-z0-9+.-]*://([^/?#]*).*", r"\1", word.strip(), flags=re.IGNORECASE))
     if rule.network is not None and rule.network.num_addresses == 1:
         return str(rule.network.network_address), rule.port
     if rule.network is not None or rule.name.startswith("*."):
@@ -205,7 +212,10 @@ class OutboundPolicy:
         hosts: Iterable[str] = (),
         resolver: Resolver = system_resolver,
     ) -> None:
-        self._rules = [_Rule.parse(word) for word in allow]
+        try:
+            self._rules = [_Rule.parse(word) for word in allow]
+        except Misconfigured as error:
+            raise Misconfigured(f"PORTICO_OUTBOUND_ALLOW: {error.message}") from error
         self._hosts = [_Rule.parse(word) for word in hosts]
         self._resolver = resolver
         self.refusals: dict[str, str] = {}
@@ -252,7 +262,7 @@ class OutboundPolicy:
         if ip is not None:
             self._permitted(host, port, [ip])
         elif host in _NEVER_NAMES:
-            raise OutboundRefused(
+            raise NeverAllowed(
                 _("%(host)s is a cloud's metadata service, which may never be reached.") % {"host": host}
             )
         # Resolvers take 127.1, 0x7f.1 and 2130706433 for loopback; nobody writes a true address so.
@@ -305,9 +315,7 @@ class OutboundPolicy:
             _("%(ip)s is %(what)s") if _literal(host) == ip else _("%(host)s is %(ip)s, %(what)s")
         ) % words
         if verdict.final:
-            raise OutboundRefused(
-                _("%(subject)s, which outbound calls may never reach.") % {"subject": subject}
-            )
+            raise NeverAllowed(_("%(subject)s, which outbound calls may never reach.") % {"subject": subject})
         word = f"[{host}]" if ":" in host else host
         if verdict.is_own:
             word = f"{word}:{port}"
@@ -326,6 +334,7 @@ class NameNotFound(SourceUnavailable):
     """A host name has no address at present."""
 
     code = "name-not-found"
+    remedy = gettext_lazy("Correct the address, or name the proxy that knows it under Network.")
 
 
 _PORTS = {"http": 80, "https": 443, "ssh": 22, "ldap": 389, "ldaps": 636}
@@ -363,7 +372,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         return await self._network.connect_tcp(str(addresses[-1]), port, share, local_address, socket_options)
 
     async def connect_unix_socket(self, path: str, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
-        raise OutboundRefused(_("Outbound calls do not go to sockets of this machine."))
+        raise NeverAllowed(_("Outbound calls do not go to sockets of this machine."))
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -357,9 +357,9 @@ class _Execution:
             row.state = ResourceState.HELD
             row.would_remove = missing
             row.message = (
-                _("The tool listed nothing, and %(count)d were there before. Nothing was removed.")
+                _("The tool listed nothing, and %(count)d were there before.")
                 if is_empty
-                else _("%(count)d of %(before)d are no longer listed, more than usual. Nothing was removed.")
+                else _("%(count)d of %(before)d are no longer listed, more than usual.")
             ) % {"count": missing, "before": before}
             return
         row.removed = remove_unseen(row, now=now, by=self.connection.label)
@@ -384,7 +384,7 @@ class _Execution:
                 self.error_code = self.error_code or "internal"
         refused = sum(row.refused for row in rows)
         failures = [f"{', '.join(names)}: {message}" for message, names in self.failures.items()]
-        messages = [*failures, *(f"{row.name}: {row.message}" for row in held)]
+        messages = [*failures, *(f"{row.name}: {row.message} {_('Nothing was removed.')}" for row in held)]
         if self.failures and not any(row.listed or row.state == ResourceState.COMPLETE for row in rows):
             state = RunState.FAILED
         elif self.failures or held:

@@ -21,10 +21,14 @@ from base.limits import readable_size
 from integrations.errors import (
     AuthFailed,
     BadPayload,
+    LockedProxy,
     Misconfigured,
     NotThere,
+    NoWayThrough,
+    Silent,
     SourceError,
     SourceUnavailable,
+    Untrusted,
     when_silent,
 )
 from integrations.outbound import mask_url
@@ -105,7 +109,7 @@ class GitProgram:
                     "seconds": seconds,
                 }
                 if "GIT_ALLOW_PROTOCOL" in (environment or {}):
-                    message = f"{message} {when_silent(self._proxy)}"
+                    raise Silent(f"{message} {when_silent(self._proxy)}") from error
                 raise SourceUnavailable(message) from error
             except _TooMuch as error:
                 raise BadPayload(
@@ -120,7 +124,7 @@ class GitProgram:
         if code:
             text = said.decode("utf-8", "replace")
             if self._proxy and re.search(r"Failed to connect to|Couldn't connect|Could not resolve", text):
-                raise SourceUnavailable(
+                raise NoWayThrough(
                     _("The proxy %(why)s cannot be reached, so %(url)s cannot be either. Correct its address under "
                       "Network in the settings of the connection.") % {"why": self._proxy, "url": place}
                 )  # fmt: skip
@@ -210,13 +214,13 @@ async def _feed(stream: asyncio.StreamWriter | None, given: bytes) -> None:
 _MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
     (
         "code 407 from proxy|CONNECT tunnel failed, response 407",
-        Misconfigured,
+        LockedProxy,
         gettext_lazy("The proxy asks for credentials before it lets git through to %(place)s. Give its user and "
                      "password under Network in the settings of the connection."),
     ),
     (
         "Proxy CONNECT aborted|CONNECT tunnel failed|from proxy after CONNECT",
-        SourceUnavailable,
+        NoWayThrough,
         gettext_lazy("The proxy did not let git through to %(place)s. Git says: %(said)s"),
     ),
     (
@@ -243,14 +247,14 @@ _MEANINGS: tuple[tuple[str, type[SourceError], _StrOrPromise], ...] = (
     ),
     (
         "certificate (problem|verif)|server certificate",
-        Misconfigured,
+        Untrusted,
         gettext_lazy("The certificate of %(place)s is not trusted. Paste the certificate of your authority under "
                      "Network in the settings of the connection, or name its file in SSL_CERT_FILE. "
                      "Git says: %(said)s"),
     ),
     (
         "Operation too slow|timed? ?out",
-        SourceUnavailable,
+        Silent,
         gettext_lazy("%(place)s does not answer. Git says: %(said)s %(advice)s"),
     ),
     (

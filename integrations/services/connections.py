@@ -48,7 +48,7 @@ from integrations.ldap import LdapClient
 from integrations.mapping import Context, RecordRefused, describe, map_activity, map_entity
 from integrations.models import Connection, RuleRevision, StoredRecord
 from integrations.models.connections import SLUG
-from integrations.outbound import OutboundPolicy, OutboundRefused, Route, mask_url
+from integrations.outbound import OutboundPolicy, Route, mask_url
 from integrations.records import ActivityRecord, Record
 from integrations.registry import connector as connector_class
 from integrations.services.network import OWNER as NETWORK_OWNER
@@ -544,8 +544,8 @@ def check_config(*, connector: str, config: ConnectionConfig, route: Route | Non
         remedy = _("Test again, or see whether the tool is up.")
     except SourceError as error:
         said = error.message
-        if isinstance(error, OutboundRefused):
-            remedy = _("Correct the address, or have an administrator allow the host.")
+        if error.remedy:
+            remedy = str(error.remedy)
         elif isinstance(error, AuthFailed | Misconfigured):
             remedy = _("Correct the settings.")
         else:

@@ -154,6 +154,10 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
         StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
+        said = _("Brought back by %(who)s") % {"who": by}
+        resource.decision = f"{resource.decision}. {said}" if resource.decision else said
+        resource.decision = resource.decision[:200]
+        resource.save(update_fields=["decision"])
         settle_ignored(connection=connection, by=by, now=now)
         apply_rules(now=now, guarded=False)
         record_audit(

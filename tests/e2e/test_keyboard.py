@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 from playwright.sync_api import Page as Tab
 
 from tests.e2e.site import PLACES, Place, Visitors, settle
@@ -464,3 +464,30 @@ def test_selected_rows_lead_to_the_preview_of_an_owner(tab: Tab) -> None:
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("button", name="Set owner of")).to_be_visible()
     tab_to(tab, tab.get_by_role("button", name="Set owner of"))
+
+
+def test_a_form_is_sent_once_until_it_is_changed_or_stopped(tab: Tab) -> None:
+    sent = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request.url)
+            route.fulfill(status=204)  # the page stays
+        else:
+            route.continue_()
+
+    tab.route("**/settings", answer)
+    tab.goto("/settings")
+    settle(tab)
+    save = tab.get_by_role("button", name="Save profile")
+    twice = "button => { button.click(); button.click() }"
+    save.evaluate(twice)
+    save.evaluate(twice)
+    expect(save).to_have_attribute("aria-disabled", "true")
+    tab.keyboard.press("Escape")
+    expect(save).not_to_have_attribute("aria-disabled", "true")
+    save.evaluate(twice)
+    tab.locator("form[aria-busy] input:visible").first.dispatch_event("input")
+    save.evaluate(twice)
+    tab.wait_for_timeout(300)
+    assert len(sent) == 3

@@ -153,7 +153,7 @@ async def test_an_address_that_cannot_be_right_is_refused_with_a_reason(url: str
 
 
 async def test_a_wrong_word_in_the_allow_list_is_named() -> None:
-    with pytest.raises(Misconfigured, match=r"10\.0\.0\.0/40"):
+    with pytest.raises(Misconfigured, match=r"PORTICO_OUTBOUND_ALLOW.*10\.0\.0\.0/40"):
         OutboundPolicy(["10.0.0.0/40"])
 
 
@@ -239,6 +239,15 @@ async def test_a_redirect_is_judged_like_a_first_address(server: Any, make_answe
             with pytest.raises(Misconfigured, match=says):
                 await http.get(server.url + path)
     assert server.asked("/secret") == []
+
+
+async def test_where_a_redirect_leads_is_named_when_nobody_is_there(server: Any, make_answer: Any) -> None:
+    server.on("/", make_answer(status=302, headers={"Location": "http://login.corp/"}))
+    policy = OutboundPolicy([f"127.0.0.1:{server.port}"], resolver=resolver([]))
+    async with client(policy) as http:
+        with pytest.raises(NameNotFound, match=r"/ redirects to http://login\.corp.*has no address") as told:
+            await http.get(f"{server.url}/")
+    assert "proxy" in str(told.value.remedy)
 
 
 # Proxies and certificates

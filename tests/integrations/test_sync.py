@@ -283,8 +283,9 @@ class TestSweep:
         assert "ana" in things_of(held).decision
         with pytest.raises(Conflict):
             decide_guard(resource=things_of(held), remove=True, by="ana")
-        assert restore_removed(resource=things_of(held), by="ana") == 10
+        assert restore_removed(resource=things_of(held), by="ben") == 10
         assert len(alive()) == 20
+        assert things_of(held).decision == "Removed by ana. Brought back by ben"
 
     def test_or_to_keep(self, held: SyncRun) -> None:
         assert decide_guard(resource=things_of(held), remove=False, by="ana") == 0

@@ -40,6 +40,12 @@ SENTENCES = {
     "redirect": r"(redirects to|has moved).*(Give the address of|Use the address)",
     "silence": r"(did not answer|did not finish|does not answer).*See whether the address is right.*firewall.*proxy",
 }
+# What the test of a connection tells to do where it is the same with every tool.
+REMEDIES = {
+    "self-signed": "Paste the certificate of the authority that made it under Network.",
+    "private": "Correct the address, or have an administrator allow the host.",
+    "silence": "Correct the address, open the firewall, or name the proxy that leads there under Network.",
+}
 TOKENS = {"wrong": "not-a-token", "expired": "github_pat_" + "1" * 22 + "_" + "a" * 59}
 
 
@@ -139,6 +145,8 @@ def test_each_is_told_apart_with_a_way_out(
         assert "Copy the token again" in said or "Make a new one" in said
     else:
         assert kinds_of(said) == [situation], said
+    if situation in REMEDIES:
+        assert {check.remedy for check in failed if check.detail} == {REMEDIES[situation]}
     previewed = preview_config(connector=connector, config=config_of(connection), route=route_of(connection))
     assert kinds_of(" ".join(previewed.errors)) == [situation], previewed.errors
     assert list(tested.barred) == list(previewed.barred) == ["ci.corp"] * (situation == "private")

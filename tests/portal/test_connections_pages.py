@@ -631,7 +631,10 @@ class TestGuard:
         assert "img-20" in text_of(admin.get("/connections/images/records?removed=1"))
         admin.post(f"{url}/restore", {"resource": held.pk})
         assert Entity.objects.filter(deleted_at=None, kind="artifact").count() == 40
-        assert "Bring back" not in text_of(admin.get(url))
+        words = text_of(admin.get(url))
+        assert "Removed by Ana Ruiz. Brought back by Ana Ruiz" in words
+        assert "Bring back" not in words
+        assert "Nothing was removed" not in words
 
     def test_a_decision_comes_once(self, admin: Client, held: ResourceRun) -> None:
         url = f"/connections/images/guard/{held.pk}"

@@ -345,11 +345,16 @@ class TestSettingsPage:
         assert AuditEvent.objects.get(verb="host.withdraw").changes["host"] == "ci.corp"
         assert "private address" in sync(ci).message
 
-    @pytest.mark.parametrize("host", ["10.0.0.0/8", "*.corp", "https://ci.corp/", "a b", "10.2.3"])
+    @pytest.mark.parametrize("host", ["10.0.0.0/8", "*.corp", "https://", "a b", "10.2.3"])
     def test_a_word_that_is_not_one_host_is_refused(self, admin: Client, host: str) -> None:
         answer = admin.post("/settings/outbound", {"host": host})
         assert answer.status_code == 422
+        assert "PORTICO_OUTBOUND_ALLOW holds" not in text_of(answer)
         assert not AllowedHost.objects.exists()
+
+    def test_a_web_address_stands_for_its_host(self, admin: Client) -> None:
+        assert admin.post("/settings/outbound", {"host": "https://ci.corp/api/v3?x=1"}).status_code == 302
+        assert AllowedHost.objects.get().host == "ci.corp"
 
     def test_what_is_open_already_needs_nothing(self) -> None:
         with pytest.raises(Conflict, match="may be reached already"):

@@ -483,6 +483,8 @@ class Git(Connector[Config]):
         match error:
             case AuthFailed():
                 return _("Give a user and a token that may read the repository.")
+            case _ if error.remedy:
+                return str(error.remedy)
             case Misconfigured():
                 return _("Correct the address, or take it out of the list.")
         return _("Try again later, or see whether the host is up.")

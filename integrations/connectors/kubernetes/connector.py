@@ -99,10 +99,7 @@ class Kubernetes(Connector[Config]):
     if_refused = gettext_noop(
         "Give a token that the cluster knows, of a service account with the role of the documentation."
     )
-    if_misconfigured = gettext_noop(
-        "Correct the API address, paste the cluster's CA certificate under Network, or have an administrator allow "
-        "the address."
-    )
+    if_misconfigured = gettext_noop("Correct the API address.")
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)

@@ -150,9 +150,7 @@ class Oci(Connector[Config]):
         "Give user name and password of somebody who may pull, and name the repositories."
     )
     if_elsewhere = gettext_noop("Give the address that `docker pull` uses, with https:// before it.")
-    if_misconfigured = gettext_noop(
-        "Correct the address, name the repositories, or have an administrator allow the address."
-    )
+    if_misconfigured = gettext_noop("Correct the address, or name the repositories.")
 
     def __init__(self, config: Config, tools: Tools) -> None:
         super().__init__(config, tools)

@@ -521,6 +521,29 @@
     next.focus();
   });
 
+  // -- Forms ----------------------------------------------------------------------------------------------
+  // A form is sent once, however often its button is pressed: what it asks for may take a while.
+  let sent;
+  const release = () => {
+    sent?.form.removeAttribute("aria-busy");
+    sent?.button?.removeAttribute("aria-disabled");
+    sent = undefined;
+  };
+  document.addEventListener("submit", (event) => {
+    const { target: form, submitter: button } = event;
+    if (event.defaultPrevented || form.method !== "post") return;
+    if (sent?.form === form) return event.preventDefault();
+    release();
+    sent = { form, button };
+    form.setAttribute("aria-busy", "true");
+    button?.setAttribute("aria-disabled", "true");
+    setTimeout((one) => one === sent && release(), 15_000, sent);
+  });
+  // Whoever stops it, types something else or comes back may send it again.
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && release());
+  on("input", "form[aria-busy]", release);
+  addEventListener("pageshow", release);
+
   // -- Focus that stays where it was ------------------------------------------------------------------------
   // A link with data-stay opens the same page in another state; pressed by a key, it has the focus there again.
   on("click", "a[data-stay]", (event, link) => {
