@@ -147,9 +147,13 @@ class DefinitionType(Generic[D]):
             row.delete()
         return change
 
+    def rows(self) -> models.QuerySet[D]:
+        """What a platform team composes: all of the model, unless people keep some for themselves."""
+        return self.model._default_manager.order_by("name")
+
     def export(self, *, pack: str | None = None) -> Iterator[tuple[str, Any]]:
         """Name and spec of what is served, of one pack or of all."""
-        rows = self.model._default_manager.order_by("name")
+        rows = self.rows()
         yield from (rows if pack is None else rows.filter(pack=pack)).values_list("name", "spec")
 
 
@@ -195,7 +199,8 @@ class _Stamps:
             if time.monotonic() - self._checked > STAMP_SECONDS:
                 tables = sorted({kind.model._meta.db_table for kind in _document_types.values()})
                 selects = " UNION ALL ".join(
-                    f"SELECT '{table}', count(*), sum(hashtextextended(name || spec::text || pack, 0)) FROM {table}"  # noqa: S608
+                    f"SELECT '{table}', count(*), "  # noqa: S608
+                    f"sum(hashtextextended(name || spec::text || pack || revision, 0)) FROM {table}"
                     for table in tables
                 )
                 with connection.cursor() as cursor:

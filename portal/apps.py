@@ -7,10 +7,11 @@ class PortalConfig(AppConfig):
     name = "portal"
 
     def ready(self) -> None:
-        from portal import pages
+        from portal import pages, saved_views
         from portal.sample import undo
         from portal.widgets import load_widgets
 
         load_widgets()
         pages.register_pages()
+        saved_views.register_views()
         undo.register()

@@ -20,6 +20,51 @@ class Page(Definition):
         verbose_name = "page"
 
 
+class SavedViewQuerySet(models.QuerySet["SavedView"]):
+    """Sets of views."""
+
+    def kept(self) -> Self:
+        """Those that were not deleted."""
+        return self.filter(deleted_at=None)
+
+
+class SavedView(Definition):
+    """A named query with how its list is shown. `spec` is a `portal.saved_views.ViewSpec`.
+
+    What packs bring, and what people save for all, is a definition like any other. The others are nobody's but
+    their person's, or their team's.
+
+    :ivar user: who saved it; None for a pack's.
+    :ivar team_uid: of the group in the catalog whose members see it.
+    :ivar deleted_at: since when it is kept only to be taken back.
+    """
+
+    class Audience(models.TextChoices):
+        """Who sees it."""
+
+        PERSONAL = "personal", _("Me alone")
+        TEAM = "team", _("A team")
+        ALL = "all", _("All")
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    audience = models.TextField(choices=Audience.choices, default=Audience.ALL)
+    team_uid = models.UUIDField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+
+    objects = SavedViewQuerySet.as_manager()
+
+    class Meta(Definition.Meta):
+        verbose_name = "view"
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return str(self.spec.get("title") or self.name)
+
+
 class Bookmarks(models.Model):
     """What an account found its way to: one row each, whose lists are short.
 

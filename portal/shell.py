@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 from access.permissions import can
 from catalog import queries
 from integrations.queries import SyncHealth, sync_health
+from portal.saved_views import IN_NAVIGATION, navigation_of
 from portal.sources import visible_connections
 
 
@@ -48,6 +49,14 @@ def _shell(request: HttpRequest) -> dict[str, Any]:
             ],
         }
     ]
+    if views := navigation_of(user):
+        shown = int(request.GET["view"]) if request.GET.get("view", "").isdecimal() else 0
+        items: list[dict[str, Any]] = [
+            {"label": view.title, "url": view.url, "icon": "bookmark", "is_active": view.id == shown}
+            for view in views[:IN_NAVIGATION]
+        ]
+        items.append(_item(request, _("All views"), "/views", "list", exact=True))
+        nav.append({"title": _("Views"), "items": items})
     manage = []
     if can(user, "connection.read"):
         manage.append(

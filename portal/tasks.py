@@ -9,7 +9,7 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from portal import mail, telling, watches
+from portal import mail, saved_views, telling, watches
 from portal.sample import go_on
 
 logger = logging.getLogger(__name__)
@@ -45,4 +45,5 @@ def send_mail(**_from_newer_release: Any) -> None:
 def forget(**_from_newer_release: Any) -> None:
     """Let go of what nobody asks for any more."""
     watches.forget_old(now=timezone.now())
+    saved_views.forget_deleted(now=timezone.now())
     mail.forget_old_mails(now=timezone.now())

@@ -3,10 +3,13 @@
 from django.urls import path
 
 from catalog.api.urls import NAMES
-from portal.api import kinds, own, views, watches, whole
+from portal.api import kinds, own, saved, views, watches, whole
 
 urlpatterns = [
     path("pages/", views.PageList.as_view(), name="pages"),
+    path("views/", saved.SavedViewList.as_view(), name="views"),
+    path("views/<int:view_id>/", saved.SavedViewDetail.as_view(), name="view"),
+    path("views/<int:view_id>/restore/", saved.SavedViewRestore.as_view(), name="view-restore"),
     path("watches/", watches.WatchList.as_view(), name="watches"),
     path("watches/<int:watch_id>/", watches.WatchDetail.as_view(), name="watch"),
     path("watches/<int:watch_id>/restore/", watches.WatchRestore.as_view(), name="watch-restore"),

@@ -59,7 +59,7 @@ class DefinitionList(View):
         found = [
             _shape(kind, row)
             for kind, document_type in document_types().items()
-            for row in document_type.model._default_manager.order_by("name")
+            for row in document_type.rows()
         ]
         return one_answer(request, {"results": found})
 

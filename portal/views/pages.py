@@ -26,13 +26,15 @@ from catalog.lookup import look_up
 from catalog.models import Entity
 from catalog.unknown import mentions_of
 from integrations.services.targets import operations_on
-from portal import bookmarks, links, pages
+from portal import bookmarks, links, pages, saved_views
+from portal.models import SavedView
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.people import person
 from portal.sources import connections_of, run_url
 from portal.tables import csv_response
 from portal.templatetags.foreign import safe_url
 from portal.views.anything import is_pasted
+from portal.views.saved import audience_of
 from portal.widgets import Filled, PageContext, delivered
 from portal.widgets.activity import reach
 from portal.widgets.entity import document_of, neighbours_of
@@ -170,13 +172,56 @@ def catalog(request: HttpRequest) -> HttpResponse:
     if served.spec.kinds or not title:  # a page of some kinds says itself what it shows
         title = served.spec.title or title or _("Catalog")
     tabs, more = _kind_tabs(counts, kind)
+    header: dict[str, Any] = {"title": title, "kind_tabs": tabs, "more_kinds": more}
+    view = _view_of(context)
+    if view is not None:
+        header |= view_header(context, view)
     return render_page(
         request,
         served,
         context,
-        header={"title": title, "kind_tabs": tabs, "more_kinds": more},
-        breadcrumbs=[{"label": _("Catalog"), "url": "/catalog"}] if kind else None,
+        header=header,
+        breadcrumbs=[{"label": _("Catalog"), "url": "/catalog"}] if kind or view else None,
     )
+
+
+def _view_of(context: PageContext) -> SavedView | None:
+    """The view that a list was opened by; one that is gone, or for others, is said to be so."""
+    text = context.params.get("view", "")
+    if not text:
+        return None
+    try:
+        view = saved_views.view_of(context.viewer, int(text[:9]) if text.isdecimal() else 0)
+    except NotFound as error:
+        context.refuse("view", error.message)
+        return None
+    if all(item.id != view.pk for item in saved_views.navigation_of(context.viewer)):
+        saved_views.forget_navigation()  # it was made by another process a moment ago
+    return view
+
+
+def view_header(context: PageContext, view: SavedView) -> dict[str, Any]:
+    """What stands above a list that was opened by a view."""
+    shown = saved_views.shown_by(context.params, context.query)
+    actions: list[dict[str, Any]] = []
+    may = saved_views.may_change(context.viewer, view)
+    if not saved_views.is_as_kept(view, shown):
+        actions.append({"label": _("Back to the view"), "url": saved_views.list_url(view), "icon": "refresh"})
+        if may:
+            kept = urlencode({name: context.params.get(name, "") for name in ("columns", "order", "group")})
+            url = f"/views/{view.pk}/save?{urlencode({'q': context.query})}&{kept}"
+            save = {"label": _("Save the changes"), "url": url, "method": "post", "primary": True}
+            actions.append(save)
+    if may:
+        actions.append(
+            {"label": _("Edit view"), "url": f"/views/{view.pk}/edit", "icon": "pencil", "key": "e"}
+        )
+    return {
+        "title": view.title,
+        "description": view.spec.get("description", ""),
+        "meta": [{"label": audience_of(view, saved_views.teams_of(context.viewer))}],
+        "actions": actions,
+    }
 
 
 @login_required

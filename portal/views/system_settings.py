@@ -111,7 +111,7 @@ def packs(request: HttpRequest) -> HttpResponse:
     require(request.user, "pack.write")
     by_pack: dict[str, list[dict[str, Any]]] = {folder.name: [] for folder in installed_packs()}
     for kind, document_type in document_types().items():
-        rows: list[Definition] = list(document_type.model._default_manager.order_by("name"))
+        rows: list[Definition] = list(document_type.rows())
         for row in rows:
             by_pack.setdefault(row.pack, []).append({"kind": kind, "row": row, "title": _title(row)})
     return render(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 import orjson
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -56,6 +56,16 @@ Column = Literal[
     "namespace",
     "tags",
 ]
+# What a list can be grouped by, and the entity's column of it.
+GROUPS = {
+    "owner": "owner",
+    "system": "system",
+    "kind": "kind",
+    "type": "type",
+    "lifecycle": "lifecycle",
+    "namespace": "namespace",
+    "run": "last_run",
+}
 SORTABLE = {"name": "title", "owner": "owner", "lifecycle": "lifecycle", "type": "type", "changed": "changed"}
 
 DEFAULT_ORDER = "title"  # what the list shows
@@ -98,10 +108,15 @@ class EntityList(Widget[EntityListConfig]):
         limit = self._limit(context)
         own = self._own_columns(text)
         shown = self._columns(context, own)
+        group = self._group(context)
+        if group:
+            ordering = _grouped(group, order_text)
         kept = {
             "order": order_text,
             "columns": context.params.get("columns", ""),
             "limit": context.params.get("limit", ""),
+            "group": group,
+            "view": context.params.get("view", ""),
         }
         keep = [(name, value) for name, value in kept.items() if value]
         query: dict[str, Any] = {"action": "/catalog", "keep": keep}
@@ -123,6 +138,7 @@ class EntityList(Widget[EntityListConfig]):
             shown = [n for n in _filled(shown, counted, page.rows) if n not in read or said[n]]
         named = {v.value for f in counted for v in f.values if ":" in v.value}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
+        sizes = _sizes(found, group, page.rows) if group else {}
         for name, column in read.items():
             if column.is_reference:
                 named |= {ref for refs in said[name].values() for ref in refs}
@@ -141,6 +157,7 @@ class EntityList(Widget[EntityListConfig]):
             },
             "display": [
                 *_display(context, order_text, limit),
+                *_grouping(context, group, [name for name in GROUPS if self._exists(context, name)]),
                 *_export(context, shown, order_text, total),
                 *([_all_of_them(whole, total)] if may_write and total else []),
             ],
@@ -148,11 +165,12 @@ class EntityList(Widget[EntityListConfig]):
             "owners_url": _owners_url(whole) if may_write and total and _is_unowned(text) else "",
             "whole": whole,
             "query": query,
-            "table": self._table(context, page.rows, owners, order_text, shown, own, said)
+            "table": self._table(context, page.rows, owners, order_text, shown, own, said, group, sizes)
             | ({"select": "entity", "form": BULK} if may_write and page.rows else {}),
             "facets": self._facets(context, text, counted, owners),
             "total": total,
             "tell_me": links.tell_me(query=self._whole(text)),
+            "save_view": _save_view(text, kept),
             "pages": {
                 "first": at + 1 if page.rows else 0,
                 "last": at + len(page.rows),
@@ -176,6 +194,8 @@ class EntityList(Widget[EntityListConfig]):
         """
         found = queries.search_entities(context.viewer, self._whole(context.query), now=context.now)
         ordering = order_by(context.params.get("order") or DEFAULT_ORDER)
+        if group := self._group(context):
+            ordering = _grouped(group, context.params.get("order", ""))
         own = self._own_columns(context.query)
         names = self._columns(context, own)
         if context.notices:
@@ -222,6 +242,15 @@ class EntityList(Widget[EntityListConfig]):
             context.refuse("order", error.sentence)
             return order_by(DEFAULT_ORDER), ""
 
+    def _group(self, context: PageContext) -> str:
+        """What the list is grouped by; empty for nothing."""
+        group = context.params.get("group", "")
+        if group and group not in GROUPS:
+            sentence = _("A list cannot be grouped by “%(name)s”; there are: %(names)s.")
+            context.refuse("group", sentence % {"name": group[:60], "names": ", ".join(GROUPS)})
+            return ""
+        return group
+
     def _limit(self, context: PageContext) -> int:
         try:
             return read_limit(context.params.get("limit") or str(self.config.page_size))
@@ -241,10 +270,7 @@ class EntityList(Widget[EntityListConfig]):
 
     def _own_columns(self, text: str) -> dict[str, KindColumn]:
         """The columns of the one kind that is listed, by their names."""
-        kinds = current_kinds()
-        name = kind_of(text) or kind_of(self.config.query)
-        columns = kinds.by_name(name).definition.columns if name in kinds else ()
-        return {_SAME.get(column.field, column.field): column for column in columns}
+        return _own_columns(kind_of(text) or kind_of(self.config.query))
 
     def _columns(self, context: PageContext, own: dict[str, KindColumn]) -> list[str]:
         """The columns besides the name: those of the address, else the page's or the kind's, as far as they exist.
@@ -283,6 +309,8 @@ class EntityList(Widget[EntityListConfig]):
         names: list[str],
         own: dict[str, KindColumn],
         said: dict[str, dict[int, Any]],
+        group: str,
+        sizes: dict[Any, int],
     ) -> dict[str, Any]:
         labels = _labels(own)
         kinds, kind = current_kinds(), kind_of(context.query) or kind_of(self.config.query)
@@ -299,6 +327,9 @@ class EntityList(Widget[EntityListConfig]):
                 {
                     "key": str(entity.uid),
                     "label": entity.title,
+                    "group": self._heading(context, group, entity, owners, sizes)
+                    if group and (n == 0 or _of_group(group, entity) != _of_group(group, rows[n - 1]))
+                    else None,
                     "cells": [
                         {"chip": links.chip(entity.ref, entity)},
                         *(
@@ -309,9 +340,28 @@ class EntityList(Widget[EntityListConfig]):
                         ),
                     ],
                 }
-                for entity in rows
+                for n, entity in enumerate(rows)
             ],
         }
+
+    def _heading(
+        self,
+        context: PageContext,
+        group: str,
+        entity: Entity,
+        owners: dict[str, Entity],
+        sizes: dict[Any, int],
+    ) -> dict[str, Any]:
+        """What stands above the first row of a group."""
+        value = _of_group(group, entity)
+        kinds = current_kinds()
+        if not value:
+            cell: dict[str, Any] = {"text": _("No owner") if group == "owner" else _("None")}
+        elif group == "kind" and value in kinds:
+            cell = {"text": kinds.by_name(value).definition.plural}
+        else:
+            cell = self._cell(context, group, entity, owners)
+        return {"cell": cell, "count": sizes.get(value, 0)}
 
     def _cell(
         self, context: PageContext, name: str, entity: Entity, owners: dict[str, Entity]
@@ -413,6 +463,45 @@ _ORDERS: dict[str, Any] = {
 }
 
 
+def labels_of(query: str) -> dict[str, Any]:
+    """The headings of all columns that the list of a query can have, by their names."""
+    return _labels(_own_columns(kind_of(query)))
+
+
+def _own_columns(kind: str) -> dict[str, KindColumn]:
+    kinds = current_kinds()
+    columns = kinds.by_name(kind).definition.columns if kind in kinds else ()
+    return {_SAME.get(column.field, column.field): column for column in columns}
+
+
+def _grouped(group: str, order: str) -> tuple[str, ...]:
+    """The fields to order by, so that what belongs together stands together."""
+    names = (order or DEFAULT_ORDER).split(",")
+    first = f"-{group}" if f"-{group}" in names else group
+    return order_by(",".join([first, *(name for name in names if name.lstrip("-") != group)][:4]))
+
+
+def _of_group(group: str, entity: Entity) -> Any:
+    return getattr(entity, GROUPS[group])
+
+
+def _sizes(found: QuerySet[Entity], group: str, rows: list[Entity]) -> dict[Any, int]:
+    """How many things are in the groups of some rows, also on other pages."""
+    column = GROUPS[group]
+    values = {_of_group(group, entity) for entity in rows}
+    counted = found.filter(**{f"{column}__in": values}).order_by().values(column).annotate(n=Count("id"))
+    return dict(counted.values_list(column, "n"))
+
+
+def _save_view(query: str, kept: Mapping[str, str]) -> dict[str, Any]:
+    """The button that keeps the list as it is shown."""
+    known = labels_of(query)
+    columns = ",".join(name for name in kept["columns"].split(",") if name in known)
+    given = {"q": query, "columns": columns, "order": kept["order"], "group": kept["group"]}
+    url = "/views/new?" + urlencode({name: value for name, value in given.items() if value}, safe=",:")
+    return {"label": _("Save as view"), "icon": "bookmark", "url": url}
+
+
 def kind_of(query: str) -> str:
     """The one kind that a query asks for; empty if it is not one."""
     words = [word for word in query.split() if word.startswith("kind:") and "," not in word]
@@ -507,6 +596,22 @@ def _display(context: PageContext, order: str, limit: int) -> list[dict[str, Any
     return items
 
 
+def _grouping(context: PageContext, group: str, names: list[str]) -> list[dict[str, Any]]:
+    """The part of the menu that says what the list is grouped by."""
+    return [
+        {"heading": _("Group by")},
+        *(
+            {
+                "label": label,
+                "url": context.url(group=name or None, cursor=None, at=None),
+                "is_active": group == name,
+                "icon": "check" if group == name else "",
+            }
+            for name, label in {"": _("Nothing"), **{name: _LABELS[name] for name in names}}.items()
+        ),
+    ]
+
+
 def _owners_url(query: str) -> str:
     return "/catalog/owners?" + urlencode({"q": query})
 
@@ -539,6 +644,7 @@ def _export(context: PageContext, names: list[str], order: str, total: int) -> l
     if total > EXPORTED:
         label = _("Export the first %(n)s as CSV") % {"n": number_format(EXPORTED, force_grouping=True)}
     asked = {"q": context.query, "columns": ",".join(names), "order": order}
+    asked["group"] = context.params.get("group", "")
     url = "/catalog.csv?" + urlencode({name: value for name, value in asked.items() if value}, safe=",:")
     return [{"heading": _("This list")}, {"label": label, "url": url, "icon": "download"}]
 

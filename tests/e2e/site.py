@@ -52,6 +52,11 @@ PLACES = [
     Place("catalog-repositories", "/catalog?q=kind:repository&limit=12", is_twin=True),
     Place("catalog-users", "/catalog?q=kind:user&limit=12", is_twin=True),
     Place("catalog-unowned", "/catalog?q=kind:component+-has:owner"),
+    Place("catalog-grouped", "/catalog?q=kind:component&group=owner&columns=type,lifecycle&limit=30"),
+    Place("views", "/views"),
+    Place("view", "/catalog?view={view}&q=kind:component&order=-changed"),
+    Place("view-new", "/views/new?q=kind:component&columns=owner,type&group=owner"),
+    Place("view-edit", "/views/{view}/edit"),
     Place("owners", "/catalog/owners?q=kind:component+-has:owner"),
     Place("unknown-owners", "/catalog/unknown-owners"),
     Place("unknown-owner", "/catalog/sample/group/store-hardware/unknown"),
@@ -187,6 +192,7 @@ KEYS = {
     "long": "select name from catalog_entity where namespace = 'crowded' and kind = 'component'",
     "account": "select id from access_user where username = 'vic'",
     "watch": "select max(id) from portal_watch",
+    "view": "select max(id) from portal_savedview",
     "tie": "select min(id) from catalog_tie",
     "delivery": "select id from integrations_delivery where state = 'dead'",
     "operation": "select id from integrations_operationrun where state = 'failed'",
@@ -270,6 +276,7 @@ from catalog.models import Entity
 from integrations.models import Delivery, OperationRun
 from integrations.services.connections import create_connection, update_connection
 from portal.models import Notice
+from portal.saved_views import make_view
 from portal.watches import make_watch
 now = timezone.now()
 hub = create_connection(
@@ -297,6 +304,11 @@ for state in ("done", "failed"):
         message=why if state == "failed" else "Started again.",
     )
 first = User.objects.order_by("pk").first()
+for title, audience in (("Payments, by owner", "personal"), ("a-view-with-a-long-name-" * 4, "all")):
+    make_view(
+        user=first, title=title, audience=audience, query="kind:component owner:payments", group="owner",
+        columns=["type", "owner"], description="What Payments runs, for the weekly round. " * 4,
+    )
 come = list(Entity.objects.filter(namespace="crowded").order_by("ref").values_list("uid", flat=True))
 for number, query in enumerate(["kind:component", "kind:resource owner:crowded/" + "the-team-" * 20]):
     watch = make_watch(user=first, about="entities", query=query, name=query[:100], when="both")
