@@ -22,7 +22,7 @@ from base.errors import BadRequest, FieldError
 from catalog.kinds import current_kinds
 from catalog.models import Entity, Relation, Served, Tie, TieState
 from catalog.queries import LIGHT, list_entities
-from catalog.query.relations import directions_called
+from catalog.query.relations import directions, directions_called
 
 MOST_NODES = 500  # of a graph that stays fluid in a browser
 MOST_EDGES = 4_000
@@ -281,6 +281,11 @@ def _beyond(
             params,
         )
         return dict(cursor.fetchall())
+
+
+def all_types() -> frozenset[str]:
+    """The types of relations and ties that are defined, as they are stored."""
+    return frozenset(way.type for ways in directions().values() for way in ways)
 
 
 def stored_types(names: Iterable[str]) -> frozenset[str]:

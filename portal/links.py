@@ -19,6 +19,11 @@ def entity_url(entity: Entity, tab: str = "") -> str:
     return f"{url}?tab={tab}" if tab else url
 
 
+def graph_url(entity: Entity, **more: str) -> str:
+    """What lies around an entity."""
+    return "/graph?" + urlencode({"entity": entity.ref, **more}, safe=":/")
+
+
 def ref_url(ref: str) -> str:
     """The page of a ref; leads to a helpful 404 when there is none."""
     kind, _, rest = ref.partition(":")

@@ -37,6 +37,7 @@ def _shell(request: HttpRequest) -> dict[str, Any]:
             "items": [
                 _item(request, _("Home"), "/", "home", exact=True),
                 _item(request, _("Catalog"), "/catalog", "cube"),
+                _item(request, _("Graph"), "/graph", "topology-star-3"),
                 *(
                     [_item(request, _("Activity"), "/activity", "activity")]
                     if queries.delivered_types()

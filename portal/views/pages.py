@@ -432,6 +432,9 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
                 ],
             }
         )
+    header["actions"].append(
+        {"label": _("Explore"), "url": links.graph_url(entity), "icon": "topology-star-3"}
+    )
     acts = []
     if can(context.viewer, "entity.write", entity):
         url = f"{links.entity_url(entity)}/edit"

@@ -1,4 +1,4 @@
-// What the pages do beyond links and forms. Pages can be read without any of it.
+// What pages do beyond links and forms; they can be read without it.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -453,7 +453,7 @@
   });
 
   // -- Keyboard ---------------------------------------------------------------------------------------------
-  const places = { h: "/", c: "/catalog", a: "/activity", p: "/problems" };
+  const places = { h: "/", c: "/catalog", a: "/activity", p: "/problems", g: "/graph" };
   let going = 0;
   const rows = () => $$(".po-table tbody tr, [data-row]").filter((row) => row.offsetParent);
   const move = (step) => {
@@ -550,7 +550,7 @@
     if (event.detail || event.ctrlKey || event.metaKey) return;
     sessionStorage.setItem("po-stay", JSON.stringify([new URL(link.href).pathname, link.dataset.stay]));
   });
-  // So has a button, if the page came before htmx did.
+  // So has a button, while there is no htmx.
   document.addEventListener("submit", (event) => {
     const id = event.submitter?.dataset.stay;
     if (id && !event.defaultPrevented) sessionStorage.setItem("po-stay", JSON.stringify([location.pathname, id]));
