@@ -87,21 +87,37 @@ def save_provider(
 ) -> None:
     """Say through which provider people sign in.
 
-    :param facts: the fields of `IdentityProvider`.
+    :param facts: the fields of `IdentityProvider`; a role may be called by its title too, and case does not matter.
     :param secret: the client secret; None to keep the one that there is, empty for none.
     :param expected: the etag that `by` saw; empty for any.
     :raises InvalidInput: if a role or an access group does not exist.
     :raises PreconditionFailed: if the settings have changed since.
     """
-    errors = [
-        FieldError(field, _("There is no %(what)s “%(name)s”.") % {"what": what, "name": name})
-        for field, what, known in (
-            ("roles", _("role"), set(Role.objects.values_list("name", flat=True))),
-            ("access_groups", _("access group"), set(Group.objects.values_list("name", flat=True))),
-        )
-        for name in facts[field].values()
-        if name not in known
-    ]
+    roles, groups = list(Role.objects.all()), list(Group.objects.values_list("name", flat=True))
+    titles = {role.title: role.name for role in roles}
+    errors = []
+    for field, what, known in (
+        ("roles", _("role"), titles | {role.name: role.name for role in roles}),
+        ("access_groups", _("access group"), {name: name for name in groups}),
+    ):
+        folded = {word.casefold(): name for word, name in known.items()} | known
+        meant = {
+            group: folded.get(name) or folded.get(name.casefold()) for group, name in facts[field].items()
+        }
+        errors += [
+            FieldError(
+                field,
+                _("There is no %(what)s “%(name)s”. Known: %(known)s.")
+                % {
+                    "what": what,
+                    "name": facts[field][group],
+                    "known": ", ".join(sorted(set(known.values()))[:20]) or _("none"),
+                },
+            )
+            for group, name in meant.items()
+            if name is None
+        ]
+        facts = {**facts, field: meant}
     if errors:
         raise InvalidInput(" ".join(error.message for error in errors), errors=errors)
     with changing_access():

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import authenticate
 from django.utils import timezone
 
-from access.models import AuditEvent, Grant, Identity, IdentityProvider, Secret, SignInLink, User
+from access.models import AuditEvent, Grant, Identity, IdentityProvider, Role, Secret, SignInLink, User
 from access.permissions import can
 from access.services import (
     LinkNotValid,
@@ -358,6 +358,17 @@ class TestSettings:
             save_provider({**self.FACTS, **changes}, by=ana)
         assert [error.path for error in caught.value.errors] == [field]
         assert identity_provider() is None
+
+    def test_a_role_is_found_by_its_title_and_what_there_is_is_named(self, ana: User) -> None:
+        titles = {role.title: role.name for role in Role.objects.all()}
+        save_provider(
+            {**self.FACTS, "roles": {str(n): title.upper() for n, title in enumerate(titles)}}, by=ana
+        )
+        provider = identity_provider()
+        assert provider
+        assert list(provider.roles.values()) == list(titles.values())
+        with pytest.raises(InvalidInput, match=rf"no role “pope”. Known: .*{min(titles.values())}"):
+            save_provider({**self.FACTS, "roles": {"a": "pope"}}, by=ana)
 
     def test_removing_it_forgets_the_secret_and_leaves_the_accounts(self, ana: User) -> None:
         save_provider(self.FACTS, secret="hush", by=ana)

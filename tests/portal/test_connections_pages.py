@@ -907,7 +907,7 @@ class TestCatalogFiles:
     def test_a_preview_shows_numbers_and_problems_and_writes_nothing(self, admin: Client, file: Path) -> None:
         answer = admin.post("/connections/import", {"address": str(file), "action": "preview"})
         words = text_of(answer)
-        assert "2 documents" in words
+        assert "1 file 2 documents" in words
         assert "1 accepted" in words
         assert "1 refused" in words
         assert "metadata.name" in words
