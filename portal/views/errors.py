@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from base.api import PROBLEM_JSON, problem_response, request_id, unexpected_problem
 from base.errors import BadRequest, DomainError, Forbidden, NotFound
+from catalog.api.backstage import errors as backstage
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 def domain_error(request: HttpRequest, error: DomainError) -> HttpResponse:
     """An expected failure as a page, or as problem details to a program."""
     if request.path.startswith("/api/"):
-        return problem_response(error)
+        return _to_program(request, error)
     titles = {403: _("Not allowed"), 404: _("Not found"), 409: _("Not now")}
     icons = {403: "lock", 404: "search"}
     signed_in = getattr(request, "user", None) is not None and request.user.is_authenticated
@@ -35,6 +36,14 @@ def domain_error(request: HttpRequest, error: DomainError) -> HttpResponse:
         },
         status=error.status,
     )
+
+
+def _to_program(request: HttpRequest, error: DomainError) -> HttpResponse:
+    """The same in the words that a program expects at this address."""
+    if request.path.startswith(f"{backstage.PREFIX}/"):
+        body = backstage.describe_error(request, status=error.status, message=error.message)
+        return JsonResponse(body, status=body["response"]["statusCode"])
+    return problem_response(error)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -53,6 +62,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     logger.error("Request %s failed: %s %s", request_id(request), request.method, request.path)
     if request.path.startswith("/api/"):
         problem = unexpected_problem(request_id(request))
+        if request.path.startswith(f"{backstage.PREFIX}/"):
+            body = backstage.describe_error(request, status=500, message=problem["detail"])
+            return JsonResponse(body, status=500)
         return JsonResponse(problem, status=500, content_type=PROBLEM_JSON)
     return _bare_page(
         request,
@@ -71,7 +83,7 @@ def unknown_host(request: HttpRequest) -> HttpResponse:
           "PORTICO_ALLOWED_HOSTS, or set PORTICO_URL to the address that people use.") % {"host": host}
     )  # fmt: skip
     if request.path.startswith("/api/"):
-        return problem_response(error)
+        return _to_program(request, error)
     return _bare_page(request, title=_("Not here"), message=error.message, status=error.status)
 
 

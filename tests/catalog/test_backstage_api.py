@@ -417,6 +417,15 @@ class TestLimits:
         assert call(f"entities/by-query?orderField={PATH}")["items"] == []
 
 
+class TestBeforeAnyView:
+    def test_what_is_refused_there_is_told_in_the_same_words(self, call: Call, settings: Any) -> None:
+        error = call("entities?filter=a%00b", status=400)
+        assert (error["error"]["name"], error["response"]) == ("InputError", {"statusCode": 400})
+        settings.ALLOWED_HOSTS = ["portal.example"]
+        answer = Client().get("/api/catalog/entities", headers={"Host": "other.example"})
+        assert (answer.status_code, answer.json()["error"]["name"]) == (400, "InputError")
+
+
 class TestSeeing:
     def test_the_beginning_of_a_hidden_name_is_found_by_nobody(
         self, catalog: None, no_access: User, as_token: Callable[..., dict[str, str]]

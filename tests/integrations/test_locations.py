@@ -374,6 +374,19 @@ class TestLater:
         assert run(folder)["removed"] == 2
         assert names() == {"a"}
 
+    def test_what_is_of_no_known_kind_any_more_keeps_its_last_good_word(
+        self, write: Write, folder: Path
+    ) -> None:
+        write("pay.yaml", component("pay"), component("cart"))
+        run(folder)
+        write("pay.yaml", component("pay").replace("kind: Component", "kind: Komponent"), component("cart"))
+        read_again(is_guarded=False)
+        assert names() == {"pay", "cart"}
+        assert "Komponent" in Claim.objects.get(entity__name="pay").stale_reason
+        write("pay.yaml", component("pay").replace("kind: Component", "kind: System"), component("cart"))
+        read_again(is_guarded=False)
+        assert {entity.kind for entity in Entity.objects.filter(name="pay", deleted_at=None)} == {"system"}
+
     def test_what_no_longer_parses_keeps_its_last_good_word(self, write: Write, folder: Path) -> None:
         write("a.yaml", component("a", owner="good"), component("b"))
         run(folder)

@@ -35,21 +35,25 @@ def answer_error(exc: Exception, context: Mapping[str, Any]) -> Response:
     What cannot be accepted is 400 here, as is a body that is too large.
     """
     problem = exception_handler(exc, context)
-    status = 400 if problem.status_code in (413, 415, 422) else problem.status_code
-    request: HttpRequest = context["request"]
-    said = _of(problem)
-    body = {
-        "error": {
-            "name": _NAMES.get(status, "InternalServerError" if status >= 500 else "Error"),
-            "message": said,
-        },
-        "request": {"method": request.method, "url": request.get_full_path().removeprefix(PREFIX)},
-        "response": {"statusCode": status},
-    }
+    body = describe_error(context["request"], status=problem.status_code, message=_of(problem))
+    status = body["response"]["statusCode"]
     headers = {
         name: problem.headers[name] for name in ("Retry-After", "WWW-Authenticate") if name in problem.headers
     }
     return Response(body, status=status, headers=headers, content_type="application/json")
+
+
+def describe_error(request: HttpRequest, *, status: int, message: str) -> dict[str, Any]:
+    """A failure as Backstage describes it."""
+    status = 400 if status in (413, 415, 422) else status
+    return {
+        "error": {
+            "name": _NAMES.get(status, "InternalServerError" if status >= 500 else "Error"),
+            "message": message,
+        },
+        "request": {"method": request.method, "url": request.get_full_path().removeprefix(PREFIX)},
+        "response": {"statusCode": status},
+    }
 
 
 def _of(problem: Response) -> str:

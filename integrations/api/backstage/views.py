@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from access.api.permissions import person_of
 from access.permissions import require
 from base.answers import json_answer
-from base.errors import InvalidInput, NotFound
+from base.errors import DomainError, InvalidInput, NotFound
 from catalog import queries as catalog
 from catalog.api.backstage.errors import InputError
 from catalog.api.backstage.parameters import at_least, body_of, read
@@ -283,7 +283,7 @@ class ValidateEntity(CatalogView):
                     f"Invalid location ref {body['location']}, only 'url:<target>' is supported, "
                     "e.g. url:https://host/path"
                 )
-        except InputError as error:
+        except DomainError as error:
             return _refused([error.message])
         faults = locations.faults_of_document(body["entity"], location=Location(type_, target))
         return _refused([str(fault) for fault in faults]) if faults else HttpResponse(status=200)

@@ -140,7 +140,8 @@ class Shelf:
 class Reading:
     """One reading of one location.
 
-    :ivar seen: the ids of what is accepted; `stale` and `broken_files` say why the others are not.
+    :ivar seen: the ids of what is accepted; `stale`, `unknown` and `broken_files` say why the others are not: by id,
+        by file and name of what is of no known kind, and by file of what names nothing.
     """
 
     def __init__(self, start: Location, *, dry_run: bool = False) -> None:
@@ -153,6 +154,7 @@ class Reading:
         self.refs: Counter[tuple[str, str]] = Counter()
         self.seen: set[str] = set()
         self.stale: dict[str, str] = {}
+        self.unknown: dict[str, str] = {}
         self.broken_files: dict[str, str] = {}
         self.causes: dict[str, list[Unreadable]] = {}
 
@@ -294,7 +296,9 @@ class Reading:
                 )
             )
         if ref:
-            self.stale[f"{file}#{ref}"] = _("document %(number)d: %(message)s") % {
+            kind, _colon, name = ref.partition(":")
+            reasons, key = (self.stale, ref) if kind in self.kinds else (self.unknown, name)
+            reasons[f"{file}#{key}"] = _("document %(number)d: %(message)s") % {
                 "number": document.parsed.number,
                 "message": error.message,
             }

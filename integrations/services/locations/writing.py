@@ -156,11 +156,14 @@ class Writing:
 
     def _keep_last_good(self) -> None:
         """A document that no longer parses keeps its last good claim, marked stale."""
-        if self.reading.broken_files:
+        unknown, broken = self.reading.unknown, self.reading.broken_files
+        if unknown or broken:
             for external_id in self._claimed():
-                file, first = external_id.rpartition("#")[0], first_id(external_id)
-                if file in self.reading.broken_files and first not in self.reading.seen:
-                    self.reading.stale.setdefault(external_id, self.reading.broken_files[file])
+                first = first_id(external_id)
+                file, _hash, ref = first.rpartition("#")
+                reason = unknown.get(f"{file}#{ref.partition(':')[2]}") or broken.get(file)
+                if reason and first not in self.reading.seen:
+                    self.reading.stale.setdefault(external_id, reason)
         for part in parts(sorted(self.reading.stale)):
             apart(partial(self._mark_stale, part), take_back=self.dry_run)
 
