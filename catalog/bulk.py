@@ -6,11 +6,15 @@ rows. What must hold for them holds by constraint in the database, as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 import orjson
+from django.contrib.postgres.fields import ArrayField
 from django.db import InterfaceError, OperationalError, connection, models
 from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
@@ -37,17 +41,26 @@ def reserve_ids(model: type[models.Model], count: int) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def insert(rows: Sequence[models.Model], *, without: Iterable[str] = ()) -> None:
-    """Insert rows that are known to be new. Rows without an id get one from the database and stay without it here.
-
-    :param without: fields whose database default counts.
-    """
+def insert(rows: Sequence[models.Model]) -> None:
+    """Insert rows that are known to be new. Rows without an id get one from the database and stay without it here."""
     if not rows:
         return
     model = type(rows[0])
-    fields = _fields(model, without=without, with_id=rows[0].pk is not None)
+    fields = _fields(model, with_id=rows[0].pk is not None)
     with connection.cursor() as cursor:
-        _copy(cursor, sql.Identifier(model._meta.db_table), fields, rows)
+        _copy(cursor, sql.Identifier(model._meta.db_table), fields, _values(fields, rows))
+
+
+def insert_values(model: type[models.Model], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows of plain values: what `insert` does, where there are too many to make an object of each.
+
+    :param names: of the fields, in the order of the values; the others are what the database has by default.
+    """
+    if rows:
+        by_name = {field.name: field for field in model._meta.concrete_fields}
+        fields = [by_name[name] for name in names]
+        with connection.cursor() as cursor:
+            _copy(cursor, sql.Identifier(model._meta.db_table), fields, rows)
 
 
 def upsert(rows: Sequence[models.Model], *, unique: Sequence[str], update: Sequence[str]) -> None:
@@ -76,7 +89,7 @@ def upsert(rows: Sequence[models.Model], *, unique: Sequence[str], update: Seque
                 staging, names, table
             )
         )
-        _copy(cursor, staging, fields, rows)
+        _copy(cursor, staging, fields, _values(fields, rows))
         cursor.execute(
             sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) DO ").format(
                 table, names, names, staging, sql.SQL(", ").join(columns[name] for name in unique)
@@ -84,6 +97,19 @@ def upsert(rows: Sequence[models.Model], *, unique: Sequence[str], update: Seque
             + action
         )
         cursor.execute(sql.SQL("DROP TABLE {}").format(staging))
+
+
+def tidy(*tables: type[models.Model]) -> None:
+    """Let PostgreSQL reuse the room of rows that are no more, and count anew what there is, as after each big write.
+
+    It does so by itself too, but a minute later at best, and until then tables grow and plans rest on old counts.
+    Inside of a transaction, or where another is at it, nothing is done.
+    """
+    if connection.in_atomic_block:
+        return
+    names = sql.SQL(", ").join(sql.Identifier(table._meta.db_table) for table in tables)
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(names))
 
 
 def lies_in_the_data(error: Exception) -> bool:
@@ -104,36 +130,88 @@ def why_not_stored(error: Exception) -> str:
     return _("It cannot be stored: %(why)s.") % {"why": why}
 
 
-def _fields(
-    model: type[models.Model], *, without: Iterable[str] = (), with_id: bool
-) -> list[models.Field[Any, Any]]:
-    left_out = set(without)
-    return [
-        field
-        for field in model._meta.concrete_fields
-        if field.name not in left_out and (with_id or not field.primary_key)
-    ]
+def _fields(model: type[models.Model], *, with_id: bool) -> list[models.Field[Any, Any]]:
+    return [field for field in model._meta.concrete_fields if with_id or not field.primary_key]
+
+
+_BATCH = 500  # rows that are sent at once
 
 
 def _copy(
-    cursor: Any, table: sql.Identifier, fields: list[models.Field[Any, Any]], rows: Sequence[models.Model]
+    cursor: Any,
+    table: sql.Identifier,
+    fields: Sequence[models.Field[Any, Any]],
+    rows: Iterable[Sequence[Any]],
 ) -> None:
+    """Send rows as the lines of text that COPY reads: much cheaper than a dump of each value by the driver."""
     names = sql.SQL(", ").join(sql.Identifier(str(field.column)) for field in fields)
-    getters = [(field.attname, isinstance(field, models.JSONField)) for field in fields]
+    writers = [_writer(field) for field in fields]
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)
+    left = iter(rows)
     with connection.wrap_database_errors, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row([_plain(getattr(row, name), is_json) for name, is_json in getters])
+        while batch := list(islice(left, _BATCH)):
+            lines = [
+                "\t".join(
+                    [
+                        "\\N" if value is None else write(value)
+                        for write, value in zip(writers, row, strict=True)
+                    ]
+                )
+                for row in batch
+            ]
+            copy.write("\n".join(lines) + "\n")
 
 
-def _plain(value: Any, is_json: bool) -> Any:
-    if value is None:
-        return None
-    if is_json:
-        # PostgreSQL's jsonb has no place for the character NUL.
-        return orjson.dumps(value, default=str).decode().replace("\\u0000", "\\ufffd")
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str) and "\0" in value:
-        return value.replace("\0", "\ufffd")
-    return value
+def _values(
+    fields: Sequence[models.Field[Any, Any]], rows: Iterable[models.Model]
+) -> Iterable[Sequence[Any]]:
+    return map(attrgetter(*(field.attname for field in fields)), rows)
+
+
+def _writer(field: models.Field[Any, Any]) -> Callable[[Any], str]:
+    """How a field's values stand in a line of COPY."""
+    while isinstance(field, models.ForeignKey):
+        field = field.target_field
+    if isinstance(field, models.JSONField):
+        return _json
+    if isinstance(field, ArrayField):
+        if isinstance(field.base_field, models.IntegerField):
+            return lambda value: f"{{{','.join(map(str, value))}}}"
+        return _texts
+    if isinstance(field, models.BinaryField):
+        return lambda value: f"\\\\x{bytes(value).hex()}"
+    if isinstance(field, models.DateTimeField):
+        return str
+    if isinstance(field, models.BooleanField):
+        return lambda value: "t" if value else "f"
+    if isinstance(field, models.UUIDField):
+        return attrgetter("hex")
+    if isinstance(field, models.IntegerField):
+        return "{:d}".format
+    return _text
+
+
+_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\ufffd"})
+
+
+def _text(value: Any) -> str:
+    text = value.value if isinstance(value, Enum) else value
+    if not isinstance(text, str):
+        text = str(text)
+    # PostgreSQL has no place for the character NUL, and all that must be escaped but the backslash is not printable.
+    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPED)
+
+
+def _texts(values: Sequence[str]) -> str:
+    quoted = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
+    return _text(f'{{"{quoted}"}}') if values else "{}"
+
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def _json(value: Any) -> str:
+    text = orjson.dumps(value, default=str).decode()
+    if "\\" not in text:
+        return text
+    return _NUL.sub("\\1\ufffd", text).replace("\\", "\\\\")

@@ -240,7 +240,7 @@ class Tie(models.Model):
 class DirtyEntity(models.Model):
     """A mark that an entity's ties, relations text or signals have to be made anew.
 
-    Marks are only put down and taken up, if need be several for one entity: so no writer waits for another's.
+    Marks are only put down, held and taken up, if need be several for one entity: so no writer waits for another's.
     """
 
     entity = models.ForeignKey(Entity, on_delete=models.CASCADE, db_constraint=False, related_name="+")

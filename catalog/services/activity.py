@@ -228,7 +228,8 @@ def subjects_of(keys: set[str]) -> dict[str, Entity]:
     for row in rows:
         found.setdefault(row.key, row.entity)
     if ids := targets_of({key.removeprefix("ref:") for key in keys if key.startswith("ref:")}):
-        named = Entity.objects.only("uid", "ref", "namespace").in_bulk(ids.values())
+        rows_of_refs = Entity.objects.filter(id__in=among(ids.values())).only("uid", "ref", "namespace")
+        named = {entity.id: entity for entity in rows_of_refs}
         found |= {f"ref:{ref}": named[id_] for ref, id_ in ids.items() if id_ in named}
     return found
 

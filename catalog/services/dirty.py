@@ -19,13 +19,24 @@ def sharers_of(claim_ids: Iterable[int]) -> set[int]:
 def mark_dirty(entity_ids: Iterable[int], *, is_to_merge: bool = False) -> None:
     """Queue entities for `catalog.services.render`.
 
+    A mark that is there already is enough, and held so that it is not taken up before what is written here is seen;
+    one that another takes up right now is not.
+
     :param is_to_merge: their columns too, whatever their documents say.
     """
     ids = list(set(entity_ids))
     if ids:
         with connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO catalog_dirtyentity (entity_id, since, is_to_merge) "
-                "SELECT unnest(%s::bigint[]), now(), %s",
-                [ids, is_to_merge],
+                """
+                WITH held AS MATERIALIZED (
+                    SELECT entity_id FROM catalog_dirtyentity
+                    WHERE entity_id = ANY(%(ids)s) AND (is_to_merge OR NOT %(is_to_merge)s)
+                    FOR KEY SHARE SKIP LOCKED
+                )
+                INSERT INTO catalog_dirtyentity (entity_id, since, is_to_merge)
+                SELECT id, now(), %(is_to_merge)s FROM unnest(%(ids)s::bigint[]) AS wanted(id)
+                WHERE id NOT IN (SELECT entity_id FROM held)
+                """,
+                {"ids": ids, "is_to_merge": is_to_merge},
             )

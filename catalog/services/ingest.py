@@ -23,7 +23,7 @@ from django.db.models import Q, QuerySet
 from base.text import replace_nul
 from catalog import identity
 from catalog.audience import Groups, audiences, groups_in, is_for_all
-from catalog.bulk import among, insert, reserve_ids, upsert
+from catalog.bulk import among, insert, insert_values, reserve_ids, upsert
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
     Alias,
@@ -132,6 +132,12 @@ class Applied:
     entity_ids: list[int]
 
 
+# Rows of revisions and of the feed: values of these fields, for there are as many of them as of entities.
+Row = tuple[Any, ...]
+_REVISION = (
+    "entity_uid", "entity_ref", "namespace", "number", "action", "at", "by", "by_key", "reason", "run", "diff",
+)  # fmt: skip
+_FEED_ITEM = ("at", "action", "entity_uid", "entity_ref", "kind", "namespace", "revision")
 _run: ContextVar[int | None] = ContextVar("run", default=None)
 
 
@@ -370,22 +376,11 @@ class _Page:
         keys = []
         for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
             for key in is_keys:
-                keys.append(
-                    EntityKey(claim=row, entity_id=row.entity_id, kind=claim.kind, key=key, is_identity=True)
-                )
+                keys.append((row.pk, row.entity_id, claim.kind, key, "", True))
             for about in about_keys:
                 base, folder = identity.split_folder(about)
-                keys.append(
-                    EntityKey(
-                        claim=row,
-                        entity_id=row.entity_id,
-                        kind=claim.kind,
-                        key=base,
-                        path=folder,
-                        is_identity=False,
-                    )
-                )
-        insert(keys)
+                keys.append((row.pk, row.entity_id, claim.kind, base, folder, False))
+        insert_values(EntityKey, ("claim", "entity", "kind", "key", "path", "is_identity"), keys)
 
     # --- entities -----------------------------------------------------------------------------------------
 
@@ -449,8 +444,8 @@ class _Page:
 
         renames, refused = self._rename(entities, merged_of)
         written: list[Entity] = []
-        revisions: list[Revision] = []
-        feed: list[FeedItem] = []
+        revisions: list[Row] = []
+        feed: list[Row] = []
         served: list[Served] = []
         relations: dict[int, set[tuple[str, str]]] = {}
         reported: list[problems.Finding] = []
@@ -598,24 +593,24 @@ class _Page:
         action: Action,
         changes: list[dict[str, Any]],
         claims: list[Claim],
-        revisions: list[Revision],
-        feed: list[FeedItem],
+        revisions: list[Row],
+        feed: list[Row],
     ) -> None:
         entity.revision += 1
         entity.changed_at = self.at
         revisions.append(
-            Revision(
-                entity_uid=entity.uid,
-                entity_ref=entity.ref,
-                namespace=entity.namespace,
-                number=entity.revision,
-                action=action,
-                at=self.at,
-                by=self.by,
-                by_key=self.due_to.get(entity.id) or (self.source.key if self.source else ""),
-                reason=self._reason(changes, claims),
-                run=_run.get(),
-                diff=changes,
+            (
+                entity.uid,
+                entity.ref,
+                entity.namespace,
+                entity.revision,
+                action,
+                self.at,
+                self.by,
+                self.due_to.get(entity.id) or (self.source.key if self.source else ""),
+                self._reason(changes, claims),
+                _run.get(),
+                changes,
             )
         )
         feed.append(self._feed_item(entity, action, ref=entity.ref))
@@ -633,23 +628,16 @@ class _Page:
         }
         return "; ".join(reasons)
 
-    def _feed_item(self, entity: Entity, action: Action, *, ref: str) -> FeedItem:
-        return FeedItem(
-            at=self.at,
-            action=action,
-            entity_uid=entity.uid,
-            entity_ref=ref,
-            kind=entity.kind,
-            namespace=ref.partition(":")[2].partition("/")[0],
-            revision=entity.revision,
-        )
+    def _feed_item(self, entity: Entity, action: Action, *, ref: str) -> Row:
+        namespace = ref.partition(":")[2].partition("/")[0]
+        return (self.at, action, entity.uid, ref, entity.kind, namespace, entity.revision)
 
     def _save(
         self,
         written: list[Entity],
         served: list[Served],
-        revisions: list[Revision],
-        feed: list[FeedItem],
+        revisions: list[Row],
+        feed: list[Row],
         *,
         fresh: set[int],
         renamed: set[int],
@@ -665,8 +653,8 @@ class _Page:
         # A new ref is a new key, for which nobody may refer to the row meanwhile.
         upsert([entity for entity in stored if entity.id in renamed], unique=["id"], update=["ref", *columns])
         upsert([row for row in served if row.entity_id not in fresh], unique=["entity"], update=["document"])
-        insert(revisions)
-        insert(feed, without=["transaction"])
+        insert_values(Revision, _REVISION, revisions)
+        insert_values(FeedItem, _FEED_ITEM, feed)
 
 
 def _vacate(tombstone: Entity) -> None:

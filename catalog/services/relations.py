@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import F, Q
 
-from catalog.bulk import among, insert
+from catalog.bulk import among, insert_values
 from catalog.models import Alias, Entity, Relation, Tie
 from catalog.services.dirty import mark_dirty
 
@@ -29,22 +29,22 @@ def relate(
     for relation in Relation.objects.filter(source_id__in=among(set(wanted) - fresh)):
         stored[relation.source_id][relation.type, relation.target_ref] = relation
     removed: list[Relation] = []
-    added: list[Relation] = []
+    added: list[tuple[int, str, str]] = []
     for entity_id, pairs in wanted.items():
         have = stored[entity_id]
         removed += [relation for pair, relation in have.items() if pair not in pairs]
-        added += [Relation(source_id=entity_id, type=t, target_ref=r) for t, r in pairs if (t, r) not in have]
+        added += [(entity_id, *pair) for pair in pairs if pair not in have]
     if removed:
         dirty |= {relation.target_id for relation in removed if relation.target_id}
         Relation.objects.filter(id__in=among(relation.id for relation in removed)).delete()
     if added:
-        targets = targets_of({relation.target_ref for relation in added})
-        for relation in added:
-            target_id = targets.get(relation.target_ref)
-            if target_id is not None:
-                relation.target_id = target_id
-                dirty.add(target_id)
-        insert(added)
+        targets = targets_of({ref for _, _, ref in added})
+        dirty |= set(targets.values())
+        insert_values(
+            Relation,
+            ("source", "type", "target_ref", "target"),
+            [(entity_id, type_, ref, targets.get(ref)) for entity_id, type_, ref in added],
+        )
     # A tie waits for its entity's return, and shows on the other end only while both are there.
     ends = list({*born, *dead, *renamed} - fresh)
     if ends:

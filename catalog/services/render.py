@@ -19,9 +19,19 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from catalog.audience import Groups, audiences, groups_in, is_for_all, not_for_all
-from catalog.bulk import among
+from catalog.bulk import among, tidy
 from catalog.kinds import current_kinds, forget_kinds
-from catalog.models import Entity, EntityKey, Relation, Severity
+from catalog.models import (
+    Claim,
+    DirtyEntity,
+    Entity,
+    EntityKey,
+    FeedItem,
+    Relation,
+    Revision,
+    Served,
+    Severity,
+)
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty, resolve_subjects
 from catalog.services.breaks import breaks_of
@@ -70,30 +80,39 @@ def render_dirty(
                 logger.error("Rendering does not come to rest: %s", turns.most_common(5))
                 break
         after_page()
+        if done >= PAGE:
+            tidy(Served, DirtyEntity)  # else each page of a big import would need new room
+    if done >= PAGE:
+        tidy(Entity, Claim, EntityKey, FeedItem, Relation, Revision, Served)
     return done
 
 
 def _take_marks() -> tuple[set[int], set[int]]:
     """Lock marked entities and take up their marks.
 
-    Those that a writer holds are left for later: whoever renders waits for nobody, so no two can wait for each other.
+    Entities and marks that a writer holds are left for later: whoever renders waits for nobody, so no two can wait for
+    each other.
 
     :returns: their ids, and those of them whose kind has changed.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id FROM catalog_entity WHERE id IN (SELECT entity_id FROM catalog_dirtyentity)
-            LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+            SELECT e.id FROM catalog_dirtyentity d JOIN catalog_entity e ON e.id = d.entity_id
+            LIMIT %s FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF e SKIP LOCKED
             """,
             [PAGE],
         )
-        ids = [row[0] for row in cursor.fetchall()]
+        ids = list({row[0] for row in cursor.fetchall()})
         if ids:  # what is marked after this statement is rendered again
             cursor.execute(
                 """
-                WITH taken AS (
-                    DELETE FROM catalog_dirtyentity WHERE entity_id = ANY(%s) RETURNING entity_id, is_to_merge
+                WITH free AS MATERIALIZED (
+                    SELECT id FROM catalog_dirtyentity WHERE entity_id = ANY(%s) FOR UPDATE SKIP LOCKED
+                ),
+                taken AS (
+                    DELETE FROM catalog_dirtyentity WHERE id IN (SELECT id FROM free)
+                    RETURNING entity_id, is_to_merge
                 ),
                 news AS (INSERT INTO catalog_news (entity_id) SELECT DISTINCT entity_id FROM taken)
                 SELECT entity_id, is_to_merge FROM taken
@@ -229,12 +248,12 @@ def _write_signals(ids: set[int], audience: Groups, silent: list[str]) -> None:
     versions = _newest(subjects, "version", "version", silent)
     breaks = breaks_of(subjects, silent)
     rows = []
-    for entity in Entity.objects.filter(id__in=among(ids)).only(
-        "id", "signals", "last_run", "last_run_at", "failing_since", "version", "sources"
+    for entity_id, own_sources, *kept in Entity.objects.filter(id__in=among(ids)).values_list(
+        "id", "sources", "signals", "last_run", "last_run_at", "failing_since", "version"
     ):
-        near = [uid for uid, _ in reach[entity.id]]
+        near = [uid for uid, _ in reach[entity_id]]
         signals: dict[str, Any] = {}
-        if told := sorted({name for uid in near for name in sources.get(uid, ())} - set(entity.sources)):
+        if told := sorted({name for uid in near for name in sources.get(uid, ())} - set(own_sources)):
             signals["tied_sources"] = told
         last_at, status = max((runs[uid] for uid in near if uid in runs), default=(None, ""))
         _at, version = max((versions[uid] for uid in near if uid in versions), default=(None, ""))
@@ -245,9 +264,8 @@ def _write_signals(ids: set[int], audience: Groups, silent: list[str]) -> None:
             ]
             failing_since = min(one.since for one in broken)
             status, last_at = RunStatus.FAILED.value, max(one.last_at for one in broken)
-        kept = (entity.signals, entity.last_run, entity.last_run_at, entity.failing_since, entity.version)
-        if (signals, status, last_at, failing_since, version) != kept:
-            rows.append((entity.id, orjson.dumps(signals).decode(), status, last_at, failing_since, version))
+        if [signals, status, last_at, failing_since, version] != kept:
+            rows.append((entity_id, orjson.dumps(signals).decode(), status, last_at, failing_since, version))
     if not rows:
         return
     with connection.cursor() as cursor:
@@ -365,7 +383,8 @@ def _newest(
 
 def _report_missing(ids: set[int], *, at: datetime) -> None:
     """Targets that do not exist, as problems of the entities that name them."""
-    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(ids))}
+    rows = Entity.objects.filter(id__in=among(ids)).only("uid", "ref", "namespace")
+    entities = {entity.id: entity for entity in rows}
     seen = []
     for source_id, type_, ref in Relation.objects.filter(
         source_id__in=among(ids), target=None, source__deleted_at=None

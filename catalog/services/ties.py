@@ -475,7 +475,8 @@ def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) 
         )
     )
     asked = set(contradicted) | ids
-    entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(asked))}
+    rows = Entity.objects.filter(id__in=among(asked)).only("uid", "ref", "namespace")
+    entities = {entity.id: entity for entity in rows}
     problems.sync(
         raised_by=problems.CATALOG,
         seen=[

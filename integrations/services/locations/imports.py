@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from access.services.audit import record_audit
 from access.services.undo import keep_for_undo
 from base.errors import Conflict, DomainError, NotFound
+from base.memory import rare_collections
 from catalog.documents import Location
 from catalog.models import Problem, Source
 from catalog.services.render import render_dirty
@@ -39,6 +40,7 @@ MOVE_WAIT = 5  # seconds, for a reading that is going on
 WAIT = 900  # seconds, for another reading of the same location
 
 
+@rare_collections()
 def import_paths(
     *,
     addresses: Sequence[str],
@@ -191,6 +193,7 @@ def ask_again(*, location: CatalogLocation, now: datetime) -> None:
     )
 
 
+@rare_collections()
 def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True) -> ImportSummary | None:
     """Read a location again; None if it is going or gone, being read by another worker, or cannot be read now.
 

@@ -1,0 +1,27 @@
+"""How much Python does to find garbage, where many objects are made that are all needed."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# New objects between two looks for cycles among them; and how many such looks lead to one at older ones.
+_RARE = (50_000, 20, 50)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Look rarely for cycles of dead objects until the end of the block, and not at all among those from before it.
+
+    Bulk work makes hundreds of thousands of objects, hardly any of them in a cycle: looking through them again and
+    again, and through all that the process has loaded, would take a good part of its time.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(*_RARE)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
