@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import yaml
@@ -30,6 +31,8 @@ from base.safe_yaml import parse_documents
 from catalog.documents.formats import ALIASES, FORMATS, format_of
 
 SEGMENTS = 4
+MOST_COLUMNS = 4  # of a list of objects that is edited row by row
+DEEPEST = 6  # of nested objects, for a schema may refer to itself
 LONG_TEXT = 2_500  # longer than any address
 PLAIN = {"string", "integer", "number"}
 # Besides the formats of `catalog.documents.formats`: what only settings have.
@@ -92,16 +95,37 @@ class Form:
         self.secrets: dict[str, str] = {}
         self.errors: dict[str, list[str]] = {}
         self.instance: BaseModel | None = None
-        schema = model.model_json_schema()
-        self._leaves = list(_leaves(schema, schema.get("$defs", {})))
+        self._begin(model.model_json_schema(), _defaults(model), data, initial)
+
+    def _begin(
+        self,
+        schema: Schema,
+        defaults: dict[str, Any],
+        data: QueryDict | None,
+        initial: Mapping[str, Any] | None,
+    ) -> None:
         self._typed: dict[str, str] = {}
-        self._defaults = _defaults(model)
-        self.values: dict[str, Any] = _merged(self._defaults, initial or {})
+        self._defaults = defaults
+        self.values: dict[str, Any] = _merged(defaults, initial or {})
+        self._leaves = [self._with_rows(leaf, data) for leaf in _leaves(schema, schema.get("$defs", {}))]
         if data is not None:
             self.values = {}
             for leaf in self._leaves:
                 self._read(leaf, data)
             self._leave_out_empty_groups()
+
+    def _with_rows(self, leaf: _Leaf, data: QueryDict | None) -> _Leaf:
+        """A list of objects as rows of their fields, unless it holds what those have no place for."""
+        if leaf.type != "objects":
+            return leaf
+        value = _get(self.values, leaf.path)
+        known = set(_columns(leaf))
+        fits = all(
+            isinstance(row, dict) and set(row) <= known and all(isinstance(v, str) for v in row.values())
+            for row in (value or ())
+        )
+        is_rows = fits if data is None else f"{leaf.name}__rows" in data
+        return leaf if is_rows else replace(leaf, type="yaml")
 
     # --- in -----------------------------------------------------------------------------------------------
 
@@ -114,6 +138,14 @@ class Form:
         elif leaf.type == "list":
             value = [
                 line.strip() for text in data.getlist(leaf.name) for line in text.splitlines() if line.strip()
+            ]
+        elif leaf.type == "objects":
+            columns = list(_columns(leaf))
+            rows = zip(*(data.getlist(f"{leaf.name}__{name}") for name in columns), strict=False)
+            value = [
+                {name: text.strip() for name, text in zip(columns, row, strict=True) if text.strip()}
+                for row in rows
+                if any(text.strip() for text in row)
             ]
         elif leaf.type == "map":
             names, texts = data.getlist(f"{leaf.name}__key"), data.getlist(f"{leaf.name}__value")
@@ -290,6 +322,14 @@ class Form:
                 field["pairs"] = list(value.items()) if isinstance(value, dict) else []
             case "list" | "multiple":
                 field["value"] = value if isinstance(value, list) else []
+            case "objects":
+                columns = _columns(leaf)
+                rows = value if isinstance(value, list) else []
+                field["rows"] = [
+                    [{**one, "value": row.get(name, "")} for name, one in columns.items()]
+                    for row in [*rows, {}]
+                ]
+                field["blank"] = [{**one, "value": ""} for one in columns.values()]
             case "yaml" | "json":
                 field["value"] = self._typed.get(leaf.name) or _as_yaml(value)
             case "datetime":
@@ -299,6 +339,92 @@ class Form:
         if leaf.type in {"select", "segments", "multiple"}:
             field["choices"] = _choices(schema)
         return field
+
+
+class SchemaForm(Form):
+    """A form made from a JSON Schema alone. Whoever uses the values has them checked, and adds what is wrong.
+
+    `values` holds what was typed as the schema has it, without what was left empty.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        data: QueryDict | None = None,
+        initial: Mapping[str, Any] | None = None,
+        *,
+        is_whole: bool = True,
+    ) -> None:
+        """:param is_whole: whether what the schema requires must be there; else it may have been missing before."""
+        self.is_whole = is_whole
+        self.kept, self.secrets, self.errors = {}, {}, {}
+        self.instance = None
+        self._begin(schema, {}, data, initial)
+        if data is not None:
+            self.values = {}
+            for leaf in self._leaves:
+                self._read(leaf, data)
+                self._take(leaf)
+            self._leave_out_empty_groups()
+
+    @property
+    def paths(self) -> list[tuple[Path, str, bool]]:
+        """Where each field's value stands, the type of the field, and whether there must be one."""
+        return [(leaf.path, leaf.type, leaf.is_required) for leaf in self._leaves]
+
+    def is_valid(self) -> bool:
+        """Whether all could be read as the schema has it."""
+        return not self.errors
+
+    def value_at(self, path: Path) -> Any:
+        """What a field holds; None for nothing."""
+        return _get(self.values, path)
+
+    def _take(self, leaf: _Leaf) -> None:
+        value = _get(self.values, leaf.path)
+        try:
+            value = _as_schema_has(leaf, value)
+        except ValueError:
+            self._add(leaf.name, _("Enter a number."))
+            return
+        # An empty list is a value where there must be one; what was not ticked is none where there need not be.
+        is_nothing = value is None or value in ("", {}) or (value in ([], False) and not leaf.is_required)
+        if is_nothing and not (value == 0 and value is not False):
+            holder = _get(self.values, leaf.path[:-1])
+            if isinstance(holder, dict):
+                holder.pop(leaf.path[-1], None)
+            if self.is_whole and leaf.is_required and leaf.name not in self.errors:
+                self._add(leaf.name, _("Enter a value."))
+        else:
+            _put(self.values, leaf.path, value)
+
+
+def _as_schema_has(leaf: _Leaf, value: Any) -> Any:
+    """:raises ValueError: if a number is expected, and none came."""
+    schema = leaf.schema
+    if leaf.type in {"select", "segments", "multiple"} and "enum" in schema:
+        by_text = {str(one): one for one in schema["enum"]}
+        many = [by_text.get(text, text) for text in (value if isinstance(value, list) else [value])]
+        return many if leaf.type == "multiple" else many[0]
+    if leaf.type == "select":
+        return {"true": True, "false": False}.get(value) if value else None
+    if leaf.type == "number":
+        return _number(value) if value not in (None, "") else None
+    if leaf.type == "list" and (schema.get("items") or {}).get("type") in {"integer", "number"}:
+        return [_number(one) for one in value]
+    if leaf.type == "map" and (schema.get("additionalProperties") or {}).get("type") in {"integer", "number"}:
+        return {name: _number(one) for name, one in value.items()}
+    return value
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not isfinite(number):
+            raise
+        return number
 
 
 # --- the schema ------------------------------------------------------------------------------------------
@@ -318,7 +444,7 @@ def _leaves(
     for name, raw in schema.get("properties", {}).items():
         own, is_nullable = _resolve(raw, defs)
         here = (*path, name)
-        if own.get("type") == "object" and own.get("properties"):
+        if own.get("type") == "object" and own.get("properties") and len(here) <= DEEPEST:
             nested.append((here, own, optional or (here if is_nullable or name not in required else ())))
             continue
         yield _Leaf(
@@ -378,7 +504,9 @@ def _type(schema: Schema, defs: Schema, *, is_nullable: bool) -> str:
             if "enum" in items:
                 schema["enum"], schema["labels"] = items["enum"], items.get("labels", {})
                 return "multiple"
-            return "list" if _is_plain(items) else "yaml"
+            if _is_plain(items):
+                return "list"
+            return "objects" if _is_flat(items, defs) else "yaml"
         case "object":
             below, _null = _resolve(schema.get("additionalProperties") or {}, defs)
             return "map" if _is_plain(below) else "yaml"
@@ -393,6 +521,22 @@ def _suggested(schema: Schema) -> str:
         return ""
     kinds = ",".join(kind.lower() for kind in schema.get("targetKinds") or format_.kinds)
     return f"/search/refs?kinds={kinds}" if kinds else "/search/refs"
+
+
+def _is_flat(schema: Schema, defs: Schema) -> bool:
+    """Whether a value is an object of a few texts."""
+    properties = schema.get("properties", {})
+    return 0 < len(properties) <= MOST_COLUMNS and all(
+        _resolve(one, defs)[0].get("type") == "string" for one in properties.values()
+    )
+
+
+def _columns(leaf: _Leaf) -> dict[str, dict[str, str]]:
+    """The fields of each row of a list of objects."""
+    return {
+        name: {"name": name, "label": str(_(one.get("title") or "")) or capfirst(name)}
+        for name, one in leaf.schema["items"]["properties"].items()
+    }
 
 
 def _is_plain(schema: Schema) -> bool:

@@ -78,6 +78,8 @@ def _shell(request: HttpRequest) -> dict[str, Any]:
             {"label": _("Connect a tool"), "url": "/connections/new", "icon": "plug-connected"},
             {"label": _("Import catalog files"), "url": "/connections/import", "icon": "upload"},
         ]
+    if can(user, "entity.write"):
+        create.append({"label": _("New entity"), "url": "/catalog/new", "icon": "cube"})
     if can(user, "user.write"):
         url = "/settings/access?invite=1"
         create.append({"label": _("Invite a colleague"), "url": url, "icon": "user-plus"})

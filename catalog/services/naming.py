@@ -18,11 +18,12 @@ from base.errors import Conflict, FieldError, InvalidInput, NotFound
 from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.documents.refs import Ref, parse_ref
 from catalog.kinds import current_kinds
-from catalog.models import Alias, Claim, ClaimMode, Entity, Rank, SourceType
+from catalog.models import Alias, Claim, ClaimMode, Entity, SourceType
 from catalog.permissions import Planned
+from catalog.services.creating import check_free, declare_by_hand, keep_created
 from catalog.services.dirty import mark_dirty
-from catalog.services.edit import keep_declared, source_of_person
-from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, lock_entities
+from catalog.services.edit import keep_declared
+from catalog.services.ingest import drop_claims, lock_entities
 from catalog.services.relations import end_aliases, resolve_relations
 from catalog.services.render import A_WHILE, render_dirty
 
@@ -48,25 +49,13 @@ def create_owner(
     for one in {mentioned.text, wanted.text}:
         require(user, "entity.write", Planned(one))
     document = _document(wanted, title.strip(), members)
-    now = timezone.now()
     with transaction.atomic():
         for one in (mentioned.text, wanted.text):
-            check_unknown(one, user=user)
-        claim = ClaimIn(
-            external_id=f"created:{wanted.text}",
-            kind=wanted.kind,
-            document=document,
-            rank=Rank.API,
-            as_of=now,
-        )
-        applied = apply_claims(source=source_of_person(user), claims=[claim], at=now, by=user.label)
-        entity = Entity.objects.get(pk=applied.entity_ids[0])
+            check_free(one, user=user)
+        entity, event = declare_by_hand(user=user, ref=wanted, document=document, name=mentioned.text)
         if mentioned.text != entity.ref:
             _lead(user, mentioned.text, entity, reason="")
-        event = record_audit("entity.create", entity, changes={"name": mentioned.text, "title": title})
-        state = {"name": mentioned.text, "uid": str(entity.uid)}
-        keep_for_undo(event, state=state, things=[(entity.uid, "")])
-        note_undone(verb="entity.withdraw", state={"uid": str(entity.uid)}, by=user.label, now=now)
+        keep_created(event, entity, name=mentioned.text, by=user.label)
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return entity
 
@@ -157,7 +146,7 @@ def map_apart(*, user: Any, ref: str, target: Entity, reason: str) -> Alias:
             _("%(ref)s is a %(kind)s; choose a group or a user.") % {"ref": target.ref, "kind": target.kind}
         )
     with transaction.atomic():
-        check_unknown(name, user=user)
+        check_free(name, user=user)
         alias = _lead(user, name, target, reason=reason)
         event = record_audit("entity.map", target, changes={"name": name, "reason": reason})
         _keep_name(event, alias)
@@ -169,17 +158,6 @@ def _keep_name(event: AuditEvent, alias: Alias) -> None:
     target = alias.entity.uid
     state = {"name": alias.ref, "target": str(target), "reason": alias.reason}
     keep_for_undo(event, state=state, things=[(target, f"name {alias.ref}")])
-
-
-def check_unknown(name: str, *, user: Any) -> None:
-    """:raises Conflict: if a name means something already."""
-    if Entity.objects.filter(ref=name, deleted_at=None).exists():
-        raise Conflict(_("%(ref)s is in the catalog already.") % {"ref": name})
-    found = Alias.objects.filter(ref=name, entity__deleted_at=None).select_related("entity").first()
-    if found is not None and not can(user, "entity.read", found.entity):
-        raise Conflict(_("%(ref)s means something already that you may not see.") % {"ref": name})
-    if found is not None:
-        raise Conflict(_("%(ref)s means %(target)s already.") % {"ref": name, "target": found.entity.ref})
 
 
 def _lead(user: Any, name: str, target: Entity, *, reason: str) -> Alias:

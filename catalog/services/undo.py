@@ -32,6 +32,7 @@ from catalog.models import (
 )
 from catalog.permissions import Planned
 from catalog.services import bulk_edit, joining, naming
+from catalog.services.creating import check_free
 from catalog.services.edit import (
     decision_of,
     declare_again,
@@ -432,7 +433,7 @@ def _target(change: Undoable) -> Entity:
 
 def _preview_unmap(change: Undoable, user: User) -> Preview:
     name, target = change.state["name"], _target(change)
-    naming.check_unknown(name, user=user)
+    check_free(name, user=user)
     names = {"name": name, "target": target.ref}
     return Preview(
         steps=[_("%(name)s means %(target)s again, wherever it is mentioned.") % names],

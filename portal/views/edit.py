@@ -55,9 +55,7 @@ def _crumbs(entity: Entity, label: str) -> list[dict[str, str]]:
     ]
 
 
-@login_required
-@require_http_methods(["GET", "POST"])
-def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
+def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
     """Override one field, with a reason, or take an override back; shows who says what."""
     entity = _entity(request, namespace, kind, name)
     require(request.user, "entity.write", entity)

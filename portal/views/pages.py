@@ -173,6 +173,10 @@ def catalog(request: HttpRequest) -> HttpResponse:
         title = served.spec.title or title or _("Catalog")
     tabs, more = _kind_tabs(counts, kind)
     header: dict[str, Any] = {"title": title, "kind_tabs": tabs, "more_kinds": more}
+    if can(request.user, "entity.write"):
+        what = kinds.by_name(kind).definition.title if kind in kinds else _("entity")
+        url = f"/catalog/new?kind={kind}" if kind in kinds else "/catalog/new"
+        header["actions"] = [{"label": _("New %(kind)s") % {"kind": what}, "url": url, "icon": "plus"}]
     view = _view_of(context)
     if view is not None:
         header |= view_header(context, view)

@@ -221,6 +221,7 @@ def test_a_field_is_overridden_and_given_back_by_keys_alone(tab: Tab) -> None:
     tab.goto(page)
     tab.keyboard.press("e")
     tab.wait_for_url(f"**{page}/edit")
+    tab.goto(f"{page}/edit?field=spec.owner")
     value = tab.locator("#value")
     tab_to(tab, value)
     tab.keyboard.press("Control+a")
