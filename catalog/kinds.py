@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +23,7 @@ from access.definitions import (
     register_document_type,
 )
 from base.errors import Conflict, FieldError, InvalidInput
+from catalog.documents.computed import Mirror
 from catalog.documents.fields import FieldDef, check_field_definition, with_fields
 from catalog.documents.formats import format_of
 from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
@@ -59,12 +60,14 @@ class KindView:
     :ivar api_version: what a document of this kind is served with when no source says.
     :ivar title_case: the kind as documents write it.
     :ivar fields: what is added to it, in order.
+    :ivar computed: those of them that are worked out.
     """
 
     def __init__(self, definition: KindDef, fields: Sequence[FieldDef] = ()) -> None:
         self.definition = definition
         self.fields = tuple(fields)
         self._defaults = {one.name: one.default for one in fields if one.default is not None}
+        self.computed = tuple(one for one in fields if one.computed is not None)
         self.name = definition.name.lower()
         self.title_case = definition.name
         self.api_version = definition.api_versions[0]
@@ -74,11 +77,27 @@ class KindView:
         """The relations that the document declares: (type, target ref), in the document's order."""
         return self.definition.relations_of(document, namespace)
 
-    def completed(self, document: dict[str, Any]) -> dict[str, Any]:
-        """A merged document with what its kind says where no source says anything."""
-        if not self._defaults:
+    def completed(self, document: dict[str, Any], worked_out: Mapping[str, Any]) -> dict[str, Any]:
+        """A merged document with what its kind says where no source says anything.
+
+        :param worked_out: the values of its computed fields, by name; nobody else's word counts there.
+        """
+        if not self.fields:
             return document
-        return {**document, "spec": {**self._defaults, **(document.get("spec") or {})}}
+        said = document.get("spec") or {}
+        if self.computed:
+            said = {key: value for key, value in said.items() if key not in self.computed_names}
+            worked_out = {key: value for key, value in worked_out.items() if key in self.computed_names}
+        return {**document, "spec": {**self._defaults, **said, **worked_out}}
+
+    def is_computed(self, path: str) -> bool:
+        """Whether a field is worked out, or is a part of one that is."""
+        head, _dot, rest = path.partition(".")
+        return head == "spec" and rest.partition(".")[0] in self.computed_names
+
+    @cached_property
+    def computed_names(self) -> frozenset[str]:
+        return frozenset(one.name for one in self.computed)
 
     def gaps(self, document: dict[str, Any]) -> list[FieldError]:
         """What the merged document lacks of its kind's schema."""
@@ -145,6 +164,58 @@ class Kinds:
         return frozenset(found)
 
     @cached_property
+    def computed(self) -> tuple[FieldDef, ...]:
+        """The fields that are worked out, of all kinds, each after those that it looks at; none of a circle."""
+        return self._in_order[0]
+
+    @cached_property
+    def circle(self) -> tuple[FieldDef, ...]:
+        """Computed fields of which each looks at the next and the last at the first, if there are such."""
+        left = self._in_order[1]
+        if not left:
+            return ()
+        way = [left[0]]
+        while (following := next(one for one in left if self.looks_at(way[-1], one))) not in way:
+            way.append(following)
+        return (*way[way.index(following) :], following)
+
+    @cached_property
+    def _in_order(self) -> tuple[tuple[FieldDef, ...], tuple[FieldDef, ...]]:
+        left = tuple({one.definition: one for view in self for one in view.computed}.values())
+        found: tuple[FieldDef, ...] = ()
+        while ready := [one for one in left if not any(self.looks_at(one, other) for other in left)]:
+            found += tuple(ready)
+            left = tuple(one for one in left if one not in ready)
+        return found, left
+
+    def looks_at(self, one: FieldDef, other: FieldDef) -> bool:
+        """Whether a computed field may look at the values of another; what it may not, it does not see."""
+        if one.computed is None or not one.computed.reads(other.name):
+            return False
+        if isinstance(one.computed, Mirror):
+            ends = self._ends_of(one.computed.paths[0][-1])
+            return not ends or not ends.isdisjoint(other.kinds)
+        return True
+
+    def _ends_of(self, relation: str) -> set[str]:
+        """The kinds that a relation or tie leads to, as far as definitions say; none if one leaves it open."""
+        found: set[str] = set()
+        for view in self:
+            for rule in view.definition.relations:
+                if rule.type == relation:
+                    if not rule.target_kinds:
+                        return set()
+                    found |= {kind.lower() for kind in rule.target_kinds}
+                elif rule.inverse == relation:
+                    found.add(view.name)
+        for pair, (source, type_) in TIE_TYPES.items():
+            if type_ == relation:
+                found |= set(pair) - {source}
+            elif self.inverse(type_) == relation:
+                found.add(source)
+        return found
+
+    @cached_property
     def formats(self) -> dict[str, set[tuple[str, str]]]:
         """What the kinds say of each field, by its dotted path in lower case: the formats, and what they compare as."""
         found: dict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -179,6 +250,15 @@ def _usable(fields: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[FieldDef]:
             yield FieldDef.of(name, spec)
 
 
+def _stored() -> Kinds:
+    """The kinds as their definitions stand now."""
+    kinds, relations, fields = (
+        list(model._default_manager.order_by("id").values_list("name", "spec"))
+        for model in (Kind, RelationType, KindField)
+    )
+    return Kinds(kinds, relations, fields)
+
+
 class _Current:
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -189,12 +269,7 @@ class _Current:
         stamp = tuple(definitions_stamp(model) for model in (Kind, RelationType, KindField))
         with self._lock:
             if self._kinds is None or stamp != self._stamp:
-                self._kinds = Kinds(
-                    *(
-                        list(model._default_manager.order_by("id").values_list("name", "spec"))
-                        for model in (Kind, RelationType, KindField)
-                    )
-                )
+                self._kinds = _stored()
                 self._stamp = stamp
             return self._kinds
 
@@ -284,8 +359,13 @@ class _Shaping(DefinitionType[D]):
 
 def _check_beside_others(name: str, spec: dict[str, Any]) -> None:
     """
-    :raises Conflict: if a kind has such a field already, of its own or by another definition.
+    :raises Conflict: if a kind has such a field already, of its own or by another definition; or in a loop.
     """
+    if circle := _stored().circle:
+        raise Conflict(
+            _("A field cannot be worked out from itself: %(circle)s.")
+            % {"circle": " → ".join(one.path for one in circle)}
+        )
     field, kinds = FieldDef.of(name, spec), _kinds_of(spec)
     for kind in Kind.objects.order_by("id"):
         own = kind.spec["schema"].get("properties") or {}

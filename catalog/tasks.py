@@ -9,10 +9,17 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from catalog.services import computing
 from catalog.services.render import A_WHILE
 from catalog.services.render import render_dirty as render
 
 logger = logging.getLogger(__name__)
+
+
+@shared_task(name="catalog.mark_what_time_changed")
+def mark_what_time_changed(**_from_newer_release: Any) -> None:
+    """Have counted anew what falls out of windows as time goes by."""
+    computing.mark_what_time_changed(at=timezone.now())
 
 
 @shared_task(name="catalog.render_dirty")

@@ -76,10 +76,18 @@ class Impact:
 
     :ivar entities: how many have a value there.
     :ivar pages: names of the pages that name it.
+    :ivar fields: definitions of the computed fields that may look at it.
     """
 
     entities: int
     pages: list[str]
+    fields: list[str]
+
+
+def readers_of(field: FieldDef) -> list[FieldDef]:
+    """The computed fields that may look at an added field."""
+    kinds = current_kinds()
+    return [one for one in kinds.computed if kinds.looks_at(one, field)]
 
 
 def impact_of(row: KindField) -> Impact:
@@ -88,7 +96,8 @@ def impact_of(row: KindField) -> Impact:
     entities = Entity.objects.filter(kind__in=kinds, deleted_at=None)
     holding = entities.filter(Q(tokens__contains=[token(path)]) | Q(tokens__contains=[token(f"{path}.")]))
     pages = [page.name for page in Page.objects.order_by("name") if path.encode() in orjson.dumps(page.spec)]
-    return Impact(holding.count(), pages)
+    readers = readers_of(FieldDef.of(row.name, row.spec))
+    return Impact(holding.count(), pages, [one.definition for one in readers])
 
 
 def name_for(path: str, kinds: list[str]) -> str:

@@ -196,6 +196,11 @@ CELERY_TASK_ROUTES = {
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
     "render": {"task": "catalog.render_dirty", "schedule": 1.0, "options": {"expires": 5}},
+    "windows": {
+        "task": "catalog.mark_what_time_changed",
+        "schedule": 600.0,
+        "options": {"expires": 300},
+    },
     "tell": {"task": "portal.tell", "schedule": 10.0, "options": {"expires": 10}},
     "sample": {"task": "portal.sample", "schedule": 10.0, "options": {"expires": 10}},
     "mail": {"task": "portal.send_mail", "schedule": 10.0, "options": {"expires": 20}},

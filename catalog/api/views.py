@@ -33,7 +33,7 @@ from catalog.api import serializers as shapes
 from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, RelationType, Tie, TieState
 from catalog.permissions import Planned
-from catalog.query import TITLE, order_by, sortable
+from catalog.query import FIELD_KEY, TITLE, order_by, sortable
 from catalog.services import bulk_edit, edit, joining, naming, problems
 from catalog.services.render import splice
 from catalog.statuses import ACTIVITY_STATUSES, STATUSES
@@ -61,7 +61,8 @@ class EntityList(View):
         order = order_by(request.query_params.get("order"))
         limit = read_limit(request.query_params.get("limit"))
         columns = {*_KEYSET, *(name.lstrip("-") for name in order), "served__document", "served__relations"}
-        rows = sortable(found).select_related("served").only(*(columns - {TITLE}))
+        stored = {name for name in columns if name != TITLE and not name.startswith(FIELD_KEY)}
+        rows = sortable(found, order).select_related("served").only(*stored)
         page = paginate(rows, order=order, limit=limit, cursor=request.query_params.get("cursor"))
         total = found.order_by().count()
         return json_answer(request, _list_body(request, _texts(request, page.rows), page, total))

@@ -18,7 +18,8 @@ A definition is the `spec` of a pack document::
       shown: [page, list, filter]            # default: the entity's page alone
       order: 10                              # among the added fields of a kind
 
-A number may have a `unit`; a reference `targetKinds` and, to be a relation, `relation: {type, inverse}`.
+A number may have a `unit`; a reference `targetKinds` and, to be a relation, `relation: {type, inverse}`. What no source
+says may be worked out: see `catalog.documents.computed`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from django.utils.translation import gettext_noop
 
 from base.errors import FieldError, InvalidInput
 from base.schemas import compile_schema
+from catalog.documents.computed import SCHEMAS, WAYS, Computed, computed_of, faults_of
 from catalog.documents.formats import FORMATS, Format
 
 PAGE, LIST, FILTER = "page", "list", "filter"
@@ -48,6 +50,7 @@ class FieldDef:
     :ivar name: of the property below `spec`.
     :ivar schema: its JSON Schema.
     :ivar default: what it is where no source says anything; None for nothing.
+    :ivar computed: how it is worked out; None if sources say it.
     :ivar relation: the relation that its references make, as a kind's definition says it; or None.
     """
 
@@ -59,6 +62,7 @@ class FieldDef:
     schema: Mapping[str, Any]
     default: Any
     relation: Mapping[str, Any] | None
+    computed: Computed | None
     shown: frozenset[str]
     order: int
 
@@ -98,6 +102,7 @@ class FieldDef:
             }
             if relation
             else None,
+            computed=computed_of(spec),
             shown=frozenset(spec.get("shown", [PAGE])),
             order=spec.get("order", 0),
         )
@@ -117,6 +122,8 @@ def _property(spec: Mapping[str, Any], format_: Format, targets: list[str]) -> d
         found["enum"] = [one["value"] for one in values]
         found["labels"] = {one["value"]: one["title"] for one in values if one.get("title")}
         found["colours"] = {one["value"]: one["colour"] for one in values if one.get("colour")}
+    if any(way in spec for way in WAYS):
+        found["readOnly"] = True
     if targets:
         found["targetKinds"] = targets
     if spec.get("default") is not None:
@@ -143,6 +150,7 @@ def _faults(spec: Mapping[str, Any]) -> Iterable[FieldError]:
             )
             % {"field": spec["field"]},
         )
+    yield from faults_of(spec, type_=format_.schema.get("type"))
     if (default := spec.get("default")) is not None:
         targets = spec.get("targetKinds") or []
         yield from compile_schema(_property({**spec, "default": None}, format_, targets)).errors(
@@ -228,6 +236,7 @@ _DEFINITION = compile_schema(
                 "additionalProperties": False,
                 "properties": {"type": _WORD, "inverse": _WORD},
             },
+            **SCHEMAS,
             "shown": {"type": "array", "items": {"enum": list(SHOWN)}},
             "order": {"type": "integer"},
         },

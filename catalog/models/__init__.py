@@ -13,7 +13,17 @@ from catalog.models.claims import (
     Source,
     SourceType,
 )
-from catalog.models.entities import Alias, DirtyEntity, Entity, Redirect, Relation, Served, Tie, TieState
+from catalog.models.entities import (
+    Alias,
+    ComputedValues,
+    DirtyEntity,
+    Entity,
+    Redirect,
+    Relation,
+    Served,
+    Tie,
+    TieState,
+)
 from catalog.models.history import FeedItem, News, Revision
 from catalog.models.kinds import Kind, KindField, RelationType
 from catalog.models.problems import PROBLEM_TYPES, UNCLEAR, Problem, Severity
@@ -28,6 +38,7 @@ __all__ = [
     "Audience",
     "Claim",
     "ClaimMode",
+    "ComputedValues",
     "DirtyEntity",
     "Entity",
     "EntityKey",

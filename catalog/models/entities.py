@@ -135,6 +135,26 @@ class Served(models.Model):
         return f"document of {self.entity_id}"
 
 
+class ComputedValues(models.Model):
+    """What was worked out for an entity: the values of its computed fields, by name.
+
+    They are in the served document and among the tokens; here they wait for the next merge. No claim says them, so
+    they make no revisions.
+    """
+
+    entity = models.OneToOneField(Entity, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    values = models.JSONField(default=dict)
+    seen = models.BinaryField(
+        max_length=16, null=True, help_text="The entity's digest when what looks at it was last worked out."
+    )
+
+    class Meta:
+        verbose_name_plural = "computed values"
+
+    def __str__(self) -> str:
+        return f"computed of {self.entity_id}"
+
+
 class Alias(models.Model):
     """A ref that an entity had before, or that a person says it is meant by; it leads there.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db import models
+
 from access.definitions import Definition
 
 
@@ -14,6 +16,10 @@ class Kind(Definition):
 
 class KindField(Definition):
     """A field that is added to kinds. `spec` is a FieldDefinition as `catalog.documents.fields` describes it."""
+
+    counted_at = models.DateTimeField(
+        null=True, editable=False, help_text="Until when what fell out of its window has been looked for."
+    )
 
     class Meta(Definition.Meta):
         verbose_name = "field"

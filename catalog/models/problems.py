@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 PROBLEM_TYPES = {
     "ambiguous-key": _("Ambiguous"),
     "ambiguous-tie": _("Unclear ties"),
+    "computed": _("Computed fields"),
     "conflict": _("Disagreements"),
     "delivery": _("Deliveries"),
     "incomplete": _("Gaps"),

@@ -8,7 +8,7 @@ from catalog.query.field_facets import field_facets
 from catalog.query.fields import FACETS, FIELDS
 from catalog.query.mine import register_own_refs
 from catalog.query.nodes import Node
-from catalog.query.ordering import TITLE, order_by, sortable
+from catalog.query.ordering import FIELD_KEY, TITLE, is_field, order_by, sortable
 from catalog.query.parser import format_query, parse
 from catalog.query.sight import register_sight
 from catalog.query.suggest import Suggestion, suggest
@@ -17,6 +17,7 @@ from catalog.query.tokens import token, tokens_of
 __all__ = [
     "FACETS",
     "FIELDS",
+    "FIELD_KEY",
     "TITLE",
     "Facet",
     "FacetValue",
@@ -29,6 +30,7 @@ __all__ = [
     "facets",
     "field_facets",
     "format_query",
+    "is_field",
     "order_by",
     "parse",
     "register_own_refs",

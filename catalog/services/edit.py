@@ -434,6 +434,11 @@ def check_override(entity: Entity, parts: list[str], value: Any) -> None:
     if entity.kind not in kinds or value is None:
         return
     kind = kinds.by_name(entity.kind)
+    if kind.is_computed(".".join(parts)):
+        raise InvalidInput(
+            _("%(path)s cannot be overridden.") % {"path": ".".join(parts)},
+            errors=[FieldError(".".join(parts), _("It is worked out from other fields; change those."))],
+        )
     document = {"apiVersion": kind.api_version, "kind": kind.title_case, "metadata": {"name": entity.name}}
     path = format_path(parts)
     try:

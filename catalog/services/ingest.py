@@ -29,6 +29,7 @@ from catalog.models import (
     Alias,
     Claim,
     ClaimMode,
+    ComputedValues,
     Entity,
     EntityKey,
     FeedItem,
@@ -419,6 +420,7 @@ class _Page:
         ):
             claims[claim.entity_id].append(claim)
 
+        worked_out = values_of(stored_ids) if self.kinds.computed else {}
         guests = guests_of(stored_ids)
         known = audiences()
         merged_of: dict[int, dict[str, Any] | None] = {}
@@ -470,8 +472,8 @@ class _Page:
             digest = hashlib.blake2b(
                 orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16
             ).digest()
-            document = kind.completed(document)
-            changes = diff(old, document) if old else []
+            document = kind.completed(document, worked_out.get(entity.id, {}))
+            changes = [row for row in diff(old, document) if not kind.is_computed(row["path"])] if old else []
             audience = audience_of(own_claims, known)
             own_claims = [claim for claim in own_claims if is_for_all(known.get(claim.source.name), audience)]
             sources = sorted({claim.source.name for claim in own_claims})
@@ -655,6 +657,12 @@ class _Page:
         upsert([row for row in served if row.entity_id not in fresh], unique=["entity"], update=["document"])
         insert_values(Revision, _REVISION, revisions)
         insert_values(FeedItem, _FEED_ITEM, feed)
+
+
+def values_of(entity_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """What was worked out for some entities, by id and by name of the field."""
+    rows = ComputedValues.objects.filter(entity_id__in=among(entity_ids))
+    return dict(rows.values_list("entity_id", "values"))
 
 
 def _vacate(tombstone: Entity) -> None:

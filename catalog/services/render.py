@@ -35,6 +35,7 @@ from catalog.models import (
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty, resolve_subjects
 from catalog.services.breaks import breaks_of
+from catalog.services.computing import recompute
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import remerge
 from catalog.services.relations import resolve_missed
@@ -136,6 +137,7 @@ def _render(ids: set[int], *, at: datetime) -> None:
     follow_renames(ids)
     write_relations(ids)
     write_signals(ids)
+    recompute(ids, reach=reach_of, at=at)
     _report_missing(ids, at=at)
 
 

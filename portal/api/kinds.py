@@ -19,7 +19,7 @@ from base.errors import NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, list_of, part_of
 from base.pagination import rows_answer
 from catalog.models import KindField
-from portal.kinds import fields_of, impact_of, kind_called
+from portal.kinds import fields_of, impact_of, kind_called, readers_of
 from portal.packs import edit_definition, etag_of, remove_definition
 
 KIND = "FieldDefinition"
@@ -46,6 +46,9 @@ class FieldOut(serializers.Serializer[Any]):
 class ImpactOut(serializers.Serializer[Any]):
     entities = serializers.IntegerField(help_text="How many have a value there.")
     pages = serializers.ListField(child=serializers.CharField(), help_text="Pages that name it.")
+    fields = serializers.ListField(  # type: ignore[assignment]
+        child=serializers.CharField(), help_text="Computed fields that may look at it."
+    )
 
 
 class KindFieldOut(serializers.Serializer[Any]):
@@ -58,6 +61,12 @@ class KindFieldOut(serializers.Serializer[Any]):
         allow_blank=True, help_text="Name of the definition that adds it; empty for the kind's own."
     )
     shown = serializers.ListField(child=serializers.CharField())
+    computed_from = serializers.CharField(
+        allow_blank=True, help_text="What it is worked out from, in words; empty if sources say it."
+    )
+    read_by = serializers.ListField(
+        child=serializers.CharField(), help_text="Computed fields that may look at it."
+    )
 
 
 class KindFieldsOut(serializers.Serializer[Any]):
@@ -143,7 +152,7 @@ class FieldImpact(View):
     )
     def get(self, request: Request, name: str) -> HttpResponse:
         found = impact_of(_row(request, name))
-        return one_answer(request, {"entities": found.entities, "pages": found.pages})
+        return one_answer(request, {"entities": found.entities, "pages": found.pages, "fields": found.fields})
 
 
 class KindFields(View):
@@ -165,6 +174,8 @@ class KindFields(View):
                 "schema": one.schema,
                 "added_by": one.added.definition if one.added else "",
                 "shown": sorted(one.added.shown) if one.added else [],
+                "computed_from": one.added.computed.words if one.added and one.added.computed else "",
+                "read_by": [reader.definition for reader in readers_of(one.added)] if one.added else [],
             }
             for one in fields_of(kind_called(kind))
         ]

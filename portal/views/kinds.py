@@ -14,12 +14,13 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from access.permissions import require
 from base.errors import DomainError, InvalidInput, NotFound
 from base.safe_yaml import parse_documents
 from catalog import queries
+from catalog.documents.computed import WAYS
 from catalog.documents.fields import COLOURS, PAGE, FieldDef
 from catalog.documents.formats import FORMATS
 from catalog.kinds import current_kinds
@@ -33,6 +34,47 @@ from portal.views.settings import shell_of
 
 FIELD = "FieldDefinition"
 VERB = "kind.write"
+
+
+class MirrorIn(BaseModel):
+    """The value of what relations lead to."""
+
+    model_config = ConfigDict(json_schema_extra={"seldom": True})
+
+    path: list[str] = Field(
+        title=gettext_noop("Along"),
+        min_length=1,
+        description=gettext_noop("Relations, one after the other, such as partOf, then ownedBy."),
+    )
+    field: str = Field(
+        title=gettext_noop("Its field"), min_length=1, json_schema_extra={"placeholder": "spec.costCentre"}
+    )
+
+
+class CountIn(BaseModel):
+    """A number of entities or of activity."""
+
+    model_config = ConfigDict(json_schema_extra={"seldom": True})
+
+    path: list[str] = Field(
+        default_factory=list,
+        title=gettext_noop("Entities along"),
+        description=gettext_noop("Relations, one after the other, such as dependencyOf."),
+    )
+    query: str = Field(
+        "",
+        title=gettext_noop("That match"),
+        json_schema_extra={"format": "query", "suggest": "/search/terms"},
+    )
+    activity: list[str] = Field(
+        default_factory=list,
+        title=gettext_noop("Or activity"),
+        description=gettext_noop("Its types, such as run, deployment or alert."),
+    )
+    status: str = Field(
+        "", title=gettext_noop("With the status"), json_schema_extra={"placeholder": "failed"}
+    )
+    days: int | None = Field(None, ge=1, le=3_650, title=gettext_noop("In so many days"))
 
 
 class FieldIn(BaseModel):
@@ -115,6 +157,15 @@ class FieldIn(BaseModel):
         description=gettext_noop("Such as backsUp."),
         json_schema_extra={"seldom": True},
     )
+    expression: str = Field(
+        "",
+        title=gettext_noop("Worked out by an expression"),
+        max_length=4_000,
+        description=gettext_noop("Of entity and related, such as size(related.dependencyOf)."),
+        json_schema_extra={"format": "expression", "seldom": True},
+    )
+    mirror: MirrorIn | None = Field(None, title=gettext_noop("Worked out as a mirror"))
+    count: CountIn | None = Field(None, title=gettext_noop("Worked out as a count"))
 
 
 def _as_typed(spec: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +194,7 @@ def _as_typed(spec: dict[str, Any]) -> dict[str, Any]:
         "target_kinds": spec.get("targetKinds", []),
         "relation": relation.get("type", ""),
         "inverse": relation.get("inverse", ""),
+        **{way: spec[way] for way in WAYS if way in spec},
     }
 
 
@@ -162,6 +214,11 @@ def _as_defined(values: dict[str, Any], before: dict[str, Any]) -> dict[str, Any
         spec["targetKinds"] = values["target_kinds"]
     if values["relation"] or values["inverse"]:
         spec["relation"] = {"type": values["relation"], "inverse": values["inverse"]}
+    for way in WAYS:
+        if (said := values.get(way)) and isinstance(said, dict):
+            spec[way] = {key: value for key, value in said.items() if value not in (None, "", [])}
+        elif said:
+            spec[way] = said
     return spec
 
 
@@ -292,8 +349,11 @@ def _note(form: Form, error: DomainError) -> None:
     if not error.errors:
         form.errors.setdefault("", []).append(error.message)
     for item in error.errors:
-        head = item.path.removeprefix("spec.").partition(".")[0].partition("[")[0]
-        form.errors.setdefault(names.get(head, head), []).append(item.message)
+        path = item.path.removeprefix("spec.").partition("[")[0]
+        known = {field["name"] for field in form.fields}
+        while path and path not in known and path not in names:
+            path = path.rpartition(".")[0]
+        form.errors.setdefault(names.get(path, path), []).append(item.message)
 
 
 @login_required

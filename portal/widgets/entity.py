@@ -227,7 +227,8 @@ class About(Widget[AboutConfig]):
                     titles=titles,
                     is_whole=True,
                 ),
-                "source": source_of(context, one.path),
+                "note": one.computed.words if one.computed else "",
+                "source": None if one.computed else source_of(context, one.path),
             }
             for one in shown
         ]

@@ -29,6 +29,7 @@ from catalog.query import (
     QueryError,
     facets,
     field_facets,
+    is_field,
     order_by,
     sortable,
     suggest,
@@ -129,7 +130,7 @@ class EntityList(Widget[EntityListConfig]):
             return {"query": query, "wrong": _wrong(context, text, error), "table": None, "facets": []}
         query["tokens"], query["rest"] = _tokens(context, text)
         read = _read(shown, own)
-        page = self._page(context, _rows(found, read), ordering, limit)
+        page = self._page(context, _rows(found, read, ordering), ordering, limit)
         said = _said(read, page.rows)
         total = found.order_by().count()
         at = whole_number(context.params.get("at", ""))
@@ -203,7 +204,7 @@ class EntityList(Widget[EntityListConfig]):
         labels = _labels(own)
         headings = [_("Name"), _("Ref"), *(str(labels[name]) for name in names)]
         read = _read(names, own)
-        return headings, self._exported(context, _rows(found, read), ordering, names, read)
+        return headings, self._exported(context, _rows(found, read, ordering), ordering, names, read)
 
     def _exported(
         self,
@@ -518,9 +519,11 @@ def _read(names: list[str], own: dict[str, KindColumn]) -> dict[str, KindColumn]
     return {name: own[name] for name in names if name in own and name not in _LABELS}
 
 
-def _rows(found: QuerySet[Entity], read: dict[str, KindColumn]) -> QuerySet[Entity]:
+def _rows(
+    found: QuerySet[Entity], read: dict[str, KindColumn], ordering: tuple[str, ...]
+) -> QuerySet[Entity]:
     """What is found, to be sorted, with its documents where columns are read from them."""
-    rows = sortable(found).select_related(None).defer("tokens", "description", "digest")
+    rows = sortable(found, ordering).select_related(None).defer("tokens", "description", "digest")
     return rows.select_related("served") if read else rows
 
 
@@ -678,8 +681,8 @@ def _plain(value: Any) -> Cell:
 
 def _column(context: PageContext, name: str, label: Any, order: str, *, css: str = "") -> dict[str, Any]:
     column: dict[str, Any] = {"label": label, "css": css}
-    if name in SORTABLE:
-        key = SORTABLE[name]
+    # A kind's own column is sorted by its field, where that can be compared.
+    if key := SORTABLE.get(name, name if is_field(name) else ""):
         current = order.lstrip("-") == key or (not order and key == DEFAULT_ORDER)
         if current:
             column["sort"] = "descending" if order.startswith("-") else "ascending"

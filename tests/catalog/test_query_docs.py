@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.kinds import Kinds
 from catalog.query import FIELDS, compile_query, parse, relations
 from catalog.query.fields import Field
 from catalog.query.lexer import KEYWORDS
@@ -24,7 +25,7 @@ def relation_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """The names of relations and kinds, without a database."""
     known = relations.directions_of((name, {"inverse": inverse}) for name, inverse in RELATIONS.items())
     monkeypatch.setattr(relations, "directions", lambda: known)
-    monkeypatch.setattr("catalog.query.fields.current_kinds", list)
+    monkeypatch.setattr("catalog.query.fields.current_kinds", lambda: Kinds([], []))
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.kinds import Kinds
 from catalog.query import FACETS, QueryError, combine, order_by, parse, terms_of, toggle_term, without
 from catalog.query import relations as relations_module
 from catalog.query.editing import asked_for, selected_values
@@ -19,7 +20,7 @@ def relation_names(monkeypatch: pytest.MonkeyPatch) -> None:
     known = relations_module.directions_of([("dependsOn", {"inverse": "dependencyOf"})])
     monkeypatch.setattr(relations_module, "directions", lambda: known)
     monkeypatch.setattr("catalog.query.fields.directions", lambda: known)
-    monkeypatch.setattr("catalog.query.fields.current_kinds", list)
+    monkeypatch.setattr("catalog.query.fields.current_kinds", lambda: Kinds([], []))
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_programs_do_the_same(
     assert {"spec.owner": "entity", "spec.dependsOn": "entities"}.items() <= {
         one["path"]: one["format"] for one in listed
     }.items()
-    assert client.get(f"{url}impact/", headers=mine).json() == {"entities": 0, "pages": []}
+    assert client.get(f"{url}impact/", headers=mine).json() == {"entities": 0, "pages": [], "fields": []}
     assert client.put(url, headers=mine | {"If-Match": '"0-0"'}, **body).status_code == 412
     assert client.delete(url, headers=mine).status_code == 204
     assert client.get(url, headers=mine).status_code == 404
@@ -219,3 +219,23 @@ def test_a_time_is_typed_in_the_browsers_own_field() -> None:
     form = Form(Asked, QueryDict("at=2026-01-31T09:30"))
     assert form.is_valid()
     assert form.values == {"at": "2026-01-31T09:30:00Z"}
+
+
+def test_a_computed_field_says_what_it_is_worked_out_from(browser: Client) -> None:
+    say("yaml:a", component("pay"), component("a", dependsOn=["component:pay"]))
+    typed = {"title": "Users", "field": "spec.users", "format": "number", "values": "", "default": ""}
+    refused = save(browser, **typed, **{"count.path": "dependencyOf", "count.days": "3"})
+    assert refused.status_code == 422
+    assert "belongs to a count of activity" in html.unescape(refused.content.decode())
+    made = save(browser, **typed | {"shown": ["page", "list"]}, **{"count.path": "dependencyOf"})
+    assert made.status_code == 302
+    assert KindField.objects.get().spec["count"] == {"path": ["dependencyOf"]}
+    assert "how many dependencyOf leads to" in text(browser, "/settings/kinds/component")
+    assert "Users 1 how many dependencyOf leads to" in text(browser, "/catalog/default/component/pay")
+    listed = browser.get("/catalog?q=kind:component&order=-spec.users").content.decode()
+    assert listed.index("/catalog/default/component/pay") < listed.index("/catalog/default/component/a")
+    assert "order=spec.users" in listed
+    save(browser, title="Level", field="spec.level", format="text", values="", default="",
+         shown=["page"], expression="entity.spec.users > 0.0 ? 'used' : 'unused'")  # fmt: skip
+    assert "Level used" in text(browser, "/catalog/default/component/pay")
+    assert "computed field level looks at it" in text(browser, "/settings/fields/users/delete")
