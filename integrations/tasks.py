@@ -15,6 +15,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from access.services.undo import forget_old_changes
+from catalog.services.feed import forget_touched
 from catalog.services.people import tie_all_by_email
 from integrations import sync
 from integrations.git import GitClient
@@ -195,5 +196,6 @@ def housekeeping(**_from_newer_release: Any) -> None:
     tie_all_by_email()
     runs.forget_old_runs(now=timezone.now())
     forget_old_changes(now=timezone.now())
+    forget_touched(now=timezone.now())
     deliveries.forget_old_deliveries(now=timezone.now())
     asyncio.run(GitClient().prune(unused_for=MIRRORS_STAY))

@@ -27,6 +27,7 @@ from catalog.models.entities import (
 from catalog.models.history import FeedItem, News, Revision
 from catalog.models.kinds import Kind, KindField, RelationType
 from catalog.models.problems import PROBLEM_TYPES, UNCLEAR, Problem, Severity
+from catalog.models.touched import Touched
 
 __all__ = [
     "PROBLEM_TYPES",
@@ -60,5 +61,6 @@ __all__ = [
     "SourceType",
     "Tie",
     "TieState",
+    "Touched",
     "Transition",
 ]

@@ -55,3 +55,15 @@ class RefPattern:
         if part is None:
             return "%"
         return escape_like(part) if self.is_literal else like_pattern(part)
+
+
+@dataclass(frozen=True, slots=True)
+class RefBeginning(RefPattern):
+    """All refs that begin with what stands in `name`, wherever that breaks off."""
+
+    @classmethod
+    def of(cls, text: str) -> RefBeginning:
+        return cls(None, None, text.lower(), is_literal=True)
+
+    def like(self) -> str:
+        return f"{escape_like(self.name)}%"

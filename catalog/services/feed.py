@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from catalog.models import FeedItem
+from datetime import datetime, timedelta
+
+from catalog.models import FeedItem, Touched
 from catalog.queries import next_transaction
+
+# Who keeps entities in memory and has not looked for half as long reads them anew.
+TOUCHED_STAY = timedelta(hours=1)
 
 
 def settle_feed() -> int:
@@ -13,6 +18,12 @@ def settle_feed() -> int:
 
     :returns: how many rows were moved; none on the server that wrote them.
     """
+    Touched.objects.filter(transaction__gte=next_transaction()).delete()
     if not FeedItem.objects.filter(transaction__gte=next_transaction()).exists():
         return 0
     return FeedItem.objects.update(transaction=0)
+
+
+def forget_touched(*, now: datetime) -> None:
+    """Let go of what tells of older changes than anybody in memory still follows."""
+    Touched.objects.filter(at__lt=now - TOUCHED_STAY).delete()

@@ -5,23 +5,24 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any, Self
 
 import orjson
-from django.contrib.postgres.fields import ArrayField
-from django.db.models import F, JSONField, Q, QuerySet, TextField, Value
-from django.db.models.expressions import Combinable, Func
-from django.db.models.functions import Cast, Lower
+from pyroaring import BitMap
 
 from base.answers import pick
 from base.limits import check_data
 from catalog import queries
 from catalog.api.backstage.errors import InputError
 from catalog.api.backstage.parameters import at_least
-from catalog.api.backstage.predicates import COLUMNS, Predicate
-from catalog.models import Entity
+from catalog.api.backstage.predicates import Predicate, canonical
+from catalog.index import Index
+from catalog.index.fields import Place
+from catalog.index.statements import fetch
 from catalog.services.render import splice
 
 CHUNK = 1_000
@@ -35,24 +36,34 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "template": ("type",),
     "group": ("type",),
 }
+_COLUMNS = ("type", "lifecycle", "owner")
 _BACKSTAGE = "backstage.io/"
 
 
 # --- as text ----------------------------------------------------------------------------------------------
 
 
-def texts(viewer: Any, rows: Iterable[Entity], fields: Sequence[str]) -> list[str]:
-    """The JSON of some entities with their `served` rows, as the viewer may see it.
+def texts(viewer: Any, ids: Sequence[int], fields: Sequence[str]) -> list[bytes]:
+    """The JSON of some entities that the viewer may see, in their order; empty for one that is gone meanwhile.
 
     :param fields: the wanted ones; none for all.
     """
-    found = list(rows)
-    relations = queries.seen_relations(viewer, {row.pk: row.served.relations for row in found})
-    whole = [splice(_complete(row), relations[row.pk]) for row in found]
-    if not fields:
-        return whole
-    wanted = [name.split(".") for name in fields]
-    return [orjson.dumps(pick(orjson.loads(text), wanted)).decode() for text in whole]
+    rows = {
+        row[0]: row
+        for row in fetch(
+            """
+            SELECT e.id, s.document, s.relations, e.kind, e.type, e.lifecycle, e.owner FROM catalog_entity e
+            JOIN catalog_served s ON s.entity_id = e.id WHERE e.id = ANY(%s::bigint[]) AND e.deleted_at IS NULL
+            """,
+            (list(ids),),
+        )
+    }
+    relations = queries.seen_relations(viewer, {pk: row[2] for pk, row in rows.items()})
+    whole = {pk: splice(_complete(row[1], *row[3:]), relations[pk]) for pk, row in rows.items()}
+    if fields:
+        wanted = [name.split(".") for name in fields]
+        return [orjson.dumps(pick(orjson.loads(whole[pk]), wanted)) if pk in whole else b"" for pk in ids]
+    return [whole[pk].encode() if pk in whole else b"" for pk in ids]
 
 
 def streamed(viewer: Any, ids: Sequence[int], fields: Sequence[str]) -> Iterator[bytes]:
@@ -60,44 +71,36 @@ def streamed(viewer: Any, ids: Sequence[int], fields: Sequence[str]) -> Iterator
     yield b"["
     comma = b""
     for start in range(0, len(ids), CHUNK):
-        part = ids[start : start + CHUNK]
-        by_id = with_served(queries.list_entities(viewer).filter(pk__in=part)).in_bulk()
-        present = [by_id[pk] for pk in part if pk in by_id]
-        if chunk := ",".join(texts(viewer, present, fields)).encode():
+        if chunk := b",".join(text for text in texts(viewer, ids[start : start + CHUNK], fields) if text):
             yield comma + chunk
             comma = b","
     yield b"]"
 
 
 def streamed_by_refs(
-    viewer: Any, rows: QuerySet[Entity], refs: Sequence[str], fields: Sequence[str]
+    viewer: Any, found: Mapping[str, int], refs: Sequence[str], fields: Sequence[str]
 ) -> Iterator[bytes]:
-    """The same of refs in lower case, among some entities: null for what is not there."""
+    """The same of refs in lower case, among some entities: null for what is not there.
+
+    :param found: ids by ref.
+    """
     yield b"["
     for start in range(0, len(refs), CHUNK):
         part = refs[start : start + CHUNK]
-        found = list(with_served(rows.filter(ref__in=set(part))))
-        known = {row.ref: text for row, text in zip(found, texts(viewer, found, fields), strict=True)}
-        for at, ref in enumerate(part, start):
-            yield (b"," if at else b"") + known.get(ref, "null").encode()
+        ids = list({found[ref] for ref in part if ref in found})
+        known = dict(zip(ids, texts(viewer, ids, fields), strict=True))
+        yield (b"," if start else b"") + b",".join(known.get(found.get(ref, 0)) or b"null" for ref in part)
     yield b"]"
 
 
-def with_served(rows: QuerySet[Entity]) -> QuerySet[Entity]:
-    """The rows with what their text is made of."""
-    return rows.select_related("served").only(
-        "uid", "ref", "kind", "type", "lifecycle", "owner", "served__document", "served__relations"
-    )
+def _complete(document: str, kind: str, *known: str) -> str:
+    """The document, with `unknown` where Backstage requires a value and nobody gave one.
 
-
-def _complete(row: Entity) -> str:
-    """The document, with `unknown` where Backstage requires a value and nobody gave one."""
-    document = row.served.document
-    wanted = _REQUIRED.get(row.kind, ())
-    if not wanted or (
-        all(getattr(row, name, "") for name in wanted if name != "definition")
-        and ("definition" not in wanted or '"definition":' in document)
-    ):
+    :param known: type, lifecycle and owner, as far as there are any.
+    """
+    wanted = _REQUIRED.get(kind, ())
+    has = dict(zip(_COLUMNS, known, strict=True))
+    if all(has.get(name) or (name not in has and f'"{name}":' in document) for name in wanted):
         return document
     data = orjson.loads(document)
     if not str(data.get("apiVersion", "")).startswith(_BACKSTAGE):
@@ -143,75 +146,31 @@ class Order:
         return {"field": self.field, "order": "desc" if self.is_descending else "asc"}
 
 
-def value_of(field: str) -> Combinable:
-    """A field's value as it is sorted and searched: in lower case, as text, null where it is missing."""
-    key = field.lower()
-    if key in COLUMNS:
-        return NullIf(F(COLUMNS[key]), Value(""))
-    if key == "metadata.uid":
-        return Cast(F("uid"), TextField())
-    return Lower(
-        TextAt(
-            Cast(F("served__document"), JSONField()),
-            Value(path_of(field), output_field=ArrayField(TextField())),
-        )
-    )
+def sorted_whole(index: Index, found: BitMap, order: Order | None) -> list[int]:
+    """All of some entities in the order of one field, those without it left out; without one by uid."""
+    field = index.field(canonical(order.field if order else "metadata.uid"))
+    is_descending = bool(order and order.is_descending)
+    return [place[2] for place in field.page(found, is_descending=is_descending, limit=len(found))]
 
 
-def having(rows: QuerySet[Entity], order: Order) -> QuerySet[Entity]:
-    """The entities that have the field by which they are sorted."""
-    return rows.alias(has=value_of(order.field)).exclude(has=None)
+def sorted_paged(index: Index, found: BitMap, orders: Sequence[Order]) -> list[int]:
+    """Some entities in the order of some fields, those without one last; at last by ref."""
+    refs = dict(fetch("SELECT id, ref FROM catalog_entity WHERE id = ANY(%s::bigint[])", (list(found),)))
+    ids = sorted((pk for pk in found if pk in refs), key=refs.__getitem__)
+    for order in reversed(orders):
+        field = index.field(canonical(order.field))
+        having = [pk for pk in ids if pk in field.values]
+        having.sort(key=field.sort_value, reverse=order.is_descending)
+        ids = [*having, *(pk for pk in ids if pk not in field.values)]
+    return ids
 
 
-def sorted_whole(rows: QuerySet[Entity], order: Order | None) -> QuerySet[Entity]:
-    """All entities in the order of one field, those without it left out; without one by uid."""
-    if order is None:
-        return rows.order_by("uid")
-    by = F("by").desc() if order.is_descending else F("by").asc()
-    return having(rows, order).alias(by=value_of(order.field)).order_by(by, "uid")
-
-
-def sorted_paged(rows: QuerySet[Entity], orders: Sequence[Order]) -> QuerySet[Entity]:
-    """Entities in the order of some fields, those without one last; at last by ref."""
-    keys: list[Any] = []
-    for number, order in enumerate(orders):
-        name = f"by_{number}"
-        rows = rows.alias(**{name: value_of(order.field)})
-        key = F(name)
-        keys.append(key.desc(nulls_last=True) if order.is_descending else key.asc(nulls_last=True))
-    return rows.order_by(*keys, "ref")
-
-
-class TextAt(Func):
-    template = "(%(expressions)s)"
-    arg_joiner = " #>> "
-    output_field = TextField()
-
-
-class NullIf(Func):
-    function = "NULLIF"
-    output_field = TextField()
-
-
-def path_of(field: str) -> list[str]:
-    """The keys of a dotted field; those of annotations and labels hold dots themselves."""
-    parts = field.split(".")
-    if parts[:2] in (["metadata", "annotations"], ["metadata", "labels"]):
-        return [*parts[:2], ".".join(parts[2:])] if len(parts) > 2 else parts
-    return parts
-
-
-def full_text(rows: QuerySet[Entity], term: str, fields: Sequence[str]) -> QuerySet[Entity]:
-    """The entities in one of whose fields a term stands."""
+def full_text(index: Index, found: BitMap, term: str, fields: Sequence[str]) -> BitMap:
+    """Those of some entities in one of whose fields a term stands."""
     term = term.strip().lower()
     if not term:
-        return rows
-    found = Q(pk__in=())
-    for number, field in enumerate(fields):
-        name = f"text_{number}"
-        rows = rows.alias(**{name: value_of(field)})
-        found |= Q(**{f"{name}__contains": term})
-    return rows.filter(found)
+        return found
+    return found & reduce(or_, (index.containing(canonical(field), term) for field in fields), BitMap())
 
 
 # --- from where on ----------------------------------------------------------------------------------------
@@ -296,41 +255,26 @@ class Listed:
     previous: Cursor | None
 
 
-def page(rows: QuerySet[Entity], cursor: Cursor, *, limit: int, offset: int = 0) -> Listed:
+def page(index: Index, found: BitMap, cursor: Cursor, *, limit: int, offset: int = 0) -> Listed:
     """A page of the entities that a cursor's query finds, sorted as it says."""
     order = cursor.order
     is_descending = bool(order and order.is_descending) != cursor.is_previous
-    names = ["uid"]
-    if order is not None:
-        rows = rows.annotate(sorted_by=value_of(order.field))
-        names = ["sorted_by", "uid"]
-    if cursor.values:
-        rows = rows.filter(_after(names, cursor.values, is_descending=is_descending))
-    sign = "-" if is_descending else ""
-    rows = rows.order_by(*(f"{sign}{name}" for name in names))
-    found = list(rows.values_list("pk", *names)[offset : offset + limit + 1])
-    has_more = len(found) > limit
-    found = found[:limit]
+    field = index.field(canonical(order.field if order else "metadata.uid"))
+    after = (cursor.values[0], cursor.values[-1]) if cursor.values else None
+    places = field.page(found, after=after, is_descending=is_descending, offset=offset, limit=limit + 1)
+    has_more = len(places) > limit
+    places = places[:limit]
     if cursor.is_previous:
-        found.reverse()
-    if not found:
+        places.reverse()
+    if not places:
         return Listed([], None, None)
 
-    def values(row: tuple[Any, ...]) -> tuple[str, ...]:
-        return tuple(map(str, row[1:]))
+    def values(place: Place) -> tuple[str, ...]:
+        return place[:2] if order is not None else place[1:2]
 
-    first = cursor.first or values(found[0])
+    first = cursor.first or values(places[0])
     here = replace(cursor, first=first, is_previous=False)
-    after = replace(here, values=values(found[-1])) if cursor.is_previous or has_more else None
-    is_later = bool(cursor.values) and values(found[0]) != first
-    before = replace(here, values=values(found[0]), is_previous=True) if is_later else None
-    return Listed([row[0] for row in found], after, before)
-
-
-def _after(names: Sequence[str], values: Sequence[str], *, is_descending: bool) -> Q:
-    beyond = "lt" if is_descending else "gt"
-    *heads, last = zip(names, values, strict=True)
-    found = Q(**{f"{last[0]}__{beyond}": last[1]})
-    for name, value in reversed(heads):
-        found = Q(**{f"{name}__{beyond}": value}) | (Q(**{name: value}) & found)
-    return found
+    later = replace(here, values=values(places[-1])) if cursor.is_previous or has_more else None
+    is_later = bool(cursor.values) and values(places[0]) != first
+    before = replace(here, values=values(places[0]), is_previous=True) if is_later else None
+    return Listed([place[2] for place in places], later, before)

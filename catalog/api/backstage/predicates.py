@@ -1,4 +1,4 @@
-"""Filters and predicates of Backstage as conditions on entities.
+"""Filters and predicates of Backstage as sets of entities.
 
 Both become one thing: a `filter` of a GET is a predicate too, since a cursor carries it as one.
 """
@@ -6,21 +6,18 @@ Both become one thing: a `filter` of a GET is a predicate too, since a cursor ca
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from functools import cached_property, reduce
+from collections.abc import Sequence
+from functools import reduce
 from operator import or_
 from typing import Any
 
-import orjson
-from django.db.models import F, Q, QuerySet, TextField
-from django.db.models.functions import Cast
-from django.db.models.lookups import StartsWith
+from django.db.models import Q
+from pyroaring import BitMap
 
-from catalog import queries
 from catalog.api.backstage.errors import InputError
-from catalog.models import Entity, Served
-from catalog.query.conditions import NOTHING
-from catalog.query.refs import RefPattern
+from catalog.index import Index
+from catalog.models import Entity
+from catalog.query.refs import RefBeginning
 from catalog.query.relations import directions_called
 from catalog.query.sight import seen_by
 from catalog.query.tokens import MAX_VALUE, as_text, token
@@ -28,20 +25,12 @@ from catalog.query.tokens import MAX_VALUE, as_text, token
 Predicate = dict[str, Any]
 Scalar = str | int | float | bool
 
-# Columns that hold a field as it is searched; of an empty one the field is not there.
-COLUMNS = {
-    "kind": "kind",
-    "metadata.name": "name",
-    "metadata.namespace": "namespace",
-    "spec.type": "type",
-    "spec.lifecycle": "lifecycle",
-}
 _GROUPS = ("$all", "$any", "$not")
 _DEEPEST = 20
 # One request may ask much, but not keep a process busy for minutes.
 MOST_CONDITIONS = 2_000  # groups included
 MOST_VALUES = 10_000  # in all of them
-MOST_PREFIXES = 20  # each reads the documents that have the field
+MOST_PREFIXES = 20  # each looks at all values of a field
 MOST_RELATIONS = 100  # each looks through relations and ties, both ends of them
 
 
@@ -82,22 +71,21 @@ def _of_filter(text: str) -> Predicate | None:
     return fields[0] if len(fields) == 1 else {"$all": fields}
 
 
-def compile_predicate(predicate: Any, *, viewer: Any, seen: QuerySet[Entity]) -> Q:
-    """The condition on entities.
+def find(predicate: Any, index: Index, *, viewer: Any) -> BitMap:
+    """The entities that a predicate finds among those that the viewer may see. Not to be changed.
 
-    :param seen: the entities that the viewer may see.
     :raises InputError: saying what is wrong with it.
     """
-    return _Compiler(viewer, seen).compile(predicate)
+    seen = index.seen_by(viewer)
+    return seen if predicate is None else seen & _Finder(index, viewer, seen).find(predicate)
 
 
-class _Compiler:
-    def __init__(self, viewer: Any, seen: QuerySet[Entity]) -> None:
-        self.viewer = viewer
-        self.seen = seen
+class _Finder:
+    def __init__(self, index: Index, viewer: Any, seen: BitMap) -> None:
+        self.index, self.viewer, self.seen = index, viewer, seen
         self.conditions = self.values = self.prefixes = self.relations = 0
 
-    def compile(self, predicate: Any, depth: int = 0) -> Q:
+    def find(self, predicate: Any, depth: int = 0) -> BitMap:
         self._count()
         if not isinstance(predicate, dict):
             raise InputError(f"Invalid query: expected an object, received {_name(predicate)}")
@@ -108,29 +96,26 @@ class _Compiler:
                 raise InputError(f"Invalid query: {group} must stand alone in its object")
             inner = predicate[group]
             if group == "$not":
-                return ~self.compile(inner, depth + 1)
+                return self.index.everything - self.find(inner, depth + 1)
             if not isinstance(inner, list):
                 raise InputError(f"Invalid query: {group} expects a list, received {_name(inner)}")
-            parts = [self.compile(one, depth + 1) for one in inner]
-            if group == "$all":
-                return reduce(lambda one, other: one & other, parts, Q())
-            return reduce(or_, parts) if parts else NOTHING
-        found = Q()
-        for key, value in predicate.items():
-            if key.startswith("$"):
-                raise InputError(f"Invalid query: unknown operator {key}")
-            found &= self._field(key, value)
-        return found
+            parts = [self.find(one, depth + 1) for one in inner]
+            return self._all(parts) if group == "$all" else reduce(or_, parts, BitMap())
+        if unknown := next((key for key in predicate if key.startswith("$")), None):
+            raise InputError(f"Invalid query: unknown operator {unknown}")
+        return self._all([self._field(key, value) for key, value in predicate.items()])
 
-    def _field(self, key: str, value: Any) -> Q:
+    def _all(self, parts: list[BitMap]) -> BitMap:
+        if not parts:
+            return self.index.everything
+        return parts[0] if len(parts) == 1 else BitMap.intersection(*parts)
+
+    def _field(self, key: str, value: Any) -> BitMap:
         if _is_scalar(value):
             return self._equals(key, [value])
         if not isinstance(value, dict) or not value:
             raise InputError(f"Invalid query: {key} expects a value or operators, received {_name(value)}")
-        found = Q()
-        for operator, operand in value.items():
-            found &= self._operator(key, operator, operand)
-        return found
+        return self._all([self._operator(key, operator, operand) for operator, operand in value.items()])
 
     def _count(self, key: str = "", *, values: int = 0, prefixes: int = 0) -> None:
         self.conditions += 1
@@ -146,7 +131,7 @@ class _Compiler:
             if count > most:
                 raise InputError(f"Invalid query: more than {most} {what}")
 
-    def _operator(self, key: str, operator: str, operand: Any) -> Q:
+    def _operator(self, key: str, operator: str, operand: Any) -> BitMap:
         if operator == "$in":
             if not isinstance(operand, list) or not all(_is_scalar(one) for one in operand):
                 raise InputError(f"Invalid query: $in of {key} expects a list of values")
@@ -154,18 +139,18 @@ class _Compiler:
         if operator == "$exists":
             if not isinstance(operand, bool):
                 raise InputError(f"Invalid query: $exists of {key} expects true or false")
-            return self._exists(key) if operand else ~self._exists(key)
+            return self._exists(key) if operand else self.index.everything - self._exists(key)
         if operator == "$hasPrefix":
             if not isinstance(operand, str):
                 raise InputError(f"Invalid query: $hasPrefix of {key} expects a text")
-            return self._has_prefix(key.lower(), operand.lower())
+            return self._has_prefix(key, operand.lower())
         if operator == "$contains":
             if _is_scalar(operand):
                 return self._equals(key, [operand])
             return self._related(key, operand)
         raise InputError(f"Invalid query: unknown operator {operator}")
 
-    def _related(self, key: str, operand: Any) -> Q:
+    def _related(self, key: str, operand: Any) -> BitMap:
         if (
             key.lower() != "relations"
             or not isinstance(operand, dict)
@@ -186,93 +171,55 @@ class _Compiler:
             raise InputError("Invalid query: targetRef expects a text or $in with a list of texts")
         return self._equals(name, targets)
 
-    def _equals(self, key: str, values: Sequence[Scalar]) -> Q:
+    def _equals(self, key: str, values: Sequence[Scalar]) -> BitMap:
         self._count(key, values=len(values))
         key = key.lower()
         texts = [as_text(value) for value in values]
         if key == "metadata.uid":
-            return Q(uid__in=[uid for text in texts if (uid := _uid(text)) is not None])
+            uids = [uid for text in texts if (uid := uid_in(text)) is not None]
+            return self.index.where(Entity.objects.filter(uid__in=uids, deleted_at=None))
         if key.startswith("relations."):
-            patterns = [_exactly(text) for text in texts]
-            return self._along(key, [pattern for pattern in patterns if pattern is not None])
-        tokens = sorted({token(key, text) for text in texts if len(text) <= MAX_VALUE})
-        if not tokens:
-            return NOTHING
-        return Q(tokens__contains=tokens) if len(tokens) == 1 else Q(tokens__overlap=tokens)
+            name = key.removeprefix("relations.")
+            refs = [ref for text in texts if (ref := _exactly(text)) is not None]
+            found = [self.index.related(name, ref, viewer=self.viewer, seen=self.seen) for ref in refs]
+        else:
+            tokens = {token(key, text) for text in texts if len(text) <= MAX_VALUE}
+            found = [self.index.with_token(one) for one in tokens]
+        return found[0] if len(found) == 1 else reduce(or_, found, BitMap())
 
-    def _exists(self, key: str) -> Q:
+    def _exists(self, key: str) -> BitMap:
         self._count(key)
         key = key.lower()
         if key == "metadata.uid":
-            return Q()
-        if key.startswith("relations."):
-            return self._along(key, None)
-        return Q(tokens__contains=[token(key)])
-
-    def _along(self, key: str, patterns: list[RefPattern] | None) -> Q:
-        """What has a relation, to one of some refs or to anything."""
-        if patterns == []:
-            return NOTHING
+            return self.index.everything
+        if not key.startswith("relations."):
+            return self.index.with_token(token(key))
+        sight = seen_by(self.viewer)
         ways = directions_called(key.removeprefix("relations."))
-        return reduce(or_, (way.entities(patterns or (), seen=self._sight) for way in ways), NOTHING)
+        related = reduce(or_, (way.entities(seen=sight) for way in ways), Q(pk__in=()))
+        return self.index.where(Entity.objects.filter(related, deleted_at=None))
 
-    @cached_property
-    def _sight(self) -> QuerySet[Entity, int] | None:
-        return seen_by(self.viewer)
-
-    def _has_prefix(self, key: str, prefix: str) -> Q:
+    def _has_prefix(self, key: str, prefix: str) -> BitMap:
         self._count(prefixes=1)
-        if (column := COLUMNS.get(key)) is not None:
-            found = Q(**{f"{column}__startswith": prefix})
-            return found if prefix else found & ~Q(**{column: ""})
-        if key == "metadata.uid":
-            return Q(StartsWith(Cast(F("uid"), TextField()), prefix))
-        # No index knows the beginnings of values, so those that have the field are read.
-        having = self.seen.filter(self._exists(key)).order_by()
-        if key.startswith("relations."):
-            return self._refs(key, having, prefix)
-        rows = Served.objects.filter(entity__in=having.values("pk")).values_list("entity_id", "document")
-        return Q(
-            pk__in=[
-                pk
-                for pk, document in rows.iterator(chunk_size=1_000)
-                if any(
-                    as_text(value).lower().startswith(prefix)
-                    for value in values_at(orjson.loads(document), key)
-                )
-            ]
-        )
-
-    def _refs(self, key: str, having: QuerySet[Entity], prefix: str) -> Q:
-        wanted = key.removeprefix("relations.")
-        rows = Served.objects.filter(entity__in=having.values("pk")).values_list("entity_id", "relations")
-        found = {
-            pk: {
-                one["targetRef"]
-                for one in orjson.loads(relations)
-                if one["type"].lower() == wanted and one["targetRef"].startswith(prefix)
-            }
-            for pk, relations in rows.iterator(chunk_size=1_000)
-        }
-        hidden = queries.hidden_refs(self.viewer, set().union(*found.values()))
-        return Q(pk__in=[pk for pk, refs in found.items() if refs - hidden])
+        if not key.lower().startswith("relations."):
+            return self.index.beginning(canonical(key), prefix)
+        found = BitMap()
+        for way in directions_called(key.lower().removeprefix("relations.")):
+            rows = Entity.objects.filter(way.entities([RefBeginning.of(prefix)], seen=seen_by(self.viewer)))
+            found |= self.index.where(rows.filter(deleted_at=None))
+        return found
 
 
-def values_at(value: Any, key: str, at: str = "") -> Iterator[Scalar]:
-    """The scalars that stand under a key, as they are searched.
+# Fields that are looked up whatever their case; all others as they are written.
+_FOLDED = {
+    name.lower(): name
+    for name in ("kind", "metadata.name", "metadata.namespace", "metadata.uid", "spec.type", "spec.lifecycle")
+}
 
-    :param key: dotted, in lower case.
-    """
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            here = f"{at}.{name.lower()}" if at else name.lower()
-            if key == here or key.startswith(f"{here}."):
-                yield from values_at(inner, key, here)
-    elif isinstance(value, list):
-        for element in value:
-            yield from values_at(element, key, at)
-    elif value is not None and key == at and len(as_text(value)) <= MAX_VALUE:
-        yield value
+
+def canonical(field: str) -> str:
+    """A field's name as documents have it."""
+    return _FOLDED.get(field.lower(), field)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -285,14 +232,15 @@ def _name(value: Any) -> str:
     )
 
 
-def _uid(text: str) -> uuid.UUID | None:
+def uid_in(text: str) -> uuid.UUID | None:
+    """The uid that a text is, if it is one."""
     try:
         return uuid.UUID(text)
     except ValueError:
         return None
 
 
-def _exactly(ref: str) -> RefPattern | None:
+def _exactly(ref: str) -> str | None:
     kind, colon, rest = ref.lower().partition(":")
     namespace, slash, name = rest.partition("/")
-    return RefPattern(kind, namespace, name, is_literal=True) if colon and slash and name else None
+    return f"{kind}:{namespace}/{name}" if colon and slash and name else None

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -37,7 +36,9 @@ from catalog.api.backstage.parameters import (
     texts_in,
     words,
 )
-from catalog.api.backstage.predicates import Predicate, compile_predicate, of_filters
+from catalog.api.backstage.predicates import Predicate, canonical, find, of_filters, uid_in
+from catalog.index import index
+from catalog.index.statements import fetch
 from catalog.models import Entity
 from catalog.services.edit import withdraw_all
 
@@ -81,16 +82,9 @@ def not_here(request: HttpRequest, **_names: str) -> HttpResponse:
     return HttpResponse(status=404)
 
 
-def _found(request: Request, predicate: Predicate | None) -> QuerySet[Entity]:
-    seen = queries.list_entities(request.user)
-    if predicate is None:
-        return seen
-    return seen.filter(compile_predicate(predicate, viewer=request.user, seen=seen))
-
-
-def _one(request: Request, row: Entity) -> HttpResponse:
-    (text,) = lists.texts(request.user, [row], ())
-    return json_answer(request, text.encode())
+def _one(request: Request, pk: int) -> HttpResponse:
+    (text,) = lists.texts(request.user, [pk], ())
+    return json_answer(request, text)
 
 
 def _in_parts(parts: Iterable[bytes]) -> StreamingHttpResponse:
@@ -106,18 +100,19 @@ class Entities(CatalogView):
     def get(self, request: Request) -> StreamingHttpResponse:
         given = read(request, "fields", "limit", "filter", "offset", "after", "order")
         fields = check_fields(words(given.getlist("fields")))
-        found = _found(request, of_filters(given.getlist("filter")))
+        predicate = of_filters(given.getlist("filter"))
         orders = [Order.of_list(text) for text in not_too_many(given.getlist("order"), "order")]
         limit, offset = number(given, "limit", least=1), number(given, "offset")
         if "after" in given:
             limit, offset = _place(str(given["after"]))
-        if limit is None and offset is None:
-            rows = lists.sorted_whole(found, orders[0] if orders else None)
-        else:
-            rows = lists.sorted_paged(found, orders)
+        with index() as entities:
+            found = find(predicate, entities, viewer=request.user)
+            if limit is None and offset is None:
+                ids = lists.sorted_whole(entities, found, orders[0] if orders else None)
+            else:
+                ids = lists.sorted_paged(entities, found, orders)
         start = offset or 0
-        end = None if limit is None else start + limit + 1
-        ids = list(rows.values_list("pk", flat=True)[start:end])
+        ids = ids[start : None if limit is None else start + limit + 1]
         answer = _in_parts(lists.streamed(request.user, ids[:limit], fields))
         if limit is not None and len(ids) > limit:
             after = base64.b64encode(orjson.dumps({"limit": limit, "offset": start + limit})).decode()
@@ -148,22 +143,21 @@ class EntityByUid(CatalogView):
 
     def get(self, request: Request, uid: str) -> HttpResponse:
         read(request)
-        row = lists.with_served(queries.list_entities(request.user)).filter(_is(uid)).first()
-        if row is None:
+        key = uid_in(uid)
+        found = queries.list_entities(request.user).filter(uid=key) if key else Entity.objects.none()
+        pk = found.values_list("pk", flat=True).first()
+        if pk is None:
             raise NotFound(f"No entity with uid {uid}")
-        return _one(request, row)
+        return _one(request, pk)
 
     def delete(self, request: Request, uid: str) -> HttpResponse:
         """What files and tools declare comes back in Backstage too, so here it stays."""
         read(request)
-        row = queries.list_entities(request.user).filter(_is(uid)).first()
+        key = uid_in(uid)
+        row = queries.list_entities(request.user).filter(uid=key).first() if key else None
         if row is not None:
             withdraw_all(user=person_of(request), entity=row)
         return HttpResponse(status=204)
-
-
-def _is(uid: str) -> Q:
-    return compile_predicate({"metadata.uid": uid}, viewer=None, seen=Entity.objects.none())
 
 
 @extend_schema(exclude=True)
@@ -175,12 +169,12 @@ class EntityByName(CatalogView):
         return _one(request, _named(request, kind, namespace, name))
 
 
-def _named(request: Request, kind: str, namespace: str, name: str) -> Entity:
+def _named(request: Request, kind: str, namespace: str, name: str) -> int:
     ref = f"{kind}:{namespace}/{name}".lower()
-    row = lists.with_served(queries.list_entities(request.user)).filter(ref=ref).first()
-    if row is None:
+    pk = queries.list_entities(request.user).filter(ref=ref).values_list("pk", flat=True).first()
+    if pk is None:
         raise NotFound(f"No entity named '{name}' found, with kind '{kind}' in namespace '{namespace}'")
-    return row
+    return pk
 
 
 @extend_schema(exclude=True)
@@ -189,11 +183,10 @@ class Ancestry(CatalogView):
 
     def get(self, request: Request, kind: str, namespace: str, name: str) -> HttpResponse:
         read(request)
-        row = _named(request, kind, namespace, name)
-        (text,) = lists.texts(request.user, [row], ())
+        (text,) = lists.texts(request.user, [_named(request, kind, namespace, name)], ())
         ref = f"{kind}:{namespace}/{name}".lower()
         head = orjson.dumps({"rootEntityRef": ref})[:-1]
-        body = head + b',"items":[{"entity":' + text.encode() + b',"parentEntityRefs":[]}]}'
+        body = head + b',"items":[{"entity":' + text + b',"parentEntityRefs":[]}]}'
         return json_answer(request, body)
 
 
@@ -213,7 +206,11 @@ class EntitiesByRefs(CatalogView):
         predicate = of_filters(given.getlist("filter"))
         if body.get("query") is not None:
             predicate = {"$all": [one for one in (predicate, body["query"]) if one is not None]}
-        found, wanted = _found(request, predicate), [ref.lower() for ref in refs]
+        wanted = [ref.lower() for ref in refs]
+        with index() as entities:
+            seen = find(predicate, entities, viewer=request.user)
+            statement = "SELECT ref, id FROM catalog_entity WHERE ref = ANY(%s) AND deleted_at IS NULL"
+            found = {ref: pk for ref, pk in fetch(statement, (list(set(wanted)),)) if pk in seen}
         items = lists.streamed_by_refs(request.user, found, wanted, fields)
         return _in_parts(chain((b'{"items":',), items, (b"}",)))
 
@@ -319,20 +316,23 @@ def _queried(
         if not isinstance(cursor, str):
             raise InputError("request/body/cursor must be string")
         here = Cursor.read(cursor)
-    found = _found(request, here.query)
-    if here.order is not None:
-        found = lists.having(found, here.order)
-    if here.term:
-        searched = here.fields or (here.order.field if here.order else "metadata.uid",)
-        found = lists.full_text(found, here.term, not_too_many(searched, "fullTextFilter.fields"))
-    if here.total is None and total == "include":
-        here = replace(here, total=found.order_by().count())
     size = DEFAULT_LIMIT if limit is None else limit
-    listed = (
-        lists.page(found, here, limit=size, offset=0 if cursor is not None else offset or 0)
-        if size
-        else lists.Listed([], None, None)
-    )
+    with index() as entities:
+        found = find(here.query, entities, viewer=request.user)
+        if here.order is not None:
+            found = found & entities.field(canonical(here.order.field)).having
+        if here.term:
+            searched = here.fields or (here.order.field if here.order else "metadata.uid",)
+            found = lists.full_text(
+                entities, found, here.term, not_too_many(searched, "fullTextFilter.fields")
+            )
+        if here.total is None and total == "include":
+            here = replace(here, total=len(found))
+        listed = (
+            lists.page(entities, found, here, limit=size, offset=0 if cursor is not None else offset or 0)
+            if size
+            else lists.Listed([], None, None)
+        )
     cursors = {"nextCursor": listed.next, "prevCursor": listed.previous}
     info = {name: one.write() for name, one in cursors.items() if one is not None}
     tail = orjson.dumps({"totalItems": here.total or 0, "pageInfo": info})
@@ -362,6 +362,7 @@ class EntityFacets(CatalogView):
 
 def _facets(request: Request, names: Sequence[str], predicate: Predicate | None) -> HttpResponse:
     not_too_many(names, "facets")
-    found = _found(request, predicate)
-    body = {"facets": {name: facet(request.user, found, name) for name in names}}
+    with index() as entities:
+        found = find(predicate, entities, viewer=request.user)
+        body = {"facets": {name: facet(entities, request.user, found, name) for name in names}}
     return json_answer(request, orjson.dumps(body))

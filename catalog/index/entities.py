@@ -1,0 +1,425 @@
+"""The index itself: what is kept, and how it follows what is written."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from django.core.exceptions import EmptyResultSet
+from django.db.models import QuerySet
+from pyroaring import BitMap
+
+from access.permissions import visible
+from catalog.index.fields import Field, Values, parse_values, path_of
+from catalog.index.statements import fetch
+from catalog.kinds import current_kinds
+from catalog.models import Entity
+from catalog.query.relations import directions_called
+
+MOST_KEPT = (
+    20_000  # sets; that of a rare value takes some hundred bytes, of a frequent one an eighth of all ids
+)
+MOST_FIELDS = 60
+MOST_VIEWERS = 1_000
+MOST_CHANGES = 2_000  # more at once, and reading anew is less work; of batches as many are kept
+# Who has not looked for so long reads anew: what tells of older changes is being taken away.
+LONGEST_AWAY = 1_800.0
+_SIGHT_SECONDS = 1.0
+
+K = TypeVar("K", bound=Hashable)
+Edge = tuple[str, str]
+"""How a relation reads from an entity, in lower case, and the ref at its other end."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """An entity that was touched, as it is now; without a uid it is gone."""
+
+    uid: str
+    tokens: frozenset[int]
+    namespace: str
+    document: Any
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was found touched at one time."""
+
+    rows: dict[int, _Row]
+    edges: frozenset[Edge]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A set of ids, and up to which batch it is true.
+
+    :ivar far: of a relation, who is at the other end.
+    """
+
+    ids: BitMap
+    batch: int
+    far: BitMap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What decides over what a viewer may see, as a statement.
+
+    :ivar sql: None if they may see everything; empty for nothing.
+    """
+
+    at: float
+    sql: str | None
+    parameters: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, viewer: Any, at: float) -> _Sight:
+        rows = Entity.objects.filter(deleted_at=None)
+        seen = visible(viewer, rows)
+        if seen is rows:
+            return cls(at, None)
+        try:
+            sql, parameters = seen.order_by().values_list("pk").query.sql_with_params()
+        except EmptyResultSet:
+            return cls(at, "")
+        return cls(at, sql, tuple(parameters))
+
+
+class Index:
+    """See the package. Every method but `come_up` and `forget` takes it as `come_up` has left it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._snapshot = ""
+        self._at = 0.0
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._snapshot = ""
+        self._drop()
+
+    def _drop(self) -> None:
+        self._batches: list[_Batch] = []
+        self._first = 0  # number of the first batch that is still known
+        self._everything: BitMap | None = None
+        self._uids: dict[int, str] | None = None
+        self._sets: dict[Hashable, _Kept] = {}
+        self._fields: dict[str, tuple[Field, int]] = {}
+        self._sights: dict[Hashable, _Sight] = {}
+
+    # --- following ----------------------------------------------------------------------------------------
+
+    def come_up(self) -> Index:
+        """Take in what was written since the last time.
+
+        :returns: itself.
+        """
+        now = time.monotonic()
+        if not self._snapshot or now - self._at > LONGEST_AWAY:
+            self._drop()
+            ((self._snapshot,),) = fetch("SELECT pg_current_snapshot()::text")
+            self._at = now
+            return self
+        rows = fetch(
+            """
+            SELECT pg_current_snapshot()::text, t.id, t.ids FROM (VALUES (1)) AS one
+            LEFT JOIN catalog_touched t ON t.transaction >= %s
+                AND NOT pg_visible_in_snapshot(t.transaction::text::xid8, %s::text::pg_snapshot)
+            """,
+            (int(self._snapshot.partition(":")[0]), self._snapshot),
+        )
+        before, self._snapshot, self._at = self._snapshot, rows[0][0], now
+        if _end(self._snapshot) < _end(before):  # another server counts here now
+            self._drop()
+            return self
+        touched: set[int] = set()
+        for _snapshot, pk, ids in rows:
+            if pk is None:
+                continue
+            if ids is None or len(touched) > MOST_CHANGES:
+                self._drop()
+                return self
+            touched.update(ids)
+        if touched:
+            self._take_in(touched)
+        return self
+
+    def _take_in(self, touched: set[int]) -> None:
+        if not (self._sets or self._fields or self._everything):
+            return
+        if len(touched) > MOST_CHANGES:
+            self._drop()
+            return
+        ids = list(touched)
+        rows = dict.fromkeys(ids, _Row("", frozenset(), "", None))
+        for pk, uid, tokens, namespace, document in fetch(
+            """
+            SELECT e.id, e.uid::text, e.tokens, e.namespace, s.document FROM catalog_entity e
+            LEFT JOIN catalog_served s ON s.entity_id = e.id WHERE e.id = ANY(%s::bigint[]) AND e.deleted_at IS NULL
+            """,
+            (ids,),
+        ):
+            rows[pk] = _Row(uid, frozenset(tokens), namespace, orjson.loads(document or "{}"))
+        edges = (
+            _edges_of(ids) if any(isinstance(key, tuple) and key[0] == "edge" for key in self._sets) else ()
+        )
+        self._batches.append(_Batch(rows, frozenset(edges)))
+        if self._everything is not None:
+            for pk, row in rows.items():
+                _put(self._everything, pk, bool(row.uid))
+        if self._uids is not None:
+            for pk, row in rows.items():
+                if row.uid:
+                    self._uids[pk] = row.uid
+        while len(self._batches) > MOST_CHANGES:
+            self._batches.pop(0)
+            self._first += 1
+
+    @property
+    def _now(self) -> int:
+        return self._first + len(self._batches)
+
+    def _since(self, batch: int) -> list[_Batch] | None:
+        """The batches after one; None if that is too long ago."""
+        return None if batch < self._first else self._batches[batch - self._first :]
+
+    # --- sets ---------------------------------------------------------------------------------------------
+
+    @property
+    def everything(self) -> BitMap:
+        """The living entities."""
+        if self._everything is None:
+            self._everything = BitMap(_ids("SELECT id FROM catalog_entity WHERE deleted_at IS NULL"))
+        return self._everything
+
+    def with_token(self, token: int) -> BitMap:
+        """Those that have a token."""
+        return self._kept(
+            ("token", token),
+            lambda: BitMap(_ids("SELECT id FROM catalog_entity WHERE tokens @> ARRAY[%s::bigint]", token)),
+            lambda _pk, row: token in row.tokens,
+        )
+
+    def where(self, rows: QuerySet[Entity]) -> BitMap:
+        """Some living entities, whatever their condition; kept if it looks at nothing but the entity itself."""
+        try:
+            sql, parameters = rows.order_by().values_list("pk").query.sql_with_params()
+        except EmptyResultSet:
+            return BitMap()
+        return self._where(sql, tuple(parameters))
+
+    def _where(self, sql: str, parameters: tuple[Any, ...]) -> BitMap:
+        def asked(only: list[int] | None = None) -> BitMap:
+            among = "TRUE" if only is None else "id = ANY(%s::bigint[])"
+            given = parameters if only is None else (*parameters, only)
+            return BitMap(
+                _ids(f"SELECT id FROM ({sql}) AS found(id) WHERE {among}", *given)  # noqa: S608 - Django's statement
+            )
+
+        if sql.upper().count("SELECT") > 1:
+            return asked()  # others' rows decide, and they are not followed
+        key = ("where", sql, repr(parameters))
+        known = self._sets.get(key)
+        batches = self._since(known.batch) if known is not None else None
+        if known is None or batches is None:
+            return self._keep(key, _Kept(asked(), self._now)).ids
+        if touched := sorted({pk for batch in batches for pk in batch.rows}):
+            known.ids -= BitMap(touched)
+            known.ids |= asked(touched)
+        known.batch = self._now
+        return known.ids
+
+    def seen_by(self, viewer: Any) -> BitMap:
+        """What a viewer may see; `everything` itself if that is all. Not to be changed."""
+        key = (getattr(viewer, "pk", None), getattr(getattr(viewer, "token", None), "pk", None))
+        known, now = self._sights.get(key), time.monotonic()
+        if known is None or now - known.at > _SIGHT_SECONDS:
+            if len(self._sights) >= MOST_VIEWERS:
+                self._sights.clear()
+            known = self._sights[key] = _Sight.of(viewer, now)
+        if known.sql is None:
+            return self.everything
+        return self._where(known.sql, known.parameters) if known.sql else BitMap()
+
+    def related(self, name: str, ref: str, *, viewer: Any, seen: BitMap) -> BitMap:
+        """Those with a relation to the entity of a ref; what the viewer may not see is at no end of any.
+
+        :param name: of the relation as it reads from them, in lower case.
+        """
+        edge = (name, ref)
+        key = ("edge", edge)
+        known = self._sets.get(key)
+        batches = self._since(known.batch) if known is not None else None
+        if (
+            known is None
+            or batches is None
+            or any(
+                edge in batch.edges or (known.ids | (known.far or BitMap())).intersect(BitMap(batch.rows))
+                for batch in batches
+            )
+        ):
+            near, far = _ends(name, ref)
+            known = self._keep(key, _Kept(near, self._now, far))
+        known.batch = self._now
+        assert known.far is not None
+        if seen is self.everything or known.far.issubset(seen):
+            return known.ids & self.everything
+        hidden = known.far - seen
+        near, _far = _ends(name, ref, hidden=list(hidden))
+        return near & self.everything
+
+    def _kept(self, key: Hashable, load: Callable[[], BitMap], holds: Callable[[int, _Row], bool]) -> BitMap:
+        known = self._sets.get(key)
+        batches = self._since(known.batch) if known is not None else None
+        if known is None or batches is None:
+            return self._keep(key, _Kept(load(), self._now)).ids
+        for batch in batches:
+            for pk, row in batch.rows.items():
+                _put(known.ids, pk, bool(row.uid) and holds(pk, row))
+        known.batch = self._now
+        return known.ids
+
+    def _keep(self, key: Hashable, kept: _Kept) -> _Kept:
+        self._sets.pop(key, None)
+        if len(self._sets) >= MOST_KEPT:
+            self._sets.pop(next(iter(self._sets)))
+        self._sets[key] = kept
+        return kept
+
+    # --- fields -------------------------------------------------------------------------------------------
+
+    @property
+    def uids(self) -> dict[int, str]:
+        """The uid of each entity as text, by id."""
+        if self._uids is None:
+            self._uids = dict(fetch("SELECT id, uid::text FROM catalog_entity WHERE deleted_at IS NULL"))
+        return self._uids
+
+    def field(self, name: str) -> Field:
+        """The values of a field of the documents, named as it is written there."""
+        known = self._fields.get(name)
+        batches = self._since(known[1]) if known is not None else None
+        if known is None or batches is None:
+            field = Field(name, self._values_of(name), self.uids)
+            self._fields.pop(name, None)
+            if len(self._fields) >= MOST_FIELDS:
+                self._fields.pop(next(iter(self._fields)))
+        else:
+            field = known[0]
+            for batch in batches:
+                for pk, row in batch.rows.items():
+                    field.put(pk, self._value_in(name, row) if row.uid else None)
+        self._fields[name] = field, self._now
+        return field
+
+    def _value_in(self, name: str, row: _Row) -> Values | None:
+        if name == "metadata.uid":
+            return row.uid
+        found = row.document
+        for step in path_of(name):
+            found = found.get(step) if isinstance(found, dict) else None
+        if found is None and name == "metadata.namespace":
+            return row.namespace
+        return parse_values(found)
+
+    @staticmethod
+    def _values_of(name: str) -> Iterable[tuple[int, Values | None]]:
+        if name == "metadata.uid":
+            yield from fetch("SELECT id, uid::text FROM catalog_entity WHERE deleted_at IS NULL")
+            return
+        same: dict[Any, Values | None] = {}  # many are equal: one text in memory for all of them
+        for pk, said, namespace in fetch(
+            """
+            SELECT e.id, (s.document::json #> %s::text[])::text, e.namespace FROM catalog_entity e
+            JOIN catalog_served s ON s.entity_id = e.id WHERE e.deleted_at IS NULL
+            """,
+            (path_of(name),),
+        ):
+            if said is None or said == "null":
+                yield (
+                    pk,
+                    same.setdefault(("", namespace), namespace) if name == "metadata.namespace" else None,
+                )
+                continue
+            if said not in same:
+                same[said] = parse_values(orjson.loads(said))
+            yield pk, same[said]
+
+    def containing(self, name: str, term: str) -> BitMap:
+        """Those in one of whose values of a field a term stands, whatever the case.
+
+        :param term: in lower case.
+        """
+        field = self.field(name)
+        return self._kept(
+            ("contains", name, term),
+            lambda: field.matching(lambda value: term in value),
+            lambda pk, _row: field.matches(pk, lambda value: term in value),
+        )
+
+    def beginning(self, name: str, prefix: str) -> BitMap:
+        """Those one of whose values of a field begins so, whatever the case.
+
+        :param prefix: in lower case.
+        """
+        field = self.field(name)
+        return self._kept(
+            ("begins", name, prefix),
+            lambda: field.matching(lambda value: value.startswith(prefix)),
+            lambda pk, _row: field.matches(pk, lambda value: value.startswith(prefix)),
+        )
+
+
+def _end(snapshot: str) -> int:
+    return int(snapshot.split(":")[1])
+
+
+def _ids(sql: str, *parameters: Any) -> list[int]:
+    return [row[0] for row in fetch(sql, parameters)]
+
+
+def _put(ids: BitMap, pk: int, is_in: bool) -> None:
+    if is_in:
+        ids.add(pk)
+    else:
+        ids.discard(pk)
+
+
+def _ends(name: str, ref: str, *, hidden: Iterable[int] = ()) -> tuple[BitMap, BitMap]:
+    """Who has a relation of this name to a ref, and who is at its other end, of those that are not hidden."""
+    near, far = BitMap(), BitMap()
+    excluded = set(hidden)
+    for way in directions_called(name):
+        for one, other in way.ends(ref):
+            if other in excluded:
+                continue
+            near.add(one)
+            if other is not None:
+                far.add(other)
+    return near, far
+
+
+def _edges_of(ids: list[int]) -> set[Edge]:
+    """All ways in which some entities are related."""
+    kinds = current_kinds()
+    found: set[Edge] = set()
+    for type_, source, target_ref, target in fetch(
+        """
+        SELECT r.type, s.ref, r.target_ref, coalesce(t.ref, '') FROM catalog_relation r
+        JOIN catalog_entity s ON s.id = r.source_id LEFT JOIN catalog_entity t ON t.id = r.target_id
+        WHERE r.source_id = ANY(%(ids)s::bigint[]) OR r.target_id = ANY(%(ids)s::bigint[])
+        UNION ALL
+        SELECT r.type, s.ref, t.ref, t.ref FROM catalog_tie r
+        JOIN catalog_entity s ON s.id = r.source_id JOIN catalog_entity t ON t.id = r.target_id
+        WHERE r.source_id = ANY(%(ids)s::bigint[]) OR r.target_id = ANY(%(ids)s::bigint[])
+        """,
+        {"ids": ids},
+    ):
+        forth, back = type_.lower(), kinds.inverse(type_).lower()
+        found |= {(forth, target_ref), (forth, target), (back, source)}
+    return found

@@ -1,0 +1,193 @@
+"""The index in memory says what the database says, whatever is written meanwhile."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from django.db import connection, transaction
+from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
+
+from access.models import User
+from access.services import grant
+from catalog.index import Index, forget_index, index
+from catalog.index.fields import parse_values, path_of
+from catalog.models import Entity, Served, Touched
+from catalog.query.relations import directions_called
+from catalog.query.tokens import token
+from catalog.services.render import render_dirty
+from tests.catalog.saying import START, claim, say, unsay
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EDGES = (
+    ("ownedby", "group:default/team-1"),
+    ("ownerof", "component:default/c1"),
+    ("dependson", "component:default/c2"),
+    ("dependencyof", "component:default/c3"),
+)
+FIELDS = (
+    "metadata.name",
+    "metadata.title",
+    "spec.owner",
+    "metadata.tags",
+    "metadata.uid",
+    "metadata.namespace",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_index(core_pack: None) -> Iterator[None]:
+    """Its own, for the database is emptied after each test."""
+    forget_index()
+    yield
+    forget_index()
+
+
+def ids(rows: Any) -> set[int]:
+    return set(rows.values_list("pk", flat=True))
+
+
+def check(viewers: list[Any]) -> None:
+    """Compare all that is kept with what a fresh look finds."""
+    alive = Entity.objects.filter(deleted_at=None)
+    with index() as kept:
+        assert set(kept.everything) == ids(alive)
+        for word in (token("kind", "component"), token("spec.owner", "team-1"), token("metadata.tags", "go")):
+            assert set(kept.with_token(word)) & ids(alive) == ids(alive.filter(tokens__contains=[word]))
+        assert set(kept.where(alive.filter(name__startswith="c1"))) == ids(
+            alive.filter(name__startswith="c1")
+        )
+        for viewer in viewers:
+            fresh = Index().come_up()
+            assert set(kept.seen_by(viewer)) == set(fresh.seen_by(viewer))
+            for name, ref in EDGES:
+                rows = alive.filter(_related(name, ref))
+                if viewer is viewers[0]:
+                    assert set(kept.related(name, ref, viewer=viewer, seen=kept.seen_by(viewer))) == ids(rows)
+        texts = Served.objects.filter(entity__deleted_at=None).values_list("pk", "document")
+        documents = {pk: orjson.loads(text) for pk, text in texts}
+        for name in FIELDS[:4]:
+            wanted = {}
+            for pk, document in documents.items():
+                at = document
+                for step in path_of(name):
+                    at = at.get(step) if isinstance(at, dict) else None
+                if (found := parse_values(at)) is not None:
+                    wanted[pk] = found
+            field = kept.field(name)
+            assert field.values == wanted
+            assert set(field.having) == set(wanted)
+            fresh = Index().come_up().field(name)
+            assert field.order == fresh.order
+            assert field.counts(kept.everything) == fresh.counts(kept.everything)
+            assert set(kept.containing(name, "e")) == set(Index().come_up().containing(name, "e"))
+
+
+def _related(name: str, ref: str) -> Q:
+    found = Q(pk__in=[])
+    for way in directions_called(name):
+        found |= Q(pk__in=[near for near, _far in way.ends(ref)])
+    return found
+
+
+def write(chance: random.Random, minute: int) -> None:
+    """Something that sources, people or the queue do."""
+    names = [f"c{number}" for number in range(8)]
+    said = [
+        claim(
+            f"component:{name}",
+            {
+                "type": chance.choice(["service", "library"]),
+                "owner": f"team-{chance.randrange(3)}",
+                "dependsOn": [f"component:{other}" for other in chance.sample(names, chance.randrange(3))],
+            },
+            metadata={
+                "title": chance.choice(["One", "two", "Three"]),
+                "tags": chance.sample(["go", "Java", "c"], 2),
+            },
+            minute=minute,
+        )
+        for name in chance.sample(names, chance.randint(1, 4))
+    ]
+    match chance.randrange(5):
+        case 0:
+            some = chance.sample(names, 2)
+            unsay("yaml:a", *(f"component:{name}" for name in some), minute=minute)
+        case 1:
+            say(
+                "yaml:a",
+                *said,
+                claim(f"group:team-{chance.randrange(3)}", {"type": "team", "children": []}, minute=minute),
+            )
+        case 2:
+            Entity.objects.filter(name=chance.choice(names)).update(
+                owner=f"group:default/team-{chance.randrange(3)}"
+            )
+        case _:
+            say("yaml:a", *said)
+    render_dirty(at=START)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_follows_whatever_is_written(seed: int, vic: User) -> None:
+    third = User.objects.create(username="third")
+    grant(user=third, role="viewer", scope_type="query", scope="owner:group:default/team-1")
+    chance = random.Random(seed)
+    for minute in range(12):
+        write(chance, minute)
+        if chance.random() < 0.8:
+            check([vic, third])
+
+
+def test_a_write_costs_one_look_at_what_it_touched(vic: User) -> None:
+    say("yaml:a", *(claim(f"component:c{number}", {"type": "service"}) for number in range(50)))
+    with index() as kept:
+        kept.with_token(token("spec.type", "service"))
+        assert len(kept.field("metadata.name").order) == 50
+    say("yaml:a", claim("component:c7", {"type": "library"}, minute=1))
+    with CaptureQueriesContext(connection) as asked, index() as kept:
+        assert len(kept.with_token(token("spec.type", "service"))) == 49
+        assert len(kept.field("metadata.name").order) == 50
+    assert len(asked) == 0  # what it asks is prepared, and counted nowhere
+    assert len(kept._batches) == 1
+    assert len(kept._batches[0].rows) == 1
+
+
+def test_what_nobody_else_sees_yet_is_seen_inside_its_transaction_alone() -> None:
+    say("yaml:a", claim("component:c1", {"type": "service"}))
+    with index() as shared:
+        assert len(shared.everything) == 1
+    try:
+        with transaction.atomic():
+            say("yaml:a", claim("component:c2", {"type": "service"}))
+            with index() as own:
+                assert own is not shared
+                assert len(own.everything) == 2
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    with index() as shared:
+        assert len(shared.everything) == 1
+
+
+def test_too_many_changes_are_not_named() -> None:
+    say("yaml:a", claim("component:c1", {"type": "service"}))
+    with index() as kept:
+        assert len(kept.everything) == 1
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO catalog_entity (uid, ref, kind, namespace, name, title, description, type, lifecycle, owner,
+                system, tags, sources, tokens, last_run, version, signals, digest, revision, created_at, changed_at)
+            SELECT gen_random_uuid(), 'component:x/n' || n, 'component', 'x', 'n' || n, '', '', '', '', '', '',
+                '{}', '{}', '{}', '', '', '{}', '', 1, now(), now() FROM generate_series(1, 6000) AS n
+            """
+        )
+    assert list(Touched.objects.order_by("id").values_list("ids", flat=True))[-1] is None
+    with index() as kept:
+        assert len(kept.everything) == 6_001
