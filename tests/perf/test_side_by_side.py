@@ -152,7 +152,9 @@ def ask(
 def plain(answer: Any) -> Any:
     """An answer without what two catalogs give each for itself: uids, etags, where they read a file."""
     if isinstance(answer, list):
-        found = [plain(one) for one in answer]  # Backstage sorts what is related to; a file's order stays here
+        found = [
+            plain(one) for one in answer
+        ]  # Backstage sorts what is related to; a file's order stays here
         return sorted(found) if all(isinstance(one, str) for one in found) else found
     if not isinstance(answer, dict):
         return answer
