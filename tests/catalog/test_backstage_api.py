@@ -126,6 +126,44 @@ class TestFilters:
         assert error["response"] == {"statusCode": 400}
 
 
+class TestDeclaredFromTheOtherEnd:
+    """What a document says of others, by `dependencyOf`, `children` and `members`, is found like any relation."""
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("relations.dependencyOf", {"store"}),
+            ("relations.dependsOn=resource:default/store", {"user-of-it"}),
+            ("relations.parentOf", {"parent"}),
+            ("relations.childOf=group:default/parent", {"child"}),
+            ("relations.memberOf", {"bob"}),
+            ("relations.hasMember=user:default/bob", {"parent"}),
+        ],
+    )
+    def test_it_is_found_from_both(
+        self, core_pack: None, vic: User, as_token: Callable[..., dict[str, str]], query: str, found: set[str]
+    ) -> None:
+        service = {"type": "service", "lifecycle": "production", "owner": "parent"}
+        say(
+            "yaml:a",
+            claim(
+                "resource:store", {"type": "x", "owner": "parent", "dependencyOf": ["component:user-of-it"]}
+            ),
+            claim("component:user-of-it", service),
+            claim("group:parent", {"type": "team", "children": ["child"], "members": ["bob"]}),
+            claim("group:child", {"type": "team", "children": []}),
+            claim("user:bob", {"memberOf": []}),
+        )
+        headers = as_token(vic)
+        answer = Client().get(f"/api/catalog/entities?filter={query}", headers=headers)
+        assert set(names(said_in(answer))) == found
+        # The catalog's own language knows them by the same names.
+        own = query.removeprefix("relations.").replace("=", ":")
+        asked = own if ":" in own else f"has:{own}"
+        rows = Client().get(f"/api/v1/entities/?q={asked}", headers=headers).json()["results"]
+        assert {row["metadata"]["name"] for row in rows} == found
+
+
 PREDICATES: dict[str, tuple[Any, set[str]]] = {
     "one value": ({"kind": "Component", "spec.type": "SERVICE"}, {"alpha", "beta", "loose"}),
     "numbers are texts": ({"spec.rank": 3}, {"alpha"}),
@@ -156,7 +194,7 @@ PREDICATES: dict[str, tuple[Any, set[str]]] = {
 BROKEN = [
     {"$all": [], "kind": "x"}, {"$any": {}}, {"kind": None}, {"kind": ["a"]}, {"kind": {"$near": 1}}, ["a"],
     {"kind": {"$in": "a"}}, {"kind": {"$exists": 1}}, {"kind": {}}, {"$and": []}, "kind",
-    {"kind": {"$contains": {"type": "a"}}}, {"relations": {"$contains": {"targetRef": "a"}}},
+    None, {"kind": {"$contains": {"type": "a"}}}, {"relations": {"$contains": {"targetRef": "a"}}},
 ]  # fmt: skip
 
 
@@ -211,6 +249,13 @@ class TestLists:
         assert names(call(f"entities?{by_rank}&limit=9"))[:2] == ["alpha", "beta"], "as texts: 3 after 20"
         assert len(call(f"entities?{by_rank}&limit=9")) == 5
         assert names(call(f"entities?{by_rank}")) == ["alpha", "beta"]
+
+    def test_what_is_equal_comes_by_uid(self, call: Call) -> None:
+        by_uid = list(Entity.objects.filter(kind="component").order_by("uid").values_list("name", flat=True))
+        for direction in ("asc", "desc"):
+            assert names(call(f"entities?filter=kind=component&order={direction}:kind&limit=9")) == by_uid
+        by_ref = list(Entity.objects.filter(kind="component").order_by("ref").values_list("name", flat=True))
+        assert names(call("entities?filter=kind=component&limit=9")) == by_ref
 
     def test_fields_are_cut_out(self, call: Call) -> None:
         (alpha,) = call(

@@ -154,9 +154,11 @@ def sorted_whole(index: Index, found: BitMap, order: Order | None) -> list[int]:
 
 
 def sorted_paged(index: Index, found: BitMap, orders: Sequence[Order]) -> list[int]:
-    """Some entities in the order of some fields, those without one last; at last by ref."""
-    refs = dict(fetch("SELECT id, ref FROM catalog_entity WHERE id = ANY(%s::bigint[])", (list(found),)))
-    ids = sorted((pk for pk in found if pk in refs), key=refs.__getitem__)
+    """Some entities in the order of some fields, those without one last, at last by uid; without any field by ref."""
+    column = "uid" if orders else "ref"
+    statement = f"SELECT id, {column} FROM catalog_entity WHERE id = ANY(%s::bigint[])"  # noqa: S608 - ours
+    last = dict(fetch(statement, (list(found),)))
+    ids = sorted((pk for pk in found if pk in last), key=last.__getitem__)
     for order in reversed(orders):
         field = index.field(canonical(order.field))
         having = [pk for pk in ids if pk in field.values]

@@ -88,6 +88,18 @@ def words(texts: Sequence[str]) -> list[str]:
     return [word.strip() for text in texts for word in text.split(",") if word.strip()]
 
 
+def query_in(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The predicate of a body; None if there is none.
+
+    :raises InputError: if it is no object.
+    """
+    if "query" not in body:
+        return None
+    if not isinstance(found := body["query"], dict):
+        raise InputError("request/body/query must be object")
+    return found
+
+
 def texts_in(body: dict[str, Any], name: str) -> list[str] | None:
     """A list of texts in a body; None if it is not there.
 

@@ -32,6 +32,7 @@ from catalog.api.backstage.parameters import (
     check_fields,
     not_too_many,
     number,
+    query_in,
     read,
     texts_in,
     words,
@@ -204,8 +205,8 @@ class EntitiesByRefs(CatalogView):
             raise InputError(f"request/body/entityRefs must have at most {MOST_REFS} items")
         fields = check_fields(texts_in(body, "fields") or [])
         predicate = of_filters(given.getlist("filter"))
-        if body.get("query") is not None:
-            predicate = {"$all": [one for one in (predicate, body["query"]) if one is not None]}
+        if (asked := query_in(body)) is not None:
+            predicate = {"$all": [one for one in (predicate, asked) if one is not None]}
         wanted = [ref.lower() for ref in refs]
         with index() as entities:
             seen = find(predicate, entities, viewer=request.user)
@@ -257,7 +258,7 @@ class EntitiesByQuery(CatalogView):
             raise InputError("request/body/fullTextFilter must be object")
         first = Cursor(
             order=_order_in(body),
-            query=body.get("query"),
+            query=query_in(body),
             term=str(text.get("term") or "").strip(),
             fields=tuple(texts_in(text, "fields") or ()),
         )
@@ -357,7 +358,7 @@ class EntityFacets(CatalogView):
         names = texts_in(body, "facets")
         if not names:
             raise InputError("request/body must have required property 'facets'")
-        return _facets(request, names, body.get("query"))
+        return _facets(request, names, query_in(body))
 
 
 def _facets(request: Request, names: Sequence[str], predicate: Predicate | None) -> HttpResponse:

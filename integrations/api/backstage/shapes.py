@@ -12,7 +12,7 @@ import orjson
 
 from base.limits import check_data
 from catalog.api.backstage.errors import InputError
-from catalog.api.backstage.parameters import at_least
+from catalog.api.backstage.parameters import at_least, query_in
 from catalog.documents import Location
 from integrations.models import CatalogLocation
 from integrations.outbound import mask_url
@@ -145,7 +145,7 @@ def read_cursor(text: str) -> tuple[int, str, Any]:
             raise TypeError
     except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         raise InputError("Malformed cursor: could not be parsed") from None
-    return at_least(limit, "limit", 1), after, data.get("query")
+    return at_least(limit, "limit", 1), after, query_in(data)
 
 
 def write_cursor(limit: int, after: str, query: Any) -> str:

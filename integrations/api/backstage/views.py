@@ -18,7 +18,7 @@ from base.answers import json_answer
 from base.errors import DomainError, InvalidInput, NotFound
 from catalog import queries as catalog
 from catalog.api.backstage.errors import InputError
-from catalog.api.backstage.parameters import at_least, body_of, read
+from catalog.api.backstage.parameters import at_least, body_of, query_in, read
 from catalog.api.backstage.views import CatalogView
 from catalog.documents import Location
 from integrations import queries
@@ -144,7 +144,7 @@ class LocationsByQuery(LocationView):
     def post(self, request: Request) -> HttpResponse:
         read(request)
         body = body_of(request)
-        cursor, query, after = body.get("cursor"), body.get("query"), ""
+        cursor, query, after = body.get("cursor"), query_in(body), ""
         limit = body.get("limit", shapes.DEFAULT_LIMIT)
         if cursor is not None:
             if not isinstance(cursor, str):
@@ -153,7 +153,7 @@ class LocationsByQuery(LocationView):
         if isinstance(limit, bool) or not isinstance(limit, int):
             raise InputError("Limit must be a positive integer >= 1")
         at_least(limit, "Limit", 1)
-        test = shapes.compile_filter(query) if query is not None or "query" in body else None
+        test = shapes.compile_filter(query) if query is not None else None
         found = [
             shape
             for row in queries.present_locations(request.user).order_by("uid")
