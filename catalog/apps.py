@@ -8,8 +8,9 @@ class CatalogConfig(AppConfig):
 
     def ready(self) -> None:
         from catalog import kinds, permissions
-        from catalog.services import undo
+        from catalog.services import kind_changes, undo
 
         kinds.register_kinds()
         permissions.register()
         undo.register()
+        kind_changes.register()

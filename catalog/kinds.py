@@ -149,6 +149,10 @@ class Kinds:
         """
         return self._views[name]
 
+    def upgraded(self, kind: str, document: dict[str, Any]) -> dict[str, Any]:
+        """What a source says of an entity, as the newest version of its kind has it."""
+        return self._views[kind].definition.upgraded(document) if kind in self._views else document
+
     def __contains__(self, name: str) -> bool:
         return name in self._views
 
@@ -251,12 +255,19 @@ def _usable(fields: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[FieldDef]:
 
 
 def _stored() -> Kinds:
-    """The kinds as their definitions stand now."""
+    return kinds_with({})
+
+
+def kinds_with(changed: Mapping[str, dict[str, Any]]) -> Kinds:
+    """The kinds as their definitions stand now, but for some.
+
+    :param changed: other specs, by the names of the kinds' definitions.
+    """
     kinds, relations, fields = (
         list(model._default_manager.order_by("id").values_list("name", "spec"))
         for model in (Kind, RelationType, KindField)
     )
-    return Kinds(kinds, relations, fields)
+    return Kinds([(name, changed.get(name, spec)) for name, spec in kinds], relations, fields)
 
 
 class _Current:

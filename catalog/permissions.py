@@ -32,6 +32,7 @@ from catalog.models import (
     EntityKey,
     FeedItem,
     Kind,
+    KindChange,
     KindField,
     Problem,
     Redirect,
@@ -247,7 +248,7 @@ def register() -> None:
     register_scope_type(ScopeType.QUERY, _checked_query)
     register_scope(Entity, entities_within, audience=_audience_of_entities)
     register_thing(Planned, _is_within)
-    for model in (Kind, KindField, RelationType):
+    for model in (Kind, KindChange, KindField, RelationType):
         register_scope(model, everywhere)
     register_scope(Activity, _labelled_within("subject_uid"), audience=_audience_of_activity)
     register_scope(Problem, _labelled_within("subject_uid"), audience=_audience_of_problems)

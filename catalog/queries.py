@@ -453,9 +453,9 @@ def provenance_of(entity_claims: Iterable[Claim]) -> dict[str, FieldSource]:
 
     :param entity_claims: the claims on one entity that a viewer may see: `claims_on`.
     """
-    claims = {claim.pk: claim for claim in entity_claims}
+    claims, kinds = {claim.pk: claim for claim in entity_claims}, current_kinds()
     said = [
-        Said(claim.pk, claim.rank, claim.source_id, claim.document)
+        Said(claim.pk, claim.rank, claim.source_id, kinds.upgraded(claim.entity.kind, claim.document))
         for claim in claims.values()
         if not claim.is_shadowed
     ]

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from catalog.services import computing
+from catalog.services import computing, kind_changes
 from catalog.services.render import A_WHILE
 from catalog.services.render import render_dirty as render
 
@@ -20,6 +20,14 @@ logger = logging.getLogger(__name__)
 def mark_what_time_changed(**_from_newer_release: Any) -> None:
     """Have counted anew what falls out of windows as time goes by."""
     computing.mark_what_time_changed(at=timezone.now())
+
+
+@shared_task(name="catalog.check_kind_changes")
+def check_kind_changes(**_from_newer_release: Any) -> None:
+    """Check proposed definitions of kinds on all that is stored. It comes again, so a lost one is taken up."""
+    now = timezone.now()
+    for change_id in kind_changes.due(now=now):
+        kind_changes.check(change_id=change_id, now=now)
 
 
 @shared_task(name="catalog.render_dirty")

@@ -10,12 +10,14 @@ import orjson
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from access.permissions import visible
 from base.errors import NotFound
 from catalog.documents.fields import FieldDef
 from catalog.documents.formats import Format, format_of
 from catalog.kinds import KindView, current_kinds
-from catalog.models import Entity, KindField
+from catalog.models import Entity, KindChange, KindField
 from catalog.query import token
+from catalog.services import kind_changes
 from portal.models import Page
 
 
@@ -107,3 +109,14 @@ def name_for(path: str, kinds: list[str]) -> str:
     names = [plain, "-".join([*sorted(kind.lower() for kind in kinds), plain])]
     names += [f"{plain}-{n}" for n in range(2, len(taken) + 3)]
     return next(name for name in names if name not in taken)[:200]
+
+
+def get_change(viewer: Any, change_id: int) -> KindChange:
+    """A change of a kind.
+
+    :raises NotFound: if there is none that the viewer may see.
+    """
+    found = visible(viewer, KindChange.objects.filter(pk=change_id), kind_changes.VERB).first()
+    if found is None:
+        raise NotFound(_("There is no such change of a kind."))
+    return kind_changes.progress_of(found)

@@ -196,6 +196,7 @@ CELERY_TASK_ROUTES = {
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
     "render": {"task": "catalog.render_dirty", "schedule": 1.0, "options": {"expires": 5}},
+    "kinds": {"task": "catalog.check_kind_changes", "schedule": 2.0, "options": {"expires": 5}},
     "windows": {
         "task": "catalog.mark_what_time_changed",
         "schedule": 600.0,

@@ -39,7 +39,8 @@ class DocumentInvalid(InvalidInput):
 class ValidDocument:
     """A document that is accepted.
 
-    :ivar data: the document, without what only the catalog may say (uid, etag, generation).
+    :ivar data: the document, in the version it was written in, without what only the catalog may say (uid, etag,
+        generation).
     :ivar relations: what it declares: (type, ref of the target).
     """
 
@@ -65,7 +66,7 @@ def validate_document(
         kind is None
         or not _ENVELOPE.is_valid(data)
         or _metadata_errors(data["metadata"])
-        or not kind.is_valid(data)
+        or not kind.is_valid(kind.upgraded(data))
     ):
         raise DocumentInvalid(_errors(data, kind, kinds), ref=_ref_text(data, default_namespace))
     metadata = data["metadata"]
@@ -76,7 +77,7 @@ def validate_document(
         kind=kind,
         ref=Ref(kind.name, namespace, metadata["name"]),
         data=data,
-        relations=kind.relations_of(data, namespace),
+        relations=kind.relations_of(kind.upgraded(data), namespace),
     )
 
 
@@ -87,7 +88,9 @@ def _errors(data: dict[str, Any], kind: KindDef | None, kinds: KindSet) -> list[
         errors += [error for error in _metadata_errors(metadata) if error.path not in known]
     if kind is not None:
         known = {error.path for error in errors}
-        errors += [error for error in kind.errors_of(data) if error.path not in known]
+        failed: list[FieldError] = []
+        whole = kind.upgraded(data, errors=failed) if not errors else data
+        errors += [error for error in [*failed, *kind.errors_of(whole)] if error.path not in known]
     elif not {"apiVersion", "kind"} & {error.path for error in errors}:
         errors.append(kinds.why_unknown(data["apiVersion"], data["kind"]))
     return errors

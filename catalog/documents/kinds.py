@@ -20,6 +20,15 @@ A definition is the `spec` of a pack document::
         - {field: spec.owner, label: Owner, as: ref}
       unions: [spec.topics]                  # lists whose elements all sources add to
       unknownFor: {spec.owner: unknown}      # served where Backstage's clients require a value
+      version: 2                             # default: 1
+      upgrades:                              # how documents that were written before become such
+        - to: 2
+          from: [acme.example/v1]            # by their apiVersion
+          when: has(document.spec.level)     # or by what they say
+          apiVersion: acme.example/v2
+          fields:                            # null: the field is gone
+            spec.tier: "document.spec.level > 2 ? 'gold' : 'silver'"
+            spec.level: null
 """
 
 from __future__ import annotations
@@ -33,6 +42,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from base.errors import FieldError, InvalidInput
+from base.expressions import Context, ExpressionError, compile_expression
 from base.schemas import InvalidSchema, Schema, compile_schema
 from base.text import excerpt
 from catalog.documents.formats import FORMATS, format_of
@@ -88,6 +98,33 @@ class Column:
         return document
 
 
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """How documents of earlier versions of a kind become documents of a later one.
+
+    :ivar to: the version.
+    :ivar of: the apiVersions of the documents that it is for; empty for any.
+    :ivar when: an expression that holds for the documents that it is for; empty for any.
+    :ivar api_version: what becomes of their apiVersion; empty: it stays.
+    :ivar fields: an expression for each field, or None where the field is gone.
+    """
+
+    to: int
+    of: tuple[str, ...]
+    when: str
+    api_version: str
+    fields: tuple[tuple[Path, str | None], ...]
+
+    def is_for(self, document: Mapping[str, Any], context: Context) -> bool:
+        """Whether a document is to be changed. Where the condition cannot be told, it does not hold."""
+        if self.of and document.get("apiVersion") not in self.of:
+            return False
+        try:
+            return not self.when or compile_expression(self.when, variables=("document",)).test(context)
+        except ExpressionError:
+            return False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class KindDef:
     """One kind, ready for use.
@@ -110,6 +147,8 @@ class KindDef:
     columns: tuple[Column, ...]
     unions: frozenset[Path]
     unknown_for: tuple[tuple[Path, Any], ...]
+    version: int = 1
+    upgrades: tuple[Upgrade, ...] = ()
 
     @classmethod
     def of(cls, definition: str, spec: Mapping[str, Any]) -> KindDef:
@@ -123,6 +162,8 @@ class KindDef:
                 inner = error.errors[0] if error.errors else FieldError("", error.message)
                 path = f"spec.schema.{inner.path}" if inner.path else "spec.schema"
                 errors.append(FieldError(path, inner.message))
+        if not errors:
+            errors += _upgrade_faults(spec)
         if schema is None or errors:
             raise InvalidInput(
                 _("The kind “%(name)s” cannot be used: %(first)s") % {"name": definition, "first": errors[0]},
@@ -156,7 +197,46 @@ class KindDef:
             ),
             unions=ALWAYS_UNIONS | {_path(field) for field in spec.get("unions", ())},
             unknown_for=tuple((_path(field), value) for field, value in spec.get("unknownFor", {}).items()),
+            version=spec.get("version", 1),
+            upgrades=tuple(
+                Upgrade(
+                    to=rule["to"],
+                    of=tuple(rule.get("from", ())),
+                    when=rule.get("when", ""),
+                    api_version=rule.get("apiVersion", ""),
+                    fields=tuple((_path(field), text) for field, text in rule["fields"].items()),
+                )
+                for rule in sorted(spec.get("upgrades", ()), key=lambda rule: rule["to"])
+            ),
         )
+
+    def upgraded(self, document: dict[str, Any], *, errors: list[FieldError] | None = None) -> dict[str, Any]:
+        """A document as the newest version of the kind has it; what a source said stays as it is.
+
+        A field of which the expression fails keeps what it says.
+
+        :param errors: gains what failed.
+        """
+        for rule in self.upgrades:
+            context = Context(document=document)
+            if not rule.is_for(document, context):
+                continue
+            changed = document
+            for path, text in rule.fields:
+                if text is None:
+                    changed = _less(changed, path)
+                    continue
+                try:
+                    value = compile_expression(text, variables=("document",)).evaluate(context)
+                except ExpressionError as error:
+                    if errors is not None:
+                        errors.append(FieldError(".".join(path), error.message))
+                    continue
+                changed = _with(changed, path, value)
+            if rule.api_version and "apiVersion" in changed:
+                changed = {**changed, "apiVersion": rule.api_version}
+            document = changed
+        return document
 
     def property_at(self, path: Path) -> Mapping[str, Any] | None:
         """What the schema says of a field below `spec`; None if it does not describe it."""
@@ -344,6 +424,45 @@ def _with(document: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
     return {**document, first: value}
 
 
+def _less(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A copy of the document without what stands at a path."""
+    first, rest = path[0], path[1:]
+    if first not in document:
+        return document
+    if not rest:
+        return {name: value for name, value in document.items() if name != first}
+    inner = document[first]
+    return {**document, first: _less(inner, rest)} if isinstance(inner, dict) else document
+
+
+def _upgrade_faults(spec: Mapping[str, Any]) -> list[FieldError]:
+    """What a schema cannot say of upgrades."""
+    found = []
+    for number, rule in enumerate(spec.get("upgrades", ())):
+        path = f"spec.upgrades[{number}]"
+        if "from" not in rule and "when" not in rule:
+            found.append(FieldError(path, _("Say by “from” or “when” which documents are old.")))
+        if rule["to"] > spec.get("version", 1):
+            found.append(
+                FieldError(
+                    f"{path}.to",
+                    _("This is above the kind's version, %(version)d.") % {"version": spec.get("version", 1)},
+                )
+            )
+        for place, text in (
+            (f"{path}.when", rule.get("when")),
+            *((f"{path}.fields.{f}", t) for f, t in rule["fields"].items()),
+        ):
+            try:
+                if text is not None:
+                    compile_expression(text, variables=("document",))
+            except ExpressionError as error:
+                found.append(FieldError(place, error.message))
+        if rule.get("apiVersion", spec["apiVersions"][0]) not in spec["apiVersions"]:
+            found.append(FieldError(f"{path}.apiVersion", _("This is none of the kind's apiVersions.")))
+    return found
+
+
 _FIELD = {
     "type": "string",
     "pattern": r"^(spec|metadata)(\.[A-Za-z_][A-Za-z0-9_-]*)+$",
@@ -416,6 +535,28 @@ _DEFINITION = compile_schema(
             },
             "unions": {"type": "array", "items": _FIELD},
             "unknownFor": {"type": "object", "propertyNames": _FIELD},
+            "version": {"type": "integer", "minimum": 1},
+            "upgrades": {
+                "type": "array",
+                "maxItems": 50,
+                "items": {
+                    "type": "object",
+                    "required": ["to", "fields"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "to": {"type": "integer", "minimum": 2},
+                        "from": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                        "when": {"type": "string", "minLength": 1},
+                        "apiVersion": {"type": "string"},
+                        "fields": {
+                            "type": "object",
+                            "minProperties": 1,
+                            "propertyNames": _FIELD,
+                            "additionalProperties": {"type": ["string", "null"], "minLength": 1},
+                        },
+                    },
+                },
+            },
         },
     }
 )

@@ -25,7 +25,7 @@ from catalog.models.entities import (
     TieState,
 )
 from catalog.models.history import FeedItem, News, Revision
-from catalog.models.kinds import Kind, KindField, RelationType
+from catalog.models.kinds import Kind, KindChange, KindField, RelationType
 from catalog.models.problems import PROBLEM_TYPES, UNCLEAR, Problem, Severity
 from catalog.models.touched import Touched
 
@@ -46,6 +46,7 @@ __all__ = [
     "FeedItem",
     "FormerKey",
     "Kind",
+    "KindChange",
     "KindField",
     "News",
     "Problem",

@@ -249,10 +249,13 @@ def changes_without(
             of_entity.setdefault(claim.entity_id, []).append(claim)
     for entity_id, own in of_entity.items():
         left = [claim for claim in own if claim.source_id not in silent]
-        said, then = (said_of(claims, guests=guests, known=known) for claims in (own, left))
+        kind = kinds.by_name(rows[entity_id].kind)
+        said, then = (
+            said_of(claims, guests=guests, known=known, kind=kind.definition) for claims in (own, left)
+        )
         if said is None or then is None:
             continue
-        unions = kinds.by_name(rows[entity_id].kind).unions
+        unions = kind.unions
         voices = provenance(then)
         labels = {claim.pk: claim.source.label for claim in left}
         for row in diff(merge(said, unions=unions), merge(then, unions=unions)):

@@ -18,12 +18,13 @@ from typing import Any
 
 import orjson
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from base.text import replace_nul
 from catalog import identity
 from catalog.audience import Groups, audiences, groups_in, is_for_all
 from catalog.bulk import among, insert, insert_values, reserve_ids, upsert
+from catalog.documents.kinds import KindDef
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
     Alias,
@@ -427,12 +428,18 @@ class _Page:
         conflicts_of: dict[int, list[Any]] = {}
         shadow_changes: list[Claim] = []
         for entity in entities.values():
-            said = said_of(claims[entity.id], guests=guests, known=known, shadow_changes=shadow_changes)
+            kind = self.kinds.by_name(entity.kind)
+            said = said_of(
+                claims[entity.id],
+                guests=guests,
+                known=known,
+                kind=kind.definition,
+                shadow_changes=shadow_changes,
+            )
             if said is None:
                 merged_of[entity.id] = None
                 conflicts_of[entity.id] = []
                 continue
-            kind = self.kinds.by_name(entity.kind)
             merged_of[entity.id] = merge(said, unions=kind.unions)
             conflicts_of[entity.id] = conflicts(said, unions=kind.unions)
         if shadow_changes:
@@ -468,7 +475,7 @@ class _Page:
                     reported.append(problems.Finding(entity, []))
                 continue
             kind = self.kinds.by_name(entity.kind)
-            document = _with_identity(document, entity, kind)
+            document = with_identity(document, entity, kind)
             digest = hashlib.blake2b(
                 orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16
             ).digest()
@@ -683,20 +690,23 @@ def said_of(
     *,
     guests: set[int],
     known: dict[str, frozenset[int]],
+    kind: KindDef,
     shadow_changes: list[Claim] | None = None,
 ) -> list[Said] | None:
     """What counts of the claims on one entity, as the merge takes it; None if nobody asserts that it exists.
 
     :param guests: `guests_of` the entity.
     :param known: the sources that are not for everybody: `catalog.audience.audiences`.
+    :param kind: the entity's, into whose newest version all is brought.
     :param shadow_changes: gains the claims that are shadowed now and were not, or the other way round.
     """
     effective = _effective(claims, known, shadow_changes if shadow_changes is not None else [])
     if not any(claim.mode == ClaimMode.ASSERT for claim in effective):
         return None
     return [
-        Said(c.id, c.rank, c.source_id, _nameless(c.document) if c.id in guests else c.document)
+        Said(c.id, c.rank, c.source_id, _nameless(document) if c.id in guests else document)
         for c in effective
+        for document in (kind.upgraded(c.document),)
     ]
 
 
@@ -732,7 +742,7 @@ def _effective(claims: list[Claim], known: dict[str, frozenset[int]], changes: l
     return effective
 
 
-def _with_identity(document: dict[str, Any], entity: Entity, kind: KindView) -> dict[str, Any]:
+def with_identity(document: dict[str, Any], entity: Entity, kind: KindView) -> dict[str, Any]:
     """The document with the envelope's fixed parts: what every entity has, whoever speaks of it."""
     metadata = dict(document.get("metadata") or {})
     name = metadata.pop("name", None)
@@ -805,7 +815,7 @@ def _normal(keys: Iterable[str]) -> list[str]:
 
 def claims_of(entity: Entity) -> list[Claim]:
     """The claims on an entity, strongest first, those that do not count last."""
-    return sorted(
-        Claim.objects.filter(Q(entity=entity)).select_related("source"),
-        key=lambda claim: (claim.is_shadowed, claim.rank, claim.source_id, claim.id),
-    )
+    claims = list(Claim.objects.filter(entity=entity).select_related("source"))
+    for claim in claims:
+        claim.entity = entity
+    return sorted(claims, key=lambda claim: (claim.is_shadowed, claim.rank, claim.source_id, claim.id))

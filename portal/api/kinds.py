@@ -18,8 +18,10 @@ from base.answers import given, if_match, one_answer, plain
 from base.errors import NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, list_of, part_of
 from base.pagination import rows_answer
-from catalog.models import KindField
-from portal.kinds import fields_of, impact_of, kind_called, readers_of
+from catalog.models import KindChange, KindField
+from catalog.services import kind_changes
+from catalog.services.kind_changes import VERB, progress_of
+from portal.kinds import fields_of, get_change, impact_of, kind_called, readers_of
 from portal.packs import edit_definition, etag_of, remove_definition
 
 KIND = "FieldDefinition"
@@ -180,3 +182,125 @@ class KindFields(View):
             for one in fields_of(kind_called(kind))
         ]
         return one_answer(request, {"results": found})
+
+
+# --- new versions of kinds --------------------------------------------------------------------------------
+
+
+class KindChangeIn(serializers.Serializer[Any]):
+    """The whole definition of a kind as it is to be; see docs/packs-and-pages.md."""
+
+    spec = serializers.DictField()
+
+
+class ReasonOut(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    reason = serializers.CharField()
+    count = serializers.IntegerField(help_text="How many entities it breaks.")
+    refs = serializers.ListField(child=serializers.CharField(), help_text="Some of them.")
+
+
+class KindChangeOut(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    kind = serializers.CharField()
+    state = serializers.ChoiceField(KindChange.State.choices)
+    total = serializers.IntegerField(help_text="Entities to check, or to bring to the new version.")
+    done = serializers.IntegerField(help_text="How many of them are.")
+    breaks = serializers.IntegerField(
+        help_text="Entities that lack something afterwards which they do not lack now."
+    )
+    report = ReasonOut(many=True)
+    spec = serializers.DictField()
+    made_at = serializers.DateTimeField()
+    made_by = serializers.CharField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class ApplyIn(serializers.Serializer[Any]):
+    anyway = serializers.BooleanField(default=False, help_text="Also where it breaks some.")
+
+
+KindChangeListOut = list_of("KindChangeListOut", KindChangeOut)
+
+
+def change_shape(change: KindChange) -> dict[str, Any]:
+    """A change of a kind as plain data, with how far it is."""
+    return plain(KindChangeOut, progress_of(change))
+
+
+class KindChanges(View):
+    """Changes of a kind: proposed, checked, applied."""
+
+    verbs = {"GET": "kind.write", "POST": "kind.write"}
+
+    @extend_schema(
+        parameters=[*PAGE],
+        responses={200: KindChangeListOut, 304: None},
+        operation_id="kind_changes_list",
+        description="Changes of a kind, the newest first.",
+    )
+    def get(self, request: Request, kind: str) -> HttpResponse:
+        rows = visible(request.user, KindChange.objects.filter(kind=kind_called(kind).name), VERB)
+        return rows_answer(request, rows, ("-made_at", "-id"), change_shape)
+
+    @extend_schema(
+        request=KindChangeIn,
+        responses={202: KindChangeOut},
+        operation_id="kind_changes_propose",
+        description="Have a new definition of a kind checked on all stored entities. Nothing is changed yet.",
+    )
+    def post(self, request: Request, kind: str) -> Response:
+        found = kind_called(kind)
+        change = kind_changes.propose(
+            user=person_of(request),
+            name=found.definition.definition,
+            spec=given(request, KindChangeIn)["spec"],
+        )
+        return Response(change_shape(change), status=202)
+
+
+class KindChangeDetail(View):
+    """One change of a kind."""
+
+    verbs = {"GET": "kind.write", "DELETE": "kind.write"}
+
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(KindChangeOut), 304: None},
+        operation_id="kind_changes_retrieve",
+        description="How far a change is, and what it would break.",
+    )
+    def get(self, request: Request, change_id: int) -> HttpResponse:
+        return one_answer(request, change_shape(get_change(request.user, change_id)))
+
+    @extend_schema(
+        responses={204: None},
+        operation_id="kind_changes_cancel",
+        description="Let a proposed change be.",
+    )
+    def delete(self, request: Request, change_id: int) -> Response:
+        kind_changes.cancel(user=person_of(request), change=get_change(request.user, change_id))
+        return Response(status=204)
+
+
+class KindChangeApply(View):
+    """The step from checked to applied."""
+
+    verbs = {"POST": "kind.write"}
+
+    @extend_schema(
+        request=ApplyIn,
+        responses={202: KindChangeOut},
+        operation_id="kind_changes_apply",
+        description=(
+            "Serve a checked definition from now on. Stored entities follow in the background, and are served as "
+            "they are until then. Undo takes it back."
+        ),
+    )
+    def post(self, request: Request, change_id: int) -> Response:
+        change = kind_changes.apply_change(
+            user=person_of(request),
+            change=get_change(request.user, change_id),
+            anyway=given(request, ApplyIn)["anyway"],
+        )
+        return Response(change_shape(change), status=202)

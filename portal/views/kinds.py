@@ -24,10 +24,11 @@ from catalog.documents.computed import WAYS
 from catalog.documents.fields import COLOURS, PAGE, FieldDef
 from catalog.documents.formats import FORMATS
 from catalog.kinds import current_kinds
-from catalog.models import KindField
+from catalog.models import Kind, KindChange, KindField
+from catalog.services import kind_changes
 from portal import links
 from portal.forms import Form
-from portal.kinds import fields_of, impact_of, kind_called, name_for
+from portal.kinds import fields_of, get_change, impact_of, kind_called, name_for
 from portal.packs import edit_definition, etag_of, remove_definition
 from portal.people import person
 from portal.views.settings import shell_of
@@ -275,6 +276,7 @@ def kind(request: HttpRequest, kind: str) -> HttpResponse:
             "own": [one for one in fields if one.added is None],
             "added": [one for name in found.fields for one in fields if one.added is name],
             "list_url": links.catalog_url(f"kind:{found.name}"),
+            "changes": KindChange.objects.filter(kind=found.name).order_by("-made_at")[:10],
         },
     )
 
@@ -404,4 +406,91 @@ def delete_field(request: HttpRequest, name: str) -> HttpResponse:
             "list_url": links.catalog_url(query),
             "back_url": kind_url,
         },
+    )
+
+
+# --- new versions -----------------------------------------------------------------------------------------
+
+
+class DefinitionIn(BaseModel):
+    """A kind's definition as it is to be."""
+
+    spec: dict[str, Any] = Field(
+        title=gettext_noop("Definition"),
+        description=gettext_noop("Raise its version, and say under upgrades how old documents become new."),
+        json_schema_extra={"format": "yaml"},
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def propose(request: HttpRequest, kind: str) -> HttpResponse:
+    """Write a new version of a kind, and have it checked on all stored entities."""
+    require(request.user, VERB)
+    found = kind_called(kind)
+    name = found.definition.definition
+    form = Form(DefinitionIn, initial={"spec": Kind.objects.get(name=name).spec})
+    if request.method == "POST":
+        form = Form(DefinitionIn, request.POST)
+        if form.is_valid():
+            try:
+                made = kind_changes.propose(user=person(request), name=name, spec=form.values["spec"])
+            except DomainError as error:
+                form.errors["spec"] = [f"{item.path}: {item.message}" for item in error.errors] or [
+                    error.message
+                ]
+            else:
+                return redirect("portal:settings-kind-change", change_id=made.pk)
+    fields = [{**field, "rows": 24} for field in form.fields]
+    return render(
+        request,
+        "settings/kind_propose.html",
+        shell_of(
+            request, "settings-kinds", title=_("New version of %(kind)s") % {"kind": found.definition.title}
+        )
+        | {
+            "form": form,
+            "fields": fields,
+            "back_url": reverse("portal:settings-kind", args=[found.name]),
+        },
+        status=422 if form.errors else 200,
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def change(request: HttpRequest, change_id: int) -> HttpResponse:
+    """What a change of a kind would break; apply it, or let it be; how far it is."""
+    require(request.user, VERB)
+    found = get_change(request.user, change_id)
+    error = ""
+    if request.method == "POST":
+        try:
+            if request.POST.get("action") == "cancel":
+                kind_changes.cancel(user=person(request), change=found)
+                return redirect("portal:settings-kind", kind=found.kind)
+            kind_changes.apply_change(
+                user=person(request), change=found, anyway=request.POST.get("anyway") == "1"
+            )
+            return redirect("portal:settings-kind-change", change_id=change_id)
+        except DomainError as failure:
+            error = failure.message
+    refs = {ref for reason in found.report for ref in reason["refs"]}
+    titles = queries.titles_of(request.user, refs)
+    words = {"kind": found.spec["kind"], "version": found.spec.get("version", 1)}
+    return render(
+        request,
+        "settings/kind_change.html",
+        shell_of(request, "settings-kinds", title=_("%(kind)s, version %(version)d") % words)
+        | {
+            "change": found,
+            "is_active": found.is_active,
+            "reasons": [
+                {**reason, "chips": [links.chip(ref, titles.get(ref)) for ref in reason["refs"]]}
+                for reason in found.report
+            ],
+            "error": error,
+            "back_url": reverse("portal:settings-kind", args=[found.kind]),
+        },
+        status=409 if error else 200,
     )

@@ -701,6 +701,8 @@ PAGES: dict[str, tuple[str, ...]] = {
         "groups_partial_update", "groups_destroy", "grants_create", "grants_destroy",
     ),
     "settings-groups": ("groups_create",),
+    "settings-kind-change": ("kind_changes_retrieve", "kind_changes_apply", "kind_changes_cancel"),
+    "settings-kind-propose": ("kind_changes_propose",),
     "settings-outbound": ("allowed_hosts_allow",),
     "settings-outbound-withdraw": ("allowed_hosts_withdraw",),
     "settings-packs-restore": ("definitions_restore",),

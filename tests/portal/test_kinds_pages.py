@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 from django.http import QueryDict
 from django.test import Client
+from django.utils import timezone
 from pydantic import BaseModel, create_model
 from pydantic import Field as ModelField
 
 from access.models import AuditEvent, User
 from catalog.documents.formats import FORMATS
-from catalog.models import KindField
+from catalog.models import Kind, KindChange, KindField
+from catalog.services import kind_changes
 from catalog.services.render import render_dirty
 from portal.formats import show
 from portal.forms import Form
@@ -239,3 +242,59 @@ def test_a_computed_field_says_what_it_is_worked_out_from(browser: Client) -> No
          shown=["page"], expression="entity.spec.users > 0.0 ? 'used' : 'unused'")  # fmt: skip
     assert "Level used" in text(browser, "/catalog/default/component/pay")
     assert "computed field level looks at it" in text(browser, "/settings/fields/users/delete")
+
+
+def test_a_new_version_is_proposed_checked_and_applied_on_pages(browser: Client, ana: User) -> None:
+    say("yaml:a", component("pay", level=3), component("shop", level="high"))
+    spec = Kind.objects.get(name="component").spec
+    new = {
+        **spec,
+        "version": 2,
+        "schema": {
+            **spec["schema"],
+            "properties": {**spec["schema"]["properties"], "weight": {"type": "number"}},
+        },
+        "upgrades": [
+            {
+                "to": 2,
+                "when": "has(document.spec.level)",
+                "fields": {"spec.weight": "document.spec.level", "spec.level": None},
+            }
+        ],
+    }
+    wrong = browser.post("/settings/kinds/component/change", {"spec": "kind: Component"})
+    assert wrong.status_code == 422
+    assert "apiVersions" in wrong.content.decode()
+    asked = browser.post("/settings/kinds/component/change", {"spec": json.dumps(new)})
+    assert asked.status_code == 302
+    assert "Being checked" in text(browser, asked.url)
+    change = KindChange.objects.get()
+    kind_changes.check(change_id=change.pk, now=timezone.now())
+    shown = text(browser, asked.url)
+    assert "1 of 2 entities would break" in shown
+    assert "spec.weight This must be a number, but is the text “high”. shop" in shown
+    assert browser.post(asked.url, {"action": "apply"}).status_code == 409
+    assert browser.post(asked.url, {"action": "apply", "anyway": "1"}).status_code == 302
+    assert "0/2 entities are of the new version" in text(browser, asked.url)
+    forget_definitions()
+    render_dirty(at=timezone.now())
+    assert "2 entities follow it" in text(browser, asked.url)
+    assert "Version 2 Applied" in text(browser, "/settings/kinds/component")
+    assert "Changed the kind Component to version 2" in text(browser, "/settings/changes")
+
+
+def test_programs_change_kinds_too(
+    client: Client, ana: User, vic: User, as_token: Callable[..., dict[str, str]]
+) -> None:
+    mine = as_token(ana)
+    body = {"data": {"spec": Kind.objects.get(name="system").spec}, "content_type": "application/json"}
+    url = "/api/v1/kinds/system/changes/"
+    assert client.post(url, headers=as_token(vic), **body).status_code == 403
+    made = client.post(url, headers=mine, **body)
+    assert made.status_code == 202, made.content
+    one = f"/api/v1/kind-changes/{made.json()['id']}/"
+    assert client.post(f"{one}apply/", {}, "application/json", headers=mine).json()["status"] == 409
+    kind_changes.check(change_id=made.json()["id"], now=timezone.now())
+    assert client.get(one, headers=mine).json()["state"] == "checked"
+    assert client.delete(one, headers=mine).status_code == 204
+    assert client.get(url, headers=mine).json()["results"][0]["state"] == "cancelled"
