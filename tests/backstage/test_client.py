@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from django.conf import settings
 
-from tests.backstage.node import Script
+from tests.backstage.node import Script, node_programs, packages
+from tests.docs.pages import block
 from tests.e2e.stack import Portal, redis_program, run_portal
 from tests.integrations.servers import required, serve, wait_for
 
@@ -55,8 +60,8 @@ class Catalog:
     :ivar called: the methods that were called.
     """
 
-    def __init__(self, script: Script, url: str, files: dict[str, str], portal: Portal) -> None:
-        self._script, self.url, self.files, self.portal = script, url, files, portal
+    def __init__(self, script: Script, url: str, files: dict[str, str], portal: Portal, token: str) -> None:
+        self._script, self.url, self.files, self.portal, self.token = script, url, files, portal, token
         self.called: set[str] = set()
 
     def put(self, name: str, *documents: Any) -> str:
@@ -114,7 +119,7 @@ def catalog(
         with serve(served) as url, running as portal:
             token = portal.manage("create_token", "--user", "admin").strip().splitlines()[-1]
             script = Script("client.js", f"{portal.url}/api/catalog", token)
-            made = Catalog(script, url, files, portal)
+            made = Catalog(script, url, files, portal, token)
             made.put("catalog.yaml", *CATALOG)
             made.call("addLocation", {"target": f"{url}/catalog.yaml"})
             made.wait_for("component:part-44")
@@ -231,12 +236,11 @@ class TestEntities:
 
     def test_a_new_one_that_a_program_declared_is_removed(self, catalog: Catalog) -> None:
         """By Portico's own API, for Backstage's declares none."""
-        token = catalog.portal.manage("create_token", "--user", "admin").strip().splitlines()[-1]
         new = component("by-hand")
         request = urllib.request.Request(
             f"{catalog.portal.url}/api/v1/entities/",
             json.dumps(new).encode(),
-            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            {"Authorization": f"Bearer {catalog.token}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status < 300
@@ -316,6 +320,39 @@ class TestLocations:
         assert found["entity"]["metadata"]["annotations"] == {"github.com/project-slug": "acme/pay"}
         asked["location"]["target"] = "nowhere"
         assert catalog.fails("analyzeLocation", asked) == (400, "InputError")
+
+
+class TestTheGuide:
+    """What the documentation tells people to run."""
+
+    def test_the_script_lists_all_components(self, catalog: Catalog, tmp_path: Path) -> None:
+        said = self.run([sys.executable], "components.py", catalog, tmp_path)
+        wanted = {one["metadata"]["name"] for one in CATALOG if one["kind"] == "Component"}
+        assert wanted <= set(said.splitlines())
+
+    def test_the_client_counts_owners(self, catalog: Catalog, tmp_path: Path) -> None:
+        said = self.run([str(node_programs()[0])], "owners.js", catalog, tmp_path)
+        assert [line.partition(" ")[0] for line in said.splitlines()] == ["crew"]
+
+    def test_the_settings_are_yaml(self) -> None:
+        for title in ("app-config.yaml", "app-config.yaml, too"):
+            assert "${PORTAL}/api/catalog" in str(yaml.safe_load(block("backstage-api.md", title)))
+
+    @staticmethod
+    def run(command: list[str], title: str, catalog: Catalog, folder: Path) -> str:
+        script = folder / title
+        script.write_text(block("backstage-api.md", title))
+        variables = {
+            **os.environ,
+            "PORTAL": catalog.portal.url,
+            "TOKEN": catalog.token,
+            "NODE_PATH": str(packages() / "node_modules"),
+        }
+        ran = subprocess.run(
+            [*command, str(script)], env=variables, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
 
 
 def test_every_method_was_called(catalog: Catalog, request: pytest.FixtureRequest) -> None:

@@ -281,6 +281,16 @@ class TestLists:
         assert {"type": "dependsOn", "targetRef": "component:default/gone"} in alpha["relations"]
         assert call(f"entities/by-uid/{alpha['metadata']['uid']}") == alpha
 
+    def test_one_that_goes_meanwhile_is_not_found(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        alpha = call("entities/by-name/component/default/alpha")["metadata"]
+        monkeypatch.setattr(lists, "texts", lambda _viewer, ids, _fields: [b"" for _pk in ids])
+        one = "entities/by-name/component/default/alpha"
+        for path in (one, f"{one}/ancestry", f"entities/by-uid/{alpha['uid']}"):
+            assert call(path, status=404)["error"]["name"] == "NotFoundError"
+        refs = {"entityRefs": ["component:default/alpha"]}
+        assert call("entities/by-refs", refs) == {"items": [None]}
+        assert call("entities?filter=kind=component&limit=2") == []
+
     @pytest.mark.parametrize("path", ["entities/by-name/a/b/c", "entities/by-uid/x", "nothing", "entities/x"])
     def test_what_is_not_there_is_not_found(self, call: Call, path: str) -> None:
         error = call(path, status=404)

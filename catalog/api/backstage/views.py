@@ -84,8 +84,15 @@ def not_here(request: HttpRequest, **_names: str) -> HttpResponse:
 
 
 def _one(request: Request, pk: int) -> HttpResponse:
+    return json_answer(request, _text(request, pk))
+
+
+def _text(request: Request, pk: int) -> bytes:
+    """:raises NotFound: if it is gone by now."""
     (text,) = lists.texts(request.user, [pk], ())
-    return json_answer(request, text)
+    if not text:
+        raise NotFound("No such entity any more")
+    return text
 
 
 def _in_parts(parts: Iterable[bytes]) -> StreamingHttpResponse:
@@ -184,7 +191,7 @@ class Ancestry(CatalogView):
 
     def get(self, request: Request, kind: str, namespace: str, name: str) -> HttpResponse:
         read(request)
-        (text,) = lists.texts(request.user, [_named(request, kind, namespace, name)], ())
+        text = _text(request, _named(request, kind, namespace, name))
         ref = f"{kind}:{namespace}/{name}".lower()
         head = orjson.dumps({"rootEntityRef": ref})[:-1]
         body = head + b',"items":[{"entity":' + text + b',"parentEntityRefs":[]}]}'
