@@ -704,6 +704,8 @@ def titles_by_uid(viewer: Any, uids: Iterable[uuid.UUID | None]) -> dict[uuid.UU
 
 # --- feed -------------------------------------------------------------------------------------------------
 
+LAST_OF_ALL = 2**63 - 1
+
 
 class FeedPositionLost(DomainError):
     """A position in the feed that another database server gave: what came after it cannot be told."""
@@ -729,10 +731,18 @@ def _transactions() -> tuple[int, int]:
     return oldest, following
 
 
-def feed_since(viewer: Any, *, position: tuple[int, int], limit: int) -> list[FeedItem]:
-    """The catalog's changes after a position (transaction, id), in that order, each at least once.
+def feed_end() -> tuple[int, int]:
+    """The position after all that the feed has now."""
+    return _transactions()[0] - 1, LAST_OF_ALL
 
-    Only transactions older than every running one are read, so that one which commits late is not skipped.
+
+def feed_since(
+    viewer: Any, *, position: tuple[int, int], limit: int
+) -> tuple[list[FeedItem], tuple[int, int]]:
+    """The catalog's changes after a position (transaction, id), in that order, each at least once; and where to go on.
+
+    Only transactions older than every running one are read, so that one which commits late is not skipped. Once all
+    of them are read, one goes on after them, so that what the viewer may not see is not looked through again.
 
     :raises FeedPositionLost: if this server has not come to that transaction: the position is another one's.
     """
@@ -746,7 +756,10 @@ def feed_since(viewer: Any, *, position: tuple[int, int], limit: int) -> list[Fe
     rows = visible(viewer, FeedItem.objects.filter(transaction__lt=horizon)).filter(
         Q(transaction__gt=transaction) | Q(transaction=transaction, id__gt=last)
     )
-    return list(rows.order_by("transaction", "id")[:limit])
+    items = list(rows.order_by("transaction", "id")[:limit])
+    if len(items) == limit:
+        return items, (items[-1].transaction, items[-1].pk)
+    return items, max(position, (horizon - 1, LAST_OF_ALL))
 
 
 def records_of_entities(viewer: Any, entity_ids: Iterable[int], records: QuerySet[Any]) -> QuerySet[Any]:

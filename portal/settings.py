@@ -79,6 +79,8 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": env.database("DATABASE_URL", home=PORTICO_HOME)}
+# Server-sent events that a process of the web server sends at once; each holds one of its threads.
+EVENT_STREAMS = env.integer("PORTICO_EVENT_STREAMS", default=2, maximum=100)
 REDIS_URL = env.redis("REDIS_URL", home=PORTICO_HOME)
 CACHES = {
     "default": {

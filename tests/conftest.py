@@ -38,6 +38,12 @@ def shut_sockets() -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture(autouse=True)
+def brief_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever visits all addresses is not held up by one that goes on for minutes."""
+    monkeypatch.setattr("catalog.api.events.LIFE_SECONDS", 0.0)
+
+
 def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(self: socket.socket, address: Any) -> Any:
         if self.family != socket.AF_UNIX and not _is_loopback(address[0]):

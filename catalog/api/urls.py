@@ -35,4 +35,5 @@ urlpatterns = [
     path("person-claims/", people.PersonClaimList.as_view(), name="person-claims"),
     path("person-claims/<str:username>/", people.PersonClaim.as_view(), name="person-claim"),
     path("feed", views.Feed.as_view(), name="feed"),
+    path("feed/events", views.FeedEvents.as_view(), name="feed-events"),
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import orjson
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
@@ -21,15 +21,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from access.api.authentication import TokenAuthentication
 from access.api.permissions import View, person_of
 from access.permissions import can, visible
 from base.answers import chosen, given, if_match, is_set, json_answer, one_answer, pick, plain, wanted_fields
-from base.api import dump_json
-from base.errors import BadRequest, FieldError, InvalidInput, NotFound
+from base.api import JSONRenderer, dump_json
+from base.errors import BadRequest, DomainError, FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, LIMIT, PAGE, choice, part_of
 from base.pagination import Page, paginate, read_limit, rows_answer
 from catalog import failing, queries
 from catalog.api import serializers as shapes
+from catalog.api.events import EventsAlone, EventStream, EventStreamRenderer, events_response
 from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, RelationType, Tie, TieState
 from catalog.permissions import Planned
@@ -617,18 +619,40 @@ class ProblemSnooze(View):
 class Feed(View):
     """The catalog's changes in order, each at least once."""
 
+    renderer_classes = [JSONRenderer, EventStreamRenderer]
+
     @extend_schema(
         parameters=[
             OpenApiParameter(
-                "since", str, description="`next` of the answer before; from the beginning if left out."
+                "since",
+                str,
+                description="`next` of the answer before, or `now`; from the beginning if left out.",
             ),
             LIMIT,
         ],
-        responses=shapes.FeedOut,
+        responses={(200, "application/json"): shapes.FeedOut, (200, "text/event-stream"): OpenApiTypes.STR},
         operation_id="feed",
+        description="With `Accept: text/event-stream` the changes come as they are made, as from `feed/events`.",
     )
-    def get(self, request: Request) -> Response:
-        since = request.query_params.get("since", "")
+    def get(self, request: Request) -> Response | StreamingHttpResponse:
+        if request.accepted_renderer.format == "events":
+            return self.stream(request)
+        limit = read_limit(request.query_params.get("limit"))
+        items, (transaction, last) = queries.feed_since(
+            request.user, position=self.asked(request), limit=limit
+        )
+        return Response(
+            {"results": [shapes.feed_item(item) for item in items], "next": f"{transaction}.{last}"}
+        )
+
+    def asked(self, request: Request, since: str = "") -> tuple[int, int]:
+        """The position after which to read.
+
+        :raises BadRequest: if it is none.
+        """
+        since = since or request.query_params.get("since", "")
+        if since == "now":
+            return queries.feed_end()
         try:
             transaction, _dot, last = since.partition(".")
             position = (int(transaction), int(last)) if since else (0, 0)
@@ -636,9 +660,53 @@ class Feed(View):
                 raise ValueError
         except ValueError:
             raise BadRequest(
-                _("`since` must be `next` of an earlier answer, but “%(got)s” came.") % {"got": since[:60]}
+                _("`since` must be `next` of an earlier answer, or `now`, but “%(got)s” came.")
+                % {"got": since[:60]}
             ) from None
-        limit = read_limit(request.query_params.get("limit"))
-        items = queries.feed_since(request.user, position=position, limit=limit)
-        following = f"{items[-1].transaction}.{items[-1].pk}" if items else since or "0.0"
-        return Response({"results": [shapes.feed_item(item) for item in items], "next": following})
+        return position
+
+    def stream(self, request: Request) -> StreamingHttpResponse:
+        """The changes as they are made. What the client got last goes before what its address says."""
+        position = self.asked(request, request.headers.get("Last-Event-ID", ""))
+        return events_response(EventStream(person_of(request), position, may_read=_still_signed_in(request)))
+
+
+def _still_signed_in(request: Request) -> Callable[[], bool]:
+    """Whether who sent a request may still read: their token or session holds, and so does a grant."""
+    user, session = person_of(request), request._request.session
+
+    def may_read() -> bool:
+        if request.auth is None and not session.exists(session.session_key or ""):
+            return False
+        try:
+            return (request.auth is None or bool(TokenAuthentication().authenticate(request))) and can(
+                user, "entity.read"
+            )
+        except DomainError:
+            return False
+
+    return may_read
+
+
+class FeedEvents(Feed):
+    """The catalog's changes as they are made, as server-sent events."""
+
+    renderer_classes = [EventStreamRenderer]
+    content_negotiation_class = EventsAlone
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "since", str, description="A position, or `now`; from the beginning if left out."
+            ),
+            OpenApiParameter(
+                "Last-Event-ID", str, OpenApiParameter.HEADER, description="`id` of the last event that came."
+            ),
+        ],
+        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+        operation_id="feed_events",
+        description="Each event has the position as its `id` and a row of the feed as its `data`. A server takes few "
+        "streams: 503 with `Retry-After` tells the others to poll `feed`.",
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        return self.stream(request)

@@ -553,9 +553,8 @@ class TestWritersAtOnce:
 
         def read() -> None:
             nonlocal position
-            for item in queries.feed_since(ana, position=position, limit=100):
-                position = (item.transaction, item.pk)
-                seen.append(item.entity_ref)
+            items, position = queries.feed_since(ana, position=position, limit=100)
+            seen.extend(item.entity_ref for item in items)
 
         thread = threading.Thread(target=slow)
         thread.start()

@@ -184,7 +184,7 @@ class TestSeeing:
         assert queries.search_entities(ben, "type:velours").exists()
         FeedItem.objects.update(transaction=1)
         for viewer, expected in ((vic, False), (ben, True)):
-            feed = queries.feed_since(viewer, position=(0, 0), limit=1_000)
+            feed, _next = queries.feed_since(viewer, position=(0, 0), limit=1_000)
             assert any(WORD in item.entity_ref for item in feed) is expected
 
 
