@@ -36,6 +36,11 @@ def catalog_url(query: str, **params: str) -> str:
     return "/catalog?" + urlencode({"q": query, **params}) if query or params else "/catalog"
 
 
+def history_url(query: str) -> str:
+    """What changed lately of what a query finds."""
+    return "/history?" + urlencode({"q": query}) if query else "/history"
+
+
 def tell_me(*, about: str = "entities", query: str = "", **more: str) -> dict[str, Any]:
     """The button of a list that has one told of what comes to match its query."""
     given = {"about": about, "q": query, **more}

@@ -22,6 +22,7 @@ from catalog.models import (
 )
 from catalog.services.bulk_edit import Planned
 from catalog.services.problems import LONGEST_SNOOZE
+from catalog.services.restoring import Restoring
 
 
 class RelationOut(serializers.Serializer[Any]):
@@ -330,6 +331,41 @@ class RevisionOut(serializers.Serializer[Any]):
     diff = FieldChangeOut(many=True)
 
 
+class ChangedOut(serializers.Serializer[Any]):
+    """An entity that changed, with its revisions in that time, newest first."""
+
+    ref = serializers.CharField()
+    uid = serializers.UUIDField()
+    kind = serializers.CharField()
+    title = serializers.CharField()
+    owner = serializers.CharField(allow_blank=True)
+    is_gone = serializers.BooleanField()
+    matched = serializers.ChoiceField(
+        ["now", "then"], help_text="`then`: the query found it within that time, and finds it no more."
+    )
+    revisions = RevisionOut(many=True)
+
+
+ChangedListOut = list_of("ChangedListOut", ChangedOut)
+
+
+class RestoreIn(serializers.Serializer[Any]):
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
+class LeftOut(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    why = serializers.CharField()
+
+
+class RestoreOut(serializers.Serializer[Any]):
+    """What restoring a revision does, or would do."""
+
+    number = serializers.IntegerField()
+    changes = FieldChangeOut(many=True)
+    left = LeftOut(many=True, help_text="What stays as it is.")
+
+
 class FeedItemOut(serializers.Serializer[Any]):
     position = serializers.CharField()
     at = serializers.DateTimeField()
@@ -409,6 +445,14 @@ def problem(row: Problem) -> dict[str, Any]:
 
 def revision(row: Revision) -> dict[str, Any]:
     return plain(RevisionOut, row, source=row.by_key, ref=row.entity_ref)
+
+
+def restored(plan: Restoring) -> dict[str, Any]:
+    return {
+        "number": plan.revision.number,
+        "changes": plan.rows,
+        "left": [{"path": path, "why": why} for path, why in plan.left],
+    }
 
 
 def feed_item(row: FeedItem) -> dict[str, Any]:

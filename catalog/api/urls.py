@@ -12,6 +12,12 @@ urlpatterns = [
     path("entities/<uuid:uid>/", views.EntityByUid.as_view(), name="entity-by-uid"),
     path(f"entities/{NAMES}", views.EntityDetail.as_view(), name="entity"),
     path(f"entities/{NAMES}history/", views.EntityHistory.as_view(), name="entity-history"),
+    path(
+        f"entities/{NAMES}history/<int:number>/restore/",
+        views.EntityRestore.as_view(),
+        name="entity-restore",
+    ),
+    path("history/", views.HistoryList.as_view(), name="history"),
     path(f"entities/{NAMES}failing/", views.EntityFailing.as_view(), name="entity-failing"),
     path(f"entities/{NAMES}provenance/", views.EntityProvenance.as_view(), name="entity-provenance"),
     path(f"entities/{NAMES}merge/", views.EntityMerge.as_view(), name="entity-merge"),

@@ -29,14 +29,14 @@ from base.api import JSONRenderer, dump_json
 from base.errors import BadRequest, DomainError, FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, LIMIT, PAGE, choice, part_of
 from base.pagination import Page, paginate, read_limit, rows_answer
-from catalog import failing, queries
+from catalog import failing, past, queries
 from catalog.api import serializers as shapes
 from catalog.api.events import EventsAlone, EventStream, EventStreamRenderer, events_response
 from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, RelationType, Tie, TieState
 from catalog.permissions import Planned
 from catalog.query import FIELD_KEY, TITLE, order_by, sortable
-from catalog.services import bulk_edit, edit, joining, naming, problems
+from catalog.services import bulk_edit, edit, joining, naming, problems, restoring
 from catalog.services.render import splice
 from catalog.statuses import ACTIVITY_STATUSES, STATUSES
 from catalog.unknown import mapped_names
@@ -343,6 +343,70 @@ class EntityHistory(View):
         return rows_answer(
             request, queries.revisions(request.user, entity), ("-number", "-id"), shapes.revision
         )
+
+
+class EntityRestore(View):
+    """An entity as it was at a revision."""
+
+    verbs = {"POST": "entity.write"}
+
+    @extend_schema(
+        request=shapes.RestoreIn,
+        responses=shapes.RestoreOut,
+        parameters=[IF_MATCH, OpenApiParameter("dry_run", bool, description="Only say what would happen.")],
+        operation_id="entities_restore",
+        description="Have it be what it was after a revision, by your word; `changes/` can undo that as one.",
+    )
+    def post(self, request: Request, number: int, **names: str) -> Response:
+        entity = queries.get_entity(request.user, **names)
+        data = given(request, shapes.RestoreIn)
+        if is_set(request, "dry_run"):
+            plan = restoring.plan_restore(user=request.user, entity=entity, number=number)
+        else:
+            plan = restoring.restore_revision(
+                user=request.user,
+                entity=entity,
+                number=number,
+                reason=data.get("reason", ""),
+                expected=if_match(request),
+            )
+        return Response(shapes.restored(plan))
+
+
+class HistoryList(View):
+    """What changed of what a query finds, or found then."""
+
+    @extend_schema(
+        parameters=[
+            OF_QUERY,
+            OpenApiParameter("from", str, description="A day or moment; by default a week before the end."),
+            OpenApiParameter("to", str, description="A day, to its end, or a moment; by default now."),
+            *PAGE,
+        ],
+        responses={200: shapes.ChangedListOut, 304: None},
+        operation_id="history_list",
+    )
+    def get(self, request: Request) -> HttpResponse:
+        params, now = request.query_params, timezone.now()
+        since, until = past.span_of(params.get("from", ""), params.get("to", ""), now=now)
+        found = past.what_changed(request.user, params.get("q", ""), since=since, until=until, now=now)
+        told: dict[Any, list[Any]] = {}
+
+        def seen(page: list[Entity]) -> list[Entity]:
+            told.update(past.revisions_of(request.user, page, since=since, until=until))
+            return page
+
+        def shape(entity: Entity) -> dict[str, Any]:
+            return plain(
+                shapes.ChangedOut,
+                entity,
+                is_gone=not entity.is_alive,
+                matched="then" if entity.uid in found.then else "now",
+                revisions=[shapes.revision(row) for row in told[entity.uid]],
+            )
+
+        rows = found.rows.defer("tokens", "description")
+        return rows_answer(request, rows, ("title", "id"), shape, seen=seen)
 
 
 class EntityMerge(View):

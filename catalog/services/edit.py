@@ -141,11 +141,13 @@ def change_overrides(
     dropped: Iterable[str] = (),
     reason: str = "",
     expected: str = "",
+    verb: str = "",
 ) -> None:
     """Take overrides of some fields back, then override some, all or nothing.
 
     :param values: by dotted path; null removes the field.
     :param dropped: paths that nobody overrides any more.
+    :param verb: of the one event that tells of all of it; without it each field has its own.
     :param expected: the etag that the person saw; empty for any.
     :raises Forbidden: without `entity.write` on the entity.
     :raises StaleEntity: if the entity has changed since.
@@ -156,14 +158,34 @@ def change_overrides(
     require(user, "entity.write", entity)
     with transaction.atomic():
         locked = _locked(entity, expected)
+        paths = list(dict.fromkeys([*dropped, *(values or {})]))
+        before = [words_on(of, path) for path in paths for of in _spoken_of(locked, path)] if verb else []
         for path in dropped:
-            _drop(user, locked, path)
+            _drop(user, locked, path, is_recorded=not verb)
         for path, value in (values or {}).items():
-            _override(user, locked, path, value, reason)
+            _override(user, locked, path, value, reason, is_recorded=not verb)
+        if verb:
+            event = record_audit(
+                verb, locked, changes={"paths": paths, "values": values or {}, "reason": reason}
+            )
+            keep_words(event, before)
     render_dirty(at=timezone.now(), limit=A_WHILE)
 
 
-def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> None:
+def _spoken_of(entity: Entity, path: str) -> list[Entity]:
+    """An entity, and of those that were merged into it such as people said something of the field of."""
+    parts = parts_of(path)
+    merged = [
+        claim.redirected.redirect.loser
+        for claim in _amendments(entity)
+        if hasattr(claim, "redirected") and _said_on(claim.document, parts) is not None
+    ]
+    return list({one.pk: one for one in [entity, *merged]}.values())
+
+
+def _override(
+    user: Any, entity: Entity, path: str, value: Any, reason: str, *, is_recorded: bool = True
+) -> None:
     parts = parts_of(path)
     check_override(entity, parts, value)
     _check_nobody_did(user, entity, parts)
@@ -173,6 +195,8 @@ def _override(user: Any, entity: Entity, path: str, value: Any, reason: str) -> 
     document = with_value(claim.document if claim else {}, parts, value)
     reasons = {**(reasons_of(claim) if claim else {}), path: reason}
     say_words([Words(source, entity, document, reasons)], by=user.label)
+    if not is_recorded:
+        return
     event = record_audit("entity.override", entity, changes={"path": path, "value": value, "reason": reason})
     keep_words(event, [before])
 
@@ -187,7 +211,7 @@ def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
             )
 
 
-def _drop(user: Any, entity: Entity, path: str) -> None:
+def _drop(user: Any, entity: Entity, path: str, *, is_recorded: bool = True) -> None:
     left, before = [], []
     for claim in _amendments(entity):
         document, removed = without_value(claim.document, parts_of(path))
@@ -200,7 +224,8 @@ def _drop(user: Any, entity: Entity, path: str) -> None:
     if not left:
         raise NotFound(_("Nobody overrides %(path)s.") % {"path": path})
     say_words(left, by=user.label)
-    keep_words(record_audit("entity.override-drop", entity, changes={"path": path}), before)
+    if is_recorded:
+        keep_words(record_audit("entity.override-drop", entity, changes={"path": path}), before)
 
 
 def _amendments(entity: Entity) -> QuerySet[Claim]:

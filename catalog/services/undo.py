@@ -44,7 +44,14 @@ from catalog.services.edit import (
 from catalog.services.merge import diff
 from catalog.services.render import A_WHILE, render_dirty
 
-FIELDS = ("entity.override", "entity.override-drop", "entity.override-undo", "entity.bulk-edit-undo")
+FIELDS = (
+    "entity.override",
+    "entity.override-drop",
+    "entity.override-undo",
+    "entity.bulk-edit-undo",
+    "entity.edit",
+    "entity.restore",
+)
 MOST_SHOWN = 50  # entities whose differences are shown
 
 
@@ -114,6 +121,10 @@ def _of_fields(change: Undoable) -> str:
         if event.changes.get("value") is None:
             return _("Removed %(path)s of %(ref)s") % names
         return _("Overrode %(path)s of %(ref)s: %(value)s") % names
+    if event.verb == "entity.edit":
+        return _("Edited %(path)s of %(ref)s") % names
+    if event.verb == "entity.restore":
+        return _("Restored %(path)s of %(ref)s") % names
     if event.verb == "entity.override-drop":
         return _("Dropped the override of %(path)s of %(ref)s") % names
     return _("Undid a change of %(path)s of %(ref)s") % names

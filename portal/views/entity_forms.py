@@ -143,6 +143,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
                     dropped=gone,
                     reason=reason,
                     expected=request.POST.get("etag", "")[:200],
+                    verb="entity.edit",
                 )
             except service.StaleEntity:
                 since = service.changes_since(entity, request.POST.get("etag", ""))

@@ -482,7 +482,9 @@ def activity(request: HttpRequest) -> HttpResponse:
     """Everything that happened."""
     served = pages.page_for("activity")
     context = make_context(request, query=request.GET.get("q", "").strip()[:2_000])
-    return render_page(request, served, context, header={"title": served.spec.title or _("Activity")})
+    changed = {"label": _("What changed"), "url": links.history_url(context.query), "icon": "history"}
+    header = {"title": served.spec.title or _("Activity"), "actions": [changed]}
+    return render_page(request, served, context, header=header)
 
 
 @login_required

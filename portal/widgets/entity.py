@@ -588,6 +588,9 @@ class History(Widget[RowsConfig]):
             raise NothingToShow(_("Nothing has changed yet."), icon="history")
         for row in rows:
             row.run_url = run_url(context.request, row)  # type: ignore[attr-defined]  # for the template alone
+        if entity.is_alive and can(context.viewer, "entity.write", entity):
+            for row in rows[1:]:
+                row.restore_url = f"{links.entity_url(entity)}/restore/{row.number}"  # type: ignore[attr-defined]
         return {"revisions": rows}
 
 

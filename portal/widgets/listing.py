@@ -649,7 +649,8 @@ def _export(context: PageContext, names: list[str], order: str, total: int) -> l
     asked = {"q": context.query, "columns": ",".join(names), "order": order}
     asked["group"] = context.params.get("group", "")
     url = "/catalog.csv?" + urlencode({name: value for name, value in asked.items() if value}, safe=",:")
-    return [{"heading": _("This list")}, {"label": label, "url": url, "icon": "download"}]
+    changed = {"label": _("What changed"), "url": links.history_url(context.query), "icon": "history"}
+    return [{"heading": _("This list")}, {"label": label, "url": url, "icon": "download"}, changed]
 
 
 def _file_cell(context: PageContext, name: str, entity: Entity) -> Cell:
