@@ -1,8 +1,8 @@
 """For whom what a source says is: everybody, or only some access groups.
 
-An entity is for everybody if a source that is for everybody asserts it, else for those for whom its strongest
-assertion is. Only claims for at least all of these count in it, and likewise the runs of what is tied to it: so a
-merged document never tells somebody what its sources would not.
+An entity is for everybody if a source that is for everybody asserts it, else for all for whom somebody asserts it.
+Only claims for at least all of these count in it, and likewise the runs of what is tied to it; where none who asserts
+it is for all of them, what all who do say alike. So a merged document never tells somebody what its sources would not.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from access.models import User
 from access.permissions import cache, groups_of, has_everything
-from catalog.models import Audience
+from catalog.models import Audience, Claim, ClaimMode, EntityKey
 
 Groups = frozenset[int] | None
 """Keys of access groups; None: everybody."""
@@ -32,6 +33,34 @@ def is_for_all(of: Groups, those: Groups) -> bool:
 def not_for_all(known: dict[str, frozenset[int]], those: Groups) -> list[str]:
     """Names of the sources that are not for all of those."""
     return sorted(name for name, groups in known.items() if not is_for_all(groups, those))
+
+
+def within(those: Groups) -> Q:
+    """The condition on what is of an entity: that the entity is for all of those."""
+    every = Q(entity__audience=None)
+    return every if those is None else every | Q(entity__audience__contains=sorted(those))
+
+
+def hidden_from(name: str) -> list[str]:
+    """Names of the sources that are not for all for whom the source of this name is."""
+    known = audiences()
+    return not_for_all(known, known.get(name))
+
+
+def that_count(keys: QuerySet[EntityKey]) -> QuerySet[EntityKey]:
+    """Without the keys that claims bring which do not count, but for those that all bring who assert the entity."""
+    counting = Q(claim__is_shadowed=False)
+    if Audience.objects.exists():
+        own = EntityKey.objects.filter(
+            claim=OuterRef("pk"),
+            key=OuterRef(OuterRef("key")),
+            path=OuterRef(OuterRef("path")),
+            is_identity=OuterRef(OuterRef("is_identity")),
+        )
+        silent = Claim.objects.filter(entity=OuterRef("entity"), mode=ClaimMode.ASSERT).exclude(Exists(own))
+        kept_apart = Q(entity__audience__isnull=False, claim__mode=ClaimMode.ASSERT)
+        return keys.filter(counting | Q(kept_apart, ~Exists(silent)))
+    return keys.filter(counting)
 
 
 def groups_in(column: Iterable[int] | None) -> Groups:

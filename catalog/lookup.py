@@ -116,7 +116,7 @@ def look_up(viewer: Any, text: str) -> Lookup:
 
 def _known_before(viewer: Any, key: str) -> list[Entity]:
     """What was known by this key and lives under another."""
-    held = FormerKey.objects.filter(key=f"{LEFT}{key}").values("entity")
+    held = visible(viewer, FormerKey.objects.filter(key=f"{LEFT}{key}")).values("entity")
     return list(queries.list_entities(viewer).filter(pk__in=held)[:SHOWN])
 
 
@@ -124,7 +124,7 @@ def _gone(viewer: Any, keys: Sequence[str]) -> Entity | None:
     """What was known by the first of these keys by which anything was, and is gone."""
     tombstones = visible(viewer, Entity.objects.exclude(deleted_at=None))
     for key in keys:
-        held = FormerKey.objects.filter(key__in=[key, f"{LEFT}{key}"]).values("entity")
+        held = visible(viewer, FormerKey.objects.filter(key__in=[key, f"{LEFT}{key}"])).values("entity")
         if found := tombstones.filter(pk__in=held).order_by("-deleted_at").first():
             return found
     return None

@@ -31,6 +31,7 @@ from catalog.models import (
     Entity,
     EntityKey,
     FeedItem,
+    FormerKey,
     Kind,
     KindChange,
     KindField,
@@ -258,6 +259,7 @@ def register() -> None:
         register_scope(edge, _through("source", "target"), audience=_audience_through("source", "target"))
     register_scope(Claim, _through("entity"), audience=_audience_of_said("source__name"))
     register_scope(EntityKey, _through("entity"), audience=_audience_of_said("claim__source__name"))
+    register_scope(FormerKey, _through("entity"), audience=_audience_of_said("source"))
     register_scope(Transition, _transitions_within, audience=_audience_of_transitions)
     register_own_refs(own_refs_of)
     register_sight_by_groups(lambda: {key for groups in audiences().values() for key in groups})

@@ -372,9 +372,9 @@ def _claims_on(viewer: Any, end: Entity, key: str) -> tuple[QuerySet[Claim], str
         return (claims if versions.exists() else claims.none()), ""
     commits = [
         own.removeprefix("commit:")
-        for own in EntityKey.objects.filter(entity=end, key__startswith="commit:").values_list(
-            "key", flat=True
-        )
+        for own in visible(
+            viewer, EntityKey.objects.filter(entity=end, key__startswith="commit:")
+        ).values_list("key", flat=True)
     ]
     seen = visible(viewer, Activity.objects.filter(type="commit", commit__in=commits, keys__contains=[key]))
     commit = seen.values_list("commit", flat=True).first() or ""

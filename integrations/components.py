@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from base.errors import DomainError, FieldError, InvalidInput
 from base.expressions import Context, Expression, ExpressionError, compile_expression
 from catalog import identity
+from catalog.audience import hidden_from
 from catalog.models import Claim, EntityKey, Rank, Severity, Source, SourceType
 from catalog.services import problems
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims
@@ -131,10 +132,10 @@ def decide(
     }
     wanted = {key for key in repo_keys.values() if key}
     declared = _declared(wanted, without)
-    evidence = _evidence(wanted, without)
+    evidence = _evidence(wanted, without, hidden_from(connection.slug))
     condition = compile_expression(rule.only_if, variables=["repository"]) if rule.only_if else None
     read_at = min(now, _read_at(connection) or now)
-    groups = teams()
+    groups = teams(connection.slug)
     decisions = []
     for external_id, data, as_of in rows:
         key = repo_keys[external_id]
@@ -346,12 +347,15 @@ def _said_by(slug: str) -> Q:
     return Q(claim__source__key__startswith=f"connection:{slug}/") if slug else Q(pk__in=())
 
 
-def _evidence(repo_keys: set[str], without: str) -> dict[str, set[str]]:
-    """Kinds of what is built from each repository."""
+def _evidence(repo_keys: set[str], without: str, silent: list[str]) -> dict[str, set[str]]:
+    """Kinds of what is built from each repository.
+
+    :param silent: names of the sources that not all may know who see what comes of it.
+    """
     found: dict[str, set[str]] = defaultdict(set)
     rows = EntityKey.objects.filter(
         kind__in=["pipeline", "artifact"], key__in=repo_keys, is_identity=False, entity__deleted_at=None
-    ).exclude(_said_by(without))
+    ).exclude(_said_by(without) | Q(claim__source__name__in=silent))
     for key, kind in rows.values_list("key", "kind").distinct():
         found[key].add(kind)
     return found

@@ -61,10 +61,10 @@ def _location(change: Undoable) -> CatalogLocation:
     return found
 
 
-def _preview_import(change: Undoable, _user: User) -> Preview:
+def _preview_import(change: Undoable, user: User) -> Preview:
     location = _location(change)
-    gone = locations.removal_of(location)
-    touched, _kept = spoken_of(Source.objects.filter(key=location.source_key))
+    gone = locations.removal_of(location, user)
+    touched, _kept = spoken_of(Source.objects.filter(key=location.source_key), user)
     steps = [
         _("%(address)s is no longer read; the files themselves stay as they are.")
         % {"address": _address(change)},
@@ -199,10 +199,10 @@ def _undo_removal(change: Undoable, user: User) -> None:
     start_restoring(connection=_connection(change, is_removed=True), by=user.label)
 
 
-def _preview_restoring(change: Undoable, _user: User) -> Preview:
+def _preview_restoring(change: Undoable, user: User) -> Preview:
     connection = _connection(change, is_removed=False)
-    gone = removal.removal_of(connection)
-    touched, _kept = spoken_of(sources_of(connection))
+    gone = removal.removal_of(connection, user)
+    touched, _kept = spoken_of(sources_of(connection), user)
     return Preview(
         steps=[
             _("%(connection)s is removed again; for 30 days it can be restored.")

@@ -61,7 +61,7 @@ class RecordWriter:
 
     @cached_property
     def _teams(self) -> dict[str, str]:
-        return teams()
+        return teams(self.connection.slug)
 
     def write(self, records: list[Record]) -> Written:
         """Write one page; records that did not change write nothing.

@@ -174,11 +174,13 @@ class FormerKey(models.Model):
     """What an entity was known by when its last claims went, so that what returns regains its uid.
 
     :ivar key: an identity key, or `claim:` with the source's key and its id of the thing.
+    :ivar source: name of the source that knew it by this.
     """
 
     kind = models.TextField()
     key = models.TextField()
     entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="former_keys")
+    source = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["key", "kind"], name="former_key_once")]

@@ -24,6 +24,7 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from access.permissions import visible
 from catalog.documents.formats import FORMATS, seconds_of
 from catalog.kinds import current_kinds
 from catalog.models import PROBLEM_TYPES, Claim, ClaimMode, Entity, Problem, Rank, Relation
@@ -502,17 +503,17 @@ class Problems(Field):
             return self.exists(context)
         _check_known(self, value, PROBLEM_TYPES)
         if value.is_pattern:
-            return self._open(Q(Like(F("type"), Literal(like_pattern(value.text.lower())))))
-        return self._open(Q(type=value.text.lower()))
+            return self._open(context, Q(Like(F("type"), Literal(like_pattern(value.text.lower())))))
+        return self._open(context, Q(type=value.text.lower()))
 
     def exists(self, context: Context) -> Condition:
-        return self._open(Q())
+        return self._open(context, Q())
 
     @staticmethod
-    def _open(q: Q) -> Condition:
-        return Condition(
-            q=Q(Exists(Problem.objects.filter(q, subject_uid=OuterRef("uid"), resolved_at=None)))
-        )
+    def _open(context: Context, q: Q) -> Condition:
+        rows = Problem.objects.filter(q, subject_uid=OuterRef("uid"), resolved_at=None)
+        viewer = cast("Any", context.viewer)
+        return Condition(q=Q(Exists(rows if viewer is None else visible(viewer, rows))))
 
 
 @dataclass(frozen=True)

@@ -250,9 +250,7 @@ def changes_without(
     for entity_id, own in of_entity.items():
         left = [claim for claim in own if claim.source_id not in silent]
         kind = kinds.by_name(rows[entity_id].kind)
-        said, then = (
-            said_of(claims, guests=guests, known=known, kind=kind.definition) for claims in (own, left)
-        )
+        said, then = (said_of(claims, guests=guests, known=known, kind=kind) for claims in (own, left))
         if said is None or then is None:
             continue
         unions = kind.unions

@@ -10,7 +10,7 @@ from django.db.models import Value
 from django.db.models.functions import Concat, Substr
 
 from access.permissions import changing_access
-from catalog.models import Activity, Audience, Claim, Entity, Revision
+from catalog.models import Activity, Audience, Claim, Entity, FormerKey, Revision
 from catalog.services.activity import mark_subjects_dirty
 from catalog.services.dirty import mark_dirty
 
@@ -57,3 +57,4 @@ def free_name(*, name: str, uid: uuid.UUID) -> None:
             rest = Substr("by_key", len(f"connection:{name}") + 1)
             told = Revision.objects.filter(by_key__startswith=f"connection:{name}/")
             told.update(by_key=Concat(Value(f"connection:{kept}"), rest))
+            FormerKey.objects.filter(source=name).update(source=kept)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Q
 
 from base.text import derive_name
+from catalog.audience import that_count
 from catalog.bulk import among, reserve_ids, upsert
 from catalog.models import (
     Activity,
@@ -40,24 +41,28 @@ def remember(source: Source, claims: Sequence[Claim]) -> None:
     former = {(kind, key): entity_id for kind, key, entity_id in keys.values_list("kind", "key", "entity_id")}
     former |= {(c.entity.kind, claim_key(source, c.external_id)): c.entity_id for c in claims}
     upsert(
-        [FormerKey(kind=kind, key=key, entity_id=entity_id) for (kind, key), entity_id in former.items()],
+        [
+            FormerKey(kind=kind, key=key, entity_id=entity_id, source=source.name)
+            for (kind, key), entity_id in former.items()
+        ],
         unique=["key", "kind"],
-        update=["entity"],
+        update=["entity", "source"],
     )
 
 
-def leave(keys: Iterable[tuple[str, str, int]]) -> None:
+def leave(source: Source, keys: Iterable[tuple[str, str, int]]) -> None:
     """Note under what keys entities are known no longer, though they live: an address that was left.
 
+    :param source: who says so.
     :param keys: kind, key and entity.
     """
     upsert(
         [
-            FormerKey(kind=kind, key=f"{LEFT}{key}", entity_id=entity_id)
+            FormerKey(kind=kind, key=f"{LEFT}{key}", entity_id=entity_id, source=source.name)
             for kind, key, entity_id in sorted(keys)
         ],
         unique=["key", "kind"],
-        update=["entity"],
+        update=["entity", "source"],
     )
 
 
@@ -320,7 +325,7 @@ class HomeFinder:
         if not keys:
             return found
         rows = (
-            EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True, claim__is_shadowed=False)
+            that_count(EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True))
             .exclude(claim_id__in=among(without))
             .select_related("entity")
             .order_by("entity_id")

@@ -24,7 +24,6 @@ from base.text import replace_nul
 from catalog import identity
 from catalog.audience import Groups, audiences, groups_in, is_for_all
 from catalog.bulk import among, insert, insert_values, reserve_ids, upsert
-from catalog.documents.kinds import KindDef
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
     Alias,
@@ -46,7 +45,7 @@ from catalog.query.tokens import tokens_of
 from catalog.services import problems
 from catalog.services.dirty import mark_dirty, sharers_of
 from catalog.services.homes import HomeFinder, call, leave, remember
-from catalog.services.merge import Said, conflicts, diff, merge
+from catalog.services.merge import Said, conflicts, diff, in_common, merge
 from catalog.services.relations import relate
 
 # Serialises the creation of entities (not their change), so that two writers that meet the same new thing at the
@@ -353,7 +352,7 @@ class _Page:
         normalised: list[tuple[list[str], list[str]]],
     ) -> None:
         old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
-        if old_ids:
+        if old_ids and self.source is not None:
             # Keys make ties, so with or without a change of the document the ties are decided anew.
             mark_dirty(sharers_of(old_ids) | {row.entity_id for row in rows})
             with connection.cursor() as cursor:
@@ -368,7 +367,7 @@ class _Page:
             for (claim, _, _), row, (is_keys, _about) in zip(todo, rows, normalised, strict=True):
                 left -= {(claim.kind, key, row.entity_id) for key in is_keys}
             if left:
-                leave(left)
+                leave(self.source, left)
                 moved = {entity_id for _kind, _key, entity_id in left}
                 call(
                     (claim, row.entity_id)
@@ -433,7 +432,7 @@ class _Page:
                 claims[entity.id],
                 guests=guests,
                 known=known,
-                kind=kind.definition,
+                kind=kind,
                 shadow_changes=shadow_changes,
             )
             if said is None:
@@ -480,8 +479,11 @@ class _Page:
                 orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16
             ).digest()
             document = kind.completed(document, worked_out.get(entity.id, {}))
-            changes = [row for row in diff(old, document) if not kind.is_computed(row["path"])] if old else []
             audience = audience_of(own_claims, known)
+            # Who did not see it is not told what it was.
+            was_seen = is_for_all(groups_in(entity.audience), audience)
+            rows = diff(old, document) if old and was_seen else []
+            changes = [row for row in rows if not kind.is_computed(row["path"])]
             own_claims = [claim for claim in own_claims if is_for_all(known.get(claim.source.name), audience)]
             sources = sorted({claim.source.name for claim in own_claims})
             disagreeing = conflicts_of[entity.id]
@@ -690,7 +692,7 @@ def said_of(
     *,
     guests: set[int],
     known: dict[str, frozenset[int]],
-    kind: KindDef,
+    kind: KindView,
     shadow_changes: list[Claim] | None = None,
 ) -> list[Said] | None:
     """What counts of the claims on one entity, as the merge takes it; None if nobody asserts that it exists.
@@ -701,25 +703,35 @@ def said_of(
     :param shadow_changes: gains the claims that are shadowed now and were not, or the other way round.
     """
     effective = _effective(claims, known, shadow_changes if shadow_changes is not None else [])
-    if not any(claim.mode == ClaimMode.ASSERT for claim in effective):
+    said = [Said(c.id, c.rank, c.source_id, _document_of(c, guests, kind)) for c in effective]
+    if any(claim.mode == ClaimMode.ASSERT for claim in effective):
+        return said
+    asserting = _asserting(claims)
+    if not asserting:
         return None
-    return [
-        Said(c.id, c.rank, c.source_id, _nameless(document) if c.id in guests else document)
-        for c in effective
-        for document in (kind.upgraded(c.document),)
-    ]
+    # None of those who assert it is for all of its people, so these know only what all of them say.
+    first = asserting[0]
+    agreed = in_common([_document_of(claim, guests, kind) for claim in asserting], unions=kind.unions)
+    return [Said(first.id, first.rank, first.source_id, agreed), *said]
 
 
 def audience_of(claims: Iterable[Claim], known: dict[str, frozenset[int]]) -> Groups:
     """For whom an entity is, by the claims on it: see `catalog.audience`."""
     if not known:
         return None
-    asserting = sorted(
-        (claim for claim in claims if claim.mode == ClaimMode.ASSERT),
-        key=lambda claim: (claim.rank, claim.source_id, claim.id),
-    )
-    found = [known.get(claim.source.name) for claim in asserting]
-    return found[0] if found and None not in found else None
+    found = [known.get(claim.source.name) for claim in _asserting(claims)]
+    return None if None in found or not found else frozenset().union(*(groups or () for groups in found))
+
+
+def _asserting(claims: Iterable[Claim]) -> list[Claim]:
+    """Those that say that the entity exists, the strongest first."""
+    found = (claim for claim in claims if claim.mode == ClaimMode.ASSERT)
+    return sorted(found, key=lambda claim: (claim.rank, claim.source_id, claim.id))
+
+
+def _document_of(claim: Claim, guests: set[int], kind: KindView) -> dict[str, Any]:
+    document = kind.definition.upgraded(claim.document)
+    return _nameless(document) if claim.id in guests else document
 
 
 def _effective(claims: list[Claim], known: dict[str, frozenset[int]], changes: list[Claim]) -> list[Claim]:

@@ -145,7 +145,7 @@ def _gaps(
 ) -> list[FieldError]:
     # Which claims are shadowed is not for a check to change.
     shadowed = [claim.is_shadowed for claim in claims]
-    said = said_of(claims, guests=guests, known=known, kind=kind.definition)
+    said = said_of(claims, guests=guests, known=known, kind=kind)
     for claim, was in zip(claims, shadowed, strict=True):
         claim.is_shadowed = was
     if said is None:

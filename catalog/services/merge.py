@@ -115,6 +115,31 @@ def _is_same(one: Any, other: Any) -> bool:
     return one == other and (isinstance(one, str) or _spelled(one) == _spelled(other))
 
 
+def in_common(
+    documents: Sequence[dict[str, Any]], *, unions: frozenset[Path] = COMMON_UNIONS
+) -> dict[str, Any]:
+    """What all of some documents say alike: equal values, and of lists that are unions the elements that all have."""
+    return _in_common(list(documents), (), unions)
+
+
+def _in_common(values: list[dict[str, Any]], path: Path, unions: frozenset[Path]) -> dict[str, Any]:
+    common: dict[str, Any] = {}
+    for key, first in values[0].items():
+        here, others = (*path, key), [value[key] for value in values[1:] if key in value]
+        if len(others) < len(values) - 1:
+            continue
+        if all(isinstance(voice, dict) for voice in (first, *others)):
+            if agreed := _in_common([first, *others], here, unions):
+                common[key] = agreed
+        elif here in unions and all(isinstance(voice, list) for voice in (first, *others)):
+            told = [{_spelled(element) for element in voice} for voice in others]
+            if inner := [element for element in first if all(_spelled(element) in one for one in told)]:
+                common[key] = inner
+        elif all(_is_same(first, voice) for voice in others):
+            common[key] = first
+    return common
+
+
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}

@@ -13,6 +13,7 @@ from access.permissions import can
 from access.services import claim_person, tie_account
 from base.errors import Conflict, InvalidInput, NotFound
 from catalog import identity
+from catalog.audience import audiences, not_for_all, within
 from catalog.models import Entity, EntityKey, Redirect
 from catalog.query.tokens import token
 
@@ -28,11 +29,19 @@ def people_at(emails: Iterable[str]) -> QuerySet[Entity]:
     return Entity.objects.filter(Q(pk__in=known) | said, kind="user", deleted_at=None)
 
 
-def teams() -> dict[str, str]:
-    """The ref of the group that each team of a tool is, by the team's identity key."""
+def teams(source: str) -> dict[str, str]:
+    """The ref of the group that each team of a tool is, by the team's identity key.
+
+    :param source: name of the source that names them; what not all for whom it is may know is left out.
+    """
+    known = audiences()
     rows = EntityKey.objects.filter(
         kind="group", is_identity=True, key__startswith="team:", entity__deleted_at=None
     )
+    if known:
+        rows = rows.filter(within(known.get(source))).exclude(
+            claim__source__name__in=not_for_all(known, known.get(source))
+        )
     return dict(rows.order_by("-entity_id").values_list("key", "entity__ref"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -111,7 +112,8 @@ def of_entity(
                 detail={"path": error.path},
             )
         )
-    labels = {claim.id: claim.source.label for claim in claims}
+    labels: dict[int, str] = defaultdict(lambda: _("Sources that not all may see"))
+    labels |= {claim.id: claim.source.label for claim in claims}
     for conflict in disagreeing:
         if conflict.is_tie:
             path = ".".join(conflict.path)
@@ -247,10 +249,10 @@ def sync(*, raised_by: str, seen: Sequence[tuple[Subject, Seen]], within: Q, at:
     )
 
 
-def ambiguous_keys(*, shared: dict[str, list[Entity]], keys: set[str], at: datetime) -> None:
+def ambiguous_keys(*, shared: dict[str, list[tuple[Entity, int]]], keys: set[str], at: datetime) -> None:
     """Several entities of one kind are the same key: a person should say which.
 
-    :param shared: those keys with their entities.
+    :param shared: those keys with their entities, and how many of them those know of who see each.
     :param keys: all keys that were looked at; problems of the others among them are resolved.
     """
     # The problem names the key and not the others: not all who see one of the entities may see those.
@@ -261,14 +263,14 @@ def ambiguous_keys(*, shared: dict[str, list[Entity]], keys: set[str], at: datet
                 type="ambiguous-key",
                 severity=Severity.WARN,
                 cause=_("Several entities are “%(key)s”") % {"key": key},
-                message=_("%(key)s belongs to %(count)d entities.") % {"key": key, "count": len(entities)},
+                message=_("%(key)s belongs to %(count)d entities.") % {"key": key, "count": count},
                 remedy=_("Correct the address that one of them carries, or remove one."),
                 discriminator=key,
                 detail={"key": key},
             ),
         )
         for key, entities in shared.items()
-        for entity in entities
+        for entity, count in entities
     ]
     sync(
         raised_by=CATALOG,

@@ -31,6 +31,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from catalog.audience import groups_in, is_for_all, that_count
 from catalog.bulk import among
 from catalog.kinds import TIE_TYPES
 from catalog.models import Activity, Entity, EntityKey, FormerKey, Severity, Tie, TieState
@@ -126,7 +127,7 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     shared = {pk for found in ambiguous.values() for pk in found}
     entities = {entity.id: entity for entity in Entity.objects.filter(id__in=among(shared)).defer("tokens")}
     problems.ambiguous_keys(
-        shared={key: [entities[pk] for pk in sorted(found)] for key, found in ambiguous.items()},
+        shared={key: [(entities[pk], found[pk]) for pk in sorted(found)] for key, found in ambiguous.items()},
         keys=keys,
         at=at,
     )
@@ -141,16 +142,14 @@ def tie_entities(*, entity_ids: Iterable[int], at: datetime) -> set[int]:
     return changed
 
 
-def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], dict[str, set[int]]]:
+def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], dict[str, dict[int, int]]]:
     """What the evidence of these keys asks for; which entities contradict themselves, with the keys that disagree;
-    and the keys that several entities of one kind are, with those."""
+    and the keys that several entities of one kind are, with those and how many each meets."""
     are: dict[str, list[_Voice]] = defaultdict(list)
     speak: dict[str, list[_Voice]] = defaultdict(list)
     since: dict[tuple[str, int], datetime] = {}  # when each was first heard of a key
     rows = (
-        EntityKey.objects.filter(
-            key__in=among(keys, "text"), entity__deleted_at=None, claim__is_shadowed=False
-        )
+        that_count(EntityKey.objects.filter(key__in=among(keys, "text"), entity__deleted_at=None))
         .order_by("entity_id")
         .values_list("entity_id", "kind", "key", "path", "is_identity", "claim__created_at")
     )
@@ -194,20 +193,19 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
             there = [v for v in speak[before.now] if v.kind == "component"]
             meant = [v for v in meant if (before.owner.entity_id, v.entity_id) not in foreign]
             wanted += _through(key, [*there, *(v for v in meant if v.kind != "component")])
-    ambiguous: dict[str, set[int]] = {}
+    ambiguous: dict[str, dict[int, int]] = {}
     for key, owners in are.items():
         for kind in {owner.kind for owner in owners}:
             same = {owner.entity_id for owner in owners if owner.kind == kind}
-            if len(same) > 1:
-                ambiguous[key] = ambiguous.get(key, set()) | same
-                continue
-            owner_id = next(iter(same))
-            voices = [v for v in speak[key] if v.kind != kind and v.entity_id not in contradicted]
-            if len({v.entity_id for v in voices if v.kind == "artifact"}) > CROWD:
-                voices = [v for v in voices if v.kind != "artifact"]
-            wanted += _direct(key, kind, owner_id, voices)
-            if kind == "repository":
-                wanted += _through(key, [v for v in voices if (owner_id, v.entity_id) not in foreign])
+            if rivals := _rivals(same) if len(same) > 1 else {}:
+                ambiguous.setdefault(key, {}).update(rivals)
+            for owner_id in sorted(same - set(rivals)):
+                voices = [v for v in speak[key] if v.kind != kind and v.entity_id not in contradicted]
+                if len({v.entity_id for v in voices if v.kind == "artifact"}) > CROWD:
+                    voices = [v for v in voices if v.kind != "artifact"]
+                wanted += _direct(key, kind, owner_id, voices)
+                if kind == "repository":
+                    wanted += _through(key, [v for v in voices if (owner_id, v.entity_id) not in foreign])
     for digest, artifacts in _artifacts_of_digests(
         {key for key in speak if key.startswith("image-digest:")}
     ).items():
@@ -222,6 +220,14 @@ def _candidates(keys: set[str]) -> tuple[list[Candidate], dict[int, list[str]], 
                     if v.kind == "workload"
                 ]
     return wanted, contradicted, ambiguous
+
+
+def _rivals(entity_ids: set[int]) -> dict[int, int]:
+    """How many of some entities each meets: those that all who see it may see. Who meets none has no rival."""
+    rows = Entity.objects.filter(id__in=among(entity_ids)).values_list("id", "audience")
+    groups = {pk: groups_in(column) for pk, column in rows}
+    met = {pk: sum(is_for_all(other, own) for other in groups.values()) for pk, own in groups.items()}
+    return {pk: count for pk, count in met.items() if count > 1}
 
 
 def _direct(key: str, kind: str, owner_id: int, voices: list[_Voice]) -> Iterable[Candidate]:
@@ -324,7 +330,7 @@ def _who_left(keys: set[str]) -> dict[str, _Left]:
     found = who_left(keys)
     if not found:
         return {}
-    present = EntityKey.objects.filter(is_identity=True, claim__is_shadowed=False, entity__deleted_at=None)
+    present = that_count(EntityKey.objects.filter(is_identity=True, entity__deleted_at=None))
     own = present.filter(entity_id__in=among(entity.id for entity in found.values())).order_by("-id")
     now = dict(own.values_list("entity_id", "key"))
     holders = present.filter(key__in=among(found, "text")).order_by("-entity__created_at")
@@ -424,8 +430,8 @@ def _sources_of(entity_ids: set[int]) -> tuple[dict[int, set[str]], dict[int, se
     """The repositories and the commits that these speak of."""
     named: dict[int, set[str]] = defaultdict(set)
     commits: dict[int, set[str]] = defaultdict(set)
-    rows = EntityKey.objects.filter(
-        entity_id__in=among(entity_ids), is_identity=False, claim__is_shadowed=False, entity__deleted_at=None
+    rows = that_count(
+        EntityKey.objects.filter(entity_id__in=among(entity_ids), is_identity=False, entity__deleted_at=None)
     )
     for entity_id, key in rows.values_list("entity_id", "key"):
         if key.startswith("repo:"):

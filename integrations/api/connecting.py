@@ -11,7 +11,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.api.permissions import View
+from access.api.permissions import View, person_of
 from base.answers import given, one_answer
 from base.errors import NotFound
 from base.openapi import FIELDS, IF_NONE_MATCH, part_of
@@ -96,5 +96,6 @@ class ConnectorPreview(View):
             config=connections.validate_config(kind.slug, data.get("config", {})),
             namespace=data["namespace"],
             route=validate_network(data.get("network", {})).route(),
+            viewer=person_of(request),
         )
         return Response(asdict(found))

@@ -18,12 +18,13 @@ from django.utils.translation import gettext as _
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from access.models import Group, Secret, User
-from access.permissions import groups_of, has_everything
+from access.permissions import groups_of, has_everything, visible
 from access.secrets import forget_secrets, keep_secret, read_secrets
 from access.services.audit import differences, record_audit
 from base.answers import require_state
 from base.errors import Conflict, FieldError, InvalidInput
 from catalog import identity
+from catalog.audience import that_count
 from catalog.kinds import TIE_TYPES
 from catalog.models import Audience, Entity, EntityKey, Source
 from catalog.services.activity import ActivityIn
@@ -608,6 +609,7 @@ def preview_config(
     config: ConnectionConfig,
     namespace: str = "default",
     route: Route | None = None,
+    viewer: User | None = None,
 ) -> Preview:
     """The first records that these settings bring, and what they would become. Writes nothing.
 
@@ -621,7 +623,9 @@ def preview_config(
         return Preview([], [error.message], policy.refusals)
     context = Context(connection="preview", connector=connector, namespace=namespace, read_at=timezone.now())
     mapped = [(resource, item, _mapped(item, context)) for resource, item in found]
-    near = _Neighbours([outcome for _resource, _item, outcome in mapped if not isinstance(outcome, str)])
+    near = _Neighbours(
+        [outcome for _resource, _item, outcome in mapped if not isinstance(outcome, str)], viewer
+    )
     rows = [_previewed(resource, item, outcome, near) for resource, item, outcome in mapped]
     return Preview(rows, errors, policy.refusals)
 
@@ -709,14 +713,16 @@ def _previewed(
 class _Neighbours:
     """What the catalog has on the keys of some outcomes, in two queries."""
 
-    def __init__(self, outcomes: list[ClaimIn | ActivityIn]) -> None:
+    def __init__(self, outcomes: list[ClaimIn | ActivityIn], viewer: User | None) -> None:
         keys = {key for outcome in outcomes for key in (*self._own(outcome), *self._about(outcome))}
         refs = {ref for o in outcomes if isinstance(o, ClaimIn) and (ref := o.declared_ref())}
         refs |= {key.removeprefix("ref:") for key in keys if key.startswith("ref:")}
         living = Entity.objects.filter(ref__in=refs, deleted_at=None)
-        self.titles = dict(living.values_list("ref", "title"))
         self.by_key: dict[str, list[tuple[str, str, bool]]] = {}
-        rows = EntityKey.objects.filter(key__in=keys, entity__deleted_at=None, claim__is_shadowed=False)
+        rows = that_count(EntityKey.objects.filter(key__in=keys, entity__deleted_at=None))
+        if viewer is not None:
+            living, rows = visible(viewer, living), visible(viewer, rows)
+        self.titles = dict(living.values_list("ref", "title"))
         for key, kind, title, is_identity in rows.values_list("key", "kind", "entity__title", "is_identity"):
             self.by_key.setdefault(key, []).append((kind, title, is_identity))
 

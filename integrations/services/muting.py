@@ -43,7 +43,7 @@ class Muting:
 def muting_of(viewer: Any, connection: Connection, *, now: datetime) -> Muting:
     """What would vanish, and what would change its winner, of what the viewer may see. Writes nothing."""
     sources = sources_of(connection)
-    touched, kept = (visible(viewer, entities) for entities in spoken_of(sources))
+    touched, kept = spoken_of(sources, viewer)
     light = ("pk", "uid", "ref", "kind", "namespace", "name", "title")
     return Muting(
         vanishing=list(touched.exclude(pk__in=kept.values("pk")).order_by("ref").only(*light)),

@@ -50,16 +50,20 @@ def removal_of(connection: Connection, viewer: User | None = None) -> Removal:
     """
     sources = sources_of(connection)
     known = Connection.objects.all()
-    touched, kept = spoken_of(sources)
+    touched, kept = spoken_of(sources, viewer)
     amended = kept.count()
+    claims = Claim.objects.filter(source__in=sources)
+    activities = Activity.objects.filter(connection=connection.slug)
+    if viewer:
+        claims, activities = visible(viewer, claims), visible(viewer, activities)
     return Removal(
-        claims=Claim.objects.filter(source__in=sources).count(),
+        claims=claims.count(),
         entities=touched.count() - amended,
         amended=amended,
         components=lost_without(
             connection, among=visible(viewer, known) if viewer else known, now=timezone.now()
         ),
-        activities=Activity.objects.filter(connection=connection.slug).count(),
+        activities=activities.count(),
         records=connection.records.filter(deleted_at=None).count(),
         runs=connection.runs.count(),
         operations=connection.operation_runs.count(),

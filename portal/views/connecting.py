@@ -461,6 +461,7 @@ def preview(request: HttpRequest, connector: str) -> HttpResponse:
                 config=config,
                 namespace=draft.name["connection_namespace"],
                 route=draft.route(),
+                viewer=person(request),
             )
             draft.preview_error, draft.barred = "\n".join(found.errors), found.barred
             if found.rows or not found.errors:

@@ -125,7 +125,7 @@ def remove(request: HttpRequest, location_id: int) -> HttpResponse:
             % {"name": locations.label_of(location.address)},
         )
         return redirect("portal:import")
-    removal = locations.removal_of(location)
+    removal = locations.removal_of(location, person(request))
     kinds = current_kinds()
     values: dict[str, Any] = {
         "title": _("Remove these catalog files?"),

@@ -14,16 +14,21 @@ from access.services import create_group, grant, invite, make_sign_in_link, set_
 from base.errors import Forbidden, InvalidInput
 from catalog import queries
 from catalog.lookup import look_up
-from catalog.models import Activity, Audience, Claim, Entity, FeedItem, Problem, Rank, Tie
+from catalog.models import Activity, Audience, Claim, ClaimMode, Entity, FeedItem, Problem, Rank, Source, Tie
 from catalog.services.activity import ActivityIn, apply_activity
-from catalog.services.ingest import remerge
+from catalog.services.audience import free_name
+from catalog.services.homes import leave
+from catalog.services.ingest import drop_claims, remerge
+from catalog.services.people import teams
 from catalog.services.render import render_dirty
 from catalog.suggestions import suggested_owners
+from integrations.components import decide, rule_of
 from integrations.models import Connection, RunState, StoredRecord, SyncRun
 from integrations.queries import list_connections
 from integrations.services.connections import show_to, update_connection, visible_to_of
 from integrations.services.moving import settle_connection
-from integrations.services.removal import request_removal
+from integrations.services.muting import muting_of
+from integrations.services.removal import removal_of, request_removal
 from tests.catalog.saying import claim, say
 from tests.portal.test_reach import reading, signed_in, told
 from tests.world import REPO
@@ -309,6 +314,70 @@ class TestMerging:
         remerge(entity_ids=Entity.objects.values_list("pk", flat=True), at=timezone.now(), by="x")
         assert not queries.search_entities(vic, "velours").exists()
 
+    def test_former_keys_that_it_alone_knew_lead_nowhere(
+        self, apart: Connection, vic: User, ben: User
+    ) -> None:
+        pay = Entity.objects.get(ref="component:default/hush-pay")
+        source = Source.objects.get(key="connection:velours-ci/things")
+        leave(source, [("component", "npm:velours-of-old", pay.pk)])
+        assert look_up(ben, "npm:velours-of-old").things == [pay]
+        assert look_up(vic, "npm:velours-of-old").things == []
+        free_name(name=apart.slug, uid=apart.uid)
+        assert look_up(vic, "npm:velours-of-old").things == []
+        app = Entity.objects.get(ref=APP)
+        leave(source, [("component", "npm:velours-gone", app.pk)])
+        Entity.objects.filter(pk=app.pk).update(audience=None, deleted_at=timezone.now())
+        assert look_up(ben, "npm:velours-gone").gone == app
+
+    def test_nor_does_it_show_that_something_is_built_or_who_a_team_is(
+        self, apart: Connection, vic: User
+    ) -> None:
+        git = Connection.objects.create(slug="git", label="Git", connector="records", namespace="default")
+        at = timezone.now()
+        data = {"external_id": "r", "name": "left", "keys": ["repo:h.example/left"], "path": "x/left"}
+        StoredRecord.objects.create(
+            connection=git, resource="repositories", type="repository", external_id="r", digest=b"r",
+            data={**data, "last_activity_at": at.isoformat()}, as_of=at, touched_at=at,
+        )  # fmt: skip
+        proof, team = ("repo:h.example/left",), ("team:h.example/velours",)
+        for source, expected in (("connection:velours-ci/things", False), ("connection:open-ci/x", True)):
+            say(
+                source,
+                claim("pipeline:left", {}, id="proof", about=proof, rank=Rank.CONNECTION),
+                claim("group:crew", {"type": "team", "children": []}, id="crew", keys=team, rank=Rank.API),
+            )
+            (decision,) = decide(connection=git, rule=rule_of(git), now=at)
+            assert decision.is_component is expected, decision.reason
+            assert (team[0] in teams("git")) is expected
+            assert team[0] in teams(apart.slug)
+
+    def test_no_query_finds_a_problem_that_it_has_with_open_things(
+        self, apart: Connection, vic: User, ben: User
+    ) -> None:
+        pay = Entity.objects.get(ref="component:default/hush-pay")
+        Problem.objects.filter(fingerprint="v").update(subject_uid=pay.uid)
+        for viewer, expected in ((vic, False), (ben, True)):
+            assert queries.search_entities(viewer, "problem:refused-record").exists() is expected
+
+    def test_removing_another_counts_nothing_of_it(self, apart: Connection, vic: User, ben: User) -> None:
+        other = Connection.objects.create(slug="other", label="Other", connector="records")
+        say(
+            "connection:other/x",
+            claim("component:velours-app", {"note": "x"}, id="app", rank=Rank.CONNECTION),
+            claim("component:alone", {}, id="alone", rank=Rank.CONNECTION),
+        )
+        say(
+            "connection:velours-ci/things",
+            claim("component:alone", {"note": "velours"}, id="alone", rank=Rank.CONNECTION),
+        )
+        Claim.objects.filter(source__name="other", external_id="app").update(mode=ClaimMode.AMEND)
+        remerge(entity_ids=Entity.objects.values_list("pk", flat=True), at=timezone.now(), by="x")
+        told = {viewer: removal_of(other, viewer) for viewer in (vic, ben)}
+        assert [(one.claims, one.entities, one.amended) for one in told.values()] == [(1, 1, 0), (2, 0, 2)]
+        for viewer, expected in ((vic, (1, 0)), (ben, (0, 2))):
+            muted = muting_of(viewer, other, now=timezone.now())
+            assert (len(muted.vanishing), muted.amended) == expected
+
     def test_gone_things_and_their_history_stay_hidden(self, apart: Connection, vic: User) -> None:
         uid = Entity.objects.get(ref=APP).uid
         Entity.objects.filter(ref=APP).update(deleted_at=timezone.now())
@@ -331,6 +400,95 @@ class TestMerging:
             told = queries.recent_changes(viewer)
             assert told.filter(entity_ref__contains=WORD).exists() is expected
             assert told.filter(by_key__startswith="connection:velours-ci#").exists() is expected
+
+
+class TestTwoGroups:
+    """Two connections for different groups that speak of the same thing."""
+
+    KEY = "component:h.example/twofold"
+
+    @pytest.fixture
+    def twofold(self, apart: Connection, cleo: User) -> Entity:
+        grant(role="viewer", user=cleo)
+        set_members(group=create_group(name="Others"), members=[cleo])
+        second = Connection.objects.create(slug="satin-ci", label="Satin CI", connector="records")
+        show_to(second, ["Others"])
+        say(
+            "connection:velours-ci/things",
+            self._said("velours", about=("repo:h.example/velours-only",)),
+        )
+        say("connection:satin-ci/things", self._said("satin"))
+        render_dirty(at=timezone.now())
+        return Entity.objects.get(keys__key=self.KEY, keys__claim__source__name="satin-ci")
+
+    def _said(self, word: str, **more: Any) -> Any:
+        spec = {
+            "type": word,
+            "lifecycle": "production",
+            "dependsOn": [f"component:{word}"],
+        }
+        return claim(
+            "component:twofold",
+            spec,
+            metadata={"title": "Both say so", "tags": ["both", word]},
+            id="twofold",
+            rank=Rank.CONNECTION,
+            keys=(self.KEY, f"npm:{word}-alone"),
+            **{"about": (REPO,), **more},
+        )
+
+    def test_both_groups_see_it_and_of_it_merged_what_both_say(
+        self, twofold: Entity, group: Group, vic: User, ben: User, cleo: User
+    ) -> None:
+        assert [queries.search_entities(one, "name:twofold").exists() for one in (vic, ben, cleo)] == [
+            False,
+            True,
+            True,
+        ]
+        document = queries.documents(ben, [twofold])[twofold.pk]
+        assert document["metadata"]["title"] == "Both say so"
+        assert document["metadata"]["tags"] == ["both"]
+        assert document["spec"] == {"lifecycle": "production"}
+        assert twofold.sources == []
+        for viewer, own in ((ben, "velours-ci"), (cleo, "satin-ci")):
+            assert [one.source.name for one in queries.claims_on(viewer, twofold)] == [own]
+
+    def test_nothing_tells_one_group_what_only_the_other_knows(
+        self, world: dict[str, Any], twofold: Entity, cleo: User
+    ) -> None:
+        assert told(cleo, reading(world), word=WORD) == {}
+        page = signed_in(cleo).get("/catalog/default/component/twofold")
+        assert page.status_code == 200
+        assert "Both say so" in page.content.decode()
+        for path in ("", "/history", "/source", "/relations", "/problems"):
+            assert WORD not in signed_in(cleo).get(f"{page.request['PATH_INFO']}{path}").content.decode()
+        answer = signed_in(cleo).get("/api/v1/entities/default/component/twofold/history/")
+        assert answer.status_code == 200
+        assert WORD not in answer.content.decode()
+        assert look_up(cleo, "npm:velours-alone").things == []
+        assert look_up(cleo, "npm:satin-alone").things == [twofold]
+
+    def test_it_is_known_and_tied_by_the_keys_that_both_bring(self, twofold: Entity) -> None:
+        tied = set(Tie.objects.filter(source=twofold).values_list("target__ref", flat=True))
+        assert tied == set(), "one says it is of this repository, the other of another"
+        say("connection:velours-ci/things", self._said("velours"))
+        render_dirty(at=timezone.now())
+        tied = set(Tie.objects.filter(source=twofold).values_list("key", flat=True))
+        assert tied == {REPO}
+        say("yaml:third", claim("component:h-pay", {}, id="third", keys=("npm:velours-alone",)))
+        assert Entity.objects.filter(ref="component:default/h-pay").exists(), "that key is no common one"
+        say("connection:third/x", claim("component:-", {}, id="x", keys=(self.KEY,), suggested_name="third"))
+        twofold.refresh_from_db()
+        assert twofold.audience is None
+
+    def test_alone_again_it_is_for_its_group_as_it_was(
+        self, twofold: Entity, group: Group, cleo: User, ben: User
+    ) -> None:
+        source = Source.objects.get(key="connection:satin-ci/things")
+        drop_claims(source=source, external_ids=["twofold"], at=timezone.now(), by="Satin CI")
+        assert not queries.search_entities(cleo, "name:twofold").exists()
+        assert queries.documents(ben, [twofold])[twofold.pk]["spec"]["type"] == "velours"
+        assert Entity.objects.get(pk=twofold.pk).audience == [group.pk]
 
 
 class TestChoosing:

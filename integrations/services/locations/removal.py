@@ -15,8 +15,11 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
+from access.models import User
+from access.permissions import visible
 from access.services.audit import record_audit
 from access.services.undo import keep_for_undo, note_undone
+from catalog.audience import hidden_names
 from catalog.models import Claim, ClaimMode, Entity, Problem, Source
 from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
@@ -45,17 +48,29 @@ class LocationRemoval:
         return sum(self.kinds.values())
 
 
-def spoken_of(sources: QuerySet[Source]) -> tuple[QuerySet[Entity], QuerySet[Entity]]:
-    """The entities that some sources speak of, and those of them that would stay without their word."""
+def spoken_of(
+    sources: QuerySet[Source], viewer: User | None = None
+) -> tuple[QuerySet[Entity], QuerySet[Entity]]:
+    """The entities that some sources speak of, and those of them that would stay without their word.
+
+    :param viewer: to whom it is told, and nothing of what is kept from them; None: the whole.
+    """
     mine = Claim.objects.filter(source__in=sources)
     touched = Entity.objects.filter(deleted_at=None, pk__in=mine.values("entity"))
     others = Claim.objects.filter(mode=ClaimMode.ASSERT, entity__in=mine.values("entity"))
-    return touched, touched.filter(pk__in=others.exclude(source__in=sources).values("entity"))
+    others = others.exclude(source__in=sources)
+    if viewer is not None:
+        touched = visible(viewer, touched)
+        others = others.exclude(source__name__in=hidden_names(viewer))
+    return touched, touched.filter(pk__in=others.values("entity"))
 
 
-def removal_of(location: CatalogLocation) -> LocationRemoval:
-    """What would go with a location. Writes nothing."""
-    touched, kept = spoken_of(Source.objects.filter(key=location.source_key))
+def removal_of(location: CatalogLocation, viewer: User | None = None) -> LocationRemoval:
+    """What would go with a location. Writes nothing.
+
+    :param viewer: as in `spoken_of`.
+    """
+    touched, kept = spoken_of(Source.objects.filter(key=location.source_key), viewer)
     going = touched.exclude(pk__in=kept.values("pk"))
     kinds = going.values_list("kind").annotate(number=Count("pk")).order_by("-number", "kind")
     return LocationRemoval(kinds=dict(kinds), amended=kept.count())
