@@ -9,11 +9,16 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from access.models import User
 from access.permissions import can
 from catalog import queries
 from integrations.queries import SyncHealth, sync_health
+from portal import links
+from portal.bookmarks import bookmarks_of
 from portal.saved_views import IN_NAVIGATION, navigation_of
 from portal.sources import visible_connections
+
+FAVOURITES = 8
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
@@ -87,6 +92,12 @@ def _shell(request: HttpRequest) -> dict[str, Any]:
     if health is not None:
         shell["sync"] = _sync(health)
     return shell
+
+
+def favourites(user: User) -> dict[str, Any]:
+    """What the sidebar shows of a person's favourites, to be put in its place beside another answer."""
+    found = bookmarks_of(user).favourites[:FAVOURITES]
+    return {"favourites": [links.chip(entity.ref, entity) for entity in found], "is_oob": True}
 
 
 def _item(

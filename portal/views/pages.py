@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.text import capfirst, slugify
 from django.utils.translation import gettext as _
@@ -30,6 +31,7 @@ from portal import bookmarks, links, pages, saved_views
 from portal.models import SavedView
 from portal.pages import Served, TabSpec, WidgetSpec
 from portal.people import person
+from portal.shell import favourites
 from portal.sources import connections_of, run_url
 from portal.tables import csv_response
 from portal.templatetags.foreign import safe_url
@@ -463,7 +465,7 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
 @login_required
 @require_POST
 def favourite(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResponse:
-    """Make an entity a favourite, or no longer; answers with the star."""
+    """Make an entity a favourite, or no longer; answers with the star, and the favourites for the sidebar."""
     try:
         found = queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
     except NotFound as error:
@@ -473,7 +475,9 @@ def favourite(request: HttpRequest, namespace: str, kind: str, name: str) -> Htt
     if not request.headers.get("HX-Request"):
         return redirect(links.entity_url(found))
     star = {"url": f"{links.entity_url(found)}/favourite", "is_on": is_on}
-    return render(request, "components/favourite.html", {"favourite": star})
+    answer = render(request, "components/favourite.html", {"favourite": star})
+    answer.write(render_to_string("shell/favourites.html", favourites(person(request))))
+    return answer
 
 
 @login_required

@@ -25,6 +25,7 @@ from portal import links, watches
 from portal.forms import Form
 from portal.models import Watch
 from portal.people import person
+from portal.shell import favourites
 from portal.views.settings import shell_of
 from portal.widgets.activity import TYPE_LABELS, Type
 
@@ -102,13 +103,14 @@ _ORDER = ("name", "query", "types", "status", "when", "mail")
 
 @require_GET
 def bell(request: HttpRequest) -> HttpResponse:
-    """How many notices are unread, for the header; it asks after the page and now and then."""
+    """How many notices are unread, and the favourites for the sidebar; asked for after the page and now and then."""
     if not request.user.is_authenticated:
         return HttpResponse(status=204)  # signed out meanwhile: what is there stays
     count = watches.unread_of(person(request)).order_by()[: MOST_SHOWN + 1].count()
     # Without the request: what stands around a page costs as much again.
     shown = {"count": count, "is_many": count > MOST_SHOWN, "most": MOST_SHOWN}
-    return HttpResponse(render_to_string("notices/bell.html", shown))
+    stars = render_to_string("shell/favourites.html", favourites(person(request)))
+    return HttpResponse(render_to_string("notices/bell.html", shown) + stars)
 
 
 @login_required

@@ -56,6 +56,19 @@ class TestFavourites:
         assert client.post(f"{page}/favourite", {"on": "0"}).headers["Location"] == page
         assert card(client) is None
 
+    def test_the_sidebar_has_them_once_the_page_is_there(
+        self, browse: Callable[[User], Client], vic: User, ben: User, things: list[Entity]
+    ) -> None:
+        client, page = browse(vic), "/catalog/default/component/c03"
+        assert '<div id="po-favourites"></div>' in client.get("/problems").content.decode()
+        starred = client.post(f"{page}/favourite", {"on": "1"}, headers={"HX-Request": "true"})
+        for answer in (starred, client.get("/notices/bell")):
+            assert '<div id="po-favourites" hx-swap-oob="outerMorph">' in answer.content.decode()
+            assert f'<a class="po-nav" href="{page}"' in answer.content.decode()
+        assert page not in browse(ben).get("/notices/bell").content.decode()
+        taken = client.post(f"{page}/favourite", {"on": "0"}, headers={"HX-Request": "true"})
+        assert page not in taken.content.decode().partition("po-favourites")[2]
+
     def test_the_same_wish_twice_is_one(self, vic: User, things: list[Entity]) -> None:
         for thing in (things[0], things[1], things[0]):
             set_favourite(user=vic, entity=thing, is_on=True)

@@ -572,7 +572,7 @@ PAGES = {
     "/": OTHER,
     "/activity": OTHER,
     "/problems": OTHER,
-    BELL: 3,  # the session, the account, the count
+    BELL: 4,  # the session, the account, the count, the favourites' row
 }
 
 
