@@ -162,7 +162,11 @@ class History:
             for row in self.company.said["repositories"]
             if "image" in row
         }
-        for key in [*said, *bases, f"image:{REGISTRY}/payments/checkout-legacy"]:
+        shared = {
+            f"image:{REGISTRY}/shared/{name}": [f"repo:{GIT}/{path}" for path in paths]
+            for name, paths in self.company.said["shared_images"].items()
+        }
+        for key in [*said, *bases, *shared, f"image:{REGISTRY}/payments/checkout-legacy"]:
             scheme, _colon, name = key.partition(":")
             short = name.removeprefix(f"{REGISTRY}/")
             about = (
@@ -170,7 +174,7 @@ class History:
                 if key in said
                 else [f"repo:{GIT}/{bases[key]['path']}"]
                 if key in bases
-                else []
+                else shared.get(key, [])
             )
             last = newest.get(key)
             yield {

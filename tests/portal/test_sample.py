@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from access.models import AuditEvent, User
 from access.services import tie_account, undo
-from catalog.models import Activity, Claim, Entity, Problem, Rank, Revision, Source, SourceType, Tie
+from catalog.models import UNCLEAR, Activity, Claim, Entity, Problem, Rank, Revision, Source, SourceType, Tie
 from catalog.services.edit import decide_tie, override_field
 from catalog.services.ingest import ClaimIn, apply_claims
 from catalog.services.render import render_dirty
@@ -186,6 +186,10 @@ def test_the_usual_mess_comes_out_as_it_should(loaded: None) -> None:
     # Unowned and orphaned.
     assert entity("component:sample/platform-cost-report").owner == ""
     assert Problem.objects.filter(cause__contains="store-hardware", resolved_at=None).exists()
+    # Of an image that two teams push, a person says whose it is.
+    (unclear,) = Problem.objects.filter(type__in=UNCLEAR, resolved_at=None)
+    assert unclear.subject_label == "artifact:sample/shared-report-mailer"
+    assert not ties_of(unclear.subject_label)
     # Two tools disagree.
     (conflict,) = Problem.objects.filter(type="conflict", resolved_at=None)
     assert conflict.subject_label == "repository:sample/identity-customer-profile"
