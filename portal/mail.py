@@ -15,15 +15,20 @@ from enum import Enum
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core import signing
 from django.core.mail import EmailMessage
 from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from access.actors import acting_as, system
+from base.errors import NotFound
 from base.logs import mask_secrets
 from portal.models import Mail, Watch
-from portal.watches import Told, one_line, told, why_no_mail
+from portal.watches import Told, change_watch, one_line, told, why_no_mail
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +40,7 @@ FIRST_PAUSE, LONGEST_PAUSE, ATTEMPTS = timedelta(minutes=1), timedelta(hours=4),
 AT_A_TIME = 50
 MAILS_STAY = timedelta(days=90)
 IN_A_MAIL = 50
+_SALT = "portico.mails"
 
 
 def wait_for_mail(watch: Watch, *, now: datetime) -> Mail | None:
@@ -159,6 +165,10 @@ def _message(mail: Mail) -> EmailMessage | None:
         said = ngettext("%(n)d more notice:", "%(n)d more notices:", more) % {"n": more}
         parts.append(f"{said}\n{root}/notices")
     own = f"{root}/settings/tell-me/{mail.watch_id}" if mail.watch_id else f"{root}/settings/tell-me"
+    # RFC 8058: the mail program ends them, where nobody is signed in.
+    way_out = {"List-Unsubscribe": f"<{root}{reverse('portal:notices-end', args=[_token(mail)])}>"}
+    if root.startswith("https:"):
+        way_out["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     end = _("You asked to be told of this. Change or end that here:")
     return EmailMessage(
         subject=_subject(found),
@@ -166,10 +176,38 @@ def _message(mail: Mail) -> EmailMessage | None:
         to=[mail.user.email],
         headers={
             "Message-ID": mail.message_id,
-            "List-Unsubscribe": f"<{own}>",
             "Auto-Submitted": "auto-generated",
+            **way_out,
         },
     )
+
+
+def _token(mail: Mail) -> str:
+    return signing.dumps([mail.user_id, mail.watch_id], salt=_SALT)
+
+
+def ended_by(token: str) -> QuerySet[Watch]:
+    """The watches that go by mail and that the link in a mail is about: one, or all of the mail a day.
+
+    :raises NotFound: if the link is none of ours.
+    """
+    try:
+        user_id, watch_id = signing.loads(token, salt=_SALT)
+    except signing.BadSignature:
+        raise NotFound(_("This link ends no mails. Open the newest mail's, or see what you watch.")) from None
+    rows = Watch.objects.kept().filter(user=user_id).exclude(mail=Watch.Mail.NONE).order_by("pk")
+    return rows.filter(pk=watch_id) if watch_id else rows.filter(mail=Watch.Mail.DAILY)
+
+
+@transaction.atomic
+def end_mails(token: str) -> None:
+    """Have no mail go any more for what a link in a mail is about: who holds it is the account's own mail program.
+
+    :raises NotFound: if the link is none of ours.
+    """
+    with acting_as(system(_("The link in a mail"))):
+        for watch in ended_by(token):
+            change_watch(watch=watch, mail=Watch.Mail.NONE)
 
 
 def _subject(found: Sequence[Told]) -> str:

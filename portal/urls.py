@@ -75,6 +75,7 @@ portal: tuple[list[Any], str] = (
         path("notices", watches.notices, name="notices"),
         path("notices/bell", watches.bell, name="notices-bell"),
         path("notices/newest", watches.newest, name="notices-newest"),
+        path("notices/end/<str:token>", watches.end, name="notices-end"),
         path("notices/read", watches.mark_all, name="notices-read"),
         path("notices/<int:notice_id>/open", watches.open_notice, name="notice-open"),
         path("notices/<int:notice_id>/mark", watches.mark_notice, name="notice-mark"),

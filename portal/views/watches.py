@@ -15,13 +15,14 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from pydantic import BaseModel, Field
 
 from base.errors import DomainError
 from base.pagination import BadCursor, paginate
 from catalog.query import QueryError
-from portal import links, watches
+from portal import links, mail, watches
 from portal.forms import Form
 from portal.models import Watch
 from portal.people import person
@@ -120,6 +121,16 @@ def newest(request: HttpRequest) -> HttpResponse:
     user = person(request)
     rows = watches.notices_of(user)[:IN_THE_BELL]
     return render(request, "notices/menu.html", {"told": watches.told(user, rows)})
+
+
+@csrf_exempt  # a mail program is signed in nowhere: that it has the link is all that it can show
+@require_http_methods(["GET", "HEAD", "POST"])
+def end(request: HttpRequest, token: str) -> HttpResponse:
+    """What the link in a mail leads to: to look at it ends nothing, to send it does."""
+    if request.method == "POST":
+        mail.end_mails(token)
+    names = list(mail.ended_by(token).values_list("name", flat=True))
+    return render(request, "notices/end.html", {"names": names})
 
 
 @login_required

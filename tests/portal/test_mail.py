@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.db import close_old_connections, connection, transaction
+from django.test import Client
 from django.utils import timezone
 
-from access.models import Grant, User
+from access.models import AuditEvent, Grant, User
 from access.permissions import changing_access
 from catalog.services.render import render_dirty
 from portal import mail, telling
@@ -63,6 +64,69 @@ def body(message: Any) -> str:
     return str(message.get_content()).replace("\r\n", "\n")
 
 
+class TestTheWayOut:
+    """As RFC 8058 has it: the mail program sends one request, signed in nowhere."""
+
+    def link(self, message: Any) -> str:
+        return (
+            message["List-Unsubscribe"].replace("\n", "").strip(" <>").removeprefix("https://portal.example")
+        )
+
+    def test_one_request_ends_the_mails_of_one_watch(
+        self, post: MailServer, vic: User, settings: Any
+    ) -> None:
+        settings.ALLOWED_HOSTS = ["*"]
+        made, other = watch(vic, name="Ours"), watch(vic, name="Others")
+        come("card")
+        assert send() == 2
+        url = self.link(post.mails[0])
+        client = Client(enforce_csrf_checks=True)
+        page = client.get(url).content.decode()
+        assert "<li>Ours</li>" in page
+        assert "Others" not in page
+        assert Watch.objects.filter(mail="now").count() == 2, "to look at it ends nothing"
+        answer = client.post(url, {"List-Unsubscribe": "One-Click"})
+        assert answer.status_code == 200
+        assert "These mails have ended" in answer.content.decode()
+        assert list(Watch.objects.filter(mail="now")) == [other]
+        event = AuditEvent.objects.filter(verb="watch.update").latest("pk")
+        assert (event.actor_type, event.changes["mail"]) == ("system", ["now", "none"])
+        come("more", later=timedelta(hours=1))
+        assert send(later=timedelta(hours=2)) == 1
+        change_watch(watch=made, mail="daily")
+        assert client.get(url).status_code == 200
+
+    def test_of_the_mail_a_day_it_ends_all(self, post: MailServer, vic: User, settings: Any) -> None:
+        settings.ALLOWED_HOSTS = ["*"]
+        made = [watch(vic, how, name=how) for how in ("daily", "daily", "now")]
+        come("card")
+        assert send(later=timedelta(hours=22)) == 2
+        daily = next(one for one in post.mails if "things" in one["Subject"])
+        assert Client().post(self.link(daily), {"List-Unsubscribe": "One-Click"}).status_code == 200
+        assert [Watch.objects.get(pk=one.pk).mail for one in made] == ["none", "none", "now"]
+
+    def test_another_link_ends_nothing(self, post: MailServer, vic: User, settings: Any) -> None:
+        settings.ALLOWED_HOSTS = ["*"]
+        watch(vic)
+        come("card")
+        send()
+        url = self.link(post.mails[0])
+        for wrong in (url[:-1] + ("A" if url[-1] != "A" else "B"), "/notices/end/x"):
+            assert Client().post(wrong, {"List-Unsubscribe": "One-Click"}).status_code == 404
+        assert Watch.objects.get().mail == "now"
+
+    def test_where_it_goes_by_http_a_person_opens_it(
+        self, post: MailServer, vic: User, settings: Any
+    ) -> None:
+        settings.PORTICO_URL = "http://portal.example"
+        watch(vic)
+        come("card")
+        send()
+        [message] = post.mails
+        assert message["List-Unsubscribe-Post"] is None
+        assert message["List-Unsubscribe"].strip().startswith("<http://portal.example/notices/end/")
+
+
 class TestWhatItSays:
     def test_text_a_link_and_a_way_out(self, post: MailServer, vic: User) -> None:
         made = watch(vic, name="Ours")
@@ -74,7 +138,8 @@ class TestWhatItSays:
         assert post.recipients == ["vic@acme.example"]
         assert message["Subject"] == "[Portico] Ours: 1 new"
         assert message["From"] == "Portico <portico@acme.example>"
-        assert message["List-Unsubscribe"] == f"<https://portal.example/settings/tell-me/{made.pk}>"
+        assert message["List-Unsubscribe"].strip().startswith("<https://portal.example/notices/end/")
+        assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
         assert message["Message-ID"].endswith("@portal.example>")
         assert message.get_content_type() == "text/plain"
         text = body(message)
@@ -157,7 +222,7 @@ class TestWhenItGoes:
         assert send(later=timedelta(hours=21, minutes=59)) == 0
         assert send(later=timedelta(hours=22)) == 1
         [message] = post.mails
-        assert message["List-Unsubscribe"] == "<https://portal.example/settings/tell-me>"
+        assert "\nhttps://portal.example/settings/tell-me\n" in body(message)
         assert body(message).count("https://portal.example/catalog") == 4
         assert "Three" not in body(message)
         come("last", later=timedelta(hours=23))
