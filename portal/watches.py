@@ -136,7 +136,11 @@ def restore_watch(*, user: User, watch_id: int) -> Watch:
     _check_room(user)
     watch.deleted_at = None
     watch.version += 1
-    look_anew(watch)
+    try:
+        with transaction.atomic():
+            look_anew(watch)
+    except DomainError as error:  # its query says nothing any more: it is back as it was, and says why
+        watch.state, watch.trouble = b"", error.message
     watch.save()
     record_audit("watch.restore", watch)
     return watch

@@ -138,6 +138,17 @@ class TestButton:
         )
         assert made.name == "a Bcc: x@y.example [1m"
 
+    def test_one_whose_query_says_nothing_any_more_comes_back_and_says_so(
+        self, vic: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = make_watch(user=vic, about="entities", query="kind:component", name="Ours")
+        watches.delete_watch(watch=made)
+        Watch.objects.filter(pk=made.pk).update(query="knid:component")
+        back = watches.restore_watch(user=vic, watch_id=made.pk)
+        assert back.deleted_at is None
+        assert "knid" in back.trouble
+        assert Watch.objects.kept().get(pk=made.pk).trouble == back.trouble
+
     def test_there_is_an_end(self, vic: User, ben: User, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watches, "MOST_WATCHES", 2)
         for _ in range(2):
