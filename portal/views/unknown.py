@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import islice
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -37,7 +38,8 @@ def index(request: HttpRequest) -> HttpResponse:
         return _take_back(request)
     at = whole_number(request.GET.get("at", ""))
     found, total = unknown_owners(request.user, start=at, limit=ROWS)
-    mapped = [alias for alias in mapped_names(request.user)[:SETTLED] if _may(request, alias.ref)]
+    theirs = (alias for alias in mapped_names(request.user) if _may(request, alias.ref))
+    mapped = list(islice(theirs, SETTLED))
     return render(
         request,
         "edit/unknown_owners.html",

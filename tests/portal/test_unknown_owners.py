@@ -16,6 +16,7 @@ from access.models import User
 from access.services import grant
 from catalog.models import Alias, Entity, Problem
 from integrations.models import CatalogLocation
+from portal.views import unknown
 from tests.catalog.saying import claim, component, entity, say
 
 pytestmark = pytest.mark.django_db
@@ -226,6 +227,24 @@ class TestWhoMay:
         editor.post(FORM, {"action": "map", "target": "group:elsewhere/lost"})
         assert "pay-team" not in html(client, LIST)
         assert client.post(LIST, {"unmap": NAME}).status_code == 403
+
+    def test_what_one_may_take_back_is_counted_without_the_rest(
+        self,
+        browse: Callable[[User], Client],
+        editor: Client,
+        cleo: User,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        grant(role="viewer", user=cleo)
+        grant(role="editor", user=cleo, scope_type="namespace", scope="elsewhere")
+        monkeypatch.setattr(unknown, "SETTLED", 1)
+        for name in ("elsewhere/group/lost", "default/group/pay-team"):  # the newest is not hers
+            assert (
+                editor.post(f"/catalog/{name}/unknown", {"action": "map", "target": CREW}).status_code == 302
+            )
+        said = html(browse(cleo), LIST)
+        assert 'name="unmap" value="group:elsewhere/lost"' in said
+        assert 'value="group:default/pay-team"' not in said
 
 
 def test_an_invented_address_and_page_are_nothing(editor: Client) -> None:
