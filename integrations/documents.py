@@ -117,12 +117,15 @@ async def records_of_repository(
             yield Refused(external_id=f"{repository}:{path}#0", reason=found.error.message, place=path)
         else:
             files.setdefault(path, []).append(found)
-    homes = Counter(
-        _home(one.data, path, repository) for path, documents in files.items() for one in documents
-    )
+    declared = {
+        (_declared(one.data), _home(one.data, path, repository))
+        for path, documents in files.items()
+        for one in documents
+    }
+    homes = Counter(home for _name, home in declared)
     for path, documents in files.items():
         folder = folder_of(path)
-        seen: set[str] = set()
+        seen: Counter[str] = Counter()
         for one in documents:
             # With one component in a folder, that is what the folder was found as before.
             home = _home(one.data, path, repository)
@@ -145,22 +148,21 @@ def folder_of(path: str) -> str:
 
 
 def _record(
-    one: SourceDocument, *, path: str, file_id: str, seen: set[str], **fields: Any
+    one: SourceDocument, *, path: str, file_id: str, seen: Counter[str], **fields: Any
 ) -> Document | Refused:
     number, line = one.parsed.number, one.parsed.line
     name = _declared(one.data)
-    external_id = f"{file_id}#{name or number}"
+    # Whether the first of a name is as its kind wants it, the catalog says; the next may be the one that counts.
+    again = f"~{seen[name] + 1}" if name and seen[name] else ""
+    external_id = f"{file_id}#{name or number}{again}"
     reason = ""
     if error := one.error:
         reason = getattr(error, "reason", error.message)
         line = error.extra.get("line") or (one.place_of(error.errors[0].path).line if error.errors else line)
     elif not isinstance(one.data, dict):
         reason = _("A document must be an object with keys.")
-    elif name in seen:
-        reason = _("%(name)s is declared a second time in this file.") % {"name": name}
     if reason:
         return _refused(file_id, path, number, line, reason)
-    seen.add(name)
     record = record_or_refusal(
         Document,
         external_id,
@@ -173,6 +175,7 @@ def _record(
     )
     if isinstance(record, Refused):
         return _refused(file_id, path, number, line, record.reason)
+    seen[name] += 1
     return record
 
 
