@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from django.db import connection
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -27,7 +29,8 @@ from catalog.documents.computed import Mirror
 from catalog.documents.fields import FieldDef, check_field_definition, with_fields
 from catalog.documents.formats import format_of
 from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
-from catalog.models import Entity, Kind, KindField, RelationType
+from catalog.documents.relation_checks import CHECKS, ENFORCE, KEYS, OFF, RelationCheck, RelationFault
+from catalog.models import Entity, Kind, KindField, Problem, Relation, RelationType
 from catalog.services.merge import COMMON_UNIONS, Path
 
 # (kind that is the key, kind that speaks about it) -> (source kind, type). The stored direction is the one that
@@ -129,12 +132,15 @@ class Kinds:
         self.inverses: dict[str, str] = {}
         self._labels: dict[str, str] = {}
         self.impacts: dict[str, str] = {}
+        self.checks: dict[str, RelationCheck] = {}
         self.tie_types = {rule[1] for rule in TIE_TYPES.values()}
         for name, spec in relations:
             type_, inverse = spec.get("type") or name, spec["inverse"]
             self.inverses[type_], self.inverses[inverse] = inverse, type_
             self._labels[type_] = spec.get("label") or type_
             self._labels[inverse] = spec.get("inverseLabel") or inverse
+            if spec.get("check", OFF) != OFF:
+                self.checks[type_] = RelationCheck.of(type_, spec)
             if impact := spec.get("impact"):
                 self.impacts[type_] = impact
         for view in self:
@@ -148,6 +154,43 @@ class Kinds:
         :raises KeyError: if it is not defined.
         """
         return self._views[name]
+
+    def relation_faults(
+        self, kind: KindView, document: dict[str, Any], namespace: str
+    ) -> list[RelationFault]:
+        """The relations that a document declares and that their types do not allow, where those are checked."""
+        faults: list[RelationFault] = []
+        many: dict[tuple[str, bool], dict[str, str]] = defaultdict(dict)
+        for path, type_, ref, wanted in (
+            kind.definition.references_of(document, namespace) if self.checks else ()
+        ):
+            check = self.checks.get(type_) or self.checks.get(self.inverse(type_))
+            if check is None:
+                continue
+            is_turned = type_ != check.type
+            many[check.type, is_turned].setdefault(ref, path)
+            other = ref.partition(":")[0]
+            ends = ((check.source_kinds, other), (check.target_kinds, kind.name))
+            if not is_turned:
+                own = frozenset(one.lower() for one in wanted)
+                ends = ((check.source_kinds, kind.name), (check.target_kinds or own, other))
+            for allowed, found in ends:
+                if allowed and found not in allowed:
+                    message = _("%(type)s of %(ref)s: expected is %(expected)s, but %(got)s came.") % {
+                        "type": type_, "ref": ref, "expected": ", ".join(sorted(allowed)), "got": found
+                    }  # fmt: skip
+                    faults.append(RelationFault(path, check.type, message, check.mode == ENFORCE))
+        for (name, is_turned), refs in many.items():
+            check = self.checks[name]
+            most = check.inverse_most if is_turned else check.most
+            if most is not None and len(refs) > most:
+                message = ngettext(
+                    "At most %(most)d %(type)s is allowed, but there are %(n)d: %(refs)s.",
+                    "At most %(most)d %(type)s are allowed, but there are %(n)d: %(refs)s.",
+                    most,
+                ) % {"most": most, "type": name, "n": len(refs), "refs": ", ".join(list(refs)[:5])}
+                faults.append(RelationFault(next(iter(refs.values())), name, message, check.mode == ENFORCE))
+        return faults
 
     def upgraded(self, kind: str, document: dict[str, Any]) -> dict[str, Any]:
         """What a source says of an entity, as the newest version of its kind has it."""
@@ -304,7 +347,7 @@ def forget_kinds() -> None:
 
 
 def _check_relation(name: str, spec: Any) -> Any:
-    wanted = {"type", "inverse", "label", "inverseLabel", "impact"}
+    wanted = {"type", "inverse", "label", "inverseLabel", "impact", *KEYS}
     if not isinstance(spec, dict) or not isinstance(spec.get("inverse"), str) or not set(spec) <= wanted:
         raise InvalidInput(
             _("The relation type “%(name)s” needs a spec with type, inverse, label, inverseLabel and impact.")
@@ -314,6 +357,11 @@ def _check_relation(name: str, spec: Any) -> Any:
         raise InvalidInput(
             _("`impact` of the relation type “%(name)s” is one of %(known)s, but “%(got)s” came.")
             % {"name": name, "known": ", ".join(IMPACTS), "got": str(spec["impact"])[:60]}
+        )
+    if errors := CHECKS.errors(spec, under=("spec",)):
+        raise InvalidInput(
+            _("The relation type “%(name)s” cannot be used: %(first)s") % {"name": name, "first": errors[0]},
+            errors=errors,
         )
     return spec
 
@@ -354,8 +402,20 @@ class _Shaping(DefinitionType[D]):
         """A kind shapes its entities' documents, a relation type how all are told of."""
         if change is not None:
             entities = Entity.objects.filter(deleted_at=None)
-            if self.model is not RelationType:
+            is_to_merge = self.model is not RelationType
+            if is_to_merge:
                 entities = entities.filter(kind__in=_kinds_of(change.before) | _kinds_of(change.after))
+            elif words := _only_checks(change):
+                # What is still too much is found again.
+                Problem.objects.filter(type="too-many", detail__type__in=words, resolved_at=None).update(
+                    resolved_at=timezone.now()
+                )
+                # How it is told stays; what it is checked for is looked at where there is such a relation.
+                is_to_merge = True
+                entities = entities.filter(
+                    Exists(Relation.objects.filter(source=OuterRef("pk"), type__in=words))
+                    | Exists(Relation.objects.filter(target=OuterRef("pk"), type__in=words))
+                )
             with connection.cursor() as cursor:
                 sql, params = entities.order_by().values("id").query.sql_with_params()
                 cursor.execute(
@@ -363,7 +423,7 @@ class _Shaping(DefinitionType[D]):
                     INSERT INTO catalog_dirtyentity (entity_id, since, is_to_merge)
                     SELECT id, now(), %s FROM ({sql}) AS entity
                     """,  # noqa: S608 - the query is ours
-                    [self.model is not RelationType, *params],
+                    [is_to_merge, *params],
                 )
         return change
 
@@ -391,6 +451,17 @@ def _check_beside_others(name: str, spec: dict[str, Any]) -> None:
                 _("“%(other)s” adds %(path)s to %(kinds)s already.")
                 % {"other": row.name, "path": field.path, "kinds": ", ".join(sorted(both))}
             )
+
+
+def _only_checks(change: DefinitionChange) -> set[str]:
+    """Both names of a relation type of which nothing has changed but how it is checked; else none."""
+    if not change.before or not change.after:
+        return set()
+    before, after = (
+        {key: value for key, value in spec.items() if key not in KEYS}
+        for spec in (change.before, change.after)
+    )
+    return {after.get("type") or change.row.name, after["inverse"]} if before == after else set()
 
 
 def _kinds_of(spec: Any) -> set[str]:

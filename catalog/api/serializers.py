@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from base.answers import plain
 from base.openapi import list_of
+from catalog.deletion import Deletion
 from catalog.failing import Cause, Failure
 from catalog.models import (
     PROBLEM_TYPES,
@@ -161,6 +162,41 @@ class NameOut(serializers.Serializer[Any]):
     decided_by = serializers.CharField()
     decided_at = serializers.DateTimeField()
     reason = serializers.CharField(allow_blank=True)
+
+
+class DanglingOut(serializers.Serializer[Any]):
+    relation = serializers.CharField()
+    count = serializers.IntegerField()
+    refs = serializers.ListField(child=serializers.CharField(), help_text="As far as you may see them.")
+
+
+class OrphanOut(serializers.Serializer[Any]):
+    ref = serializers.CharField()
+    relation = serializers.CharField(help_text="Of which it has no other.")
+
+
+class DeletionOut(serializers.Serializer[Any]):
+    """What the deletion of an entity would leave behind."""
+
+    dangling = DanglingOut(many=True)
+    orphans = OrphanOut(many=True)
+    unseen = serializers.IntegerField(help_text="Further entities that name it and that you may not see.")
+    goes = serializers.BooleanField(help_text="Whether it would be gone; else others say that it exists.")
+    kept_by = serializers.ListField(child=serializers.CharField(), help_text="Who else says so.")
+
+
+def deletion(found: Deletion) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "dangling": [
+            {"relation": label, "count": count, "refs": [one.ref for one in found.dangling.get(label, ())]}
+            for label, count in found.counts.items()
+        ],
+        "orphans": [{"ref": one.ref, "relation": label} for one, label in found.orphans],
+        "unseen": found.unseen,
+        "goes": bool(found.own) and not found.others,
+        "kept_by": [claim.source.label for claim in found.others],
+    }
 
 
 class KindOut(serializers.Serializer[Any]):

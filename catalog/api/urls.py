@@ -20,6 +20,7 @@ urlpatterns = [
     path("history/", views.HistoryList.as_view(), name="history"),
     path(f"entities/{NAMES}failing/", views.EntityFailing.as_view(), name="entity-failing"),
     path(f"entities/{NAMES}provenance/", views.EntityProvenance.as_view(), name="entity-provenance"),
+    path(f"entities/{NAMES}deletion/", views.EntityDeletion.as_view(), name="entity-deletion"),
     path(f"entities/{NAMES}merge/", views.EntityMerge.as_view(), name="entity-merge"),
     path(f"entities/{NAMES}impact/", graph.EntityImpact.as_view(), name="entity-impact"),
     path("graph/", graph.Graph.as_view(), name="graph"),

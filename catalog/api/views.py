@@ -32,6 +32,7 @@ from base.pagination import Page, paginate, read_limit, rows_answer
 from catalog import failing, past, queries
 from catalog.api import serializers as shapes
 from catalog.api.events import EventsAlone, EventStream, EventStreamRenderer, events_response
+from catalog.deletion import deletion_of
 from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, RelationType, Tie, TieState
 from catalog.permissions import Planned
@@ -488,6 +489,21 @@ class EntityProvenance(View):
                 for path, found in queries.provenance_of(queries.claims_on(request.user, entity)).items()
             },
         )
+
+
+class EntityDeletion(View):
+    """What the deletion of an entity would leave behind."""
+
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(shapes.DeletionOut), 304: None},
+        operation_id="entities_deletion",
+        description="Which relations would lead nowhere, what would belong nowhere any more, and who else says that "
+        "it exists.",
+    )
+    def get(self, request: Request, **names: str) -> HttpResponse:
+        entity = queries.get_entity(request.user, **names)
+        return one_answer(request, shapes.deletion(deletion_of(request.user, entity)))
 
 
 class KindList(View):

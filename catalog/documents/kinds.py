@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,6 +266,16 @@ class KindDef:
                 except (InvalidRef, AttributeError, TypeError):
                     continue
         return list(found)
+
+    def references_of(
+        self, document: Mapping[str, Any], namespace: str
+    ) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+        """Every reference of the document: the field, the relation's type, the ref, and the kinds that belong there."""
+        for rule in self.relations:
+            for text in _values_at(document, rule.path):
+                with suppress(InvalidRef, AttributeError, TypeError):
+                    ref = parse_ref(text, rule.default_kind, namespace).text
+                    yield rule.field, rule.type, ref, rule.target_kinds
 
     def errors_of(self, document: Mapping[str, Any]) -> list[FieldError]:
         """What is wrong with the document's spec, its references included."""

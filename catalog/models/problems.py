@@ -15,6 +15,8 @@ PROBLEM_TYPES = {
     "incomplete": _("Gaps"),
     "missing-target": _("Missing targets"),
     "name-taken": _("Names taken"),
+    "relation": _("Relations not allowed"),
+    "too-many": _("Too many relations"),
     "refused-document": _("Refused documents"),
     "refused-record": _("Refused records"),
     "rule": _("Rules"),

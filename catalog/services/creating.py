@@ -20,6 +20,7 @@ from catalog.models import Alias, Entity, Rank
 from catalog.permissions import Planned
 from catalog.services.edit import source_of_person
 from catalog.services.ingest import ClaimIn, apply_claims
+from catalog.services.relation_checks import check_relations
 from catalog.services.render import A_WHILE, render_dirty
 
 
@@ -40,6 +41,7 @@ def create_entity(*, user: Any, document: dict[str, Any]) -> Entity:
     """
     valid = validate_document(document, current_kinds().set)
     require(user, "entity.write", Planned(valid.ref.text))
+    check_relations(valid)
     with transaction.atomic():
         check_free(valid.ref.text, user=user)
         entity, event = declare_by_hand(user=user, ref=valid.ref, document=valid.data)

@@ -49,6 +49,7 @@ from catalog.models import (
 from catalog.permissions import Planned
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import ClaimIn, Outcome, apply_claims, drop_claims, lock_entities
+from catalog.services.relation_checks import check_relations, faults_of
 from catalog.services.render import A_WHILE, render_dirty
 
 MAX_BULK = 1_000
@@ -466,8 +467,11 @@ def check_override(entity: Entity, parts: list[str], value: Any) -> None:
         )
     document = {"apiVersion": kind.api_version, "kind": kind.title_case, "metadata": {"name": entity.name}}
     path = format_path(parts)
+    said = with_value(document, parts, value)
+    if faults := faults_of(kind, said, entity.namespace, entity.ref):
+        raise InvalidInput(_("This value does not fit %(path)s.") % {"path": path}, errors=faults)
     try:
-        validate_document(with_value(document, parts, value), kinds.set)
+        validate_document(said, kinds.set)
     except DocumentInvalid as error:
         # Wrong is what is said at the place, below it, or of what it makes of the field above it.
         above = {format_path(parts[:length]) for length in range(2, len(parts) + 1)}
@@ -544,6 +548,7 @@ def upsert_documents(
         try:
             valid = validate_document(data, current_kinds().set)
             require(user, "entity.write", Planned(valid.ref.text))
+            check_relations(valid)
         except DocumentInvalid as error:
             results[index] = Upserted(error.ref, "refused", list(error.errors or []))
             continue
@@ -593,9 +598,10 @@ def upsert_documents(
     return [r for r in results if r is not None]
 
 
-def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
+def withdraw(*, user: Any, entity: Entity, expected: str = "", is_rendered: bool = True) -> bool:
     """Take back what the caller's API clients declared of an entity.
 
+    :param is_rendered: whether what follows is rendered at once; else the caller does that.
     :returns: whether the entity is gone; other sources may keep it.
     :raises NotFound: if the caller declared nothing of it.
     """
@@ -612,7 +618,8 @@ def withdraw(*, user: Any, entity: Entity, expected: str = "") -> bool:
         ids = [claim.external_id for claim in mine]
         drop_claims(source=source, external_ids=ids, at=timezone.now(), by=user.label)
         keep_declared(record_audit("entity.withdraw", locked), locked, mine)
-    render_dirty(at=timezone.now(), limit=A_WHILE)
+    if is_rendered:
+        render_dirty(at=timezone.now(), limit=A_WHILE)
     return not Entity.objects.filter(pk=locked.pk, deleted_at=None).exists()
 
 

@@ -491,7 +491,13 @@ class _Page:
                 problems.Finding(
                     entity,
                     problems.of_entity(
-                        entity, document, kind, own_claims, disagreeing, wanted=refused.get(entity.id, "")
+                        entity,
+                        document,
+                        kind,
+                        own_claims,
+                        disagreeing,
+                        wanted=refused.get(entity.id, ""),
+                        faults=self.kinds.relation_faults(kind, document, entity.namespace),
                     ),
                 )
             )

@@ -22,7 +22,7 @@ from catalog.models import Alias, Claim, ClaimMode, Entity, SourceType
 from catalog.permissions import Planned
 from catalog.services.creating import check_free, declare_by_hand, keep_created
 from catalog.services.dirty import mark_dirty
-from catalog.services.edit import keep_declared
+from catalog.services.edit import keep_declared, withdraw
 from catalog.services.ingest import drop_claims, lock_entities
 from catalog.services.relations import end_aliases, resolve_relations
 from catalog.services.render import A_WHILE, render_dirty
@@ -116,6 +116,22 @@ def withdraw_apart(*, user: Any, entity: Entity) -> None:
             )
         keep_declared(record_audit("entity.withdraw", entity), entity, claims)
         note_undone(verb="entity.create", state={"uid": str(entity.uid)}, by=user.label, now=timezone.now())
+
+
+def delete_entity(*, user: Any, entity: Entity, expected: str = "") -> bool:
+    """Take back all that people made of an entity by hand, and what the person declared of it through the API.
+
+    :returns: whether it is gone; other sources may keep it.
+    :raises NotFound: if there is nothing of that.
+    """
+    is_mine = Claim.objects.filter(entity=entity, source__key=f"api:{user.pk}").exists()
+    with transaction.atomic():
+        if is_mine:
+            withdraw(user=user, entity=entity, expected=expected, is_rendered=False)
+        if not is_mine or made_by_hand(entity).exists():
+            withdraw_apart(user=user, entity=entity)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return not Entity.objects.filter(pk=entity.pk, deleted_at=None).exists()
 
 
 def made_by_hand(entity: Entity) -> QuerySet[Claim]:

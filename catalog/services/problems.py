@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from access.permissions import require, visible
 from access.services import audit
 from catalog.bulk import among
+from catalog.documents.relation_checks import RelationFault
 from catalog.models import PROBLEM_TYPES, Claim, Entity, Problem, Rank, Severity
 from catalog.services.merge import Conflict
 from catalog.services.news import note_entities
@@ -67,7 +68,7 @@ class Subject:
 
 
 # Types that the merge of an entity decides; others (missing-target, ambiguous-key) have their own occasion.
-MERGE_TYPES = ("incomplete", "conflict", "shadowed", "stale", "name-taken")
+MERGE_TYPES = ("incomplete", "conflict", "shadowed", "stale", "name-taken", "relation")
 
 
 def of_entity(
@@ -78,10 +79,12 @@ def of_entity(
     disagreeing: Sequence[Conflict],
     *,
     wanted: str = "",
+    faults: Sequence[RelationFault] = (),
 ) -> list[Seen]:
     """What is wrong with a merged entity: gaps, disagreement of equals, shadowed and stale claims, a taken name.
 
     :param wanted: the ref that its declaration gives it and another entity has.
+    :param faults: relations that their types do not allow.
     """
     seen = []
     if wanted:
@@ -110,6 +113,18 @@ def of_entity(
                 remedy=_("Add it to the catalog file, or set it here as an override."),
                 discriminator=error.path,
                 detail={"path": error.path},
+            )
+        )
+    for fault in faults:
+        seen.append(
+            Seen(
+                type="relation",
+                severity=Severity.FAIL if fault.is_enforced else Severity.WARN,
+                cause=_("%(type)s is not as its type wants it") % {"type": fault.type},
+                message=f"{fault.path}: {fault.message}",
+                remedy=_("Change it in the catalog file, or what the relation type allows."),
+                discriminator=f"{fault.path} {fault.message}",
+                detail={"path": fault.path, "type": fault.type},
             )
         )
     labels: dict[int, str] = defaultdict(lambda: _("Sources that not all may see"))

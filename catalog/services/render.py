@@ -38,6 +38,7 @@ from catalog.services.breaks import breaks_of
 from catalog.services.computing import recompute
 from catalog.services.dirty import mark_dirty
 from catalog.services.ingest import remerge
+from catalog.services.relation_checks import report_crowded
 from catalog.services.relations import resolve_missed
 from catalog.services.ties import tie_entities
 from catalog.statuses import RunStatus
@@ -139,6 +140,7 @@ def _render(ids: set[int], *, at: datetime) -> None:
     write_signals(ids)
     recompute(ids, reach=reach_of, at=at)
     _report_missing(ids, at=at)
+    report_crowded(ids, at=at)
 
 
 def follow_renames(entity_ids: Iterable[int]) -> None:

@@ -18,7 +18,7 @@ from base.answers import given, if_match, one_answer, plain
 from base.errors import NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, list_of, part_of
 from base.pagination import rows_answer
-from catalog.models import KindChange, KindField
+from catalog.models import KindChange, KindField, RelationType
 from catalog.services import kind_changes
 from catalog.services.kind_changes import VERB, progress_of
 from portal.kinds import fields_of, get_change, impact_of, kind_called, readers_of
@@ -304,3 +304,59 @@ class KindChangeApply(View):
             anyway=given(request, ApplyIn)["anyway"],
         )
         return Response(change_shape(change), status=202)
+
+
+# --- relation types ---------------------------------------------------------------------------------------
+
+
+class RelationTypeIn(serializers.Serializer[Any]):
+    """A type of relation; see docs/packs-and-pages.md."""
+
+    spec = serializers.DictField()
+
+
+class RelationTypeDetail(View):
+    """One type of relation, and how it is checked."""
+
+    verbs = {"GET": "entity.read", "PUT": "kind.write", "DELETE": "kind.write"}
+
+    @extend_schema(
+        parameters=[FIELDS, IF_NONE_MATCH],
+        responses={200: part_of(FieldOut), 304: None},
+        operation_id="relations_retrieve",
+        description="One type of relation; its ETag is for If-Match.",
+    )
+    def get(self, request: Request, name: str) -> HttpResponse:
+        row = visible(request.user, RelationType.objects.filter(name=name)).first()
+        if row is None:
+            raise NotFound(_("There is no relation type “%(name)s”.") % {"name": name})
+        return one_answer(request, shape(row), state=etag_of(row))
+
+    @extend_schema(
+        request=RelationTypeIn,
+        responses=FieldOut,
+        parameters=[IF_MATCH],
+        operation_id="relations_write",
+        description="Change what a type of relation may join, how many, and how that is checked.",
+    )
+    def put(self, request: Request, name: str) -> HttpResponse:
+        row = edit_definition(
+            kind="RelationType",
+            name=name,
+            spec=given(request, RelationTypeIn)["spec"],
+            by=person_of(request).label,
+            expected=if_match(request),
+        )
+        return one_answer(request, shape(row), state=etag_of(row))
+
+    @extend_schema(
+        responses={204: None},
+        parameters=[IF_MATCH],
+        operation_id="relations_reset",
+        description="Take back what people changed: a pack's type is as it was shipped again, another one goes.",
+    )
+    def delete(self, request: Request, name: str) -> Response:
+        remove_definition(
+            kind="RelationType", name=name, by=person_of(request).label, expected=if_match(request)
+        )
+        return Response(status=204)

@@ -20,6 +20,7 @@ urlpatterns = [
     path("fields/", kinds.FieldList.as_view(), name="fields"),
     path("fields/<str:name>/", kinds.FieldDetail.as_view(), name="field"),
     path("fields/<str:name>/impact/", kinds.FieldImpact.as_view(), name="field-impact"),
+    path("relations/<str:name>/", kinds.RelationTypeDetail.as_view(), name="relation-type"),
     path("kinds/<str:kind>/changes/", kinds.KindChanges.as_view(), name="kind-changes"),
     path("kind-changes/<int:change_id>/", kinds.KindChangeDetail.as_view(), name="kind-change"),
     path("kind-changes/<int:change_id>/apply/", kinds.KindChangeApply.as_view(), name="kind-change-apply"),

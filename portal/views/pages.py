@@ -449,6 +449,7 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
         acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
     if can(context.viewer, "entity.write", entity):
         acts.append({"label": _("Merge..."), "url": f"{links.entity_url(entity)}/merge", "icon": "git-merge"})
+        acts.append({"label": _("Delete..."), "url": f"{links.entity_url(entity)}/delete", "icon": "trash"})
     for operation in operations_on(
         context.viewer, entity, reach(context), connections_of(context.request).values()
     ):

@@ -672,6 +672,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "connection-sync": ("connections_sync",),
     "connection-undelete": ("removed_connections_restore",),
     "connection-unmute": ("connections_unmute",),
+    "entity-delete": ("entities_deletion", "entities_withdraw", "names_withdraw"),
     "entity-edit": ("entities_override",),
     "entity-merge": ("entities_merge", "entities_part"),
     "entity-run": ("entities_operations", "entities_operate"),
@@ -707,6 +708,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "settings-outbound-withdraw": ("allowed_hosts_withdraw",),
     "settings-packs-restore": ("definitions_restore",),
     "settings-provider": ("identity_provider_connect", "identity_provider_remove"),
+    "settings-relation": ("relations_write", "relations_reset"),
     "settings-token-revoke": ("tokens_destroy",),
     "settings-tokens": ("tokens_create",),
     "settings-user": (

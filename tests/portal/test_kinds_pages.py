@@ -17,12 +17,13 @@ from pydantic import Field as ModelField
 
 from access.models import AuditEvent, User
 from catalog.documents.formats import FORMATS
-from catalog.models import Kind, KindChange, KindField
+from catalog.models import Kind, KindChange, KindField, RelationType
 from catalog.services import kind_changes
+from catalog.services.creating import create_entity
 from catalog.services.render import render_dirty
 from portal.formats import show
 from portal.forms import Form
-from tests.catalog.saying import START, component, say
+from tests.catalog.saying import START, claim, component, say
 from tests.catalog_data import forget_definitions
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -298,3 +299,63 @@ def test_programs_change_kinds_too(
     assert client.get(one, headers=mine).json()["state"] == "checked"
     assert client.delete(one, headers=mine).status_code == 204
     assert client.get(url, headers=mine).json()["results"][0]["state"] == "cancelled"
+
+
+def test_an_administrator_sets_the_check_of_a_relation(browser: Client) -> None:
+    say("yaml:a", component("pay", owner="component:default/shop"))
+    assert "ownedBy ownerOf 1 Off 0" in text(browser, "/settings/relations")
+    answer = browser.post(
+        "/settings/relations/ownedBy", {"check": "warn", "target_kinds": "Group", "most": "1"}
+    )
+    assert answer.status_code == 302
+    forget_definitions()
+    render_dirty(at=timezone.now())
+    assert "ownedBy ownerOf 1 Warn 1" in text(browser, "/settings/relations")
+    assert RelationType.objects.get(name="ownedBy").spec["targetKinds"] == ["Group"]
+    assert browser.post("/settings/relations/ownedBy", {"check": "perhaps"}).status_code == 422
+
+
+def test_a_deletion_shows_its_impact_and_asks(browser: Client, ana: User) -> None:
+    made = create_entity(
+        user=ana,
+        document={
+            "apiVersion": "backstage.io/v1alpha1",
+            "kind": "System",
+            "metadata": {"name": "shop", "title": "Shop"},
+            "spec": {"owner": "team"},
+        },
+    )
+    say("yaml:a", component("pay", system="shop"))
+    page = "/catalog/default/system/shop/delete"
+    asked = text(browser, page)
+    assert "1 relation “part of” would lead nowhere" in asked
+    assert "What would belong nowhere any more" in asked
+    assert browser.post(page).status_code == 302
+    made.refresh_from_db()
+    assert not made.is_alive
+    kept = text(browser, "/catalog/default/component/pay/delete")
+    assert "others say that it exists" in kept
+    assert browser.post("/catalog/default/component/pay/delete").status_code == 409
+
+
+def test_programs_set_checks_and_ask_for_the_impact(
+    client: Client, ana: User, vic: User, as_token: Callable[..., dict[str, str]]
+) -> None:
+    say("yaml:a", claim("group:team", {"type": "team", "children": []}), component("pay"))
+    mine = as_token(ana)
+    found = client.get("/api/v1/entities/default/group/team/deletion/", headers=as_token(vic)).json()
+    assert found == {
+        "dangling": [{"relation": "owned by", "count": 1, "refs": ["component:default/pay"]}],
+        "orphans": [{"ref": "component:default/pay", "relation": "owned by"}],
+        "unseen": 0,
+        "goes": False,
+        "kept_by": ["yaml:a"],
+    }
+    url = "/api/v1/relations/ownedBy/"
+    spec = client.get(url, headers=mine).json()["spec"]
+    put = client.put(url, {"spec": {**spec, "check": "enforce"}}, "application/json", headers=mine)
+    assert (put.status_code, put.json()["spec"]["check"]) == (200, "enforce")
+    forget_definitions()
+    wrong = component("x", owner="component:default/pay").document | {"kind": "Component"}
+    refused = client.post("/api/v1/entities/", wrong, "application/json", headers=mine)
+    assert refused.status_code == 422, refused.content
