@@ -126,7 +126,7 @@ def _local_key(path: str) -> str | None:
 
 def image_key(reference: str) -> str | None:
     """The key of a container image: registry and name, without tag and digest."""
-    text = reference.strip().lower().removeprefix("docker://").removeprefix("oci://")
+    text = re.sub(r"^(?:docker|docker-pullable|oci)://", "", reference.strip().lower())
     text = text.split("@")[0]
     if not text or len(text) > MAX_LENGTH or _PLACEHOLDER.search(text) or " " in text:
         return None

@@ -30,6 +30,9 @@ _UID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 # Web pages of packages, as their registries address them.
 _NPM_PAGE = re.compile(r"^(?:www\.)?npmjs\.com/package/((?:@[^/]+/)?[^/]+)")
 _PYPI_PAGE = re.compile(r"^pypi\.org/project/([^/]+)")
+# A package with its version, as lock files and bills of materials have it: name@1.2, name==1.2, pkg:npm/name@1.2.
+_VERSIONED = re.compile(r"^((?:@[^@/\s]+/)?[^@=/\s]+)(?:@|==)v?\d[^@/\s]*$")
+_PURL = re.compile(r"^pkg:(npm|pypi|github)/(@?[^@?#\s]+)(?:[@?#]\S*)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ def keys_of_text(text: str) -> list[str]:
     scheme = _SCHEME.match(text)
     if scheme and scheme[1] in {"repo", "image", "image-digest", "commit", "npm", "pypi", "pipeline", "user"}:
         found.append(identity.normalise(text))
+    if package := _PURL.match(text):
+        kind, name = package[1].lower(), unquote(package[2])
+        key_of = {"npm": identity.npm_key, "pypi": identity.pypi_key, "github": _on_github}[kind]
+        return [key for key in [key_of(name)] if key]
     found.append(identity.digest_key(text))
     if "://" in text or re.match(r"^[\w.+-]+@[\w.-]+:", text):
         address = re.sub(r"^[a-z+]+://", "", text.split("?")[0].split("#")[0])
@@ -70,12 +77,17 @@ def keys_of_text(text: str) -> list[str]:
         found.append(identity.repo_key(text))
     found.append(identity.commit_key(text))
     if not re.search(r"[\s:]|//", text):
-        found.append(identity.npm_key(text))
-        found.append(identity.pypi_key(text))
+        versioned = _VERSIONED.match(text)
+        for name in (text, versioned[1] if versioned else ""):
+            found += [identity.npm_key(name), identity.pypi_key(name)]
     if re.fullmatch(r"[\w.-]+:[\w.-]+", text):
         found.append(identity.image_key(text))
     found.append(identity.user_key(text))
     return list(dict.fromkeys(key for key in found if key))
+
+
+def _on_github(path: str) -> str | None:
+    return identity.repo_key(f"https://github.com/{path}")
 
 
 def _repositories(text: str) -> list[str]:
@@ -108,6 +120,9 @@ def look_up(viewer: Any, text: str) -> Lookup:
             return Lookup(_components(viewer, found, folder=folder) or found, found)
     if "://" in text and (things := _at_address(viewer, text)):
         return Lookup(_components(viewer, things) or things, things)
+    if "://" in text and (activity := _above(viewer, text)):
+        things = list(queries.list_entities(viewer).filter(uid__in=[activity.subject_uid]))
+        return Lookup(_components(viewer, things) or things, things, activity)
     for key, _folder in keys:
         if found := _known_before(viewer, key):
             return Lookup(_components(viewer, found) or found, found, before=True)
@@ -175,6 +190,16 @@ def _happened(viewer: Any, text: str) -> Activity | None:
     # A range reads the index under any collation; nothing hexadecimal comes after g.
     found = rows.filter(commit__gte=commit, commit__lt=commit + "g").exclude(commit="")
     return found.order_by("-at").first()
+
+
+def _above(viewer: Any, address: str) -> Activity | None:
+    """What happened at the nearest page above an address, such as the run of a log."""
+    scheme, _colon, path = re.sub(r"\?.*|#(?!/).*", "", address).rstrip("/").partition("://")
+    parts = path.split("/")
+    above = [f"{scheme}://{'/'.join(parts[:n])}" for n in range(len(parts) - 1, 2, -1)][:4]
+    rows = visible(viewer, Activity.objects.exclude(subject_uid=None))
+    found = rows.filter(url__in=[*above, *(f"{url}/" for url in above)])
+    return max(found.order_by("-at")[:SHOWN], key=lambda one: len(one.url.rstrip("/")), default=None)
 
 
 def _at_address(viewer: Any, text: str) -> list[Entity]:

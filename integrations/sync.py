@@ -207,7 +207,7 @@ class _Execution:
         components.apply_rules(now=timezone.now(), only=self.connection if is_quiet else None)
         self._renew()
         render_dirty(at=timezone.now(), after_page=self._renew)
-        self._close(list(rows.values()))
+        self._close(list(rows.values()), {spec.name: _(spec.label) for spec in specs})
 
     def _settle(self, is_quiet: bool) -> None:
         """Have what was written obey what is left out now; the rule may have changed while this run read."""
@@ -373,7 +373,8 @@ class _Execution:
             self._writer(row.name, now, page.read_at).write(over[start : start + PAGE])
         row.changed += len(over)
 
-    def _close(self, rows: list[ResourceRun]) -> None:
+    def _close(self, rows: list[ResourceRun], labels: dict[str, str]) -> None:
+        """End the run, and say what came of it; the lists are named unless it holds for all."""
         now = timezone.now()
         held = [row for row in rows if row.state == ResourceState.HELD]
         for row in rows:
@@ -383,8 +384,15 @@ class _Execution:
                 self.failures.setdefault(said, []).append(row.name)
                 self.error_code = self.error_code or "internal"
         refused = sum(row.refused for row in rows)
-        failures = [f"{', '.join(names)}: {message}" for message, names in self.failures.items()]
-        messages = [*failures, *(f"{row.name}: {row.message} {_('Nothing was removed.')}" for row in held)]
+        messages = [
+            message
+            if len(names) == len(rows)
+            else f"{', '.join(labels.get(name, name) for name in names)}: {message}"
+            for message, names in self.failures.items()
+        ]
+        messages += [
+            f"{labels.get(row.name, row.name)}: {row.message} {_('Nothing was removed.')}" for row in held
+        ]
         if self.failures and not any(row.listed or row.state == ResourceState.COMPLETE for row in rows):
             state = RunState.FAILED
         elif self.failures or held:

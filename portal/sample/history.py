@@ -463,9 +463,11 @@ class _Life:
         if not key.startswith("image:"):
             return "registry", {**row, "size": self.chance.randint(18_000, 420_000)}
         megabytes = _MEGABYTES.get(component.language, 90) * self.chance.uniform(0.97, 1.06)
+        digest = "sha256:" + hashlib.sha256(f"{name}:{version}".encode()).hexdigest()
         return "registry", {
             **row,
-            "digest": "sha256:" + hashlib.sha256(f"{name}:{version}".encode()).hexdigest(),
+            "about": [*row["about"], f"image-digest:{digest}"],
+            "digest": digest,
             "size": int(megabytes * 1_000_000),
             "platforms": ["linux/amd64", "linux/arm64"],
             "aliases": [".".join(version.split(".")[:2])],

@@ -20,7 +20,7 @@ from portal import events, links
 _PASTED = re.compile(
     r"\S*://\S*|git@[\w.-]+:\S*|\S*sha256:[0-9a-f]{16}\S*"
     r"|[0-9a-f]{7,64}"  # a commit, or how it begins
-    r"|(?:npm|pypi|image|commit):\S+|@[\w.-]+/[\w.-]+"  # a package
+    r"|(?:npm|pypi|image|commit|pkg):\S+|@[\w.-]+/[\w.-]+(?:@\S+)?"  # a package
     r"|[\w-]+(?:\.[\w-]+)+(?::\d+)?/\S+",  # an image or repository behind its host
     re.IGNORECASE,
 )
@@ -29,6 +29,12 @@ _PASTED = re.compile(
 def is_pasted(text: str) -> bool:
     """Whether a text of the search box is an address, a digest or a commit, and no query."""
     return bool(_PASTED.fullmatch(text.strip()))
+
+
+def own_page(request: HttpRequest, text: str) -> str:
+    """The page of this portal's catalog that a pasted address is, or nothing."""
+    ours = links.absolute(request, "/catalog/")
+    return f"/catalog/{text.strip().removeprefix(ours)}" if text.strip().startswith(ours) else ""
 
 
 @login_required
@@ -41,6 +47,8 @@ def to(request: HttpRequest, text: str = "") -> HttpResponse:
         text += "?" + unquote(request.META["QUERY_STRING"])
     # Web servers make one slash of two within a path.
     text = re.sub(r"^([a-z][a-z0-9+.-]*):/(?=[^/])", r"\1://", text.strip())[:MAX_TEXT]
+    if page := own_page(request, text):
+        return redirect(page)
     found = look_up(request.user, text)
     if len(found.entities) == 1:
         entity = found.entities[0]

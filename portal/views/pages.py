@@ -35,7 +35,7 @@ from portal.shell import favourites
 from portal.sources import connections_of, run_url
 from portal.tables import csv_response
 from portal.templatetags.foreign import safe_url
-from portal.views.anything import is_pasted
+from portal.views.anything import is_pasted, own_page
 from portal.views.saved import audience_of
 from portal.widgets import Filled, PageContext, delivered
 from portal.widgets.activity import reach
@@ -163,7 +163,7 @@ def catalog(request: HttpRequest) -> HttpResponse:
         params["columns"] = ",".join(request.GET.getlist("columns"))
         return redirect(f"{request.path}?{params.urlencode(safe=',:')}")
     query = _query(request)
-    if is_pasted(query) and look_up(request.user, query).entities:
+    if is_pasted(query) and (own_page(request, query) or look_up(request.user, query).entities):
         return redirect("/to?" + urlencode({"text": query}))
     context = make_context(request, query=query)
     kind = kind_of(query)

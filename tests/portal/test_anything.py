@@ -111,7 +111,12 @@ GATEWAY = "component:default/pay-gateway"
         f"registry.acme.example/pay/gateway@{DIGEST}",
         f"docker://registry.acme.example/pay/gateway:1.2@{DIGEST}",
         DIGEST,
+        f"docker-pullable://registry.acme.example/pay/gateway@{DIGEST}",
         "@acme/gateway",
+        "@acme/gateway@1.2.0",
+        "acme_gateway==1.2",
+        "pkg:npm/@acme/gateway@1.2.0",
+        "pkg:pypi/acme-gateway@1.2",
         "npm:@acme/gateway",
         "https://www.npmjs.com/package/@acme/gateway",
         "acme_gateway",
@@ -122,6 +127,7 @@ GATEWAY = "component:default/pay-gateway"
         f"https://git.acme.example/pay/gateway/commit/{SHA}",
         "https://ci.acme.example/#/builders/7/builds/12",
         "https://ci.acme.example/#/builders/7",
+        "https://ci.acme.example/#/builders/7/builds/12/steps/3/logs/stdio",
         "pipeline:ci.acme.example/7",
         GATEWAY,
         "  https://git.acme.example/pay/gateway\n",
@@ -152,6 +158,21 @@ def test_it_leads_to_the_component(
 )
 def test_in_a_monorepo_the_folder_decides(company: None, vic: User, text: str, refs: list[str]) -> None:
     assert [entity.ref for entity in look_up(vic, text).entities] == refs
+
+
+def test_a_page_of_the_portal_itself_is_opened(
+    company: None, browse: Callable[[User], Client], vic: User
+) -> None:
+    answer = browse(vic).get(
+        "/to", {"text": "http://testserver/catalog/default/component/pay-gateway?tab=history"}
+    )
+    assert answer["Location"] == "/catalog/default/component/pay-gateway?tab=history"
+    assert (
+        browse(vic)
+        .get("/catalog", {"q": "http://testserver/catalog/x/y/z"})["Location"]
+        .startswith("/to?text=")
+    )
+    assert browse(vic).get("/to", {"text": "http://testserver.evil.example/catalog/x"}).status_code == 404
 
 
 def test_of_several_one_is_chosen(company: None, browse: Callable[[User], Client], vic: User) -> None:
@@ -199,6 +220,8 @@ def test_the_search_box_takes_it_too(company: None, browse: Callable[[User], Cli
         SHA,
         SHA[:7],
         "@acme/gateway",
+        "@acme/gateway@1.2.0",
+        "pkg:npm/%40acme/gateway@1.2.0",
         "npm:@acme/gateway",
         "registry.acme.example/pay/gateway:1.2",
         f"registry.acme.example/pay/gateway@{DIGEST}",
