@@ -358,6 +358,11 @@ class AccessCache:
                 self._entries[key] = value
         return value
 
+    def generation(self) -> int:
+        """A number that is another one after each change of who may do what; at most `seconds` late."""
+        self._check()
+        return self._generation
+
     def _check(self) -> None:
         now = time.monotonic()
         if now - self._checked_at < self.seconds:

@@ -13,7 +13,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 from pyroaring import BitMap
 
-from access.permissions import visible
+from access.permissions import cache, visible
 from catalog.index.fields import Field, Values, parse_values, path_of
 from catalog.index.statements import fetch
 from catalog.kinds import current_kinds
@@ -73,24 +73,25 @@ class _Sight:
     """
 
     at: float
+    generation: int
     sql: str | None
     parameters: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, viewer: Any, at: float) -> _Sight:
+    def of(cls, viewer: Any, at: float, generation: int) -> _Sight:
         rows = Entity.objects.filter(deleted_at=None)
         seen = visible(viewer, rows)
         if seen is rows:
-            return cls(at, None)
+            return cls(at, generation, None)
         try:
             sql, parameters = seen.order_by().values_list("pk").query.sql_with_params()
         except EmptyResultSet:
-            return cls(at, "")
-        return cls(at, sql, tuple(parameters))
+            return cls(at, generation, "")
+        return cls(at, generation, sql, tuple(parameters))
 
 
 class Index:
-    """See the package. Every method but `come_up` and `forget` takes it as `come_up` has left it."""
+    """See the package. Methods take it as `come_up` has left it, unless they say otherwise."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -229,22 +230,31 @@ class Index:
         if known is None or batches is None:
             return self._keep(key, _Kept(asked(), self._now)).ids
         if touched := sorted({pk for batch in batches for pk in batch.rows}):
-            known.ids -= BitMap(touched)
-            known.ids |= asked(touched)
+            known.ids = (known.ids - BitMap(touched)) | asked(
+                touched
+            )  # another thread may be reading the old one
         known.batch = self._now
         return known.ids
 
+    def sees_everything(self, viewer: Any) -> bool:
+        """Whether nothing is kept from a viewer. It takes no `come_up`."""
+        return self._sight(viewer).sql is None
+
     def seen_by(self, viewer: Any) -> BitMap:
         """What a viewer may see; `everything` itself if that is all. Not to be changed."""
-        key = (getattr(viewer, "pk", None), getattr(getattr(viewer, "token", None), "pk", None))
-        known, now = self._sights.get(key), time.monotonic()
-        if known is None or now - known.at > _SIGHT_SECONDS:
-            if len(self._sights) >= MOST_VIEWERS:
-                self._sights.clear()
-            known = self._sights[key] = _Sight.of(viewer, now)
+        known = self._sight(viewer)
         if known.sql is None:
             return self.everything
         return self._where(known.sql, known.parameters) if known.sql else BitMap()
+
+    def _sight(self, viewer: Any) -> _Sight:
+        key = (getattr(viewer, "pk", None), getattr(getattr(viewer, "token", None), "pk", None))
+        known, now, generation = self._sights.get(key), time.monotonic(), cache.generation()
+        if known is None or known.generation != generation or now - known.at > _SIGHT_SECONDS:
+            if len(self._sights) >= MOST_VIEWERS:
+                self._sights.clear()
+            known = self._sights[key] = _Sight.of(viewer, now, generation)
+        return known
 
     def related(self, name: str, ref: str, *, viewer: Any, seen: BitMap) -> BitMap:
         """Those with a relation to the entity of a ref; what the viewer may not see is at no end of any.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -16,11 +16,10 @@ from pyroaring import BitMap
 
 from base.answers import pick
 from base.limits import check_data
-from catalog import queries
 from catalog.api.backstage.errors import InputError
 from catalog.api.backstage.parameters import at_least
 from catalog.api.backstage.predicates import Predicate, canonical
-from catalog.index import Index
+from catalog.index import Index, index, sees_everything
 from catalog.index.fields import Place
 from catalog.index.statements import fetch
 from catalog.services.render import splice
@@ -43,53 +42,94 @@ _BACKSTAGE = "backstage.io/"
 # --- as text ----------------------------------------------------------------------------------------------
 
 
-def texts(viewer: Any, ids: Sequence[int], fields: Sequence[str]) -> list[bytes]:
-    """The JSON of some entities that the viewer may see, in their order; empty for one that is gone meanwhile.
+_ROW = """
+    SELECT e.id, e.ref, s.document, s.relations, e.kind, e.type, e.lifecycle, e.owner FROM catalog_entity e
+    JOIN catalog_served s ON s.entity_id = e.id WHERE e.deleted_at IS NULL
+"""
+_BY_IDS = f"{_ROW} AND e.id = ANY(%s::bigint[])"
+_BY_REFS = f"{_ROW} AND e.ref = ANY(%s::text[])"
+_BY_REF = f"{_ROW} AND e.ref = %s"
+Row = tuple[Any, ...]
+
+
+def row_of(viewer: Any, ref: str) -> Row | None:
+    """What the text of an entity is made of, if there is one of this ref for the viewer."""
+    rows = fetch(_BY_REF, (ref,))
+    if rows and not sees_everything(viewer):
+        with index() as entities:
+            seen = entities.seen_by(viewer)
+        rows = [row for row in rows if row[0] in seen]
+    return rows[0] if rows else None
+
+
+def text_of(viewer: Any, row: Row) -> bytes:
+    """The JSON of one entity."""
+    (text,) = _texts(_seen(viewer), [row], ())
+    return text
+
+
+def _seen(viewer: Any) -> BitMap | None:
+    """What a viewer may see; None if that is everything."""
+    if sees_everything(viewer):
+        return None
+    with index() as entities:
+        return entities.seen_by(viewer)
+
+
+def _texts(seen: BitMap | None, rows: Sequence[Row], fields: Sequence[str]) -> list[bytes]:
+    """The JSON of some entities, without relations to what is not seen.
 
     :param fields: the wanted ones; none for all.
     """
-    rows = {
-        row[0]: row
-        for row in fetch(
-            """
-            SELECT e.id, s.document, s.relations, e.kind, e.type, e.lifecycle, e.owner FROM catalog_entity e
-            JOIN catalog_served s ON s.entity_id = e.id WHERE e.id = ANY(%s::bigint[]) AND e.deleted_at IS NULL
-            """,
-            (list(ids),),
-        )
-    }
-    relations = queries.seen_relations(viewer, {pk: row[2] for pk, row in rows.items()})
-    whole = {pk: splice(_complete(row[1], *row[3:]), relations[pk]) for pk, row in rows.items()}
-    if fields:
-        wanted = [name.split(".") for name in fields]
-        return [orjson.dumps(pick(orjson.loads(whole[pk]), wanted)) if pk in whole else b"" for pk in ids]
-    return [whole[pk].encode() if pk in whole else b"" for pk in ids]
+    relations = [row[3] for row in rows]
+    if seen is not None:
+        parsed = [orjson.loads(text) for text in relations]
+        refs = {item["targetRef"] for items in parsed for item in items}
+        statement = "SELECT ref, id FROM catalog_entity WHERE ref = ANY(%s::text[]) AND deleted_at IS NULL"
+        hidden = {ref for ref, pk in fetch(statement, (list(refs),)) if pk not in seen}
+        if hidden:
+            relations = [
+                orjson.dumps([item for item in items if item["targetRef"] not in hidden]).decode()
+                for items in parsed
+            ]
+    whole = [
+        splice(_complete(row[2], *row[4:]), related).encode()
+        for row, related in zip(rows, relations, strict=True)
+    ]
+    if not fields:
+        return whole
+    wanted = [name.split(".") for name in fields]
+    return [orjson.dumps(pick(orjson.loads(text), wanted)) for text in whole]
 
 
 def streamed(viewer: Any, ids: Sequence[int], fields: Sequence[str]) -> Iterator[bytes]:
     """Some entities as one JSON array, read and sent in parts: a list may be longer than memory."""
+    seen = _seen(viewer) if ids else None
     yield b"["
     comma = b""
     for start in range(0, len(ids), CHUNK):
-        if chunk := b",".join(text for text in texts(viewer, ids[start : start + CHUNK], fields) if text):
+        by_id = {row[0]: row for row in fetch(_BY_IDS, (ids[start : start + CHUNK],))}
+        rows = [by_id[pk] for pk in ids[start : start + CHUNK] if pk in by_id]  # some may be gone meanwhile
+        if chunk := b",".join(_texts(seen, rows, fields)):
             yield comma + chunk
             comma = b","
     yield b"]"
 
 
 def streamed_by_refs(
-    viewer: Any, found: Mapping[str, int], refs: Sequence[str], fields: Sequence[str]
+    viewer: Any, found: BitMap | None, refs: Sequence[str], fields: Sequence[str]
 ) -> Iterator[bytes]:
-    """The same of refs in lower case, among some entities: null for what is not there.
+    """The same of refs in lower case: null for what is not there.
 
-    :param found: ids by ref.
+    :param found: the only ones that are wanted; None for all that there are.
     """
+    seen = _seen(viewer)
     yield b"["
     for start in range(0, len(refs), CHUNK):
         part = refs[start : start + CHUNK]
-        ids = list({found[ref] for ref in part if ref in found})
-        known = dict(zip(ids, texts(viewer, ids, fields), strict=True))
-        yield (b"," if start else b"") + b",".join(known.get(found.get(ref, 0)) or b"null" for ref in part)
+        rows = [row for row in fetch(_BY_REFS, (list(set(part)),)) if found is None or row[0] in found]
+        known = dict(zip((row[1] for row in rows), _texts(seen, rows, fields), strict=True))
+        yield (b"," if start else b"") + b",".join(known.get(ref, b"null") for ref in part)
     yield b"]"
 
 
@@ -146,33 +186,33 @@ class Order:
         return {"field": self.field, "order": "desc" if self.is_descending else "asc"}
 
 
-def sorted_whole(index: Index, found: BitMap, order: Order | None) -> list[int]:
+def sorted_whole(entities: Index, found: BitMap, order: Order | None) -> list[int]:
     """All of some entities in the order of one field, those without it left out; without one by uid."""
-    field = index.field(canonical(order.field if order else "metadata.uid"))
+    field = entities.field(canonical(order.field if order else "metadata.uid"))
     is_descending = bool(order and order.is_descending)
     return [place[2] for place in field.page(found, is_descending=is_descending, limit=len(found))]
 
 
-def sorted_paged(index: Index, found: BitMap, orders: Sequence[Order]) -> list[int]:
+def sorted_paged(entities: Index, found: BitMap, orders: Sequence[Order]) -> list[int]:
     """Some entities in the order of some fields, those without one last, at last by uid; without any field by ref."""
     column = "uid" if orders else "ref"
     statement = f"SELECT id, {column} FROM catalog_entity WHERE id = ANY(%s::bigint[])"  # noqa: S608 - ours
     last = dict(fetch(statement, (list(found),)))
     ids = sorted((pk for pk in found if pk in last), key=last.__getitem__)
     for order in reversed(orders):
-        field = index.field(canonical(order.field))
+        field = entities.field(canonical(order.field))
         having = [pk for pk in ids if pk in field.values]
         having.sort(key=field.sort_value, reverse=order.is_descending)
         ids = [*having, *(pk for pk in ids if pk not in field.values)]
     return ids
 
 
-def full_text(index: Index, found: BitMap, term: str, fields: Sequence[str]) -> BitMap:
+def full_text(entities: Index, found: BitMap, term: str, fields: Sequence[str]) -> BitMap:
     """Those of some entities in one of whose fields a term stands."""
     term = term.strip().lower()
     if not term:
         return found
-    return found & reduce(or_, (index.containing(canonical(field), term) for field in fields), BitMap())
+    return found & reduce(or_, (entities.containing(canonical(field), term) for field in fields), BitMap())
 
 
 # --- from where on ----------------------------------------------------------------------------------------
@@ -257,11 +297,11 @@ class Listed:
     previous: Cursor | None
 
 
-def page(index: Index, found: BitMap, cursor: Cursor, *, limit: int, offset: int = 0) -> Listed:
+def page(entities: Index, found: BitMap, cursor: Cursor, *, limit: int, offset: int = 0) -> Listed:
     """A page of the entities that a cursor's query finds, sorted as it says."""
     order = cursor.order
     is_descending = bool(order and order.is_descending) != cursor.is_previous
-    field = index.field(canonical(order.field if order else "metadata.uid"))
+    field = entities.field(canonical(order.field if order else "metadata.uid"))
     after = (cursor.values[0], cursor.values[-1]) if cursor.values else None
     places = field.page(found, after=after, is_descending=is_descending, offset=offset, limit=limit + 1)
     has_more = len(places) > limit

@@ -38,8 +38,7 @@ from catalog.api.backstage.parameters import (
     words,
 )
 from catalog.api.backstage.predicates import Predicate, canonical, find, of_filters, uid_in
-from catalog.index import index
-from catalog.index.statements import fetch
+from catalog.index import index, sees_everything
 from catalog.models import Entity
 from catalog.services.edit import withdraw_all
 
@@ -83,16 +82,8 @@ def not_here(request: HttpRequest, **_names: str) -> HttpResponse:
     return HttpResponse(status=404)
 
 
-def _one(request: Request, pk: int) -> HttpResponse:
-    return json_answer(request, _text(request, pk))
-
-
-def _text(request: Request, pk: int) -> bytes:
-    """:raises NotFound: if it is gone by now."""
-    (text,) = lists.texts(request.user, [pk], ())
-    if not text:
-        raise NotFound("No such entity any more")
-    return text
+def _one(request: Request, row: lists.Row) -> HttpResponse:
+    return json_answer(request, lists.text_of(request.user, row))
 
 
 def _in_parts(parts: Iterable[bytes]) -> StreamingHttpResponse:
@@ -152,11 +143,12 @@ class EntityByUid(CatalogView):
     def get(self, request: Request, uid: str) -> HttpResponse:
         read(request)
         key = uid_in(uid)
-        found = queries.list_entities(request.user).filter(uid=key) if key else Entity.objects.none()
-        pk = found.values_list("pk", flat=True).first()
-        if pk is None:
+        found = Entity.objects.filter(uid=key) if key else Entity.objects.none()
+        ref = found.values_list("ref", flat=True).first()
+        row = lists.row_of(request.user, ref) if ref else None
+        if row is None:
             raise NotFound(f"No entity with uid {uid}")
-        return _one(request, pk)
+        return _one(request, row)
 
     def delete(self, request: Request, uid: str) -> HttpResponse:
         """What files and tools declare comes back in Backstage too, so here it stays."""
@@ -177,12 +169,11 @@ class EntityByName(CatalogView):
         return _one(request, _named(request, kind, namespace, name))
 
 
-def _named(request: Request, kind: str, namespace: str, name: str) -> int:
-    ref = f"{kind}:{namespace}/{name}".lower()
-    pk = queries.list_entities(request.user).filter(ref=ref).values_list("pk", flat=True).first()
-    if pk is None:
+def _named(request: Request, kind: str, namespace: str, name: str) -> lists.Row:
+    row = lists.row_of(request.user, f"{kind}:{namespace}/{name}".lower())
+    if row is None:
         raise NotFound(f"No entity named '{name}' found, with kind '{kind}' in namespace '{namespace}'")
-    return pk
+    return row
 
 
 @extend_schema(exclude=True)
@@ -191,7 +182,7 @@ class Ancestry(CatalogView):
 
     def get(self, request: Request, kind: str, namespace: str, name: str) -> HttpResponse:
         read(request)
-        text = _text(request, _named(request, kind, namespace, name))
+        text = lists.text_of(request.user, _named(request, kind, namespace, name))
         ref = f"{kind}:{namespace}/{name}".lower()
         head = orjson.dumps({"rootEntityRef": ref})[:-1]
         body = head + b',"items":[{"entity":' + text + b',"parentEntityRefs":[]}]}'
@@ -215,10 +206,10 @@ class EntitiesByRefs(CatalogView):
         if (asked := query_in(body)) is not None:
             predicate = {"$all": [one for one in (predicate, asked) if one is not None]}
         wanted = [ref.lower() for ref in refs]
-        with index() as entities:
-            seen = find(predicate, entities, viewer=request.user)
-            statement = "SELECT ref, id FROM catalog_entity WHERE ref = ANY(%s) AND deleted_at IS NULL"
-            found = {ref: pk for ref, pk in fetch(statement, (list(set(wanted)),)) if pk in seen}
+        found = None
+        if predicate is not None or not sees_everything(request.user):
+            with index() as entities:
+                found = find(predicate, entities, viewer=request.user)
         items = lists.streamed_by_refs(request.user, found, wanted, fields)
         return _in_parts(chain((b'{"items":',), items, (b"}",)))
 
