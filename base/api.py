@@ -92,6 +92,11 @@ class JSONParser(parsers.BaseParser):
         return data
 
 
+def sane_request_id(sent: str) -> str:
+    """The id that a proxy sent, if it looks like one, else a new one."""
+    return sent if _REQUEST_ID.match(sent) else uuid.uuid4().hex
+
+
 def request_id(request: HttpRequest | Request | None) -> str:
     """The id under which this request is logged: the proxy's `X-Request-ID` if sane, else a new one."""
     if request is None:
@@ -99,8 +104,7 @@ def request_id(request: HttpRequest | Request | None) -> str:
     plain: Any = getattr(request, "_request", request)
     known: str | None = getattr(plain, "request_id", None)
     if known is None:
-        sent = plain.headers.get("X-Request-ID", "")
-        known = sent if _REQUEST_ID.match(sent) else uuid.uuid4().hex
+        known = sane_request_id(plain.headers.get("X-Request-ID", ""))
         plain.request_id = known
     return known
 

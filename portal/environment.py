@@ -214,6 +214,10 @@ def database(name: str, *, home: Path) -> dict[str, Any]:
     pool = integer("PORTICO_DATABASE_POOL", default=0, maximum=100)
     if pool:
         options["pool"] = {"min_size": min(2, pool), "max_size": pool, "timeout": 10}
+    if boolean("PORTICO_DATABASE_PREPARE", default=True):
+        options["prepare_threshold"] = (
+            5  # of those statements that are bound in the server (catalog.index.statements)
+        )
     return {
         "ENGINE": "portal.database" if pool else "django.db.backends.postgresql",
         **main,

@@ -156,7 +156,7 @@ class TestDatabase:
         found = env.database(NAME, home=tmp_path)
         assert (found["USER"], found["PASSWORD"], found["HOST"]) == ("ana", "p@ss", "db.example")
         assert (found["PORT"], found["NAME"]) == ("5433", "po rtico")
-        assert found["OPTIONS"] == {"sslmode": "require"}
+        assert found["OPTIONS"] == {"sslmode": "require", "prepare_threshold": 5}
 
     def test_a_connection_string(self, given: Callable[[str], None], tmp_path: Path) -> None:
         given("host=/run/pg dbname=portico")
