@@ -283,7 +283,7 @@ class TestLists:
 
     def test_one_that_goes_meanwhile_is_not_found(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         alpha = call("entities/by-name/component/default/alpha")["metadata"]
-        monkeypatch.setattr(lists, "texts", lambda _viewer, ids, _fields: [b"" for _pk in ids])
+        monkeypatch.setattr(lists, "fetch", lambda _statement, _given: [])
         one = "entities/by-name/component/default/alpha"
         for path in (one, f"{one}/ancestry", f"entities/by-uid/{alpha['uid']}"):
             assert call(path, status=404)["error"]["name"] == "NotFoundError"
