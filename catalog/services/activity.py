@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ import orjson
 from django.db import connection, transaction
 
 from catalog import identity
+from catalog.audience import audiences, hidden_from, not_for_all
 from catalog.bulk import among
 from catalog.models import Activity, AsideActivity, Entity, EntityKey, Tie, Transition
 from catalog.services.dirty import mark_dirty
@@ -140,7 +141,8 @@ def _write(
         )
         for name, (item, _) in rows.items()
     }
-    subjects = subjects_of({key for found in keys.values() for key in found})
+    every = {key for found in keys.values() for key in found}
+    subjects = subjects_of(every, silent=hidden_from(connection_slug))
     activities = []
     for name, (item, digest) in rows.items():
         place, subject = next(
@@ -216,11 +218,16 @@ def _ended_so(old: Activity | None, item: ActivityIn) -> bool:
     )
 
 
-def subjects_of(keys: set[str]) -> dict[str, Entity]:
-    """The living entity that each key belongs to, or that it names by a ref; of several, the oldest."""
+def subjects_of(keys: set[str], *, silent: Collection[str] = ()) -> dict[str, Entity]:
+    """The living entity that each key belongs to, or that it names by a ref; of several, the oldest.
+
+    :param silent: names of the sources that not all may know who see what comes of it: beside an entity, they tell
+        nothing of it.
+    """
     found: dict[str, Entity] = {}
     rows = (
         EntityKey.objects.filter(key__in=among(keys, "text"), is_identity=True, entity__deleted_at=None)
+        .exclude(claim__is_shadowed=True, claim__source__name__in=silent)
         .select_related("entity")
         .only("key", "entity__uid", "entity__ref", "entity__namespace")
         .order_by("entity_id")
@@ -265,7 +272,21 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
     """
     if not keys:
         return set()
-    subjects = subjects_of(keys)
+    known = audiences()
+    # Those that are not for everybody may know more, those that are for the same groups as much.
+    changed = _resolve(keys, list(known), "a.connection <> ALL(%(names)s)", list(known))
+    for groups in set(known.values()):
+        names = [name for name, own in known.items() if own == groups]
+        changed |= _resolve(keys, not_for_all(known, groups), "a.connection = ANY(%(names)s)", names)
+    return changed
+
+
+def _resolve(keys: set[str], silent: list[str], which: str, names: list[str]) -> set[uuid.UUID]:
+    """The same for the activities of some connections, which know nothing of what `silent` sources say.
+
+    :param which: in SQL, the condition on the activity `a` by those `names`; ours.
+    """
+    subjects = subjects_of(keys, silent=silent)
     if not subjects:
         return set()
     # Many keys are looked up in a table of them, row by row; an overlap would compare each row with all of them.
@@ -280,7 +301,7 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
                     SELECT key, place FROM unnest(a.keys) WITH ORDINALITY AS k(key, place)
                     WHERE key = ANY(%(keys)s::text[]) ORDER BY place LIMIT 1
                 ) k
-                WHERE (a.subject_place IS NULL OR a.subject_place > 1) {by_index}
+                WHERE (a.subject_place IS NULL OR a.subject_place > 1) AND {which} {by_index}
                   AND k.place < coalesce(a.subject_place, 32767)
                 ORDER BY a.id FOR UPDATE OF a
             ),
@@ -300,6 +321,7 @@ def resolve_subjects(keys: set[str]) -> set[uuid.UUID]:
             """,  # noqa: S608 - the text is ours
             {
                 "keys": list(subjects),
+                "names": names,
                 "uids": [entity.uid for entity in subjects.values()],
                 "refs": [entity.ref for entity in subjects.values()],
                 "namespaces": [entity.namespace for entity in subjects.values()],

@@ -15,7 +15,7 @@ from base.errors import Forbidden, InvalidInput
 from catalog import queries
 from catalog.lookup import look_up
 from catalog.models import Activity, Audience, Claim, ClaimMode, Entity, FeedItem, Problem, Rank, Source, Tie
-from catalog.services.activity import ActivityIn, apply_activity
+from catalog.services.activity import ActivityIn, apply_activity, resolve_subjects
 from catalog.services.audience import free_name
 from catalog.services.homes import leave
 from catalog.services.ingest import drop_claims, remerge
@@ -264,6 +264,26 @@ class TestMerging:
         left = [Entity.objects.get(ref="repository:default/left")]
         for viewer, expected in ((vic, []), (ben, ["user:default/joe"])):
             assert [one.entity.ref for one in suggested_owners(viewer, left)] == expected
+
+    def test_nor_does_what_others_tell_go_to_them_by_a_key_that_it_alone_knows(
+        self, apart: Connection
+    ) -> None:
+        for slug in ("open-ci", apart.slug):
+            items = [_run("key", "npm:velours", status="passed", title="a run")]
+            apply_activity(connection_slug=slug, connector="records", items=items)
+        pay = Entity.objects.get(ref="component:default/hush-pay")
+
+        def told_of() -> list[str]:
+            rows = Activity.objects.filter(external_id="key", subject_uid=pay.uid)
+            return list(rows.values_list("connection", flat=True))
+
+        assert told_of() == [apart.slug]
+        resolve_subjects({"npm:velours"})
+        assert told_of() == [apart.slug]
+        show_to(apart, [])
+        render_dirty(at=timezone.now())
+        resolve_subjects({"npm:velours"})
+        assert sorted(told_of()) == ["open-ci", apart.slug]
 
     def test_what_it_tells_of_does_not_show_how_open_things_are(
         self, velours: Connection, group: Group
