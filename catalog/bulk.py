@@ -26,7 +26,12 @@ def among(values: Iterable[Any], cast: str = "bigint") -> RawSQL:
 
     :param cast: the column's type in PostgreSQL: bigint, text, uuid.
     """
-    return RawSQL(f"SELECT unnest(%s::{cast}[])", [list(values)])  # noqa: S611 - `cast` is ours
+    # As the array's text: the driver would look at each value.
+    if cast == "text":
+        text = _array(list(values))
+    else:
+        text = f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
+    return RawSQL(f"SELECT unnest(%s::{cast}[])", [text])  # noqa: S611 - `cast` is ours
 
 
 def reserve_ids(model: type[models.Model], count: int) -> list[int]:
@@ -203,8 +208,13 @@ def _text(value: Any) -> str:
 
 
 def _texts(values: Sequence[str]) -> str:
+    return _text(_array(values))
+
+
+def _array(values: Sequence[str]) -> str:
+    """Texts as PostgreSQL writes an array of them."""
     quoted = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
-    return _text(f'{{"{quoted}"}}') if values else "{}"
+    return f'{{"{quoted}"}}' if values else "{}"
 
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")

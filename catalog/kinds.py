@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import orjson
 from django.db import connection
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
@@ -104,7 +106,7 @@ class KindView:
 
     def gaps(self, document: dict[str, Any]) -> list[FieldError]:
         """What the merged document lacks of its kind's schema."""
-        return self.definition.errors_of(document)
+        return [] if self.definition.is_valid(document) else self.definition.errors_of(document)
 
 
 class Kinds:
@@ -116,6 +118,9 @@ class Kinds:
         relations: list[tuple[str, dict[str, Any]]],
         fields: Iterable[tuple[str, dict[str, Any]]] = (),
     ) -> None:
+        fields = list(fields)
+        # The same digest means that the same documents are accepted.
+        self.digest = hashlib.blake2b(orjson.dumps([kinds, fields], default=str), digest_size=16).digest()
         added: dict[str, list[FieldDef]] = defaultdict(list)
         for one in sorted(_usable(fields), key=lambda one: (one.order, one.definition)):
             for kind in one.kinds:

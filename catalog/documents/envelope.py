@@ -41,13 +41,16 @@ class ValidDocument:
 
     :ivar data: the document, in the version it was written in, without what only the catalog may say (uid, etag,
         generation).
-    :ivar relations: what it declares: (type, ref of the target).
     """
 
     kind: KindDef
     ref: Ref
     data: dict[str, Any]
-    relations: list[tuple[str, str]]
+
+    @property
+    def relations(self) -> list[tuple[str, str]]:
+        """What it declares: (type, ref of the target)."""
+        return self.kind.relations_of(self.kind.upgraded(self.data), self.ref.namespace)
 
 
 def validate_document(
@@ -77,7 +80,6 @@ def validate_document(
         kind=kind,
         ref=Ref(kind.name, namespace, metadata["name"]),
         data=data,
-        relations=kind.relations_of(kind.upgraded(data), namespace),
     )
 
 

@@ -98,6 +98,11 @@ class ClaimFields(models.Model):
 class Claim(ClaimFields):
     """What one source says of one entity."""
 
+    read_digest = models.BinaryField(
+        max_length=16,
+        null=True,
+        help_text="Of the text that it was read from: the same text need not be parsed again.",
+    )
     entity = models.ForeignKey(Entity, on_delete=models.CASCADE, related_name="claims")
     source = models.ForeignKey(Source, on_delete=models.CASCADE, db_index=False, related_name="claims")
 

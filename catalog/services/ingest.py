@@ -76,6 +76,7 @@ class ClaimIn:
     :ivar suggested_name: a path that the name is derived from, once.
     :ivar keys: what it is; `about`: what it speaks of (`catalog.identity`). Unnormalised ones are fine.
     :ivar place: where it stands, for people: file, document, line, commit, address.
+    :ivar read_digest: of the text that this was read from, for a reader that parses no text twice.
     """
 
     external_id: str
@@ -89,6 +90,7 @@ class ClaimIn:
     keys: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     place: dict[str, Any] = field(default_factory=dict)
+    read_digest: bytes | None = None
 
     def declared_ref(self) -> str | None:
         """The ref that the document itself declares."""
@@ -256,7 +258,7 @@ class _Page:
             claim.external_id: claim
             for claim in Claim.objects.filter(
                 source=self.source, external_id__in=among((c.external_id for c in claims), "text")
-            ).only("id", "external_id", "entity_id", "digest", "as_of", "stale_reason")
+            ).only("id", "external_id", "entity_id", "digest", "as_of", "stale_reason", "read_digest")
         }
         outcomes: dict[str, Outcome] = {}
         todo: list[tuple[ClaimIn, bytes, Claim | None]] = []
@@ -264,6 +266,7 @@ class _Page:
         for claim in claims:  # of what a source says twice in one page, the newest counts, then the last
             if claim.external_id not in newest or newest[claim.external_id].as_of <= claim.as_of:
                 newest[claim.external_id] = claim
+        reread: list[tuple[int, bytes, bytes]] = []
         for external_id, claim in newest.items():
             digest = claim.digest()
             old = known.get(external_id)
@@ -271,9 +274,12 @@ class _Page:
                 (bytes(old.digest) == digest and not old.stale_reason) or claim.as_of < old.as_of
             ):
                 outcomes[external_id] = Outcome.UNCHANGED
+                if claim.read_digest and claim.read_digest != old.read_digest:
+                    reread.append((old.pk, digest, claim.read_digest))
                 continue
             outcomes[external_id] = Outcome.CHANGED if old is not None else Outcome.NEW
             todo.append((_without_nul(claim), digest, old))
+        _note_reread(reread)
         homes = {external_id: claim.entity_id for external_id, claim in known.items()}
         written = self._write(todo, homes) if todo else set()
         return Applied(
@@ -310,6 +316,7 @@ class _Page:
                 document=claim.document,
                 place=claim.place,
                 as_of=claim.as_of,
+                read_digest=claim.read_digest,
                 stale_reason="",
                 created_at=self.at,
             )
@@ -318,7 +325,17 @@ class _Page:
         upsert(
             [row for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None],
             unique=["id"],
-            update=["entity", "rank", "mode", "digest", "document", "place", "as_of", "stale_reason"],
+            update=[
+                "entity",
+                "rank",
+                "mode",
+                "digest",
+                "document",
+                "place",
+                "as_of",
+                "read_digest",
+                "stale_reason",
+            ],
         )
         insert(
             [
@@ -678,6 +695,23 @@ def values_of(entity_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     """What was worked out for some entities, by id and by name of the field."""
     rows = ComputedValues.objects.filter(entity_id__in=among(entity_ids))
     return dict(rows.values_list("entity_id", "values"))
+
+
+def _note_reread(claims: list[tuple[int, bytes, bytes]]) -> None:
+    """Note on claims that say what they said from which text they were read now.
+
+    :param claims: ids, digests of what they say, and of the texts.
+    """
+    if claims:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE catalog_claim c SET read_digest = n.read_digest
+                FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS n(id, digest, read_digest)
+                WHERE c.id = n.id AND c.digest = n.digest
+                """,
+                [list(column) for column in zip(*claims, strict=True)],
+            )
 
 
 def _vacate(tombstone: Entity) -> None:

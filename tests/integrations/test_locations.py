@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from access.models import AuditEvent
+from base.safe_yaml import ParsedDocument
 from catalog.models import Claim, Entity, Problem, Rank, Source
 from catalog.services.edit import override_field
 from integrations.models import CatalogLocation
@@ -70,6 +71,21 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "catalog"
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the documents that are parsed, in their files."""
+    found: list[int] = []
+    parse = ParsedDocument._parse
+
+    def note(self: ParsedDocument) -> None:
+        if not self._parsed:
+            found.append(self.number)
+        parse(self)
+
+    monkeypatch.setattr(ParsedDocument, "_parse", note)
+    return found
 
 
 def run(*addresses: Path | str, **options: Any) -> dict[str, Any]:
@@ -178,6 +194,57 @@ class TestImport:
         before = counted_rows()
         assert numbers(run(folder)) == (1, 20, 20, 0, 0, 20)
         assert counted_rows() == before
+
+    def test_only_documents_whose_text_has_changed_are_parsed_again(
+        self, write: Write, folder: Path, parsed: list[int]
+    ) -> None:
+        write("a.yaml", *(component(name) for name in "abc"))
+        run(folder)
+        parsed.clear()
+        assert numbers(run(folder)) == (1, 3, 3, 0, 0, 3)
+        assert parsed == []
+        write("a.yaml", component("a"), component("b", owner="else"), component("c"))
+        assert numbers(run(folder)) == (1, 3, 3, 0, 1, 2)
+        assert parsed == [2]
+
+    def test_a_text_that_is_as_it_was_before_it_broke_is_read_again(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a"), component("b"))
+        run(folder)
+        write("a.yaml", component("a"), component("b").replace("spec:", "spec: {"))
+        run(folder)
+        assert Claim.objects.exclude(stale_reason="").count() == 1
+        write("a.yaml", component("a"), component("b"))
+        run(folder)
+        assert not Claim.objects.exclude(stale_reason="").exists()
+
+    def test_of_what_a_file_says_twice_the_second_becomes_the_first(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a", owner="one"), component("a", owner="two"))
+        run(folder)
+        write("a.yaml", component("b", owner="one"), component("a", owner="two"))
+        assert run(folder)["removed"] == 0
+        assert document("component:default/a")["spec"]["owner"] == "two"
+        assert Claim.objects.count() == 2
+        assert numbers(run(folder)) == (1, 2, 2, 0, 0, 2)
+
+    def test_another_kind_of_reading_parses_all_once_more(
+        self, write: Write, folder: Path, parsed: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("a.yaml", component("a"), component("b"))
+        run(folder)
+        parsed.clear()
+        monkeypatch.setattr(reading, "_READ_AS", 99)
+        assert numbers(run(folder)) == (1, 2, 2, 0, 0, 2)
+        assert parsed == [1, 2]
+        assert numbers(run(folder)) == (1, 2, 2, 0, 0, 2)
+        assert parsed == [1, 2]
+
+    def test_what_a_placeholder_points_to_is_part_of_the_text(self, write: Write, folder: Path) -> None:
+        write("a.yaml", component("a", about={"$text": "./about.txt"}))
+        about = write("about.txt", "one")
+        run(folder)
+        about.write_text("two")
+        assert numbers(run(folder)) == (1, 1, 1, 0, 1, 0)
+        assert document("component:default/a")["spec"]["about"] == "two"
 
     def test_an_entity_counts_once_however_many_pages_tell_of_it(
         self, write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch

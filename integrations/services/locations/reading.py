@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import hashlib
+import marshal
 import posixpath
+import struct
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -31,7 +32,7 @@ from catalog.documents import (
 )
 from catalog.documents.patches import kept_text
 from catalog.kinds import current_kinds
-from catalog.models import Rank
+from catalog.models import Claim, Rank
 from catalog.services.ingest import ClaimIn
 from integrations.files import FileReader
 from integrations.git import GitClient
@@ -47,6 +48,11 @@ MAX_BYTES = 512 * 1024 * 1024  # of documents in one location
 MAX_SECONDS = 1_800  # for reading one location
 # What is read waits here to be written; beyond this much, on the disk.
 _IN_MEMORY = 32 * 1024 * 1024
+_LENGTH = struct.Struct("I")
+_PAGE_BYTES = 8 * 1024 * 1024
+_AT_ONCE = 100  # documents that are taken from the event loop in one go
+# Another number, whenever the same text is read as another claim than before: then all is parsed once more.
+_READ_AS = 1
 
 
 class ReadingLoop:
@@ -92,15 +98,24 @@ class ReadingLoop:
         """
         stream = read_documents([start], self.reader)
         until = self._loop.time() + seconds
+        found: list[SourceDocument | Unreadable] = []
 
-        async def step() -> SourceDocument | Unreadable:
+        async def step() -> None:
             async with asyncio.timeout_at(until):
-                return await anext(stream)
+                while len(found) < _AT_ONCE:
+                    found.append(await anext(stream))
 
         while True:
+            error: Exception | None = None
             try:
-                yield self.run(step())
-            except StopAsyncIteration:
+                self.run(step())
+            except (TimeoutError, StopAsyncIteration) as raised:
+                error = raised
+            yield from found
+            found.clear()
+            if isinstance(error, TimeoutError):
+                raise error
+            if error is not None:
                 return
 
 
@@ -109,32 +124,47 @@ class Shelf:
 
     def __init__(self, *, as_of: datetime) -> None:
         self._as_of = as_of
-        self._lines = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115 - see `close`
+        self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - see `close`
 
     def put(self, claim: ClaimIn) -> None:
-        row = [claim.external_id, claim.kind, claim.document, claim.about, claim.place]
-        self._lines.write(json.dumps(row) + "\n")
+        row = (claim.external_id, claim.kind, claim.document, claim.about, claim.place, claim.read_digest)
+        kept = marshal.dumps(row)
+        self._rows.write(_LENGTH.pack(len(kept)) + kept)
 
     def pages(self) -> Iterator[list[ClaimIn]]:
-        """All claims, a page at a time."""
-        self._lines.seek(0)
-        while page := [self._claim(line) for line in islice(self._lines, turns.PAGE)]:
+        """All claims, a page at a time: so many, or so large, that a page is soon written and fits into memory."""
+        self._rows.seek(0)
+        page: list[ClaimIn] = []
+        size = 0
+        for claim, length in self._claims():
+            if page and (len(page) == turns.PAGE or size + length > _PAGE_BYTES):
+                yield page
+                page, size = [], 0
+            page.append(claim)
+            size += length
+        if page:
             yield page
 
     def close(self) -> None:
-        self._lines.close()
+        self._rows.close()
 
-    def _claim(self, line: str) -> ClaimIn:
-        external_id, kind, document, about, place = json.loads(line)
-        return ClaimIn(
-            external_id=external_id,
-            kind=kind,
-            document=document,
-            rank=Rank.YAML,
-            as_of=self._as_of,
-            about=tuple(about),
-            place=place,
-        )
+    def _claims(self) -> Iterator[tuple[ClaimIn, int]]:
+        while head := self._rows.read(_LENGTH.size):
+            (length,) = _LENGTH.unpack(head)
+            # No other program writes this file, and no other version of Python reads it.
+            row = marshal.loads(self._rows.read(length))  # noqa: S302
+            external_id, kind, document, about, place, read_digest = row
+            claim = ClaimIn(
+                external_id=external_id,
+                kind=kind,
+                document=document,
+                rank=Rank.YAML,
+                as_of=self._as_of,
+                about=about,
+                place=place,
+                read_digest=read_digest,
+            )
+            yield claim, length
 
 
 class Reading:
@@ -142,6 +172,7 @@ class Reading:
 
     :ivar seen: the ids of what is accepted; `stale`, `unknown` and `broken_files` say why the others are not: by id,
         by file and name of what is of no known kind, and by file of what names nothing.
+    :ivar kept: ids of the entities of which the very text was read before; no claims of them wait to be written.
     """
 
     def __init__(self, start: Location, *, dry_run: bool = False) -> None:
@@ -157,6 +188,9 @@ class Reading:
         self.unknown: dict[str, str] = {}
         self.broken_files: dict[str, str] = {}
         self.causes: dict[str, list[Unreadable]] = {}
+        self.kept: set[int] = set()
+        self._known: dict[bytes, tuple[str, int]] = {}
+        self._reading = self.kinds.digest + bytes([_READ_AS])
 
     @property
     def was_read(self) -> bool:
@@ -174,6 +208,8 @@ class Reading:
         """
         most = most or MAX_BYTES
         size = 0
+        if not self.dry_run:
+            self._known = _known(self.start)
         try:
             for item in loop.documents(self.start, seconds=seconds):
                 if isinstance(item, Unreadable):
@@ -183,7 +219,10 @@ class Reading:
                 if size > most:
                     self._cut(_("It holds more than %(limit)s.") % {"limit": readable_size(most)})
                     break
-                claim = self._claim(item)
+                digest = self._digest(item)
+                if self._is_known(item, digest):
+                    continue
+                claim = self._claim(item, digest)
                 if claim is not None:
                     self.shelf.put(claim)
         except TimeoutError:
@@ -241,7 +280,31 @@ class Reading:
             )
         )
 
-    def _claim(self, document: SourceDocument) -> ClaimIn | None:
+    def _digest(self, document: SourceDocument) -> bytes:
+        """Of all that decides what a document is read as: the same means that the same claim is made of it."""
+        parsed = document.parsed
+        place = f"{document.location.target}\0{parsed.number}\0{parsed.line}\0{parsed.ending}"
+        whole = hashlib.blake2b(place.encode("utf-8", "surrogatepass"), digest_size=16, key=self._reading)
+        whole.update(document.digest)
+        return whole.digest()
+
+    def _is_known(self, document: SourceDocument, digest: bytes) -> bool:
+        """Whether a claim stands that was read from the very same text; then it is counted, and not parsed again."""
+        if digest not in self._known:
+            return False
+        external_id, entity_id = self._known[digest]
+        file, ref = document.location.target, external_id.rpartition("#")[2]
+        if self.refs[file, ref]:  # what is said twice is told apart by its order
+            return False
+        self.refs[file, ref] = 1
+        self.summary.documents += 1
+        self.summary.accepted += 1
+        self.files.add(file)
+        self.seen.add(external_id)
+        self.kept.add(entity_id)
+        return True
+
+    def _claim(self, document: SourceDocument, digest: bytes) -> ClaimIn | None:
         self.summary.documents += 1
         file = document.location.target
         self.files.add(file)
@@ -275,6 +338,7 @@ class Reading:
                 "line": document.parsed.line,
                 "text": kept_text(document.parsed.text),
             },
+            read_digest=digest,
         )
 
     def _refuse(
@@ -304,6 +368,21 @@ class Reading:
             }
         else:
             self.broken_files[file] = error.message
+
+
+def _known(start: Location) -> dict[bytes, tuple[str, int]]:
+    """The claims of a location that stand as they were read, by the digest of what they were read from.
+
+    :returns: their ids of the source's, and their entities'; no second claims of one name in one file.
+    """
+    rows = Claim.objects.filter(source__key=f"yaml:{start.text}", stale_reason="")
+    return {
+        bytes(digest): (external_id, entity_id)
+        for digest, external_id, entity_id in rows.values_list(
+            "read_digest", "external_id", "entity_id"
+        ).iterator()
+        if digest is not None and "~" not in external_id.rpartition("#")[2]
+    }
 
 
 def first_id(external_id: str) -> str:

@@ -16,7 +16,7 @@ from base.errors import Conflict
 from integrations.services.locations.addresses import label_of
 
 T = TypeVar("T")
-PAGE = 500
+PAGE = 1_000
 ATTEMPTS = 6
 # A worker is asked for what a person wants at once; should its message be lost, the tick asks again after this.
 REGISTERED_FOR = timedelta(seconds=10)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from access.services.audit import record_audit
@@ -62,6 +62,7 @@ class Writing:
             return
         for page in self.reading.shelf.pages():
             self._take(page)
+        self.told |= self.reading.kept
         self.summary.written = len(self.written)
         self.summary.unchanged = len(self.told - self.written)
         if self.reading.was_read:
@@ -151,8 +152,10 @@ class Writing:
 
     def _claimed(self) -> list[str]:
         """The ids of what the location's source says until now."""
-        rows = Claim.objects.filter(source__key=f"yaml:{self.start.text}")
-        return list(rows.values_list("external_id", flat=True))
+        return list(self._claims().values_list("external_id", flat=True))
+
+    def _claims(self) -> QuerySet[Claim]:
+        return Claim.objects.filter(source__key=f"yaml:{self.start.text}")
 
     def _keep_last_good(self) -> None:
         """A document that no longer parses keeps its last good claim, marked stale."""
@@ -172,6 +175,8 @@ class Writing:
         mark_stale(source=self._source(), reasons=reasons, at=self.now, by=self.by)
 
     def _sweep(self) -> None:
+        if not self.reading.stale and self._claims().count() == len(self.reading.seen):
+            return  # each of those was written or stands
         have = set(self._claimed())
         gone = have - self.reading.seen - set(self.reading.stale)
         if not gone:
