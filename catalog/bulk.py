@@ -20,6 +20,10 @@ from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
 from psycopg import sql
 
+# In a SELECT: until the end of the transaction rows are looked up by indexes. What a page of an import needs is a small
+# part of what there is; read from end to end for each, big tables would make an import slower the more they hold.
+BY_INDEX = "set_config('random_page_cost', '1.1', true)"
+
 
 def among(values: Iterable[Any], cast: str = "bigint") -> RawSQL:
     """For `field__in`: any of some values, as one array parameter.
@@ -105,16 +109,16 @@ def upsert(rows: Sequence[models.Model], *, unique: Sequence[str], update: Seque
 
 
 def tidy(*tables: type[models.Model]) -> None:
-    """Let PostgreSQL reuse the room of rows that are no more, and count anew what there is, as after each big write.
+    """Let PostgreSQL use the room of rows that are no more again, between the steps of a big write.
 
-    It does so by itself too, but a minute later at best, and until then tables grow and plans rest on old counts.
-    Inside of a transaction, or where another is at it, nothing is done.
+    It does so by itself too, but a minute later, when the tables have grown to twice what they need. Inside of a
+    transaction, or where another is at it, nothing is done.
     """
     if connection.in_atomic_block:
         return
     names = sql.SQL(", ").join(sql.Identifier(table._meta.db_table) for table in tables)
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(names))
+        cursor.execute(sql.SQL("VACUUM (SKIP_LOCKED) {}").format(names))
 
 
 def lies_in_the_data(error: Exception) -> bool:

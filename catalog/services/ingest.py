@@ -23,7 +23,7 @@ from django.db.models import QuerySet
 from base.text import replace_nul
 from catalog import identity
 from catalog.audience import Groups, audiences, groups_in, is_for_all
-from catalog.bulk import among, insert, insert_values, reserve_ids, upsert
+from catalog.bulk import BY_INDEX, among, insert, insert_values, reserve_ids, upsert
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
     Alias,
@@ -291,7 +291,7 @@ class _Page:
         assert self.source is not None
         if any(old is None for _, _, old in todo):
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
+                cursor.execute(f"SELECT pg_advisory_xact_lock(%s), {BY_INDEX}", [_CREATION_LOCK])
         normalised = [(_normal(claim.keys), _normal(claim.about)) for claim, _, _ in todo]
         finder = HomeFinder(self.source, at=self.at)
         homes, fresh, moved = finder.find(

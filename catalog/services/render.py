@@ -19,16 +19,13 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from catalog.audience import Groups, audiences, groups_in, is_for_all, not_for_all
-from catalog.bulk import among, tidy
+from catalog.bulk import BY_INDEX, among, tidy
 from catalog.kinds import current_kinds, forget_kinds
 from catalog.models import (
-    Claim,
     DirtyEntity,
     Entity,
     EntityKey,
-    FeedItem,
     Relation,
-    Revision,
     Served,
     Severity,
 )
@@ -68,7 +65,7 @@ def render_dirty(
     while limit is None or done < limit:
         with transaction.atomic():
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_RENDER_LOCK])
+                cursor.execute(f"SELECT pg_advisory_xact_lock(%s), {BY_INDEX}", [_RENDER_LOCK])
             ids, reshaped = _take_marks()
             if not ids:
                 break
@@ -84,8 +81,6 @@ def render_dirty(
         after_page()
         if done >= PAGE:
             tidy(Served, DirtyEntity)  # else each page of a big import would need new room
-    if done >= PAGE:
-        tidy(Entity, Claim, EntityKey, FeedItem, Relation, Revision, Served)
     return done
 
 
