@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("catalog", "0025_changes_of_kinds")]
+    dependencies = [("catalog", "0026_sources_of_former_keys")]
 
     operations = [
         migrations.AddField(
