@@ -155,14 +155,15 @@ def _record(
     # Whether the first of a name is as its kind wants it, the catalog says; the next may be the one that counts.
     again = f"~{seen[name] + 1}" if name and seen[name] else ""
     external_id = f"{file_id}#{name or number}{again}"
-    reason = ""
+    reason, column = "", 0
     if error := one.error:
         reason = getattr(error, "reason", error.message)
-        line = error.extra.get("line") or (one.place_of(error.errors[0].path).line if error.errors else line)
+        line, column = one.place_of(error.errors[0].path) if error.errors else (line, 0)
+        line, column = error.extra.get("line") or line, error.extra.get("column") or column
     elif not isinstance(one.data, dict):
         reason = _("A document must be an object with keys.")
     if reason:
-        return _refused(file_id, path, number, line, reason)
+        return _refused(file_id, path, number, line, reason, column=column, name=name)
     record = record_or_refusal(
         Document,
         external_id,
@@ -174,14 +175,19 @@ def _record(
         **fields,
     )
     if isinstance(record, Refused):
-        return _refused(file_id, path, number, line, record.reason)
+        return _refused(file_id, path, number, line, record.reason, name=name)
     seen[name] += 1
     return record
 
 
-def _refused(file_id: str, path: str, number: int, line: int, reason: str) -> Refused:
+def _refused(
+    file_id: str, path: str, number: int, line: int, reason: str, *, column: int = 0, name: str = ""
+) -> Refused:
     place = _("%(file)s, document %(number)d, line %(line)d") % {"file": path, "number": number, "line": line}
-    return Refused(external_id=f"{file_id}#{number}", reason=reason, place=place)
+    place += _(", column %(column)d") % {"column": column} if column else ""
+    return Refused(
+        external_id=f"{file_id}#{number}", reason=reason, place=f"{place} ({name})" if name else place
+    )
 
 
 def _declared(data: Any) -> str:

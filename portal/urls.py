@@ -28,6 +28,7 @@ from portal.views import (
     system_settings,
     unknown,
     watches,
+    why,
 )
 from portal.views import (
     settings as settings_views,
@@ -66,6 +67,7 @@ portal: tuple[list[Any], str] = (
         path("to", anything.to, name="to"),
         path("to/<path:text>", anything.to, name="to-anything"),
         path("ties/<int:tie_id>", edit.tie_evidence, name="tie"),
+        path("why", why.page, name="why"),
         path("graph", graph.explore, name="graph"),
         path("graph/impact", graph.impact, name="graph-impact"),
         path("graph/cycles", graph.cycles, name="graph-cycles"),

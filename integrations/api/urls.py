@@ -3,7 +3,7 @@
 from django.urls import path
 
 from catalog.api.urls import NAMES
-from integrations.api import connecting, deliveries, locations, operations, outside, records, views
+from integrations.api import connecting, deliveries, locations, operations, outside, records, views, why
 
 _CONNECTION = "connections/<slug:slug>/"
 _RESOURCE = "sync-runs/<int:run_id>/resources/<str:resource>/"
@@ -56,5 +56,6 @@ urlpatterns = [
     path("locations/<int:location_id>/read/", locations.LocationRead.as_view(), name="location-read"),
     path("allowed-hosts/", outside.HostList.as_view(), name="allowed-hosts"),
     path("allowed-hosts/<int:host_id>/", outside.HostDetail.as_view(), name="allowed-host"),
+    path("why/", why.Why.as_view(), name="why"),
     path("identity-provider/", outside.Provider.as_view(), name="identity-provider"),
 ]

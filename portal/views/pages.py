@@ -304,6 +304,7 @@ def entity(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
                 "title": _("Not found"),
                 "message": error.message,
                 "near": [links.chip(e.ref, e) for e in near],
+                "why_url": "/why?" + urlencode({"of": ref}, safe=":/"),
                 "named_url": f"{links.ref_url(ref)}/unknown" if is_named else "",
             },
             status=404,

@@ -183,6 +183,7 @@ class EntityList(Widget[EntityListConfig]):
             },
             "is_filtered": bool(text),
             "clear_url": query["clear_url"],
+            "why_url": "/why?" + urlencode({"of": expected_in(text)}, safe=":/"),
             "can_connect": can(context.viewer, "connection.write"),
         }
 
@@ -501,6 +502,13 @@ def _save_view(query: str, kept: Mapping[str, str]) -> dict[str, Any]:
     given = {"q": query, "columns": columns, "order": kept["order"], "group": kept["group"]}
     url = "/views/new?" + urlencode({name: value for name, value in given.items() if value}, safe=",:")
     return {"label": _("Save as view"), "icon": "bookmark", "url": url}
+
+
+def expected_in(query: str) -> str:
+    """What somebody looks for who finds nothing: the words of a query, with the kind that it asks for."""
+    words = [word.strip('"') for word in query.split() if ":" not in word and not word.startswith("-")]
+    kind = kind_of(query)
+    return f"{kind}:{words[0]}" if kind and len(words) == 1 else " ".join(words)
 
 
 def kind_of(query: str) -> str:

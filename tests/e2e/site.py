@@ -97,6 +97,8 @@ PLACES = [
     Place("graph-nothing", "/graph/impact?entity=component:sample/nowhere", status=404, is_twin=True),
     Place("graph-cycles", "/graph/cycles"),
     Place("graph-orphans", "/graph/orphans?type=dangling"),
+    Place("why", "/why?of=component:sample/nowhere"),
+    Place("why-seen", "/why?of=checkout-api", is_twin=True),
     Place("activity", "/activity"),
     Place("activity-deployments", "/activity?type=deployment", is_twin=True),
     Place("history", "/history?q=namespace:crowded"),

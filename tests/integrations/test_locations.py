@@ -153,7 +153,7 @@ class TestImport:
         place = Problem.objects.filter(type="refused-document").order_by("detail__place__document").first()
         assert place is not None
         where = {"file": str(path), "document": 2, "line": 17, "column": 3}
-        assert place.detail == {"place": where, "path": "spec.owner"}
+        assert place.detail == {"place": where, "path": "spec.owner", "ref": "component:default/b"}
 
     def test_a_placeholder_that_cannot_be_filled_is_named_with_path_and_line(
         self, write: Write, folder: Path

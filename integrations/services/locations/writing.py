@@ -247,6 +247,7 @@ class Writing:
                         detail={
                             "place": problem.place,
                             "path": problem.path,
+                            **({"ref": problem.ref.lower()} if problem.ref else {}),
                         },
                     ),
                 )

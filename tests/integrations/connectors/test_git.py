@@ -445,7 +445,7 @@ def test_placeholders_are_filled_from_the_same_commit(work: Any) -> None:
     (document,) = found.records
     assert document.document["spec"]["definition"].strip() == "openapi: 3.1.0"
     (refused,) = found.refused
-    assert refused.place == "api/catalog-info.yaml, document 2, line 9"
+    assert refused.place == "api/catalog-info.yaml, document 2, line 9, column 3"
     assert "gone.yaml" in refused.reason
 
 
