@@ -89,7 +89,10 @@ def schema_of(kind: KindView, *, is_new: bool) -> Schema:
     """The schema of a whole document of a kind, without what a person does not say."""
     definition = kind.definition
     spec = dict(orjson.loads(orjson.dumps(definition.schema.source)))
-    properties = {name: one for name, one in (spec.get("properties") or {}).items() if "." not in name}
+    known = {name: one for name, one in (spec.get("properties") or {}).items() if "." not in name}
+    # What is needed comes first, then what lists show: a stored schema keeps no order of its own.
+    first = [*spec.get("required", ()), *(c.path[1] for c in definition.columns if c.path[0] == "spec")]
+    properties = {name: known[name] for name in dict.fromkeys([*first, *known]) if name in known}
     for rule in definition.relations:
         if len(rule.path) == 2 and isinstance(one := properties.get(rule.path[1]), dict):
             kinds = ",".join(target.lower() for target in rule.target_kinds)

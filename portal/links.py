@@ -36,6 +36,11 @@ def catalog_url(query: str, **params: str) -> str:
     return "/catalog?" + urlencode({"q": query, **params}) if query or params else "/catalog"
 
 
+def kind_in_sentence(title: str) -> str:
+    """A kind's title within a sentence: a component, an API."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
 def history_url(query: str) -> str:
     """What changed lately of what a query finds."""
     return "/history?" + urlencode({"q": query}) if query else "/history"

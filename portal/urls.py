@@ -12,6 +12,7 @@ from integrations.api.hooks import Hook
 from portal.views import (
     accounts,
     anything,
+    bulk,
     connections,
     deleting,
     edit,
@@ -39,6 +40,7 @@ portal: tuple[list[Any], str] = (
         path("", pages.home, name="home"),
         path("catalog", pages.catalog, name="catalog"),
         path("catalog.csv", pages.catalog_csv, name="catalog-csv"),
+        path("catalog/fields", bulk.fields, name="fields"),
         path("catalog/owners", owners.owners, name="owners"),
         path("catalog/new", entity_forms.new, name="entity-new"),
         path("catalog/unknown-owners", unknown.index, name="unknown-owners"),

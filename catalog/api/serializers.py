@@ -21,7 +21,8 @@ from catalog.models import (
     Revision,
     Tie,
 )
-from catalog.services.bulk_edit import Planned
+from catalog.services.bulk_edit import MOST, Outcome, Planned
+from catalog.services.bulk_fields import ACTIONS, PlannedField
 from catalog.services.problems import LONGEST_SNOOZE
 from catalog.services.restoring import Restoring
 
@@ -125,6 +126,33 @@ class OwnedOut(serializers.Serializer[Any]):
     )
     before = serializers.CharField(allow_blank=True, help_text="Ref of the owner that it had.")
     said_by = serializers.CharField(allow_blank=True, help_text="Who said so.")
+
+
+class FieldsIn(serializers.Serializer[Any]):
+    """One field of many things; either `entities` or `q` says of which."""
+
+    entities = serializers.ListField(
+        child=serializers.CharField(max_length=1_000), required=False, max_length=MOST, help_text="Refs."
+    )
+    q = serializers.CharField(required=False, allow_blank=True, max_length=2_000)
+    path = serializers.CharField(max_length=300, help_text="Dotted: spec.lifecycle, metadata.tags.")
+    action = serializers.ChoiceField(ACTIONS)
+    value = serializers.JSONField(required=False, help_text="To add or remove, a list.")
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+
+
+class FieldOfOut(serializers.Serializer[Any]):
+    ref = serializers.CharField()
+    outcome = serializers.ChoiceField([outcome.value for outcome in Outcome])
+    before = serializers.JSONField(allow_null=True)
+    after = serializers.JSONField(allow_null=True)
+    said_by = serializers.CharField(allow_blank=True)
+    why = serializers.CharField(allow_blank=True)
+
+
+class FieldsOut(serializers.Serializer[Any]):
+    changed = serializers.IntegerField()
+    results = FieldOfOut(many=True)
 
 
 class OwnersOut(serializers.Serializer[Any]):
@@ -428,6 +456,10 @@ RevisionListOut = list_of("RevisionListOut", RevisionOut)
 
 
 # Rows as plain data.
+
+
+def planned_field(row: PlannedField) -> dict[str, Any]:
+    return plain(FieldOfOut, row, ref=row.entity.ref, outcome=row.outcome.value)
 
 
 def planned(row: Planned) -> dict[str, Any]:

@@ -8,6 +8,7 @@ NAMES = "<str:namespace>/<str:kind>/<str:name>/"
 
 urlpatterns = [
     path("entities/", views.EntityList.as_view(), name="entities"),
+    path("entities/fields/", views.EntityFields.as_view(), name="entity-fields"),
     path("entities/owners/", views.EntityOwners.as_view(), name="entity-owners"),
     path("entities/<uuid:uid>/", views.EntityByUid.as_view(), name="entity-by-uid"),
     path(f"entities/{NAMES}", views.EntityDetail.as_view(), name="entity"),

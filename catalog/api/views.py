@@ -37,7 +37,7 @@ from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, RelationType, Tie, TieState
 from catalog.permissions import Planned
 from catalog.query import FIELD_KEY, TITLE, order_by, sortable
-from catalog.services import bulk_edit, edit, joining, naming, problems, restoring
+from catalog.services import bulk_edit, bulk_fields, edit, joining, naming, problems, restoring
 from catalog.services.render import splice
 from catalog.statuses import ACTIVITY_STATUSES, STATUSES
 from catalog.unknown import mapped_names
@@ -159,6 +159,39 @@ class EntityOwners(View):
                 "results": [shapes.planned(row) for row in plan.rows],
             }
         )
+
+
+class EntityFields(View):
+    """One field of many things."""
+
+    verbs = {"POST": "entity.write"}
+
+    @extend_schema(
+        operation_id="entities_change_fields",
+        request=shapes.FieldsIn,
+        responses=shapes.FieldsOut,
+        parameters=[OpenApiParameter("dry_run", bool, description="Only say what would happen.")],
+        description="Set a field of up to 1,000 things, add to a list or remove from it, or clear it, as your word, "
+        "in one change. What cannot be changed is named and left as it is.",
+    )
+    def post(self, request: Request) -> Response:
+        data = given(request, shapes.FieldsIn)
+        if ("q" in data) == ("entities" in data):
+            raise InvalidInput(_("Expected either `entities` or `q`."))
+        if "q" in data:
+            found = queries.search_entities(request.user, data["q"])
+            entities = list(found.order_by("ref")[: bulk_edit.MOST + 1])
+        else:
+            entities = _by_refs(request, data["entities"], "entities")
+        change = bulk_fields.check_change(data["path"], data["action"], data.get("value"))
+        if is_set(request, "dry_run"):
+            plan = bulk_fields.plan_fields(user=request.user, entities=entities, change=change)
+        else:
+            plan = bulk_fields.change_fields(
+                user=request.user, entities=entities, change=change, reason=data.get("reason", "")
+            )
+        results = [shapes.planned_field(row) for row in plan.rows]
+        return Response({"changed": len(plan.changing), "results": results})
 
 
 class NameList(View):

@@ -51,6 +51,7 @@ FIELDS = (
     "entity.bulk-edit-undo",
     "entity.edit",
     "entity.restore",
+    "entity.bulk-fields",
 )
 MOST_SHOWN = 50  # entities whose differences are shown
 
@@ -110,6 +111,15 @@ def _render_soon() -> None:
 def _of_fields(change: Undoable) -> str:
     event, fields = change.event, change.state["fields"]
     paths = ", ".join(dict.fromkeys(field["path"] for field in fields))
+    if event.verb == "entity.bulk-fields":
+        words = {
+            "set": _("Set %(path)s of %(n)d entities to %(value)s"),
+            "add": _("Added %(value)s to %(path)s of %(n)d entities"),
+            "remove": _("Removed %(value)s from %(path)s of %(n)d entities"),
+            "clear": _("Cleared %(path)s of %(n)d entities"),
+        }
+        value = _shown(event.changes.get("value"))
+        return words[event.changes["action"]] % {"path": paths, "n": len(fields), "value": value}
     if event.subject_type == "catalog":
         return ngettext(
             "Undid a change of %(path)s of %(n)d entity",

@@ -79,7 +79,7 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
                     user=request.user,
                     entity=entity,
                     path=path,
-                    value=_value(value, present),
+                    value=typed_value(value, present),
                     reason=request.POST.get("reason", "")[:1_000],
                     expected=request.POST.get("etag", ""),
                 )
@@ -180,13 +180,13 @@ def _voices(request: HttpRequest, path: str, found: queries.FieldSource | None) 
 
 def _typed(value: Any) -> str:
     """A value as a person would type it: what `_value` reads back as the same."""
-    if isinstance(value, str) and value[:1] != "[" and _value(value, value) == value:
+    if isinstance(value, str) and value[:1] != "[" and typed_value(value, value) == value:
         return value
     text = yaml.safe_dump(value, allow_unicode=True, width=1_000).strip()
     return text.removesuffix("\n...")
 
 
-def _value(text: str, present: Any = "") -> Any:
+def typed_value(text: str, present: Any = "") -> Any:
     """What a person typed, as a YAML scalar or list would be read.
 
     :param present: what the field holds now. A word stays a word: `1.10` is a version, not 1.1.

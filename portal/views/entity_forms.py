@@ -72,7 +72,7 @@ def new(request: HttpRequest) -> HttpResponse:
         request,
         "edit/form.html",
         {
-            "title": _("New %(kind)s") % {"kind": kind.definition.title},
+            "title": _("New %(kind)s") % {"kind": links.kind_in_sentence(kind.definition.title)},
             "description": kind.definition.description,
             "form": form,
             "groups": form.groups,

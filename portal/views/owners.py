@@ -45,7 +45,7 @@ def owners(request: HttpRequest) -> HttpResponse:
     require(request.user, "entity.write")
     query = (request.POST.get("q") or request.GET.get("q", "")).strip()[:2_000]
     try:
-        entities = _chosen(request, query)
+        entities = chosen(request, query)
     except DomainError as failure:
         return _page(request, query, [], error=failure.message)
     if not entities:
@@ -75,7 +75,7 @@ def owners(request: HttpRequest) -> HttpResponse:
                 ngettext("%(owner)s owns %(n)s entity more.", "%(owner)s owns %(n)s entities more.", count)
                 % {"owner": owner.title, "n": number_format(count, force_grouping=True)},
             )
-            return redirect(_back(query, entities))
+            return redirect(back_from(query, entities))
     except StalePlan as failure:
         return _page(request, query, entities, owner=text, reason=reason, plan=plan, error=failure.message)
     except DomainError as failure:
@@ -83,7 +83,7 @@ def owners(request: HttpRequest) -> HttpResponse:
     return _page(request, query, entities, owner=text, reason=reason, plan=plan)
 
 
-def _chosen(request: HttpRequest, query: str) -> list[Entity]:
+def chosen(request: HttpRequest, query: str) -> list[Entity]:
     """The entities that the form names, else all that the query finds.
 
     :raises InvalidInput: if these are too many.
@@ -110,7 +110,7 @@ def _chosen(request: HttpRequest, query: str) -> list[Entity]:
     return found
 
 
-def _back(query: str, entities: list[Entity]) -> str:
+def back_from(query: str, entities: list[Entity]) -> str:
     """Where somebody came from: a list, or the page of the one thing."""
     alone = len(entities) == 1 and not query
     return links.entity_url(entities[0]) if alone else links.catalog_url(query)
@@ -168,7 +168,7 @@ def _page(
                 for one in suggestions
             ],
             "error": error,
-            "back_url": _back(query, entities),
+            "back_url": back_from(query, entities),
             "breadcrumbs": [
                 {"label": _("Catalog"), "url": links.catalog_url(query)},
                 {"label": _("Set owner"), "url": ""},

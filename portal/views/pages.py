@@ -176,7 +176,8 @@ def catalog(request: HttpRequest) -> HttpResponse:
     tabs, more = _kind_tabs(counts, kind)
     header: dict[str, Any] = {"title": title, "kind_tabs": tabs, "more_kinds": more}
     if can(request.user, "entity.write"):
-        what = kinds.by_name(kind).definition.title if kind in kinds else _("entity")
+        title_ = kinds.by_name(kind).definition.title if kind in kinds else ""
+        what = links.kind_in_sentence(title_) or _("entity")
         url = f"/catalog/new?kind={kind}" if kind in kinds else "/catalog/new"
         header["actions"] = [{"label": _("New %(kind)s") % {"kind": what}, "url": url, "icon": "plus"}]
     view = _view_of(context)

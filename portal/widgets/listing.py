@@ -159,8 +159,8 @@ class EntityList(Widget[EntityListConfig]):
             "display": [
                 *_display(context, order_text, limit),
                 *_grouping(context, group, [name for name in GROUPS if self._exists(context, name)]),
-                *_export(context, shown, order_text, total),
-                *([_all_of_them(whole, total)] if may_write and total else []),
+                *_export(context, shown, order_text, total, _save_view(text, kept)),
+                *(_all_of_them(whole, total) if may_write and total else []),
             ],
             "bulk": _bulk(total, len(page.rows)) if may_write and page.rows else None,
             "owners_url": _owners_url(whole) if may_write and total and _is_unowned(text) else "",
@@ -627,10 +627,14 @@ def _owners_url(query: str) -> str:
     return "/catalog/owners?" + urlencode({"q": query})
 
 
-def _all_of_them(query: str, total: int) -> dict[str, Any]:
-    """What sets the owner of all that the list has, also of what is on other pages."""
-    label = _("Set owner of all %(n)s...") % {"n": number_format(total, force_grouping=True)}
-    return {"label": label, "url": _owners_url(query), "icon": "users"}
+def _all_of_them(query: str, total: int) -> list[dict[str, Any]]:
+    """What changes all that the list has, also what is on other pages."""
+    count = {"n": number_format(total, force_grouping=True)}
+    fields_url = "/catalog/fields?" + urlencode({"q": query})
+    return [
+        {"label": _("Set owner of all %(n)s...") % count, "url": _owners_url(query), "icon": "users"},
+        {"label": _("Edit a field of all %(n)s...") % count, "url": fields_url, "icon": "pencil"},
+    ]
 
 
 def _is_unowned(text: str) -> bool:
@@ -640,15 +644,20 @@ def _is_unowned(text: str) -> bool:
 
 def _bulk(total: int, rows: int) -> list[dict[str, Any]]:
     """What can be done with the selected rows, and at once with all that the query finds."""
-    actions = [{"value": "selected", "label": _("Set owner..."), "icon": "users"}]
+    actions = [
+        {"value": "selected", "label": _("Set owner..."), "icon": "users"},
+        {"value": "selected", "label": _("Edit..."), "icon": "pencil", "url": "/catalog/fields"},
+    ]
     if total > rows:
         label = _("All %(n)s...") % {"n": number_format(total, force_grouping=True)}
         actions.append({"value": "all", "label": label, "icon": "list"})
     return actions
 
 
-def _export(context: PageContext, names: list[str], order: str, total: int) -> list[dict[str, Any]]:
-    """What takes the whole list away, as it is shown."""
+def _export(
+    context: PageContext, names: list[str], order: str, total: int, save: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What takes the whole list away, or keeps it, as it is shown."""
     if not total:
         return []
     label = _("Export as CSV")
@@ -658,7 +667,7 @@ def _export(context: PageContext, names: list[str], order: str, total: int) -> l
     asked["group"] = context.params.get("group", "")
     url = "/catalog.csv?" + urlencode({name: value for name, value in asked.items() if value}, safe=",:")
     changed = {"label": _("What changed"), "url": links.history_url(context.query), "icon": "history"}
-    return [{"heading": _("This list")}, {"label": label, "url": url, "icon": "download"}, changed]
+    return [{"heading": _("This list")}, {"label": label, "url": url, "icon": "download"}, save, changed]
 
 
 def _file_cell(context: PageContext, name: str, entity: Entity) -> Cell:

@@ -57,6 +57,7 @@ PLACES = [
     Place("view", "/catalog?view={view}&q=kind:component&order=-changed"),
     Place("view-new", "/views/new?q=kind:component&columns=owner,type&group=owner"),
     Place("view-edit", "/views/{view}/edit"),
+    Place("fields", "/catalog/fields?q=kind:component+-has:owner"),
     Place("owners", "/catalog/owners?q=kind:component+-has:owner"),
     Place("unknown-owners", "/catalog/unknown-owners"),
     Place("unknown-owner", "/catalog/sample/group/store-hardware/unknown"),
