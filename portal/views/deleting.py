@@ -63,7 +63,11 @@ def delete(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRe
                 {"chip": links.chip(one.ref, one), "relation": label} for one, label in found.orphans
             ],
             "others": [
-                {"badge": badge_of_source(claim.source, known), "place": claim.whereabouts}
+                {
+                    "badge": badge_of_source(claim.source, known),
+                    "file": claim.place.get("file", ""),
+                    "address": claim.place.get("address", ""),
+                }
                 for claim in found.others
             ],
             "error": error,

@@ -23,7 +23,7 @@ from base.errors import DomainError, InvalidInput, NotFound
 from base.safe_yaml import parse_documents
 from catalog import queries
 from catalog.documents.computed import WAYS
-from catalog.documents.fields import COLOURS, PAGE, FieldDef
+from catalog.documents.fields import COLOURS, PAGE, SHOWN, FieldDef
 from catalog.documents.formats import FORMATS
 from catalog.kinds import current_kinds
 from catalog.models import Kind, KindChange, KindField, Problem, Relation, RelationType
@@ -119,17 +119,9 @@ class FieldIn(BaseModel):
         max_length=2_000,
         description=gettext_noop("What holds where no source says anything."),
     )
-    shown: list[Literal["page", "list", "filter"]] = Field(
-        ["page"],
-        title=gettext_noop("Shown"),
-        json_schema_extra={
-            "labels": {
-                "page": gettext_noop("On the entity's page"),
-                "list": gettext_noop("As a column of lists"),
-                "filter": gettext_noop("As a filter of lists"),
-            }
-        },
-    )
+    on_page: bool = Field(True, title=gettext_noop("Show it on the entity's page"))
+    in_lists: bool = Field(False, title=gettext_noop("Show it as a column of lists"))
+    as_filter: bool = Field(False, title=gettext_noop("Narrow lists by it"))
     description: str = Field(
         "", title=gettext_noop("Description"), max_length=2_000, json_schema_extra={"seldom": True}
     )
@@ -171,6 +163,9 @@ class FieldIn(BaseModel):
     count: CountIn | None = Field(None, title=gettext_noop("Worked out as a count"))
 
 
+_BOXES = dict(zip(SHOWN, ("on_page", "in_lists", "as_filter"), strict=True))
+
+
 def _as_typed(spec: dict[str, Any]) -> dict[str, Any]:
     """A definition as the form holds it."""
     relation = spec.get("relation") or {}
@@ -191,7 +186,7 @@ def _as_typed(spec: dict[str, Any]) -> dict[str, Any]:
         else yaml.safe_dump(default, default_flow_style=True, allow_unicode=True)
         .removesuffix("...\n")
         .strip(),
-        "shown": spec.get("shown", [PAGE]),
+        **{name: place in spec.get("shown", [PAGE]) for place, name in _BOXES.items()},
         "description": spec.get("description", ""),
         "unit": spec.get("unit", ""),
         "target_kinds": spec.get("targetKinds", []),
@@ -207,7 +202,8 @@ def _as_defined(values: dict[str, Any], before: dict[str, Any]) -> dict[str, Any
     :raises InvalidInput: if a value or the default cannot be read.
     """
     spec = {key: before[key] for key in ("order",) if key in before}
-    spec |= {key: values[key] for key in ("title", "field", "kinds", "format", "shown")}
+    spec |= {key: values[key] for key in ("title", "field", "kinds", "format")}
+    spec["shown"] = [place for place, name in _BOXES.items() if values[name]]
     spec |= {key: values[key] for key in ("description", "unit") if values[key]}
     if values["values"]:
         spec["values"] = [_choice(line) for line in values["values"]]
@@ -276,11 +272,26 @@ def kind(request: HttpRequest, kind: str) -> HttpResponse:
         | {
             "found": found,
             "own": [one for one in fields if one.added is None],
-            "added": [one for name in found.fields for one in fields if one.added is name],
+            "added": [
+                {
+                    "field": one,
+                    "shown": ", ".join(str(_PLACES[place]) for place in SHOWN if place in added.shown),
+                }
+                for added in found.fields
+                for one in fields
+                if one.added is added
+            ],
             "list_url": links.catalog_url(f"kind:{found.name}"),
             "changes": KindChange.objects.filter(kind=found.name).order_by("-made_at")[:10],
         },
     )
+
+
+_PLACES = {
+    "page": gettext_lazy("on its page"),
+    "list": gettext_lazy("in lists"),
+    "filter": gettext_lazy("as a filter"),
+}
 
 
 def _row(name: str) -> KindField:
@@ -349,7 +360,7 @@ def _edit(request: HttpRequest, row: KindField | None, form: Form) -> HttpRespon
 
 def _note(form: Form, error: DomainError) -> None:
     """What the definition's check said, at the fields of the form."""
-    names = {"targetKinds": "target_kinds"}
+    names = {"targetKinds": "target_kinds", "shown": "as_filter"}
     if not error.errors:
         form.errors.setdefault("", []).append(error.message)
     for item in error.errors:

@@ -35,8 +35,11 @@ TYPED = {
     "format": "enum",
     "values": "gold, Gold, c4\nsilver",
     "default": "silver",
-    "shown": ["page", "list", "filter"],
+    "on_page": "true",
+    "in_lists": "true",
+    "as_filter": "true",
 }
+ON_ITS_PAGE = {"in_lists": None, "as_filter": None}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +61,9 @@ def text(client: Client, url: str) -> str:
 
 
 def save(browser: Client, url: str = "/settings/fields/new", **typed: Any) -> Any:
-    answer = browser.post(url, {**TYPED, **typed})
+    answer = browser.post(
+        url, {name: value for name, value in {**TYPED, **typed}.items() if value is not None}
+    )
     forget_definitions()
     render_dirty(at=START)
     return answer
@@ -68,7 +73,7 @@ def test_a_field_is_added_shown_changed_and_deleted_with_its_impact(browser: Cli
     say("yaml:a", component("pay", tier="gold"), component("shop"))
     assert "Components 2" in text(browser, "/settings/kinds")
     assert save(browser).status_code == 302
-    assert "Tier spec.tier One of some values filter, list, page" in text(
+    assert "Tier spec.tier One of some values on its page, in lists, as a filter" in text(
         browser, "/settings/kinds/component"
     )
     assert "Tier Gold" in text(browser, "/catalog/default/component/pay")
@@ -100,8 +105,8 @@ def test_what_is_wrong_stands_at_its_field_and_what_was_typed_is_kept(browser: C
 
 
 def test_fields_are_put_in_order(browser: Client) -> None:
-    save(browser, shown=["page"])
-    save(browser, title="Note", field="spec.note", format="text", values="", default="", shown=["page"])
+    save(browser, **ON_ITS_PAGE)
+    save(browser, title="Note", field="spec.note", format="text", values="", default="", **ON_ITS_PAGE)
     before = text(browser, "/settings/kinds/component")
     assert before.index("spec.note") < before.index("spec.tier")
     browser.post("/settings/fields/tier/move", {"kind": "component", "way": "up"})
@@ -228,10 +233,10 @@ def test_a_time_is_typed_in_the_browsers_own_field() -> None:
 def test_a_computed_field_says_what_it_is_worked_out_from(browser: Client) -> None:
     say("yaml:a", component("pay"), component("a", dependsOn=["component:pay"]))
     typed = {"title": "Users", "field": "spec.users", "format": "number", "values": "", "default": ""}
-    refused = save(browser, **typed, **{"count.path": "dependencyOf", "count.days": "3"})
+    refused = save(browser, **typed, as_filter=None, **{"count.path": "dependencyOf", "count.days": "3"})
     assert refused.status_code == 422
     assert "belongs to a count of activity" in html.unescape(refused.content.decode())
-    made = save(browser, **typed | {"shown": ["page", "list"]}, **{"count.path": "dependencyOf"})
+    made = save(browser, **typed, as_filter=None, **{"count.path": "dependencyOf"})
     assert made.status_code == 302
     assert KindField.objects.get().spec["count"] == {"path": ["dependencyOf"]}
     assert "how many dependencyOf leads to" in text(browser, "/settings/kinds/component")
@@ -240,7 +245,7 @@ def test_a_computed_field_says_what_it_is_worked_out_from(browser: Client) -> No
     assert listed.index("/catalog/default/component/pay") < listed.index("/catalog/default/component/a")
     assert "order=spec.users" in listed
     save(browser, title="Level", field="spec.level", format="text", values="", default="",
-         shown=["page"], expression="entity.spec.users > 0.0 ? 'used' : 'unused'")  # fmt: skip
+         **ON_ITS_PAGE, expression="entity.spec.users > 0.0 ? 'used' : 'unused'")  # fmt: skip
     assert "Level used" in text(browser, "/catalog/default/component/pay")
     assert "computed field level looks at it" in text(browser, "/settings/fields/users/delete")
 
