@@ -31,6 +31,7 @@ from catalog.models import (
     Activity,
     Alias,
     Claim,
+    ClaimMode,
     Entity,
     EntityKey,
     FeedItem,
@@ -52,6 +53,7 @@ from catalog.services.render import reach_of
 
 MOST_OWNED = 500
 MOST_WAITING = 100
+MOST_LEADERS = 50
 WAITING = timedelta(days=90)  # who has not asked again since then has given it up
 
 
@@ -87,6 +89,21 @@ class Gone(NotFound):
 def list_entities(viewer: Any) -> QuerySet[Entity]:
     """The living entities that the viewer may see."""
     return visible(viewer, Entity.objects.filter(deleted_at=None))
+
+
+def led_to_by(viewer: Any, entity_id: int) -> list[tuple[int, str]]:
+    """Ids and refs of the Locations that led to an entity's file, and to theirs, as far as the viewer sees them."""
+    found: dict[int, str] = {}
+    here = entity_id
+    while len(found) < MOST_LEADERS:
+        words = Claim.objects.filter(entity=here, mode=ClaimMode.ASSERT, is_shadowed=False)
+        refs = words.filter(place__has_key="by").order_by("pk").values_list("place__by", flat=True)
+        leader = list_entities(viewer).filter(ref__in=list(refs[:1])).values_list("pk", "ref").first()
+        if leader is None or leader[0] == entity_id or leader[0] in found:
+            break
+        here = leader[0]
+        found[here] = leader[1]
+    return list(found.items())
 
 
 def search_entities(viewer: Any, text: str, *, now: datetime | None = None) -> QuerySet[Entity]:

@@ -32,14 +32,18 @@ class SourceDocument:
     It is parsed when `data` or `error` is first asked for; what points elsewhere is parsed before.
 
     :ivar location: of the file.
+    :ivar declared_by: the Location document that led to the file, None for where reading began.
     :ivar parsed: the document in the file, with its number and line.
     :ivar digest: over its text and all that its placeholders read; the same digest means the same data.
     """
 
-    __slots__ = ("_data", "_error", "_filled", "digest", "location", "parsed")
+    __slots__ = ("_data", "_error", "_filled", "declared_by", "digest", "location", "parsed")
 
-    def __init__(self, location: Location, parsed: ParsedDocument) -> None:
+    def __init__(
+        self, location: Location, parsed: ParsedDocument, declared_by: SourceDocument | None = None
+    ) -> None:
         self.location = location
+        self.declared_by = declared_by
         self.parsed = parsed
         self.digest = parsed.digest
         self._data: Any = None
@@ -165,7 +169,7 @@ async def _read(wanted: _Wanted, reader: Reader) -> list[SourceDocument | Unread
         return [] if wanted.is_optional else [wanted.unreadable(error)]
     except DomainError as error:
         return [wanted.unreadable(error)]
-    documents = [SourceDocument(content.location, document) for document in parsed]
+    documents = [SourceDocument(content.location, document, wanted.declared_by) for document in parsed]
     for document in documents:
         await document.fill(reader)
     return list(documents)

@@ -73,7 +73,8 @@ class ClaimFields(models.Model):
 
     :ivar external_id: the source's own stable id of the thing.
     :ivar digest: of document, keys and place: an equal one means that nothing is written.
-    :ivar place: where it stands: file, document, line, commit, address; of a file also its very words, as `text`.
+    :ivar place: where it stands: file, document, line, commit, address; of a file also its very words, as `text`, and
+        the ref of the Location that led there, as `by`.
     :ivar stale_reason: why the source's newest word could not be read; this is its last good one.
     """
 
@@ -115,8 +116,8 @@ class Claim(ClaimFields):
 
     @property
     def whereabouts(self) -> dict[str, Any]:
-        """Where it stands, without the words that stand there."""
-        return {name: value for name, value in self.place.items() if name != "text"}
+        """Where it stands, without the words that stand there and what led there, which not everybody may see."""
+        return {name: value for name, value in self.place.items() if name not in ("text", "by")}
 
 
 class AsideClaim(ClaimFields):

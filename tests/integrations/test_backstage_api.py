@@ -491,6 +491,62 @@ class TestValidating:
         assert call("post", "validate-entity", {"location": "url:x"}, status=400)["errors"]
 
 
+def leading(name: str, *targets: str) -> dict[str, Any]:
+    return {**component(name), "kind": "Location", "spec": {"targets": list(targets)}}
+
+
+class TestAncestry:
+    def test_locations_that_led_to_a_file_come_after_it(self, call: Call, web: Web) -> None:
+        target = web.put("all.yaml", leading("all", "./shop.yaml"), component("top"))
+        web.put("shop.yaml", leading("shop", "./pay.yaml", "./all.yaml"))
+        web.put("pay.yaml", component("pay"))
+        add(call, target)
+
+        def line(kind: str, name: str) -> list[tuple[str, list[str]]]:
+            found = call("get", f"entities/by-name/{kind}/default/{name}/ancestry")
+            assert found["rootEntityRef"] == f"{kind}:default/{name}"
+            return [(one["entity"]["metadata"]["name"], one["parentEntityRefs"]) for one in found["items"]]
+
+        assert line("component", "pay") == [
+            ("pay", ["location:default/shop"]),
+            ("shop", ["location:default/all"]),
+            ("all", []),
+        ]
+        assert line("component", "top") == [("top", [])]
+        assert "by" not in str(Problem.objects.values_list("detail", flat=True))
+
+    def test_when_another_location_leads_there_it_is_told(self, call: Call, web: Web) -> None:
+        """Though the text of the file is the same."""
+        first, second = leading("first", "./pay.yaml"), leading("second")
+        web.put("pay.yaml", component("pay"))
+        made = add(call, web.put("all.yaml", first, second))
+
+        def leader() -> list[str]:
+            found = call("get", "entities/by-name/component/default/pay/ancestry")["items"]
+            return list(found[0]["parentEntityRefs"])
+
+        assert leader() == ["location:default/first"]
+        web.put("all.yaml", leading("first"), leading("second", "./pay.yaml"))
+        read(made)
+        assert leader() == ["location:default/second"]
+
+    def test_those_that_one_may_not_see_are_left_out(self, call: Call, web: Web, cleo: User) -> None:
+        there = {**component("pay"), "metadata": {"name": "pay", "namespace": "elsewhere"}}
+        web.put("pay.yaml", there)
+        add(call, web.put("all.yaml", leading("all", "./pay.yaml")))
+        path = "entities/by-name/component/elsewhere/pay/ancestry"
+        assert len(call("get", path)["items"]) == 2
+        (only,) = call("get", path, user=cleo)["items"]
+        assert only["parentEntityRefs"] == []
+
+    def test_those_that_lead_to_each_other_come_once(self, call: Call, web: Web) -> None:
+        target = web.put("a.yaml", leading("a", "./b.yaml"))
+        web.put("b.yaml", leading("b", "./a.yaml"), component("pay"))
+        add(call, target)
+        found = call("get", "entities/by-name/component/default/pay/ancestry")["items"]
+        assert [one["entity"]["metadata"]["name"] for one in found] == ["pay", "a"]
+
+
 class TestDeleting:
     def test_what_a_program_declared_goes_and_what_a_file_declares_stays(
         self, call: Call, web: Web, ben: User

@@ -178,15 +178,20 @@ def _named(request: Request, kind: str, namespace: str, name: str) -> lists.Row:
 
 @extend_schema(exclude=True)
 class Ancestry(CatalogView):
-    """`GET /entities/by-name/…/ancestry`: what emitted it. Files and tools do here, and they are no entities."""
+    """`GET /entities/by-name/…/ancestry`: the Locations that led to its file, and to theirs, as one sees them."""
 
     def get(self, request: Request, kind: str, namespace: str, name: str) -> HttpResponse:
         read(request)
-        text = lists.text_of(request.user, _named(request, kind, namespace, name))
-        ref = f"{kind}:{namespace}/{name}".lower()
-        head = orjson.dumps({"rootEntityRef": ref})[:-1]
-        body = head + b',"items":[{"entity":' + text + b',"parentEntityRefs":[]}]}'
-        return json_answer(request, body)
+        root = _named(request, kind, namespace, name)
+        line = queries.led_to_by(request.user, root[0])
+        rows = [root, *(row for _pk, ref in line if (row := lists.row_of(request.user, ref)) is not None)]
+        items = [
+            b'{"entity":%b,"parentEntityRefs":%b}'
+            % (lists.text_of(request.user, row), orjson.dumps([parent[1] for parent in rows[at : at + 1]]))
+            for at, row in enumerate(rows, 1)
+        ]
+        head = orjson.dumps({"rootEntityRef": root[1]})[:-1]
+        return json_answer(request, head + b',"items":[' + b",".join(items) + b"]}")
 
 
 @extend_schema(exclude=True)

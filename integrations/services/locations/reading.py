@@ -22,6 +22,7 @@ from base.errors import DomainError, FieldError, InvalidInput
 from base.limits import readable_size
 from catalog import identity
 from catalog.documents import (
+    DEFAULT_NAMESPACE,
     DocumentInvalid,
     Location,
     Missing,
@@ -31,6 +32,7 @@ from catalog.documents import (
     validate_document,
 )
 from catalog.documents.patches import kept_text
+from catalog.documents.refs import MAX_REF
 from catalog.kinds import current_kinds
 from catalog.models import Claim, Rank
 from catalog.services.ingest import ClaimIn
@@ -284,6 +286,8 @@ class Reading:
         """Of all that decides what a document is read as: the same means that the same claim is made of it."""
         parsed = document.parsed
         place = f"{document.location.target}\0{parsed.number}\0{parsed.line}\0{parsed.ending}"
+        if led := _led_by(document):
+            place += f"\0{led['by']}"
         whole = hashlib.blake2b(place.encode("utf-8", "surrogatepass"), digest_size=16, key=self._reading)
         whole.update(document.digest)
         return whole.digest()
@@ -333,6 +337,7 @@ class Reading:
                 *identity.selectors_of_document(valid.data),
             ),
             place={
+                **_led_by(document),
                 "file": file,
                 "document": document.parsed.number,
                 "line": document.parsed.line,
@@ -383,6 +388,19 @@ def _known(start: Location) -> dict[bytes, tuple[str, int]]:
         ).iterator()
         if digest is not None and "~" not in external_id.rpartition("#")[2]
     }
+
+
+def _led_by(document: SourceDocument) -> dict[str, str]:
+    """The Location entity that led to a document's file, if one did."""
+    leader = document.declared_by
+    if leader is None:
+        return {}
+    # It led on, so it is a document; whether it is accepted is another matter.
+    metadata = leader.data.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    name, namespace = metadata.get("name"), metadata.get("namespace") or DEFAULT_NAMESPACE
+    ref = f"location:{namespace}/{name}".lower()
+    return {"by": ref} if isinstance(name, str) and len(ref) < MAX_REF else {}
 
 
 def first_id(external_id: str) -> str:
