@@ -60,6 +60,17 @@ OVERFLOW = """() => {
   return [...wide.slice(-3), ...out].map((one) => one.outerHTML.slice(0, 160));
 }"""
 
+# Buttons that lie over one another.
+COVERED = """() => {
+  const shown = [...document.querySelectorAll("main :is(.po-btn, .po-icon)")]
+    .filter((one) => one.checkVisibility({visibilityProperty: true}) && !one.closest(".po-menu-list, .po-selbar"));
+  const boxes = shown.map((one) => one.getBoundingClientRect());
+  const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  return shown.filter((one, i) => boxes.some((box, j) => j > i && meet(boxes[i], box) && !one.contains(shown[j])))
+    .map((one) => one.outerHTML.slice(0, 160));
+}"""
+
 # What a finger or pointer may miss: controls below 24 px, or 40 px where the pointer is coarse; links of rows and
 # lines below 24 px there too. Words within a sentence and times, which only tell more, may be as high as their line.
 TARGETS = """() => {
@@ -179,6 +190,7 @@ def look_at(tab: Any, path: str, statuses: set[int], *, without: Sequence[str] =
     assert seen["refused"] == []
     assert seen["shift"] <= 0.01, seen["moved"]
     assert tab.evaluate(OVERFLOW) == []
+    assert tab.evaluate(COVERED) == []
     assert tab.evaluate(TARGETS) == []
     assert tab.locator("h1").count() == 1
     assert tab.title().strip()
