@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Any
@@ -149,9 +150,13 @@ def _parameters_of(urlconf: str, route: str, method: str) -> frozenset[str] | No
     return _described(urlconf).get((path, method.lower().replace("head", "get")))
 
 
+_describing = threading.Lock()  # what describes the API must not begin twice at once
+
+
 @cache
 def _described(urlconf: str) -> dict[tuple[str, str], frozenset[str]]:
-    described = SchemaGenerator(urlconf=urlconf).get_schema(request=None, public=True)
+    with _describing:
+        described = SchemaGenerator(urlconf=urlconf).get_schema(request=None, public=True)
     return {
         (re.sub(r"{[^}]*}", "{}", path), method): frozenset(
             one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"

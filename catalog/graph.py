@@ -29,7 +29,7 @@ MOST_EDGES = 4_000
 MOST_STEPS = 20_000  # relations read on one level
 MOST_DEPTH = 6
 MOST_OPEN = 30
-MOST_LEVELS = 30  # of an impact
+MOST_LEVELS = 100  # of an impact
 MOST_HIT = 2_000
 
 # Who owns much is where much meets: shown on the way, but no way through.

@@ -44,8 +44,8 @@ STATES = (
     "ignored",
     "queued",
     "expected",
-    "unread",
     "alike",
+    "unread",
     "forbidden",
     "unknown",
 )

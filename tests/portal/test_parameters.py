@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.test import Client, override_settings
 from django.urls import resolve
 
 from access.models import User
+from base import openapi
 from base.openapi import parameters_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -74,3 +78,24 @@ def test_each_set_of_routes_has_its_own() -> None:
         assert (parameters_of(own, "GET"), parameters_of(whole, "HEAD")) == (None, {"fields"})
         with override_settings(ROOT_URLCONF="portal.api.urls"):
             assert (parameters_of(own, "GET"), parameters_of(whole, "HEAD")) == ({"fields"}, None)
+
+
+def test_the_first_requests_at_once_do_not_describe_the_api_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    running, together = [0], []
+
+    class Slow:
+        def __init__(self, urlconf: str) -> None:
+            self.urlconf = urlconf
+
+        def get_schema(self, **_more: object) -> dict[str, object]:
+            running[0] += 1
+            together.append(running[0])
+            time.sleep(0.05)
+            running[0] -= 1
+            return {"paths": {}}
+
+    monkeypatch.setattr(openapi, "SchemaGenerator", Slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _n: openapi._described.__wrapped__("portal.urls"), range(4)))
+    assert found == [{}] * 4
+    assert together == [1, 1, 1, 1]
