@@ -128,7 +128,7 @@ def _page(
             "fields": [{"value": name, "label": label} for name, label in known.items()],
             "path": path if path and path not in known else "",
             "asked": {"do": "set"} | asked,
-            "actions": [{"value": name, "label": label} for name, label in _ACTIONS.items()],
+            "ways": [{"value": name, "label": label} for name, label in _ACTIONS.items()],
             "mark": plan.mark if plan else "",
             "changing": changing,
             "is_planned": plan is not None,

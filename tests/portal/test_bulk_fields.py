@@ -151,6 +151,7 @@ def test_the_page_previews_and_changes_what_was_selected(browse: Browse, ben: Us
     chosen = [str(one.uid) for one in things("one", "two")]
     page = client.post("/catalog/fields", {"entity": chosen, "action": "selected"}).content.decode()
     assert "What is changed" in page
+    assert page.count("Remove from the list") == 1
     assert "spec.dependsOn" in page
     given = {
         "entities": " ".join(chosen),
