@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import AuditEvent, Undoable, User
-from access.services.undo import undo_change
+from access.services.undo import CannotUndo, preview_undo, undo_change, undo_of
 from catalog.api import backstage
 from catalog.models import Claim, Entity, Problem, Source
 from integrations.models import CatalogLocation, SyncRun
@@ -285,8 +285,20 @@ class TestMoving:
         made = add(call, web.put("old.yaml", component("pay")))
         call("put", f"locations/{made['id']}", {"type": "url", "target": web.put("new.yaml", component("b"))})
         change = Undoable.objects.get(event__verb="catalog.location-move")
+        steps = preview_undo(change=change, user=ana).steps
+        assert "old.yaml" in steps[0]
+        assert "new.yaml" in steps[0]
+        assert "old.yaml" in undo_of(change).title(change)
+        client = Client()
+        client.force_login(ana)
+        for page in ("/settings/changes", f"/settings/changes/{change.pk}"):
+            assert "old.yaml" in client.get(page).content.decode()
         undo_change(user=ana, change=change, now=timezone.now())
         assert call("get", f"locations/{made['id']}") == made
+        back = Undoable.objects.filter(event__verb="catalog.location-move").latest("pk")
+        call("delete", f"locations/{made['id']}", status=204)
+        with pytest.raises(CannotUndo):
+            undo_change(user=ana, change=back, now=timezone.now())
 
 
 class TestQueryingLocations:
