@@ -26,7 +26,7 @@ from catalog.bulk import among, upsert
 from catalog.documents.computed import CountActivity, CountRelated, Formula, Mirror, Path
 from catalog.documents.fields import FieldDef
 from catalog.kinds import Kinds, current_kinds
-from catalog.models import Activity, ComputedValues, Entity, KindField, Served, Severity
+from catalog.models import Activity, ComputedValues, DirtyEntity, Entity, KindField, Served, Severity
 from catalog.query import compile_query, token, tokens_of
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty
@@ -48,7 +48,10 @@ def recompute(entity_ids: set[int], *, reach: Reach, at: datetime) -> None:
     if not kinds.computed or not entity_ids:
         return
     concerned = set(entity_ids)
-    concerned |= _lookers(kinds, kinds.computed, ends=_newly_said(entity_ids), between=entity_ids)
+    lookers = _lookers(kinds, kinds.computed, ends=_newly_said(entity_ids), between=entity_ids) - entity_ids
+    # What is marked is worked out when its turn comes.
+    waiting = DirtyEntity.objects.filter(entity_id__in=among(lookers))
+    concerned |= lookers - set(waiting.values_list("entity_id", flat=True))
     held = set(entity_ids)
     following = [one for one in kinds.computed if any(kinds.looks_at(one, other) for other in kinds.computed)]
     for _round in range(len(kinds.computed) + 1):
@@ -158,6 +161,7 @@ class _Workout:
     served: dict[int, dict[str, Any]] = field(default_factory=dict)
     audiences: dict[int, frozenset[int] | None] = field(default_factory=dict)
     known: dict[str, frozenset[int]] = field(default_factory=dict)
+    hidden: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def run(self) -> set[int]:
         """Work out and write; returns the ids of entities of which a value changed."""
@@ -261,17 +265,15 @@ class _Workout:
 
     def _seen_by(self, one: FieldDef, ids: Iterable[int]) -> list[dict[str, Any]]:
         """Documents as a field sees them: without what it is not known to look at, so that nothing goes in circles."""
-        found = []
-        for pk in ids:
-            document = self.documents[pk]
-            kind = document["kind"].lower()
-            hidden = {
-                other.name
-                for other in (self.kinds.by_name(kind).computed if kind in self.kinds else ())
-                if not self.kinds.looks_at(one, other)
-            }
-            found.append(_without(document, hidden))
-        return found
+        documents = (self.documents[pk] for pk in ids)
+        return [_without(one_, self._hidden_from(one, one_["kind"].lower())) for one_ in documents]
+
+    def _hidden_from(self, one: FieldDef, kind: str) -> set[str]:
+        key = (one.definition, kind)
+        if key not in self.hidden:
+            computed = self.kinds.by_name(kind).computed if kind in self.kinds else ()
+            self.hidden[key] = {other.name for other in computed if not self.kinds.looks_at(one, other)}
+        return self.hidden[key]
 
     def _activity(self, count: CountActivity, ids: list[int]) -> dict[int, int]:
         by_audience: dict[frozenset[int] | None, set[int]] = defaultdict(set)
