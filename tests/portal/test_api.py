@@ -684,6 +684,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "import-remove": ("locations_remove",),
     "notice-mark": ("notices_update",),
     "notice-open": ("notices_update",),
+    "notices-end": ("watches_update",),
     "notices-read": ("notices_read",),
     "owners": ("entities_set_owners",),
     "problems-snooze": ("problems_snooze",),
