@@ -15,9 +15,11 @@ from typing import Any
 import orjson
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.contrib.postgres.expressions import ArraySubquery
+from django.contrib.postgres.search import TrigramSimilarity
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Case, Count, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Upper
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -161,9 +163,11 @@ def entity_of_ref(viewer: Any, ref: str, *, like: Entity | None = None) -> Entit
 
 
 def near_names(viewer: Any, *, kind: str, name: str, limit: int = 5) -> list[Entity]:
-    """Entities whose names are like one that was not found, those of its kind first."""
-    alike = list_entities(viewer).filter(name__trigram_similar=name.lower())
-    return list(alike.alias(is_other=~Q(kind=kind.lower())).order_by("is_other", "name")[:limit])
+    """Entities whose names are like one that was not found, those of its kind first, then the likest."""
+    wanted = name.upper()  # as the index of names has them
+    alike = list_entities(viewer).alias(upper=Upper("name")).filter(upper__trigram_similar=wanted)
+    alike = alike.alias(is_other=~Q(kind=kind.lower()), likeness=TrigramSimilarity("upper", wanted))
+    return list(alike.order_by("is_other", "-likeness", "name", "id")[:limit])
 
 
 def counts_of(viewer: Any, texts: Mapping[str, str], *, now: datetime) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -24,12 +25,15 @@ from portal.views.anything import is_pasted
 
 SHOWN = 8
 LATELY = 6
+LEAST_ALIKE = 4  # letters, below which all is like all
 
 
 @login_required
 @require_safe
 def suggest(request: HttpRequest) -> HttpResponse:
     """Entities, pages and actions for a few letters: names that begin so first, then whatever the query finds.
+
+    Of that, what has just this title is first. Where there is nothing at all, names that are much alike are offered.
 
     Without a letter, what was viewed lately, favourites, and all pages and actions.
     """
@@ -43,9 +47,12 @@ def suggest(request: HttpRequest) -> HttpResponse:
             try:
                 found = queries.search_entities(request.user, text, now=timezone.now())
                 known = {entity.pk for entity in first}
-                first += [entity for entity in found.order_by("name")[:SHOWN] if entity.pk not in known]
+                found = found.alias(is_other=~Q(title__iexact=text)).order_by("is_other", "name")
+                first += [entity for entity in found[:SHOWN] if entity.pk not in known]
             except QueryError:
                 pass
+        if not first and len(text) >= LEAST_ALIKE:
+            first = queries.near_names(request.user, kind="", name=text.replace(" ", "-"), limit=SHOWN)
     groups = [
         {"label": _("Entities"), "items": _entities(first[:SHOWN])},
         *([] if text else _kept(request)),
