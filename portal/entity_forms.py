@@ -18,6 +18,7 @@ from django.utils.translation import gettext_noop
 
 from base.errors import FieldError, InvalidInput
 from catalog.kinds import KindView
+from catalog.models import ClaimMode, SourceType
 from catalog.queries import FieldSource
 from catalog.services.edit import FIXED
 from portal.forms import Path, Schema, SchemaForm
@@ -164,11 +165,13 @@ def _plainly(value: Any) -> Any:
 class Changes:
     """What somebody changed of an entity: fields that they override, and overrides that go.
 
+    :ivar declared: lists of what people declared when they made it by hand.
     :ivar touched: paths of the fields that they changed.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    declared: dict[str, Any] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
 
 
@@ -203,7 +206,10 @@ def changes_of(
         if _digest(present) == _digest(typed):
             continue
         if path in unions:
-            own, others = _shares(sources.get(name), person)
+            own, others, by_hand = _shares(sources.get(name), person)
+            if by_hand and (left := [one for one in by_hand if one in (typed or [])]) != by_hand:
+                found.declared[name] = left or None
+                others = [one for one in others if one not in by_hand or one in left]
             if missing := [one for one in others if one not in (typed or [])]:
                 sentence = _("Other sources list %(what)s, which cannot be taken away here.")
                 errors.append(FieldError(name, sentence % {"what": ", ".join(map(_word, missing))}))
@@ -259,9 +265,14 @@ def claims_at(source: FieldSource | None) -> list[Any]:
     return [source.claim, *(voice["claim"] for voice in source.losing)] if source else []
 
 
-def _shares(source: FieldSource | None, person: str) -> tuple[list[Any], list[Any]]:
-    """What of a list that sources add to is somebody's own word, and what is others'."""
+def _shares(source: FieldSource | None, person: str) -> tuple[list[Any], list[Any], list[Any]]:
+    """What of a list that sources add to is somebody's own word, what is others', and what of that people declared.
+
+    The last is what stands nowhere else, so that they can take it away here.
+    """
     own: list[Any] = []
+    by_hand: list[Any] = []
+    elsewhere: list[Any] = []
     others: list[Any] = []
     said = (
         [(source.claim, source.value), *((v["claim"], v["value"]) for v in source.losing)] if source else []
@@ -269,7 +280,10 @@ def _shares(source: FieldSource | None, person: str) -> tuple[list[Any], list[An
     for claim, value in said:
         target = own if claim.rank == 0 and claim.source.key == person else others
         target += value if isinstance(value, list) else []
-    return [one for one in own if one not in others], others
+        if target is others:
+            is_by_hand = claim.mode == ClaimMode.ASSERT and claim.source.type == SourceType.PERSON
+            (by_hand if is_by_hand else elsewhere).extend(value if isinstance(value, list) else [])
+    return [one for one in own if one not in others], others, [one for one in by_hand if one not in elsewhere]
 
 
 def _word(value: Any) -> str:

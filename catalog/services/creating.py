@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -12,13 +14,20 @@ from access.models import AuditEvent
 from access.permissions import can, require
 from access.services.audit import record_audit
 from access.services.undo import keep_for_undo, note_undone
-from base.errors import Conflict
+from base.errors import Conflict, NotFound
 from catalog.documents.envelope import validate_document
 from catalog.documents.refs import Ref
 from catalog.kinds import current_kinds
-from catalog.models import Alias, Entity, Rank
+from catalog.models import Alias, Claim, ClaimMode, Entity, Rank, SourceType
 from catalog.permissions import Planned
-from catalog.services.edit import source_of_person
+from catalog.services.edit import (
+    check_override,
+    lock_as_seen,
+    parts_of,
+    source_of_person,
+    with_value,
+    without_value,
+)
 from catalog.services.ingest import ClaimIn, apply_claims
 from catalog.services.relation_checks import check_relations
 from catalog.services.render import A_WHILE, render_dirty
@@ -81,6 +90,74 @@ def declare_by_hand(
     return entity, record_audit(
         "entity.create", entity, changes={"name": ref.text, "title": title, **changes}
     )
+
+
+def made_by_hand(entity: Entity) -> QuerySet[Claim]:
+    """By what people made an entity."""
+    return Claim.objects.filter(entity=entity, mode=ClaimMode.ASSERT, source__type=SourceType.PERSON)
+
+
+def redeclare(*, user: Any, entity: Entity, values: Mapping[str, Any], expected: str = "") -> None:
+    """Change fields of what people declared when they made an entity by hand.
+
+    :param values: by dotted path; null says nothing of it any more.
+    :param expected: the etag that the person saw; empty for any.
+    :raises Forbidden: without `entity.write` on the entity.
+    :raises StaleEntity: if the entity has changed since.
+    :raises InvalidInput: if a value does not fit its kind.
+    :raises NotFound: if nobody made it by hand.
+    """
+    require(user, "entity.write", entity)
+    with transaction.atomic():
+        locked = lock_as_seen(entity, expected)
+        claims = list(made_by_hand(locked).select_related("source"))
+        if not claims:
+            raise NotFound(_("Nobody made %(ref)s by hand.") % {"ref": locked.ref})
+        before = []
+        for claim in claims:
+            document = claim.document
+            for path, value in values.items():
+                parts = parts_of(path)
+                check_override(locked, parts, value)
+                document = (
+                    without_value(document, parts)[0] if value is None else with_value(document, parts, value)
+                )
+            before.append({"source": claim.source.key, "id": claim.external_id, "document": claim.document})
+            _declare(claim, document, by=user.label)
+        paths = ", ".join(values)
+        event = record_audit("entity.redeclare", locked, changes={"paths": paths, "values": dict(values)})
+        things = [(locked.uid, path) for path in values]
+        keep_for_undo(event, state={"uid": str(locked.uid), "claims": before}, things=things)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+
+
+def declare_as_before(kept: Iterable[Mapping[str, Any]], *, by: str) -> int:
+    """Have people declare what they declared before a change; what was withdrawn since stays so.
+
+    :returns: of how many claims.
+    """
+    count = 0
+    for one in kept:
+        claim = Claim.objects.filter(source__key=one["source"], external_id=one["id"]).select_related(
+            "source"
+        )
+        if (found := claim.first()) is not None:
+            _declare(found, one["document"], by=by)
+            count += 1
+    return count
+
+
+def _declare(claim: Claim, document: dict[str, Any], *, by: str) -> None:
+    now = timezone.now()
+    said = ClaimIn(
+        external_id=claim.external_id,
+        kind=claim.entity.kind,
+        document=document,
+        rank=Rank(claim.rank),
+        as_of=now,
+        place=claim.place,
+    )
+    apply_claims(source=claim.source, claims=[said], at=now, by=by)
 
 
 def keep_created(event: AuditEvent, entity: Entity, *, name: str, by: str) -> None:

@@ -158,7 +158,7 @@ def change_overrides(
     """
     require(user, "entity.write", entity)
     with transaction.atomic():
-        locked = _locked(entity, expected)
+        locked = lock_as_seen(entity, expected)
         paths = list(dict.fromkeys([*dropped, *(values or {})]))
         before = [words_on(of, path) for path in paths for of in _spoken_of(locked, path)] if verb else []
         for path in dropped:
@@ -427,7 +427,11 @@ def parts_of(path: str) -> list[str]:
     return parts
 
 
-def _locked(entity: Entity, expected: str) -> Entity:
+def lock_as_seen(entity: Entity, expected: str) -> Entity:
+    """An entity, locked; of one that somebody saw otherwise they are told.
+
+    :raises StaleEntity: if it has changed since.
+    """
     locked = Entity.objects.select_for_update(no_key=True).get(pk=entity.pk)
     if expected and not names_state(expected, etag_of(locked)):
         raise StaleEntity(
@@ -582,7 +586,7 @@ def upsert_documents(
                 entity = Entity.objects.filter(ref=claims[0].external_id, deleted_at=None).first()
                 if entity is None:
                     raise StaleEntity(_("%(ref)s does not exist.") % {"ref": claims[0].external_id})
-                _locked(entity, expected)
+                lock_as_seen(entity, expected)
             applied = apply_claims(source=source, claims=claims, at=now, by=user.label)
             if any(outcome != Outcome.UNCHANGED for outcome in applied.outcomes):
                 record_audit(
@@ -607,7 +611,7 @@ def withdraw(*, user: Any, entity: Entity, expected: str = "", is_rendered: bool
     """
     require(user, "entity.write", entity)
     with transaction.atomic():
-        locked = _locked(entity, expected)
+        locked = lock_as_seen(entity, expected)
         source = source_of_api(user)
         mine = list(Claim.objects.filter(source=source, entity=locked).select_related("source"))
         if not mine:
@@ -628,7 +632,7 @@ def withdraw_all(*, user: Any, entity: Entity) -> None:
     require(user, "entity.write", entity)
     declared_by = [SourceType.PERSON, SourceType.API]
     with transaction.atomic():
-        locked = _locked(entity, "")
+        locked = lock_as_seen(entity, "")
         claims = Claim.objects.filter(
             entity=locked, mode=ClaimMode.ASSERT, source__type__in=declared_by
         ).select_related("source", "entity")

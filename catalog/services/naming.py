@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -18,9 +17,9 @@ from base.errors import Conflict, FieldError, InvalidInput, NotFound
 from catalog.documents.envelope import DocumentInvalid, validate_document
 from catalog.documents.refs import Ref, parse_ref
 from catalog.kinds import current_kinds
-from catalog.models import Alias, Claim, ClaimMode, Entity, SourceType
+from catalog.models import Alias, Claim, Entity
 from catalog.permissions import Planned
-from catalog.services.creating import check_free, declare_by_hand, keep_created
+from catalog.services.creating import check_free, declare_by_hand, keep_created, made_by_hand
 from catalog.services.dirty import mark_dirty
 from catalog.services.edit import keep_declared, withdraw
 from catalog.services.ingest import drop_claims, lock_entities
@@ -132,11 +131,6 @@ def delete_entity(*, user: Any, entity: Entity, expected: str = "") -> bool:
             withdraw_apart(user=user, entity=entity)
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return not Entity.objects.filter(pk=entity.pk, deleted_at=None).exists()
-
-
-def made_by_hand(entity: Entity) -> QuerySet[Claim]:
-    """By what people made an entity."""
-    return Claim.objects.filter(entity=entity, mode=ClaimMode.ASSERT, source__type=SourceType.PERSON)
 
 
 def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:

@@ -32,7 +32,7 @@ from catalog.models import (
 )
 from catalog.permissions import Planned
 from catalog.services import bulk_edit, joining, naming
-from catalog.services.creating import check_free
+from catalog.services.creating import check_free, declare_as_before
 from catalog.services.edit import (
     decision_of,
     declare_again,
@@ -527,6 +527,34 @@ def _undo_withdraw(change: Undoable, user: User) -> None:
     _render_soon()
 
 
+def _of_redeclared(change: Undoable) -> str:
+    facts = change.event.changes
+    return _("Changed %(paths)s of %(ref)s, which was made by hand") % {
+        "paths": facts["paths"],
+        "ref": change.event.subject_label,
+    }
+
+
+def _preview_redeclare(change: Undoable, user: User) -> Preview:
+    kept = change.state["claims"]
+    if not any(_is_declared({**one, "external_id": one["id"]}) for one in kept):
+        raise CannotUndo(_("It was withdrawn since, so there is nothing to undo."))
+    return Preview(
+        steps=[_("%(ref)s is declared as before.") % {"ref": change.event.subject_label}],
+        differences=_rehearse(lambda: declare_as_before(kept, by=user.label), [UUID(change.state["uid"])]),
+        later=later_changes(change),
+        of_later=_("They changed the same fields since, and are undone with it."),
+    )
+
+
+def _undo_redeclare(change: Undoable, user: User) -> None:
+    if not declare_as_before(change.state["claims"], by=user.label):
+        raise CannotUndo(_("It was withdrawn since, so there is nothing to undo."))
+    entity = Entity.objects.filter(uid=change.state["uid"]).first()
+    record_audit("entity.redeclare-undo", entity, changes={"change": change.pk}, actor=user)
+    _render_soon()
+
+
 def register() -> None:
     """Tell how changes of the catalog are undone."""
     register_undo(
@@ -554,6 +582,15 @@ def register() -> None:
         Undo("entity.map", _of_name, "users", _names_within, _preview_map, _undo_map, takes_later=True),
         Undo("entity.unmap", _of_name, "users", _names_within, _preview_unmap, _undo_unmap),
         Undo("entity.create", _of_name, "plus", _names_within, _preview_create, _undo_create),
+        Undo(
+            "entity.redeclare",
+            _of_redeclared,
+            "pencil",
+            within("entity.write"),
+            _preview_redeclare,
+            _undo_redeclare,
+            takes_later=True,
+        ),
         Undo(
             "entity.withdraw",
             _of_withdrawal,

@@ -16,11 +16,12 @@ from access.permissions import require
 from base.errors import DomainError
 from catalog import queries
 from catalog.kinds import KindView, current_kinds
-from catalog.models import Rank, Revision
+from catalog.models import Entity, Rank, Revision
 from catalog.queries import FieldSource
 from catalog.services import edit as service
-from catalog.services.creating import NameTaken, create_entity
+from catalog.services.creating import NameTaken, create_entity, redeclare
 from portal import entity_forms, links
+from portal.entity_forms import Changes
 from portal.forms import SchemaForm
 from portal.people import person
 from portal.saved_views import teams_of
@@ -133,18 +134,10 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
                 gone = list(
                     dict.fromkeys([*(p for p in dropped if p not in changes.values), *changes.dropped])
                 )
-                if not changes.values and not gone:
+                if not changes.values and not gone and not changes.declared:
                     messages.info(request, _("Nothing was changed."))
                     return redirect(links.entity_url(entity))
-                service.change_overrides(
-                    user=request.user,
-                    entity=entity,
-                    values=changes.values,
-                    dropped=gone,
-                    reason=reason,
-                    expected=request.POST.get("etag", "")[:200],
-                    verb="entity.edit",
-                )
+                _save(request, entity, changes, gone, reason)
             except service.StaleEntity:
                 since = service.changes_since(entity, request.POST.get("etag", ""))
                 form = _renewed(view, request, form, shown, changes.touched)
@@ -179,6 +172,24 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
         },
         status=(412 if since else 422) if form.errors else 200,
     )
+
+
+def _save(request: HttpRequest, entity: Entity, changes: Changes, dropped: list[str], reason: str) -> None:
+    """What was changed: what can be refused first, for each renders what it changed once it is committed."""
+    expected = request.POST.get("etag", "")[:200]
+    if changes.values or dropped:
+        service.change_overrides(
+            user=request.user,
+            entity=entity,
+            values=changes.values,
+            dropped=dropped,
+            reason=reason,
+            expected=expected,
+            verb="entity.edit",
+        )
+        expected = ""  # it is another by now, through this
+    if changes.declared:
+        redeclare(user=request.user, entity=entity, values=changes.declared, expected=expected)
 
 
 def _seen(text: str, known: dict[str, str]) -> dict[str, str]:

@@ -165,6 +165,20 @@ class TestEdit:
         assert now("web")["metadata"]["tags"] == ["a"]
         assert not Claim.objects.filter(rank=Rank.PERSON).exists()
 
+    def test_of_what_was_made_by_hand_what_was_filled_in_can_be_taken_away(
+        self, browse: Browse, ben: User, ana: User
+    ) -> None:
+        client, url = browse(ana), "/catalog/default/component/ledger/edit"
+        whole = {"spec.type": "x", "spec.lifecycle": "y", "spec.owner": "payments", "metadata.name": "ledger"}
+        made = browse(ben).post("/catalog/new?kind=component", {**whole, "metadata.tags": ["a", "b"]})
+        assert made.status_code == 302
+        changed = sent(client, url, **{"metadata.tags": ["b", "c"], "metadata.title": "Ledger"})
+        assert client.post(url, changed).status_code == 302
+        assert sorted(now("ledger")["metadata"]["tags"]) == ["b", "c"]
+        assert now("ledger")["metadata"]["title"] == "Ledger"
+        undo_change(change=Undoable.objects.get(event__verb="entity.redeclare"), user=ben)
+        assert sorted(now("ledger")["metadata"]["tags"]) == ["a", "b", "c"]
+
     def test_a_map_is_overridden_key_by_key(self, browse: Browse, ben: User) -> None:
         client = browse(ben)
         keys = {"metadata.labels__key": ["tier", "acme.example/x"], "metadata.labels__value": ["one", "1"]}
