@@ -203,7 +203,9 @@ class ReasonOut(serializers.Serializer[Any]):
 class KindChangeOut(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     kind = serializers.CharField()
-    state = serializers.ChoiceField(KindChange.State.choices)
+    state = serializers.CharField(
+        help_text="checking, checked, applying, applied, undone, cancelled or failed."
+    )
     total = serializers.IntegerField(help_text="Entities to check, or to bring to the new version.")
     done = serializers.IntegerField(help_text="How many of them are.")
     breaks = serializers.IntegerField(

@@ -30,7 +30,7 @@ from access.models import ApiToken, AuditEvent, Identity, Role, SignInLink, Undo
 from access.permissions import cache as access_cache
 from access.services import claim_person, create_group, create_token, grant, invite, save_provider
 from access.verbs import EVERYTHING
-from catalog.models import Entity, Problem
+from catalog.models import Entity, Kind, KindChange, KindField, Problem
 from catalog.services import edit
 from catalog.services.joining import merge_into
 from catalog.services.naming import create_owner, map_name
@@ -192,11 +192,17 @@ BODIES: dict[str, Any] = {
     "names_unmap": None,
     "names_withdraw": None,
     "notices_read": None,
+    "fields_delete": None,
+    "fields_write": {"spec": {"kinds": ["Component"], "field": "spec.tier", "format": "text"}},
+    "kind_changes_apply": {"anyway": True},
+    "kind_changes_cancel": None,
     "notices_update": {"is_read": True},
     "pages_reset": None,
     "pages_write": {"spec": PAGE},
     "person_claims_confirm": None,
     "person_claims_decline": None,
+    "relations_reset": None,
+    "relations_write": {"spec": {"inverse": "ownerOf", "check": "warn"}},
     "removed_connections_purge": None,
     "removed_connections_restore": None,
     "sample_load": None,
@@ -329,6 +335,14 @@ def whole(
     deleted = make_watch(user=ana, about="activity", name="No more")
     delete_watch(watch=deleted)
     notice = Notice.objects.create(user=ana, watch=hers, new=1, new_uids=[pay.uid], started_at=now, at=now)
+    kind = Kind.objects.get(name="component")
+    KindField.objects.create(
+        name="hush-field", spec={"kinds": ["Component"], "field": "spec.hush", "format": "text"}
+    )
+    changed = KindChange.objects.create(
+        definition="component", kind="component", spec={**kind.spec, "description": "Hush"}, before=kind.spec,
+        state=KindChange.State.CHECKED, made_at=now, made_by="tests",
+    )  # fmt: skip
     here = {"namespace": subject.namespace, "kind": subject.kind, "name": subject.name}
     return Whole(
         places={
@@ -349,6 +363,11 @@ def whole(
             "entities_operat": here,
             "entities_part": {"name": "hush-old"},
             "entities_withdraw": {"name": "hush-mine", "uid": mine.uid},
+            "fields_": {"name": "hush-field"},
+            "kind_changes_": {"change_id": changed.pk},
+            "kind_changes_propose": {"kind": "component"},
+            "kinds_": {"kind": "component"},
+            "relations_": {"name": "ownedBy"},
             "grants_": {"id": grant(role="viewer", group=group).pk},
             "groups_": {"id": group.pk},
             "invitations_": {"id": SignInLink.objects.invitations().get().pk},
@@ -369,6 +388,7 @@ def whole(
         },
         bodies=BODIES
         | {
+            "kind_changes_propose": {"spec": kind.spec},
             "locations_import": {"address": str(file)},
             "locations_preview": {"address": str(file)},
             "problems_snooze": {"type": stale.type, "cause": stale.cause, "days": 3},
