@@ -146,16 +146,28 @@ def _values(holder: Any) -> list[Any]:
     return list(holder.values()) if isinstance(holder, dict) else list(holder)
 
 
-@settings(
-    max_examples=1_000,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-@given(document=documents())
-def test_generated_documents_fare_alike(model: Script, document: Any) -> None:
-    agree(model, document)
+def compare(model: Script, examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(document=documents())
+    def each(document: Any) -> None:
+        agree(model, document)
+
+    each()
+
+
+def test_generated_documents_fare_alike(model: Script) -> None:
+    compare(model, 1_000)
+
+
+@pytest.mark.full
+def test_many_generated_documents_fare_alike(model: Script) -> None:
+    compare(model, 15_000)
 
 
 @pytest.mark.parametrize("kind", KINDS)
