@@ -96,9 +96,9 @@ def patch_for(overrides: Iterable[Override], claims: Iterable[Claim]) -> Patch |
     claim = file_of(claims)
     place = claim.place if claim else {}
     file = path_in_repository(str(place.get("file", "")))
-    if place.get("text") and file.isprintable():
+    if claim and claim.text and file.isprintable():
         try:
-            text = patch_of(place["text"], values, file=file, line=int(place.get("line", 1)))
+            text = patch_of(claim.text, values, file=file, line=int(place.get("line", 1)))
             return Patch(text, is_diff=True, file=file)
         except CannotEdit:
             pass  # written in an unusual way

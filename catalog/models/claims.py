@@ -9,6 +9,7 @@ from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models.fields.json import KT
 
+from catalog.documents.patches import unpack_words
 from catalog.models.entities import Entity, Redirect
 
 
@@ -73,8 +74,8 @@ class ClaimFields(models.Model):
 
     :ivar external_id: the source's own stable id of the thing.
     :ivar digest: of document, keys and place: an equal one means that nothing is written.
-    :ivar place: where it stands: file, document, line, commit, address; of a file also its very words, as `text`, and
-        the ref of the Location that led there, as `by`.
+    :ivar place: where it stands: file, document, line, commit, address; of a file also the ref of the Location that led
+        there, as `by`.
     :ivar stale_reason: why the source's newest word could not be read; this is its last good one.
     """
 
@@ -84,6 +85,7 @@ class ClaimFields(models.Model):
     digest = models.BinaryField(max_length=16)
     document = models.JSONField()
     place = models.JSONField(default=dict)
+    words = models.BinaryField(null=True, help_text="The very words of a document in a file, packed.")
     as_of = models.DateTimeField()
     is_shadowed = models.BooleanField(
         default=False,
@@ -113,6 +115,12 @@ class Claim(ClaimFields):
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.external_id}"
+
+    @property
+    def text(self) -> str:
+        """The very words of a document in a file; empty if they are not kept."""
+        # Of what was written before words were packed they stand in the place.
+        return unpack_words(bytes(self.words)) if self.words else self.place.get("text", "")
 
     @property
     def whereabouts(self) -> dict[str, Any]:

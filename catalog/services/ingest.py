@@ -24,6 +24,7 @@ from base.text import replace_nul
 from catalog import identity
 from catalog.audience import Groups, audiences, groups_in, is_for_all
 from catalog.bulk import BY_INDEX, among, insert, insert_values, reserve_ids, upsert
+from catalog.documents.patches import pack_words
 from catalog.kinds import KindView, current_kinds
 from catalog.models import (
     Alias,
@@ -75,7 +76,8 @@ class ClaimIn:
     :ivar document: the Backstage envelope, or a part of it; without `metadata.name` the name is derived.
     :ivar suggested_name: a path that the name is derived from, once.
     :ivar keys: what it is; `about`: what it speaks of (`catalog.identity`). Unnormalised ones are fine.
-    :ivar place: where it stands, for people: file, document, line, commit, address.
+    :ivar place: where it stands, for people: file, document, line, commit, address; of a file also the document's
+        very words, as `text`.
     :ivar read_digest: of the text that this was read from, for a reader that parses no text twice.
     """
 
@@ -305,6 +307,7 @@ class _Page:
         rows = []
         for (claim, digest, old), entity in zip(todo, homes, strict=True):
             home_ids[claim.external_id] = entity.id
+            words = claim.place.get("text")
             row = Claim(
                 id=old.id if old else next(new_ids),
                 entity=entity,
@@ -314,7 +317,8 @@ class _Page:
                 mode=claim.mode,
                 digest=digest,
                 document=claim.document,
-                place=claim.place,
+                place={name: value for name, value in claim.place.items() if name != "text"},
+                words=pack_words(words) if words else None,
                 as_of=claim.as_of,
                 read_digest=claim.read_digest,
                 stale_reason="",
@@ -332,6 +336,7 @@ class _Page:
                 "digest",
                 "document",
                 "place",
+                "words",
                 "as_of",
                 "read_digest",
                 "stale_reason",
