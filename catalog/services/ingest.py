@@ -137,11 +137,12 @@ class Applied:
     entity_ids: list[int]
 
 
-# Rows of revisions and of the feed: values of these fields, for there are as many of them as of entities.
+# Rows of revisions, keys and the feed: values of these fields, for there are as many of them as of entities.
 Row = tuple[Any, ...]
 _REVISION = (
     "entity_uid", "entity_ref", "namespace", "number", "action", "at", "by", "by_key", "reason", "run", "diff",
 )  # fmt: skip
+_KEY = ("claim", "entity", "kind", "key", "path", "is_identity")
 _FEED_ITEM = ("at", "action", "entity_uid", "entity_ref", "kind", "namespace", "revision")
 _run: ContextVar[int | None] = ContextVar("run", default=None)
 
@@ -373,19 +374,31 @@ class _Page:
         rows: list[Claim],
         normalised: list[tuple[list[str], list[str]]],
     ) -> None:
-        old_ids = [row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None]
-        if old_ids and self.source is not None:
+        wanted: dict[int, set[tuple[Any, ...]]] = {}
+        for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
+            found = {(row.entity_id, claim.kind, key, "", True) for key in is_keys}
+            for about in about_keys:
+                base, folder = identity.split_folder(about)
+                found.add((row.entity_id, claim.kind, base, folder, False))
+            wanted[row.pk] = found
+        old_ids = {row.pk for row, (_, _, old) in zip(rows, todo, strict=True) if old is not None}
+        stored: dict[int, set[tuple[Any, ...]]] = defaultdict(set)
+        if old_ids:
+            for claim_id, *key in EntityKey.objects.filter(claim_id__in=among(old_ids)).values_list(
+                "claim_id", "entity_id", *_KEY[2:]
+            ):
+                stored[claim_id].add(tuple(key))
+        same = {pk for pk in old_ids if stored[pk] == wanted[pk]}
+        if (changed := old_ids - same) and self.source is not None:
             # Keys make ties, so with or without a change of the document the ties are decided anew.
-            mark_dirty(sharers_of(old_ids) | {row.entity_id for row in rows})
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    """
-                    DELETE FROM catalog_entitykey WHERE claim_id = ANY(%s)
-                    RETURNING kind, key, entity_id, is_identity
-                    """,
-                    [old_ids],
-                )
-                left = {(kind, key, id_) for kind, key, id_, is_identity in cursor.fetchall() if is_identity}
+            mark_dirty(sharers_of(changed) | {row.entity_id for row in rows if row.pk not in same})
+            EntityKey.objects.filter(claim_id__in=among(changed)).delete()
+            left = {
+                (kind, key, entity_id)
+                for pk in changed
+                for entity_id, kind, key, _path, is_identity in stored[pk]
+                if is_identity
+            }
             for (claim, _, _), row, (is_keys, _about) in zip(todo, rows, normalised, strict=True):
                 left -= {(claim.kind, key, row.entity_id) for key in is_keys}
             if left:
@@ -396,14 +409,8 @@ class _Page:
                     for (claim, _, _), row in zip(todo, rows, strict=True)
                     if row.entity_id in moved
                 )
-        keys = []
-        for (claim, _, _), row, (is_keys, about_keys) in zip(todo, rows, normalised, strict=True):
-            for key in is_keys:
-                keys.append((row.pk, row.entity_id, claim.kind, key, "", True))
-            for about in about_keys:
-                base, folder = identity.split_folder(about)
-                keys.append((row.pk, row.entity_id, claim.kind, base, folder, False))
-        insert_values(EntityKey, ("claim", "entity", "kind", "key", "path", "is_identity"), keys)
+        keys = [(pk, *key) for pk, found in wanted.items() if pk not in same for key in found]
+        insert_values(EntityKey, _KEY, keys)
 
     # --- entities -----------------------------------------------------------------------------------------
 
