@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext_lazy
 
 from base.errors import DomainError
 from portal.backups import Restored, restore_backup
@@ -14,10 +15,10 @@ from portal.backups.passphrase import add_passphrase_file, read_passphrase
 
 # What a person knows a portal by; the other tables are summed up.
 _NAMED = {
-    "catalog_entity": _("entities"),
-    "catalog_activity": _("activities"),
-    "integrations_connection": _("connections"),
-    "access_user": _("accounts"),
+    "catalog_entity": ngettext_lazy("%d entity", "%d entities"),
+    "catalog_activity": ngettext_lazy("%d activity", "%d activities"),
+    "integrations_connection": ngettext_lazy("%d connection", "%d connections"),
+    "access_user": ngettext_lazy("%d account", "%d accounts"),
 }
 
 
@@ -63,7 +64,7 @@ class Command(BaseCommand):
 
 def _told(restored: Restored) -> str:
     rows = {table.name: table.rows for table in restored.manifest.tables}
-    named = ", ".join(f"{rows.get(table, 0)} {label}" for table, label in _NAMED.items())
+    named = ", ".join(str(words % rows.get(table, 0)) for table, words in _NAMED.items())
     lines = [
         _("Restored as of %(at)s: %(named)s; %(rows)d rows in %(tables)d tables.")
         % {
