@@ -258,9 +258,9 @@ def test_loading_twice_and_syncing_again_change_nothing(loaded: None) -> None:
 # --- and that nothing stays -----------------------------------------------------------------------------------
 
 
-# The log of who did what, which says that it was loaded and removed, what it takes to undo that, and what people are
-# to be told of: the next tick takes that.
-KEEPS = {"access_auditevent", "access_undoable", "access_undoablething", "catalog_news"}
+# The log of who did what, which says that it was loaded and removed, what it takes to undo that, what people are to be
+# told of, which the next tick takes, and which rows were written, for those who keep entities in memory: for an hour.
+KEEPS = {"access_auditevent", "access_undoable", "access_undoablething", "catalog_news", "catalog_touched"}
 
 
 def rows_by_table() -> dict[str, int]:
