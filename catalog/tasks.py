@@ -32,8 +32,12 @@ def check_kind_changes(**_from_newer_release: Any) -> None:
 
 @shared_task(name="catalog.render_dirty")
 def render_dirty(**_from_newer_release: Any) -> None:
-    """Render what changed, a while's worth. It comes again in a second, so a lost database is worth a line."""
+    """Render what is left of what changed: who writes renders a while's worth too.
+
+    It comes again in some seconds, at once if there is more, so a lost database is worth a line.
+    """
     try:
-        render(at=timezone.now(), limit=A_WHILE)
+        if render(at=timezone.now(), limit=A_WHILE) >= A_WHILE:
+            render_dirty.apply_async(retry=False, expires=5)
     except (OperationalError, InterfaceError) as error:
         logger.warning("What changed cannot be rendered now: %s", str(error).strip().partition("\n")[0])

@@ -197,15 +197,15 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
-    "render": {"task": "catalog.render_dirty", "schedule": 1.0, "options": {"expires": 5}},
-    "kinds": {"task": "catalog.check_kind_changes", "schedule": 2.0, "options": {"expires": 5}},
+    "render": {"task": "catalog.render_dirty", "schedule": 5.0, "options": {"expires": 5}},
+    "kinds": {"task": "catalog.check_kind_changes", "schedule": 10.0, "options": {"expires": 5}},
     "windows": {
         "task": "catalog.mark_what_time_changed",
         "schedule": 600.0,
         "options": {"expires": 300},
     },
     "tell": {"task": "portal.tell", "schedule": 10.0, "options": {"expires": 10}},
-    "sample": {"task": "portal.sample", "schedule": 10.0, "options": {"expires": 10}},
+    "sample": {"task": "portal.sample", "schedule": 30.0, "options": {"expires": 20}},
     "mail": {"task": "portal.send_mail", "schedule": 10.0, "options": {"expires": 20}},
     "forget": {"task": "portal.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "housekeeping": {"task": "integrations.housekeeping", "schedule": 3600.0, "options": {"expires": 600}},
