@@ -24,16 +24,18 @@ _shared = Index()
 
 
 @contextmanager
-def index() -> Iterator[Index]:
+def index(*, is_asked_again: bool = False) -> Iterator[Index]:
     """The index as the database is now, for one thread at a time.
 
     Inside a transaction it is one of its own, for nobody else sees what that has written.
+
+    :param is_asked_again: whether this request has used it a moment ago, so that it need not look for changes.
     """
     if connection.in_atomic_block:
         yield Index().come_up()
         return
     with _shared.lock:
-        yield _shared.come_up()
+        yield _shared if is_asked_again else _shared.come_up()
 
 
 def sees_everything(viewer: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
@@ -25,6 +26,7 @@ MOST_KEPT = (
 )
 MOST_FIELDS = 60
 MOST_VIEWERS = 1_000
+MOST_REFS = 100_000
 MOST_CHANGES = 2_000  # more at once, and reading anew is less work; of batches as many are kept
 # Who has not looked for so long reads anew: what tells of older changes is being taken away.
 LONGEST_AWAY = 1_800.0
@@ -40,6 +42,7 @@ class _Row:
     """An entity that was touched, as it is now; without a uid it is gone."""
 
     uid: str
+    ref: str
     tokens: frozenset[int]
     namespace: str
     document: Any
@@ -58,11 +61,13 @@ class _Kept:
     """A set of ids, and up to which batch it is true.
 
     :ivar far: of a relation, who is at the other end.
+    :ivar dangling: of a relation, those at whose other end nobody is.
     """
 
     ids: BitMap
     batch: int
-    far: BitMap | None = None
+    far: BitMap = dataclasses.field(default_factory=BitMap)
+    dangling: BitMap = dataclasses.field(default_factory=BitMap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,8 @@ class Index:
         self._first = 0  # number of the first batch that is still known
         self._everything: BitMap | None = None
         self._uids: dict[int, str] | None = None
+        self._refs: dict[str, int] = {}
+        self._ref_of: dict[int, str] = {}
         self._sets: dict[Hashable, _Kept] = {}
         self._fields: dict[str, tuple[Field, int]] = {}
         self._sights: dict[Hashable, _Sight] = {}
@@ -151,21 +158,21 @@ class Index:
         return self
 
     def _take_in(self, touched: set[int]) -> None:
-        if not (self._sets or self._fields or self._everything):
+        if not (self._sets or self._fields or self._everything or self._refs):
             return
         if len(touched) > MOST_CHANGES:
             self._drop()
             return
         ids = list(touched)
-        rows = dict.fromkeys(ids, _Row("", frozenset(), "", None))
-        for pk, uid, tokens, namespace, document in fetch(
+        rows = dict.fromkeys(ids, _Row("", "", frozenset(), "", None))
+        for pk, uid, ref, tokens, namespace, document in fetch(
             """
-            SELECT e.id, e.uid::text, e.tokens, e.namespace, s.document FROM catalog_entity e
+            SELECT e.id, e.uid::text, e.ref, e.tokens, e.namespace, s.document FROM catalog_entity e
             LEFT JOIN catalog_served s ON s.entity_id = e.id WHERE e.id = ANY(%s::bigint[]) AND e.deleted_at IS NULL
             """,
             (ids,),
         ):
-            rows[pk] = _Row(uid, frozenset(tokens), namespace, orjson.loads(document or "{}"))
+            rows[pk] = _Row(uid, ref, frozenset(tokens), namespace, orjson.loads(document or "{}"))
         edges = (
             _edges_of(ids) if any(isinstance(key, tuple) and key[0] == "edge" for key in self._sets) else ()
         )
@@ -173,10 +180,11 @@ class Index:
         if self._everything is not None:
             for pk, row in rows.items():
                 _put(self._everything, pk, bool(row.uid))
-        if self._uids is not None:
-            for pk, row in rows.items():
-                if row.uid:
-                    self._uids[pk] = row.uid
+        for pk, row in rows.items():
+            if self._uids is not None and row.uid:
+                self._uids[pk] = row.uid
+            self._refs.pop(self._ref_of.pop(pk, ""), None)
+            self._refs.pop(row.ref, None)
         while len(self._batches) > MOST_CHANGES:
             self._batches.pop(0)
             self._first += 1
@@ -269,19 +277,17 @@ class Index:
             known is None
             or batches is None
             or any(
-                edge in batch.edges or (known.ids | (known.far or BitMap())).intersect(BitMap(batch.rows))
+                edge in batch.edges or (known.ids | known.far).intersect(BitMap(batch.rows))
                 for batch in batches
             )
         ):
-            near, far = _ends(name, ref)
-            known = self._keep(key, _Kept(near, self._now, far))
+            known = self._keep(key, _ends(name, ref, self._now))
         known.batch = self._now
-        assert known.far is not None
         if seen is self.everything or known.far.issubset(seen):
             return known.ids & self.everything
-        hidden = known.far - seen
-        near, _far = _ends(name, ref, hidden=list(hidden))
-        return near & self.everything
+        if known.far.isdisjoint(seen):
+            return known.dangling & self.everything
+        return _ends(name, ref, self._now, hidden=known.far - seen).ids & self.everything
 
     def _kept(self, key: Hashable, load: Callable[[], BitMap], holds: Callable[[int, _Row], bool]) -> BitMap:
         known = self._sets.get(key)
@@ -300,6 +306,24 @@ class Index:
             self._sets.pop(next(iter(self._sets)))
         self._sets[key] = kept
         return kept
+
+    def ids_of(self, refs: Iterable[str]) -> dict[str, int]:
+        """The living entities of some refs; 0 for a ref that nobody has."""
+        wanted = set(refs)
+        if missing := [ref for ref in wanted if ref not in self._refs]:
+            if len(self._refs) > MOST_REFS:
+                self._refs.clear()
+                self._ref_of.clear()
+                missing = list(wanted)
+            statement = (
+                "SELECT ref, id FROM catalog_entity WHERE ref = ANY(%s::text[]) AND deleted_at IS NULL"
+            )
+            found = dict(fetch(statement, (missing,)))
+            for ref in missing:
+                pk = self._refs[ref] = found.get(ref, 0)
+                if pk:
+                    self._ref_of[pk] = ref
+        return {ref: self._refs[ref] for ref in wanted}
 
     # --- fields -------------------------------------------------------------------------------------------
 
@@ -400,18 +424,19 @@ def _put(ids: BitMap, pk: int, is_in: bool) -> None:
         ids.discard(pk)
 
 
-def _ends(name: str, ref: str, *, hidden: Iterable[int] = ()) -> tuple[BitMap, BitMap]:
+def _ends(name: str, ref: str, batch: int, *, hidden: BitMap | None = None) -> _Kept:
     """Who has a relation of this name to a ref, and who is at its other end, of those that are not hidden."""
-    near, far = BitMap(), BitMap()
-    excluded = set(hidden)
+    found = _Kept(BitMap(), batch)
     for way in directions_called(name):
-        for one, other in way.ends(ref):
-            if other in excluded:
+        for near, far in way.ends(ref):
+            if far is None:
+                found.dangling.add(near)
+            elif hidden is None or far not in hidden:
+                found.far.add(far)
+            else:
                 continue
-            near.add(one)
-            if other is not None:
-                far.add(other)
-    return near, far
+            found.ids.add(near)
+    return found
 
 
 def _edges_of(ids: list[int]) -> set[Edge]:

@@ -142,8 +142,8 @@ class Field:
         """
         if not ids:
             return []
-        # Of few all are sorted; of many the order is gone along until enough are found.
-        if len(ids) * 20 < len(self.values):
+        # Of few all are sorted; of many the order is gone along until enough are found. A place costs five steps.
+        if len(ids) ** 2 * 5 < len(self.values) * (offset + limit):
             places = sorted(self._place(pk, self.values[pk]) for pk in ids if pk in self.values)
             found: Iterator[Place] = self._from(places, after, is_descending)
         else:

@@ -85,8 +85,8 @@ def _texts(seen: BitMap | None, rows: Sequence[Row], fields: Sequence[str]) -> l
     if seen is not None:
         parsed = [orjson.loads(text) for text in relations]
         refs = {item["targetRef"] for items in parsed for item in items}
-        statement = "SELECT ref, id FROM catalog_entity WHERE ref = ANY(%s::text[]) AND deleted_at IS NULL"
-        hidden = {ref for ref, pk in fetch(statement, (list(refs),)) if pk not in seen}
+        with index(is_asked_again=True) as entities:
+            hidden = {ref for ref, pk in entities.ids_of(refs).items() if pk and pk not in seen}
         if hidden:
             relations = [
                 orjson.dumps([item for item in items if item["targetRef"] not in hidden]).decode()
