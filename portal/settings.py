@@ -165,6 +165,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "COMPONENT_NO_READ_ONLY_REQUIRED": True,  # `fields` may take a part of them
+    "ENUM_NAME_OVERRIDES": {
+        "ChangeOutcomeEnum": ["set", "override", "replace", "same", "held", "forbidden", "unfit"],
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "base.openapi.describe_problems",

@@ -120,7 +120,7 @@ class OwnersIn(serializers.Serializer[Any]):
 class OwnedOut(serializers.Serializer[Any]):
     ref = serializers.CharField()
     outcome = serializers.ChoiceField(
-        ["set", "override", "replace", "same", "held", "forbidden", "unfit"],
+        [outcome.value for outcome in Outcome],
         help_text="The first three change: nobody, a file or tool, or you yourself said who owned it. It is so "
         "already; another person overrides it; you may not change it; it can have no owner.",
     )

@@ -41,6 +41,7 @@ from integrations.records import Pipeline
 from integrations.services.connections import update_connection
 from integrations.services.targets import subject_of
 from portal.models import Notice
+from portal.saved_views import delete_view, make_view
 from portal.watches import delete_watch, make_watch
 from tests.catalog.saying import claim, say
 from tests.integrations.tool import Tool, event, synced
@@ -156,6 +157,12 @@ BODIES: dict[str, Any] = {
     "connectors_preview": {"config": {"place": "there"}},
     "connectors_test": {"config": {"token": "good"}},
     "definitions_restore": None,
+    "entities_change_fields": {
+        "entities": ["component:default/hush-pay"],
+        "path": "spec.lifecycle",
+        "action": "set",
+        "value": "deprecated",
+    },
     "entities_merge": {"into": "component:default/hush-doc"},
     "entities_operate": {
         "connection": "farm",
@@ -166,6 +173,7 @@ BODIES: dict[str, Any] = {
     "entities_override": {"overrides": {"spec.lifecycle": "deprecated"}},
     "entities_override_by_uid": {"overrides": {"spec.lifecycle": "deprecated"}},
     "entities_part": None,
+    "entities_restore": {"reason": "It was right before."},
     "entities_set_owners": {"entities": ["component:default/hush-pay"], "owner": "group:elsewhere/crew"},
     "entities_upsert": {**COMPONENT, "metadata": {"name": "hush-new"}},
     "entities_withdraw": None,
@@ -225,6 +233,10 @@ BODIES: dict[str, Any] = {
     "users_person_untie": None,
     "users_sign_in_link_create": None,
     "users_tokens_destroy": None,
+    "views_create": {"title": "Apis", "query": "kind:api"},
+    "views_delete": None,
+    "views_restore": None,
+    "views_update": {"title": "All"},
     "watches_create": {"about": "entities", "query": "kind:component"},
     "watches_delete": None,
     "watches_restore": None,
@@ -285,6 +297,9 @@ def whole(
     pay = Entity.objects.get(ref="component:default/hush-pay")
     merge_into(user=ana, loser=Entity.objects.get(ref="component:default/hush-old"), winner=pay)
     edit.upsert_documents(user=ana, documents=[{**COMPONENT, "metadata": {"name": "hush-mine"}}])
+    edit.upsert_documents(
+        user=ana, documents=[{**COMPONENT, "metadata": {"name": "hush-mine", "title": "Mine"}}]
+    )
     mine = Entity.objects.get(ref="component:default/hush-mine")
     claim_person(vic, entity_uid=Entity.objects.get(ref="user:default/hush-vic").uid)
 
@@ -334,6 +349,8 @@ def whole(
     hers = make_watch(user=ana, about="entities", query="kind:api")
     deleted = make_watch(user=ana, about="activity", name="No more")
     delete_watch(watch=deleted)
+    view, dropped = (make_view(user=ana, title=title, query="kind:api") for title in ("Ours", "No more"))
+    delete_view(user=ana, view=dropped)
     notice = Notice.objects.create(user=ana, watch=hers, new=1, new_uids=[pay.uid], started_at=now, at=now)
     kind = Kind.objects.get(name="component")
     KindField.objects.create(
@@ -362,6 +379,7 @@ def whole(
             "definitions_": {"kind": "Page", "name": "home"},
             "entities_operat": here,
             "entities_part": {"name": "hush-old"},
+            "entities_restore": {"name": "hush-mine", "number": 1},
             "entities_withdraw": {"name": "hush-mine", "uid": mine.uid},
             "fields_": {"name": "hush-field"},
             "kind_changes_": {"change_id": changed.pk},
@@ -383,6 +401,8 @@ def whole(
                 "id": Identity.objects.create(user=vic, issuer="https://login.acme.example", subject="7").pk
             },
             "users_tokens_": {"id": create_token(user=vic, name="his").token.pk},
+            "views_": {"view_id": view.pk},
+            "views_restore": {"view_id": dropped.pk},
             "watches_": {"watch_id": hers.pk},
             "watches_restore": {"watch_id": deleted.pk},
         },
@@ -698,7 +718,10 @@ PAGES: dict[str, tuple[str, ...]] = {
     "entity-run": ("entities_operations", "entities_operate"),
     "entity-tie": ("ties_decide",),
     "entity-unknown": ("names_create", "names_map"),
+    "entity-new": ("entities_upsert",),
+    "entity-restore": ("entities_restore",),
     "favourite": ("favourites_add", "favourites_remove"),
+    "fields": ("entities_change_fields",),
     "import": ("locations_preview", "locations_import"),
     "import-read": ("locations_read",),
     "import-remove": ("locations_remove",),
@@ -744,6 +767,11 @@ PAGES: dict[str, tuple[str, ...]] = {
     "settings-who": ("me_person_say", "me_person_unsay"),
     "tie": ("ties_decide",),
     "unknown-owners": ("names_unmap", "names_withdraw"),
+    "view-delete": ("views_delete",),
+    "view-edit": ("views_update",),
+    "view-new": ("views_create",),
+    "view-restore": ("views_restore",),
+    "view-save": ("views_update",),
 }  # fmt: skip
 # Those that concern the browser alone: its session, and how it shows the portal.
 OF_THE_BROWSER = {"settings-look", "sign-in", "sign-in-link", "sign-out"}

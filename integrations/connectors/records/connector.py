@@ -98,9 +98,7 @@ class Records(Connector[Config]):
 
     def failed(self, error: SourceError, *, is_first: bool) -> Check:
         """Whatever it is, the location cannot be read."""
-        remedy = str(error.remedy) or _(
-            "Correct the location or the token, or wait until the location can be read again."
-        )
+        remedy = str(error.remedy or _("Correct the location or the token, or wait until it can be read."))
         return Check.failed(_("The location cannot be read"), error.message, remedy)
 
     @resource(of=ENTITIES)
