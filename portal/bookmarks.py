@@ -82,19 +82,22 @@ class Kept:
     recent: list[Entity] = field(default_factory=list)
 
 
-def bookmarks_of(user: User) -> Kept:
+def bookmarks_of(user: User, *, with_recent: bool = True) -> Kept:
     """An account's favourites and what it viewed lately. What was merged is what it was merged into."""
     mine = Bookmarks.objects.filter(user=user).first()
     if mine is None:
         return Kept()
-    wanted = {*mine.favourites, *mine.recent}
+    recent = mine.recent if with_recent else []
+    wanted = {*mine.favourites, *recent}
+    if not wanted:
+        return Kept()
     found = queries.titles_by_uid(user, wanted)
     if missing := wanted - set(found):
         merged = Redirect.objects.filter(loser__uid__in=missing).values_list("loser__uid", "winner__uid")
         winners = dict(merged)
         others = queries.titles_by_uid(user, winners.values())
         found |= {loser: others[winner] for loser, winner in winners.items() if winner in others}
-    return Kept(_in_order(mine.favourites, found), _in_order(mine.recent, found))
+    return Kept(_in_order(mine.favourites, found), _in_order(recent, found))
 
 
 def _in_order(uids: Sequence[uuid.UUID], found: dict[uuid.UUID, Entity]) -> list[Entity]:

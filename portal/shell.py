@@ -96,7 +96,7 @@ def _shell(request: HttpRequest) -> dict[str, Any]:
 
 def favourites(user: User) -> dict[str, Any]:
     """What the sidebar shows of a person's favourites, to be put in its place beside another answer."""
-    found = bookmarks_of(user).favourites[:FAVOURITES]
+    found = bookmarks_of(user, with_recent=False).favourites[:FAVOURITES]
     return {"favourites": [links.chip(entity.ref, entity) for entity in found], "is_oob": True}
 
 

@@ -311,7 +311,7 @@ class Favourites(Widget[RowsConfig]):
     template = "widgets/entities.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        found = bookmarks_of(context.viewer).favourites
+        found = bookmarks_of(context.viewer, with_recent=False).favourites
         if not found:
             raise Absent
         shown = found[: self.config.rows]
