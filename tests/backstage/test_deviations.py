@@ -63,7 +63,7 @@ def ask(ana: User, as_token: Callable[..., dict[str, str]], settings: Any) -> It
         claim("group:crew", {"type": "team", "children": []}),
         claim(
             "component:alpha",
-            {**service, "nothing": None, "list": ["b", "a"]},
+            {**service, "nothing": None, "list": ["b", "a"], "dependsOn": ["resource:z", "component:loose"]},
             metadata={"title": "100% sure", "tags": ["java"], "labels": {"Tier": "one"}},
         ),
         claim("component:loose", {"type": "library"}),
@@ -100,6 +100,11 @@ def wildcards(ask: Ask) -> None:
 def several_operators(ask: Ask) -> None:
     query = {"metadata.name": {"$in": ["alpha"], "$exists": False}}
     assert ask("entities/by-query", {"query": query})["items"] == []
+
+
+def order_of_lists(ask: Ask) -> None:
+    alpha = ask("entities/by-name/component/default/alpha")
+    assert alpha["spec"]["dependsOn"] == ["resource:z", "component:loose"]
 
 
 def case_of_fields(ask: Ask) -> None:
@@ -222,6 +227,7 @@ DEVIATIONS: dict[str, Callable[[Ask], None]] = {
     "In a sorted list": once,
     "`%` and `_` in a term": wildcards,
     "Of several operators": several_operators,
+    "What is depended on": order_of_lists,
     "A sorted field, a searched one": case_of_fields,
     "Facets count no keys": facets_of_elements,
     "`metadata.etag` is a digest": etags,
