@@ -179,7 +179,7 @@ def _voices(request: HttpRequest, path: str, found: queries.FieldSource | None) 
 
 
 def _typed(value: Any) -> str:
-    """A value as a person would type it: what `_value` reads back as the same."""
+    """A value as a person would type it: what `typed_value` reads back as the same."""
     if isinstance(value, str) and value[:1] != "[" and typed_value(value, value) == value:
         return value
     text = yaml.safe_dump(value, allow_unicode=True, width=1_000).strip()

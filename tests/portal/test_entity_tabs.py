@@ -14,7 +14,7 @@ from access.models import User
 from catalog.models import Claim, Rank, Tie
 from catalog.services.edit import decide_tie, override_field
 from portal.values import in_words
-from portal.views.edit import _typed, _value
+from portal.views.edit import _typed, typed_value
 from tests.catalog.saying import claim, component, document, entity, say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -137,14 +137,14 @@ class TestOverrides:
         ],
     )
     def test_what_is_typed_is_what_is_said(self, typed: str, present: Any, kept: Any) -> None:
-        found = _value(typed, present)
+        found = typed_value(typed, present)
         assert (found, type(found)) == (kept, type(kept))
 
     @pytest.mark.parametrize(
         "value", ["a", "1.10", "[a]", "'quoted'", "", 3, 1.5, True, ["a", "1.10", 2], [], "two\nlines"]
     )
     def test_what_is_shown_is_read_back_as_the_same(self, value: Any) -> None:
-        assert _value(_typed(value), value) == value
+        assert typed_value(_typed(value), value) == value
 
     def test_half_a_list_is_refused_and_stays_in_the_form(
         self, browse: Callable[[User], Client], ben: User
@@ -154,7 +154,7 @@ class TestOverrides:
         assert "begins like a list, but is none" in answer.content.decode()
         assert 'value="[payments, "' in answer.content.decode()
         assert document(PAY)["spec"]["owner"] == "payments"
-        assert _value('"[payments"') == "[payments"
+        assert typed_value('"[payments"') == "[payments"
 
     def test_a_version_stays_a_word_through_the_form(
         self, browse: Callable[[User], Client], ben: User
