@@ -45,9 +45,12 @@ def deletion_of(viewer: Any, entity: Entity) -> Deletion:
     seen = visible(viewer, Entity.objects.filter(deleted_at=None)).in_bulk({pk for pk, _type in pairs})
     dangling: dict[str, list[Entity]] = defaultdict(list)
     counts: dict[str, int] = defaultdict(int)
+    # Of what is not for everybody, others learn no number either.
+    beyond = {pk for pk, _type in pairs} - set(seen)
+    unseen = set(Entity.objects.filter(pk__in=beyond, audience=None).values_list("pk", flat=True))
     for pk, type_ in pairs:
         label = kinds.label(type_)
-        counts[label] += 1
+        counts[label] += pk in seen or pk in unseen
         if pk in seen and len(dangling[label]) < MOST:
             dangling[label].append(seen[pk])
     belonging = {(pk, type_) for pk, type_ in pairs if type_ in BELONGING}
@@ -61,7 +64,7 @@ def deletion_of(viewer: Any, entity: Entity) -> Deletion:
     own: list[Claim] = []
     others: list[Claim] = []
     asserting = Claim.objects.filter(entity=entity, mode=ClaimMode.ASSERT).exclude(rank=Rank.INFERRED)
-    for claim in asserting.select_related("source").order_by("id"):
+    for claim in visible(viewer, asserting).select_related("source").order_by("id"):
         is_own = claim.source.type == SourceType.PERSON or claim.source.key == f"api:{viewer.pk}"
         (own if is_own else others).append(claim)
     return Deletion(
@@ -70,7 +73,7 @@ def deletion_of(viewer: Any, entity: Entity) -> Deletion:
         orphans=[(seen[pk], kinds.label(type_)) for pk, type_ in sorted(belonging - kept) if pk in seen][
             :MOST
         ],
-        unseen=len({pk for pk, _type in pairs} - set(seen)),
+        unseen=len(unseen),
         own=own,
         others=others,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 from django.conf import settings
@@ -99,6 +100,19 @@ class Catalog:
         )[0]
 
 
+def forget_checkout(portal: Portal, token: str) -> None:
+    """Take away what a first start connects, the checkout's own repository: it is no part of the test's catalog."""
+    headers = {"Authorization": f"Bearer {token}"}
+    listed = httpx2.get(f"{portal.url}/api/v1/connections/", headers=headers).json()["results"]
+    for connection in listed:
+        path = f"{portal.url}/api/v1/connections/{connection['slug']}/"
+        assert httpx2.delete(path, headers=headers).status_code < 300
+    end = time.monotonic() + 60
+    while httpx2.get(f"{portal.url}/api/v1/entities/", headers=headers).json()["total"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
 @pytest.fixture(scope="module")
 def catalog(
     tmp_path_factory: pytest.TempPathFactory, require_program: Callable[..., str]
@@ -118,6 +132,7 @@ def catalog(
         )
         with serve(served) as url, running as portal:
             token = portal.manage("create_token", "--user", "admin").strip().splitlines()[-1]
+            forget_checkout(portal, token)
             script = Script("client.js", f"{portal.url}/api/catalog", token)
             made = Catalog(script, url, files, portal, token)
             made.put("catalog.yaml", *CATALOG)
