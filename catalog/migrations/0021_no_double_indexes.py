@@ -4,11 +4,16 @@ from django.db.models import CASCADE, SET_NULL
 from django.db.models.functions import Upper
 
 
+def _drop(index):
+    """Of this schema alone: a restore builds its tables beside those in use."""
+    return f"DO $$ BEGIN EXECUTE format('DROP INDEX IF EXISTS %I.{index}', current_schema()); END $$"
+
+
 def _without_index(model, name, to, index, **options):
     """A foreign key whose index is the beginning of another; the field is not touched."""
     options = {"on_delete": CASCADE, "db_index": False, **options}
     return migrations.RunSQL(
-        f"DROP INDEX IF EXISTS catalog_{model}_{name}_id_{index}",
+        _drop(f"catalog_{model}_{name}_id_{index}"),
         f"CREATE INDEX IF NOT EXISTS catalog_{model}_{name}_id_{index} ON catalog_{model} ({name}_id)",
         state_operations=[migrations.AlterField(model, name, models.ForeignKey(f"catalog.{to}", **options))],
     )
@@ -38,7 +43,7 @@ class Migration(migrations.Migration):
         _without_index("tie", "target", "entity", "c2a5b407", related_name="ties_in"),
         _without_index("transition", "activity", "activity", "f07b42a7", related_name="transitions"),
         migrations.RunSQL(
-            "DROP INDEX IF EXISTS catalog_entity_ref_d4d57767_like",
+            _drop("catalog_entity_ref_d4d57767_like"),
             "CREATE INDEX IF NOT EXISTS catalog_entity_ref_d4d57767_like ON catalog_entity (ref text_pattern_ops)",
         ),
         migrations.RunSQL(
