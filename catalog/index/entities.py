@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from django.core.exceptions import EmptyResultSet
@@ -21,10 +21,9 @@ from catalog.kinds import current_kinds
 from catalog.models import Entity
 from catalog.query.relations import directions_called
 
-MOST_KEPT = (
-    20_000  # sets; that of a rare value takes some hundred bytes, of a frequent one an eighth of all ids
-)
-MOST_FIELDS = 60
+# Anybody who may read asks for any set or field, so what is kept has a size and not a number.
+MOST_BYTES = 64 * 1024 * 1024  # of sets, as they were when they were made
+MOST_VALUES = 1_000_000  # of all fields; each takes some hundred bytes
 MOST_VIEWERS = 1_000
 MOST_REFS = 100_000
 MOST_CHANGES = 2_000  # more at once, and reading anew is less work; of batches as many are kept
@@ -32,7 +31,6 @@ MOST_CHANGES = 2_000  # more at once, and reading anew is less work; of batches 
 LONGEST_AWAY = 1_800.0
 _SIGHT_SECONDS = 1.0
 
-K = TypeVar("K", bound=Hashable)
 Edge = tuple[str, str]
 """How a relation reads from an entity, in lower case, and the ref at its other end."""
 
@@ -60,12 +58,14 @@ class _Batch:
 class _Kept:
     """A set of ids, and up to which batch it is true.
 
+    :ivar size: in bytes, about.
     :ivar far: of a relation, who is at the other end.
     :ivar dangling: of a relation, those at whose other end nobody is.
     """
 
     ids: BitMap
     batch: int
+    size: int = 0
     far: BitMap = dataclasses.field(default_factory=BitMap)
     dangling: BitMap = dataclasses.field(default_factory=BitMap)
 
@@ -117,6 +117,7 @@ class Index:
         self._refs: dict[str, int] = {}
         self._ref_of: dict[int, str] = {}
         self._sets: dict[Hashable, _Kept] = {}
+        self._bytes = 0
         self._fields: dict[str, tuple[Field, int]] = {}
         self._sights: dict[Hashable, _Sight] = {}
 
@@ -154,7 +155,11 @@ class Index:
                 return self
             touched.update(ids)
         if touched:
-            self._take_in(touched)
+            try:
+                self._take_in(touched)
+            except Exception:
+                self._drop()  # what this did not take in would be missed for ever
+                raise
         return self
 
     def _take_in(self, touched: set[int]) -> None:
@@ -238,9 +243,8 @@ class Index:
         if known is None or batches is None:
             return self._keep(key, _Kept(asked(), self._now)).ids
         if touched := sorted({pk for batch in batches for pk in batch.rows}):
-            known.ids = (known.ids - BitMap(touched)) | asked(
-                touched
-            )  # another thread may be reading the old one
+            # A new one, for another thread may be reading the old one.
+            known.ids = (known.ids - BitMap(touched)) | asked(touched)
         known.batch = self._now
         return known.ids
 
@@ -264,10 +268,11 @@ class Index:
             known = self._sights[key] = _Sight.of(viewer, now, generation)
         return known
 
-    def related(self, name: str, ref: str, *, viewer: Any, seen: BitMap) -> BitMap:
-        """Those with a relation to the entity of a ref; what the viewer may not see is at no end of any.
+    def related(self, name: str, ref: str, *, seen: BitMap) -> BitMap:
+        """Those with a relation to the entity of a ref.
 
         :param name: of the relation as it reads from them, in lower case.
+        :param seen: what the viewer may see: all else is at no end of any.
         """
         edge = (name, ref)
         key = ("edge", edge)
@@ -301,9 +306,12 @@ class Index:
         return known.ids
 
     def _keep(self, key: Hashable, kept: _Kept) -> _Kept:
-        self._sets.pop(key, None)
-        if len(self._sets) >= MOST_KEPT:
-            self._sets.pop(next(iter(self._sets)))
+        if (before := self._sets.pop(key, None)) is not None:
+            self._bytes -= before.size
+        kept.size = sum(_bytes_of(ids) for ids in (kept.ids, kept.far, kept.dangling))
+        self._bytes += kept.size
+        while self._sets and self._bytes > MOST_BYTES:
+            self._bytes -= self._sets.pop(next(iter(self._sets))).size
         self._sets[key] = kept
         return kept
 
@@ -339,9 +347,10 @@ class Index:
         known = self._fields.get(name)
         batches = self._since(known[1]) if known is not None else None
         if known is None or batches is None:
-            field = Field(name, self._values_of(name), self.uids)
             self._fields.pop(name, None)
-            if len(self._fields) >= MOST_FIELDS:
+            field = Field(name, self._values_of(name), self.uids)
+            room = MOST_VALUES - len(field.values)
+            while self._fields and sum(len(kept.values) for kept, _batch in self._fields.values()) > room:
                 self._fields.pop(next(iter(self._fields)))
         else:
             field = known[0]
@@ -415,6 +424,11 @@ def _end(snapshot: str) -> int:
 
 def _ids(sql: str, *parameters: Any) -> list[int]:
     return [row[0] for row in fetch(sql, parameters)]
+
+
+def _bytes_of(ids: BitMap) -> int:
+    """Two for each id, or a bit for each of a block of 65,536; and what an empty one takes."""
+    return 200 + (min(2 * len(ids), 8_192 * (1 + (ids.max() >> 16))) if ids else 0)
 
 
 def _put(ids: BitMap, pk: int, is_in: bool) -> None:

@@ -101,7 +101,13 @@ class Field:
 
     def matching(self, test: Callable[[str], bool]) -> BitMap:
         """Those one of whose values, in lower case, passes a test."""
-        return BitMap(pk for pk in self.values if self.matches(pk, test))
+        return BitMap(
+            [
+                pk
+                for pk, value in self.values.items()
+                if (test(value.lower()) if isinstance(value, str) else self.matches(pk, test))
+            ]
+        )
 
     def matches(self, pk: int, test: Callable[[str], bool]) -> bool:
         """Whether one of an entity's values, in lower case, passes a test."""

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from access.models import User
 from access.services import grant
-from catalog.index import Index, forget_index, index
+from catalog.index import Index, entities, forget_index, index
 from catalog.index.fields import parse_values, path_of
 from catalog.models import Entity, Served, Touched
 from catalog.query.relations import directions_called
@@ -68,7 +68,7 @@ def check(viewers: list[Any]) -> None:
             for name, ref in EDGES:
                 rows = alive.filter(_related(name, ref))
                 if viewer is viewers[0]:
-                    assert set(kept.related(name, ref, viewer=viewer, seen=kept.seen_by(viewer))) == ids(rows)
+                    assert set(kept.related(name, ref, seen=kept.seen_by(viewer))) == ids(rows)
         texts = Served.objects.filter(entity__deleted_at=None).values_list("pk", "document")
         documents = {pk: orjson.loads(text) for pk, text in texts}
         for name in FIELDS[:4]:
@@ -191,3 +191,35 @@ def test_too_many_changes_are_not_named() -> None:
     assert list(Touched.objects.order_by("id").values_list("ids", flat=True))[-1] is None
     with index() as kept:
         assert len(kept.everything) == 6_001
+
+
+def test_what_it_failed_to_take_in_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    say("yaml:a", claim("component:c1", {"type": "service"}))
+    service = token("spec.type", "service")
+    with index() as kept:
+        assert len(kept.with_token(service)) == 1
+    say("yaml:a", claim("component:c2", {"type": "service"}, minute=1))
+    monkeypatch.setattr(Index, "_take_in", _fail)
+    with pytest.raises(OSError, match="lost"), index():
+        pass
+    monkeypatch.undo()
+    with index() as kept:
+        assert len(kept.with_token(service)) == 2
+
+
+def _fail(*_given: Any) -> None:
+    raise OSError("lost")
+
+
+def test_what_is_kept_is_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entities, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(entities, "MOST_VALUES", 5)
+    say("yaml:a", *(claim(f"component:c{number}", {"type": f"t{number}"}) for number in range(3)))
+    with index() as kept:
+        for number in range(20):
+            assert len(kept.with_token(token("spec.type", f"t{number}"))) == (number < 3)
+        assert len(kept._sets) < 10
+        assert kept._bytes == sum(one.size for one in kept._sets.values())
+        for name in ("metadata.name", "spec.type", "kind"):
+            assert len(kept.field(name).values) == 3
+        assert list(kept._fields) == ["kind"]

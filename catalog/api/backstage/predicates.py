@@ -181,7 +181,7 @@ class _Finder:
         if key.startswith("relations."):
             name = key.removeprefix("relations.")
             refs = [ref for text in texts if (ref := _exactly(text)) is not None]
-            found = [self.index.related(name, ref, viewer=self.viewer, seen=self.seen) for ref in refs]
+            found = [self.index.related(name, ref, seen=self.seen) for ref in refs]
         else:
             tokens = {token(key, text) for text in texts if len(text) <= MAX_VALUE}
             found = [self.index.with_token(one) for one in tokens]
