@@ -69,10 +69,10 @@ def text_of(viewer: Any, row: Row) -> bytes:
 
 
 def _seen(viewer: Any) -> BitMap | None:
-    """What a viewer may see; None if that is everything."""
+    """What a viewer may see, of whom the index was asked before; None if that is everything."""
     if sees_everything(viewer):
         return None
-    with index() as entities:
+    with index(is_asked_again=True) as entities:
         return entities.seen_by(viewer)
 
 
