@@ -67,11 +67,12 @@ def history(request: HttpRequest) -> HttpResponse:
     }
     error, field = "", ""
     today = timezone.localdate()
+    since_day = asked["from"] or (today - past.SPAN).isoformat()
     shown["spans"] = [
         {
             "label": ngettext("Last day", "Last %(n)s days", n) % {"n": n},
             "url": _url("/history", asked, **{"from": (today - timedelta(days=n)).isoformat(), "to": ""}),
-            "is_active": asked["from"] == (today - timedelta(days=n)).isoformat() and not asked["to"],
+            "is_active": since_day == (today - timedelta(days=n)).isoformat() and not asked["to"],
         }
         for n in _SPANS
     ]

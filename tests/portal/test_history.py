@@ -111,7 +111,9 @@ class TestWhatChanged:
         assert re.search(r'section[^>]*aria-label="old".*?Gone', page, re.S)
         assert "group:default/payments" in page or "payments" in page
         assert "yaml:a" in page
+        assert re.search(r'aria-current="page">Last 7 days', page), "which is what is shown"
         page = client.get("/history?q=owner:payments&from=2020-01-01&to=2020-01-31").content.decode()
+        assert not re.search(r'aria-current="page">Last', page)
         assert "Nothing changed" in page
         for url, sentence in (
             ("/history?q=kind:(", "aria-invalid"),
