@@ -141,7 +141,10 @@ class ConnectionDetail(View):
     def delete(self, request: Request, slug: str) -> Response:
         row = queries.get_connection(request.user, slug)
         start_removal(connection=row, by=person_of(request).label)
-        return _as_it_is_now(request, slug)
+        try:
+            return _as_it_is_now(request, slug)
+        except NotFound:  # a worker was as quick as that
+            return Response(_shown(request, [row])[0], status=202)
 
 
 class ConnectionSync(View):

@@ -251,6 +251,19 @@ class TestMeanwhile:
         ask(full)
         assert not OperationRun.objects.exists(), "what nobody began is not begun"
 
+    def test_a_worker_that_is_done_before_the_answer_makes_it_no_failure(
+        self,
+        full: Connection,
+        ana: User,
+        as_token: Callable[..., dict[str, str]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        quick = lambda connection_id: settle_connection(connection_id=connection_id)  # noqa: E731
+        monkeypatch.setattr(tasks.settle_connection, "delay_on_commit", quick)
+        answer = Client().delete(f"/api/v1/connections/{full.slug}/", headers=as_token(ana))
+        assert (answer.status_code, answer.json()["slug"]) == (202, full.slug)
+        assert Client().get(f"/api/v1/connections/{full.slug}/", headers=as_token(ana)).status_code == 404
+
 
 class TestRestored:
     def test_it_comes_back_with_all_that_it_brought_and_goes_on_where_it_was(
