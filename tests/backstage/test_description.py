@@ -1,4 +1,4 @@
-"""Requests that fit Backstage's own description of its API, and some that do not: the answers are as it says."""
+"""Requests that fit a description of the API, Backstage's own or ours, and some that do not: answers are as it says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import orjson
 import pytest
 import schemathesis
 import yaml
@@ -19,7 +20,8 @@ from schemathesis import GenerationMode, checks
 
 from access.models import User
 from access.permissions import cache
-from catalog.api import backstage
+from catalog.api.backstage.description import description
+from catalog.api.backstage.errors import PREFIX
 from catalog.models import Entity
 from integrations.models import CatalogLocation
 from tests.catalog.saying import claim, say
@@ -43,6 +45,7 @@ PREDICATE = {"$all": [{"kind": "component"}, {"$not": {"spec.type": {"$in": ["li
 # Good requests, so that more is answered than refusals.
 GOOD: dict[str, list[dict[str, Any]]] = {
     "RefreshEntity": [{"body": {"entityRef": "component:default/pay"}}],
+    "GetDescription": [{}],
     "GetEntities": [{"query": {"filter": ["kind=component"], "fields": ["metadata"], "limit": 1}}],
     "GetEntityByUid": [{}],
     "DeleteEntityByUid": [{}],
@@ -84,14 +87,24 @@ def wsgi() -> Iterator[Any]:
         signal.connect(close_old_connections)
 
 
-@pytest.fixture
-def schema(wsgi: Any, settings: Any) -> Any:
-    settings.PORTICO_OUTBOUND_ALLOW = ["127.0.0.1"]
-    text = (Path(backstage.__file__).parent / "openapi.yaml").read_text()
-    description = yaml.safe_load(text)
+def theirs(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((folder / "backstage" / "catalog-openapi.yaml").read_text())
     # It allows nothing in the metadata of an offered entity, which Backstage's own answers have too.
-    del description["components"]["schemas"]["RecursivePartialEntityMeta"]["additionalProperties"]
-    found = schemathesis.openapi.from_dict(description)
+    del found["components"]["schemas"]["RecursivePartialEntityMeta"]["additionalProperties"]
+    return found
+
+
+def ours() -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(description())
+    found["paths"] = {path.removeprefix(PREFIX): one for path, one in found["paths"].items()}
+    return found
+
+
+@pytest.fixture(params=["Backstage's", "ours"])
+def schema(wsgi: Any, settings: Any, request: pytest.FixtureRequest) -> Any:
+    settings.PORTICO_OUTBOUND_ALLOW = ["127.0.0.1"]
+    described = ours() if request.param == "ours" else theirs(request.getfixturevalue("test_data"))
+    found = schemathesis.openapi.from_dict(described)
     found.app = wsgi
     return found
 
@@ -121,12 +134,14 @@ def explore(
 ) -> set[str]:
     """Ask every operation, each request taken back.
 
-    :returns: those that did what they were asked for.
+    :returns: those that did not once do what they were asked for.
     """
     good: set[str] = set()
+    every = set()
     for found in schema.get_all_operations():
         operation = found.ok()
         name = operation.definition.raw["operationId"]
+        every.add(name)
         wanted = {parameter.definition["name"] for parameter in operation.path_parameters}
         known = {"path_parameters": {key: places[key] for key in wanted}} if wanted else {}
         cases = [operation.as_strategy()]
@@ -138,7 +153,8 @@ def explore(
         for more in GOOD[name]:
             good |= _ask(operation.as_strategy(**known, **more), name, headers, examples=1)
         good |= _ask(st.one_of(cases), name, headers, examples=examples)
-    return good
+    assert len(every) >= 20
+    return every - good
 
 
 def _ask(cases: Any, name: str, headers: dict[str, str], *, examples: int) -> set[str]:
@@ -168,14 +184,14 @@ def _ask(cases: Any, name: str, headers: dict[str, str], *, examples: int) -> se
     return good
 
 
-def test_answers_are_as_backstage_describes_them(
+def test_answers_are_as_they_are_described(
     schema: Any, places: dict[str, str], ana: User, as_token: Callable[..., dict[str, str]]
 ) -> None:
-    assert explore(schema, places, as_token(ana), examples=6, nonsense=False) == set(GOOD)
+    assert explore(schema, places, as_token(ana), examples=6, nonsense=False) == set()
 
 
 @pytest.mark.full
 def test_so_they_are_at_length(
     schema: Any, places: dict[str, str], ana: User, as_token: Callable[..., dict[str, str]]
 ) -> None:
-    assert explore(schema, places, as_token(ana), examples=200, nonsense=True) == set(GOOD)
+    assert explore(schema, places, as_token(ana), examples=200, nonsense=True) == set()

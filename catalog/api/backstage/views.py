@@ -6,9 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,10 +18,10 @@ from rest_framework.request import Request
 from access.api.permissions import View, person_of
 from base.answers import json_answer
 from base.errors import NotFound
-from base.safe_yaml import parse_documents
 from catalog import queries
 from catalog.api.backstage import lists
-from catalog.api.backstage.errors import PREFIX, InputError, answer_error
+from catalog.api.backstage.description import description
+from catalog.api.backstage.errors import InputError, answer_error
 from catalog.api.backstage.facets import facet
 from catalog.api.backstage.lists import Cursor, Order
 from catalog.api.backstage.parameters import (
@@ -60,21 +58,13 @@ class CatalogView(View):
 
 @extend_schema(exclude=True)
 class Description(CatalogView):
-    """`GET /openapi.json`: Backstage's own description of this API."""
+    """`GET /openapi.json`: the description of this API."""
 
     verbs = {"GET": "entity.read"}
 
     def get(self, request: Request) -> HttpResponse:
         read(request)
-        return json_answer(request, _description())
-
-
-@cache
-def _description() -> bytes:
-    text = (Path(__file__).parent / "openapi.yaml").read_bytes()
-    data = parse_documents(text, name="openapi.yaml")[0].data
-    data["paths"] = {f"{PREFIX}{path}": operations for path, operations in data["paths"].items()}
-    return orjson.dumps(data)
+        return json_answer(request, description())
 
 
 def not_here(request: HttpRequest, **_names: str) -> HttpResponse:
