@@ -98,7 +98,7 @@ def led_to_by(viewer: Any, entity_id: int) -> list[tuple[int, str]]:
     found: dict[int, str] = {}
     here = entity_id
     while len(found) < MOST_LEADERS:
-        words = Claim.objects.filter(entity=here, mode=ClaimMode.ASSERT, is_shadowed=False)
+        words = visible(viewer, Claim.objects.filter(entity=here, mode=ClaimMode.ASSERT, is_shadowed=False))
         refs = words.filter(place__has_key="by").order_by("pk").values_list("place__by", flat=True)
         leader = list_entities(viewer).filter(ref__in=list(refs[:1])).values_list("pk", "ref").first()
         if leader is None or leader[0] == entity_id or leader[0] in found:

@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+from django.db.models import Q
 
+from access.permissions import visible
 from catalog import identity, queries
 from catalog.models import Claim, EntityKey
 from integrations.outbound import mask_url
@@ -61,10 +63,10 @@ def _declared(viewer: Any, key: str, folder: str) -> list[dict[str, Any]]:
     seen = queries.list_entities(viewer)
     keys = EntityKey.objects.filter(key=key, claim__place__has_key="file", entity__in=seen.values("pk"))
     if folder:
-        keys = keys.filter(path__startswith=folder)
-    claims = Claim.objects.filter(pk__in=keys.values("claim")).select_related("entity__served").order_by("pk")
+        keys = keys.filter(Q(path=folder) | Q(path__startswith=f"{folder}/"))
+    claims = visible(viewer, Claim.objects.filter(pk__in=keys.values("claim")))
     found = []
-    for claim in claims[:MOST]:
+    for claim in claims.select_related("entity__served").order_by("pk")[:MOST]:
         file = str(claim.place.get("address") or claim.place["file"])
         place = identity.repo_key(file)
         if place is None or identity.split_folder(place)[0] != key:

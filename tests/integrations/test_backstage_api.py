@@ -16,9 +16,10 @@ from django.utils import timezone
 from drf_spectacular.validation import validate_schema
 
 from access.models import AuditEvent, Undoable, User
+from access.services import grant
 from access.services.undo import CannotUndo, preview_undo, undo_change, undo_of
 from catalog.api.backstage.views import not_here
-from catalog.models import Claim, Entity, Problem, Source
+from catalog.models import Audience, Claim, Entity, Problem, Source
 from integrations.models import CatalogLocation, SyncRun
 from integrations.tasks import read_location, remove_location
 from tests.catalog.saying import claim, say
@@ -447,6 +448,41 @@ class TestAnalyzing:
         (one,) = found["existingEntityFiles"]
         assert (one["isRegistered"], one["location"]) == (True, {"type": "url", "target": file})
         assert one["entity"]["metadata"]["name"] == "pay"
+
+    def test_of_a_folder_only_what_lies_in_it(self, call: Call) -> None:
+        root = "https://git.acme.example/acme/shop/blob/main"
+        say(
+            "yaml:url:x",
+            *(
+                claim(
+                    f"component:{name}",
+                    {"type": "service"},
+                    about=[f"repo:git.acme.example/acme/shop#{name}"],
+                    place={"file": f"{root}/{name}/catalog-info.yaml", "document": 1, "line": 1},
+                )
+                for name in ("pay", "payments")
+            ),
+        )
+        target = "https://git.acme.example/acme/shop/tree/main/pay"
+        asked = {"location": {"type": "url", "target": target}}
+        found = call("post", "analyze-location", asked)["existingEntityFiles"]
+        assert [one["entity"]["metadata"]["name"] for one in found] == ["pay"]
+
+    def test_what_a_hidden_source_declares_is_not_told(self, call: Call) -> None:
+        uid = "00000000-0000-4000-8000-000000000001"
+        Audience.objects.create(name="inner", uid=uid, groups=[7])
+        file = "https://git.acme.example/acme/pay/blob/main/catalog-info.yaml"
+        place = {"file": file, "document": 1, "line": 1, "by": "location:default/all"}
+        say("yaml:url:x", claim("component:pay", {"type": "service"}), claim("location:all", {"target": "x"}))
+        about = ["repo:git.acme.example/acme/pay"]
+        say("connection:inner/files", claim("component:pay", {"type": "service"}, about=about, place=place))
+        cal = User.objects.create(username="cal")
+        grant(user=cal, role="viewer")
+        asked = {"location": {"type": "url", "target": "https://git.acme.example/acme/pay"}}
+        assert len(call("post", "analyze-location", asked)["existingEntityFiles"]) == 1
+        assert call("post", "analyze-location", asked, user=cal)["existingEntityFiles"] == []
+        ancestry = "entities/by-name/component/default/pay/ancestry"
+        assert len(call("get", ancestry, user=cal)["items"]) == 1
 
     @pytest.mark.parametrize("target", ["", "pay", "/srv/pay", "https://", "https://[x", "file:///srv/pay"])
     def test_what_is_no_url_is_refused(self, call: Call, target: str) -> None:
