@@ -3,7 +3,7 @@
 The database answers which entities a condition finds, once; then the set of their ids is kept, as are the values of
 the fields that people sort, search and count by. Before each use one small statement asks which entities were touched
 since, and only those are looked at again: a write empties nothing. So totals, facets and orders of any mix of
-conditions, for any viewer, are operations on sets (docs/adr/0018).
+conditions, for any viewer, are operations on sets (docs/adr/0020).
 
 Nothing is decided here: what a viewer may see is `visible`'s condition, kept like any other.
 """
