@@ -26,11 +26,13 @@ MOST_BYTES = 64 * 1024 * 1024  # of sets, as they were when they were made
 MOST_VALUES = 1_000_000  # of all fields; each takes some hundred bytes
 MOST_VIEWERS = 1_000
 MOST_REFS = 100_000
-MOST_CHANGES = 2_000  # more at once, and reading anew is less work; of batches as many are kept
+MOST_CHANGES = 2_000  # more, and reading anew is less work; so many rows are remembered
 # Who has not looked for so long reads anew: what tells of older changes is being taken away.
 LONGEST_AWAY = 1_800.0
 _SIGHT_SECONDS = 1.0
 
+Key = tuple[Hashable, ...]
+"""Of a set: of what sort it is, and of what."""
 Edge = tuple[str, str]
 """How a relation reads from an entity, in lower case, and the ref at its other end."""
 
@@ -116,7 +118,7 @@ class Index:
         self._uids: dict[int, str] | None = None
         self._refs: dict[str, int] = {}
         self._ref_of: dict[int, str] = {}
-        self._sets: dict[Hashable, _Kept] = {}
+        self._sets: dict[Key, _Kept] = {}
         self._bytes = 0
         self._fields: dict[str, tuple[Field, int]] = {}
         self._sights: dict[Hashable, _Sight] = {}
@@ -142,33 +144,28 @@ class Index:
             """,
             (int(self._snapshot.partition(":")[0]), self._snapshot),
         )
-        before, self._snapshot, self._at = self._snapshot, rows[0][0], now
-        if _end(self._snapshot) < _end(before):  # another server counts here now
+        snapshot = rows[0][0]
+        named = [ids for _snapshot, pk, ids in rows if pk is not None]
+        touched: set[int] = set().union(*(ids for ids in named if ids is not None))
+        if (
+            None in named
+            or len(touched) > MOST_CHANGES
+            or _end(snapshot) < _end(self._snapshot)  # another server counts here now
+        ):
             self._drop()
-            return self
-        touched: set[int] = set()
-        for _snapshot, pk, ids in rows:
-            if pk is None:
-                continue
-            if ids is None or len(touched) > MOST_CHANGES:
-                self._drop()
-                return self
-            touched.update(ids)
-        if touched:
+        elif touched:
             try:
-                self._take_in(touched)
+                self._take_in(list(touched))
             except Exception:
-                self._drop()  # what this did not take in would be missed for ever
+                self._drop()  # some of it may have been taken in
                 raise
+        # Last, so that what fails before is asked for again.
+        self._snapshot, self._at = snapshot, now
         return self
 
-    def _take_in(self, touched: set[int]) -> None:
-        if not (self._sets or self._fields or self._everything or self._refs):
+    def _take_in(self, ids: list[int]) -> None:
+        if not (self._sets or self._fields or self._refs) and self._everything is None:
             return
-        if len(touched) > MOST_CHANGES:
-            self._drop()
-            return
-        ids = list(touched)
         rows = dict.fromkeys(ids, _Row("", "", frozenset(), "", None))
         for pk, uid, ref, tokens, namespace, document in fetch(
             """
@@ -178,9 +175,7 @@ class Index:
             (ids,),
         ):
             rows[pk] = _Row(uid, ref, frozenset(tokens), namespace, orjson.loads(document or "{}"))
-        edges = (
-            _edges_of(ids) if any(isinstance(key, tuple) and key[0] == "edge" for key in self._sets) else ()
-        )
+        edges = _edges_of(ids) if any(key[0] == "edge" for key in self._sets) else ()
         self._batches.append(_Batch(rows, frozenset(edges)))
         if self._everything is not None:
             for pk, row in rows.items():
@@ -190,7 +185,7 @@ class Index:
                 self._uids[pk] = row.uid
             self._refs.pop(self._ref_of.pop(pk, ""), None)
             self._refs.pop(row.ref, None)
-        while len(self._batches) > MOST_CHANGES:
+        while sum(len(batch.rows) for batch in self._batches) > MOST_CHANGES:
             self._batches.pop(0)
             self._first += 1
 
@@ -294,7 +289,7 @@ class Index:
             return known.dangling & self.everything
         return _ends(name, ref, self._now, hidden=known.far - seen).ids & self.everything
 
-    def _kept(self, key: Hashable, load: Callable[[], BitMap], holds: Callable[[int, _Row], bool]) -> BitMap:
+    def _kept(self, key: Key, load: Callable[[], BitMap], holds: Callable[[int, _Row], bool]) -> BitMap:
         known = self._sets.get(key)
         batches = self._since(known.batch) if known is not None else None
         if known is None or batches is None:
@@ -305,7 +300,7 @@ class Index:
         known.batch = self._now
         return known.ids
 
-    def _keep(self, key: Hashable, kept: _Kept) -> _Kept:
+    def _keep(self, key: Key, kept: _Kept) -> _Kept:
         if (before := self._sets.pop(key, None)) is not None:
             self._bytes -= before.size
         kept.size = sum(_bytes_of(ids) for ids in (kept.ids, kept.far, kept.dangling))

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
@@ -16,6 +16,7 @@ from access.models import User
 from access.services import grant
 from catalog.index import Index, entities, forget_index, index
 from catalog.index.fields import parse_values, path_of
+from catalog.index.statements import fetch
 from catalog.models import Entity, Served, Touched
 from catalog.query.relations import directions_called
 from catalog.query.tokens import token
@@ -156,6 +157,49 @@ def test_a_write_costs_one_look_at_what_it_touched(vic: User) -> None:
     assert len(asked) == 0  # what it asks is prepared, and counted nowhere
     assert len(kept._batches) == 1
     assert len(kept._batches[0].rows) == 1
+
+
+def test_what_could_not_be_read_is_read_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    say("yaml:a", claim("component:c1", {"type": "service"}))
+    service = token("spec.type", "service")
+    with index() as kept:
+        assert len(kept.with_token(service)) == 1
+    say("yaml:a", claim("component:c1", {"type": "library"}, minute=1))
+
+    def lost(sql: str, *given: Any) -> Any:
+        if "catalog_served" in sql:
+            raise OperationalError
+        return fetch(sql, *given)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(entities, "fetch", lost)
+        with pytest.raises(OperationalError), index():
+            pass
+    with index() as kept:
+        assert len(kept.with_token(service)) == 0
+
+
+def test_the_first_entity_of_all_is_seen() -> None:
+    with index() as kept:
+        assert not kept.everything
+    say("yaml:a", claim("component:c1", {"type": "service"}))
+    with index() as kept:
+        assert len(kept.everything) == 1
+
+
+def test_what_was_not_asked_for_during_many_changes_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entities, "MOST_CHANGES", 5)
+    say("yaml:a", *(claim(f"component:c{number}", {"type": "service"}) for number in range(3)))
+    service, library = (token("spec.type", text) for text in ("service", "library"))
+    with index() as kept:
+        assert (len(kept.with_token(service)), len(kept.with_token(library))) == (3, 0)
+    for minute in range(1, 8):
+        say("yaml:a", claim(f"component:c{minute % 3}", {"type": "library"}, minute=minute))
+        with index() as kept:
+            assert len(kept.with_token(library)) == min(minute, 3)
+            assert sum(len(batch.rows) for batch in kept._batches) <= 5
+    with index() as kept:
+        assert len(kept.with_token(service)) == 0
 
 
 def test_what_nobody_else_sees_yet_is_seen_inside_its_transaction_alone() -> None:
