@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from catalog.index.statements import fetch
 from catalog.kinds import current_kinds
 from catalog.models import Entity
 from catalog.query.relations import directions_called
+from catalog.query.tokens import MAX_KEY, MAX_VALUE
 
 # Anybody who may read asks for any set or field, so what is kept has a size and not a number.
 MOST_BYTES = 64 * 1024 * 1024  # of sets, as they were when they were made
@@ -214,6 +216,11 @@ class Index:
             lambda _pk, row: token in row.tokens,
         )
 
+    def with_any(self, tokens: Iterable[int]) -> BitMap:
+        """Those that have one of some tokens; nothing of it is kept."""
+        statement = "SELECT id FROM catalog_entity WHERE tokens && %s::bigint[]"
+        return BitMap(_ids(statement, list(tokens)))
+
     def where(self, rows: QuerySet[Entity]) -> BitMap:
         """Some living entities, whatever their condition; kept if it looks at nothing but the entity itself."""
         try:
@@ -232,7 +239,8 @@ class Index:
 
         if sql.upper().count("SELECT") > 1:
             return asked()  # others' rows decide, and they are not followed
-        key = ("where", sql, repr(parameters))
+        # A statement may name thousands of values, and many are kept.
+        key = ("where", blake2b(f"{sql}{parameters!r}".encode(), digest_size=16).digest())
         known = self._sets.get(key)
         batches = self._since(known.batch) if known is not None else None
         if known is None or batches is None:
@@ -393,23 +401,23 @@ class Index:
 
         :param term: in lower case.
         """
-        field = self.field(name)
-        return self._kept(
-            ("contains", name, term),
-            lambda: field.matching(lambda value: term in value),
-            lambda pk, _row: field.matches(pk, lambda value: term in value),
-        )
+        return self._passing("contains", name, term, lambda value: term in value)
 
     def beginning(self, name: str, prefix: str) -> BitMap:
         """Those one of whose values of a field begins so, whatever the case.
 
         :param prefix: in lower case.
         """
+        return self._passing("begins", name, prefix, lambda value: value.startswith(prefix))
+
+    def _passing(self, test_name: str, name: str, text: str, test: Callable[[str], bool]) -> BitMap:
+        if len(name) > MAX_KEY or len(text) > 2 * MAX_VALUE:
+            return BitMap()  # no value is so long, in lower case neither
         field = self.field(name)
         return self._kept(
-            ("begins", name, prefix),
-            lambda: field.matching(lambda value: value.startswith(prefix)),
-            lambda pk, _row: field.matches(pk, lambda value: value.startswith(prefix)),
+            (test_name, name, text),
+            lambda: field.matching(test),
+            lambda pk, _row: field.matches(pk, test),
         )
 
 

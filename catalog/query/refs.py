@@ -30,6 +30,13 @@ class RefPattern:
         match = _REF.fullmatch(value.text.lower())
         return cls(match[1], match[2], match[3], value.is_quoted) if match else None
 
+    @classmethod
+    def of(cls, ref: str) -> RefPattern:
+        """The pattern of a whole ref, which alone fits."""
+        kind, _colon, rest = ref.lower().partition(":")
+        namespace, _slash, name = rest.partition("/")
+        return cls(kind, namespace, name, is_literal=True)
+
     @property
     def exact(self) -> str | None:
         """The whole ref, if only one can match."""

@@ -164,11 +164,14 @@ class TestDeclaredFromTheOtherEnd:
         assert {row["metadata"]["name"] for row in rows} == found
 
 
+NOBODYS = [f"component:default/nobody-{number}" for number in range(60)]
 PREDICATES: dict[str, tuple[Any, set[str]]] = {
     "one value": ({"kind": "Component", "spec.type": "SERVICE"}, {"alpha", "beta", "loose"}),
     "numbers are texts": ({"spec.rank": 3}, {"alpha"}),
     "in": ({"metadata.name": {"$in": ["alpha", "gamma"]}}, {"alpha", "gamma"}),
     "in nothing": ({"metadata.name": {"$in": []}}, set()),
+    "in many": ({"metadata.name": {"$in": ["ALPHA", "gamma", *map(str, range(60))]}}, {"alpha", "gamma"}),
+    "in too long a value": ({"metadata.name": {"$hasPrefix": "a" * 500}}, set()),
     "there": ({"spec.rank": {"$exists": True}}, {"alpha", "beta"}),
     "not there": (
         {"$all": [{"kind": "component"}, {"spec.rank": {"$exists": False}}]},
@@ -184,6 +187,18 @@ PREDICATES: dict[str, tuple[Any, set[str]]] = {
     "beginning of a title": ({"metadata.title": {"$hasPrefix": "alpha 100%"}}, {"alpha"}),
     "wildcards mean themselves": ({"metadata.title": {"$hasPrefix": "a%"}}, set()),
     "beginning of a relation": ({"relations.dependsOn": {"$hasPrefix": "component:default/b"}}, {"alpha"}),
+    "related to one of many": (
+        {"relations.dependsOn": {"$in": ["component:default/beta", *NOBODYS]}},
+        {"alpha"},
+    ),
+    "many that are not there": (
+        {"relations.dependsOn": {"$in": ["component:default/GONE", *NOBODYS]}},
+        {"alpha"},
+    ),
+    "many in a relation back": (
+        {"relations.dependencyOf": {"$in": ["component:default/alpha", *NOBODYS]}},
+        {"beta"},
+    ),
     "holds": ({"metadata.tags": {"$contains": "grpc"}}, {"alpha"}),
     "related": (
         {"relations": {"$contains": {"type": "dependsOn", "targetRef": "component:default/beta"}}},
@@ -482,7 +497,7 @@ class TestBeforeAnyView:
 
 
 class TestSeeing:
-    def test_the_beginning_of_a_hidden_name_is_found_by_nobody(
+    def test_a_hidden_name_is_found_by_nobody(
         self, catalog: None, no_access: User, as_token: Callable[..., dict[str, str]]
     ) -> None:
         from access.services import grant
@@ -493,17 +508,20 @@ class TestSeeing:
         )
         grant(role="viewer", user=no_access, scope_type="namespace", scope="near")
 
-        def found(prefix: str) -> list[str]:
+        def found(wanted: dict[str, Any]) -> list[str]:
             answer = Client().post(
                 "/api/catalog/entities/by-query",
-                json.dumps({"query": {"relations.dependsOn": {"$hasPrefix": prefix}}}),
+                json.dumps({"query": {"relations.dependsOn": wanted}}),
                 content_type="application/json",
                 headers=as_token(no_access),
             )
             return names(said_in(answer)["items"])
 
-        assert found("component:near/g") == ["both"]
-        assert found("component:default/al") == []
+        assert found({"$hasPrefix": "component:near/g"}) == ["both"]
+        assert found({"$hasPrefix": "component:default/al"}) == []
+        for others in ([], NOBODYS):
+            assert found({"$in": ["component:near/gone", *others]}) == ["both"]
+            assert found({"$in": ["component:default/alpha", *others]}) == []
 
     def test_only_what_one_may_see(
         self, catalog: None, no_access: User, as_token: Callable[..., dict[str, str]]

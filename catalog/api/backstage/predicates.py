@@ -15,9 +15,10 @@ from django.db.models import Q
 from pyroaring import BitMap
 
 from catalog.api.backstage.errors import InputError
+from catalog.documents.refs import MAX_REF
 from catalog.index import Index
 from catalog.models import Entity
-from catalog.query.refs import RefBeginning
+from catalog.query.refs import RefBeginning, RefPattern
 from catalog.query.relations import directions_called
 from catalog.query.sight import seen_by
 from catalog.query.tokens import MAX_VALUE, as_text, token
@@ -30,6 +31,7 @@ _DEEPEST = 20
 # One request may ask much, but not keep a process busy for minutes.
 MOST_CONDITIONS = 2_000  # groups included
 MOST_VALUES = 10_000  # in all of them
+MOST_KEPT = 50  # of the values of one condition: more are looked up in one statement
 MOST_PREFIXES = 20  # each looks at all values of a field
 MOST_RELATIONS = 100  # each looks through relations and ties, both ends of them
 
@@ -181,9 +183,13 @@ class _Finder:
         if key.startswith("relations."):
             name = key.removeprefix("relations.")
             refs = [ref for text in texts if (ref := _exactly(text)) is not None]
+            if len(refs) > MOST_KEPT:
+                return self._related_to(name, [RefPattern.of(ref) for ref in refs])
             found = [self.index.related(name, ref, seen=self.seen) for ref in refs]
         else:
             tokens = {token(key, text) for text in texts if len(text) <= MAX_VALUE}
+            if len(tokens) > MOST_KEPT:
+                return self.index.with_any(tokens)
             found = [self.index.with_token(one) for one in tokens]
         return found[0] if len(found) == 1 else reduce(or_, found, BitMap())
 
@@ -194,20 +200,19 @@ class _Finder:
             return self.index.everything
         if not key.startswith("relations."):
             return self.index.with_token(token(key))
+        return self._related_to(key.removeprefix("relations."))
+
+    def _related_to(self, name: str, patterns: Sequence[RefPattern] = ()) -> BitMap:
+        """Those with a relation to what matches one of some patterns; without any: to anything."""
         sight = seen_by(self.viewer)
-        ways = directions_called(key.removeprefix("relations."))
-        related = reduce(or_, (way.entities(seen=sight) for way in ways), Q(pk__in=()))
-        return self.index.where(Entity.objects.filter(related, deleted_at=None))
+        ways = [way.entities(patterns, seen=sight) for way in directions_called(name)]
+        return self.index.where(Entity.objects.filter(reduce(or_, ways, Q(pk__in=())), deleted_at=None))
 
     def _has_prefix(self, key: str, prefix: str) -> BitMap:
         self._count(prefixes=1)
         if not key.lower().startswith("relations."):
             return self.index.beginning(canonical(key), prefix)
-        found = BitMap()
-        for way in directions_called(key.lower().removeprefix("relations.")):
-            rows = Entity.objects.filter(way.entities([RefBeginning.of(prefix)], seen=seen_by(self.viewer)))
-            found |= self.index.where(rows.filter(deleted_at=None))
-        return found
+        return self._related_to(key.lower().removeprefix("relations."), [RefBeginning.of(prefix)])
 
 
 # Fields that are looked up whatever their case; all others as they are written.
@@ -240,7 +245,8 @@ def uid_in(text: str) -> uuid.UUID | None:
         return None
 
 
-def _exactly(ref: str) -> str | None:
-    kind, colon, rest = ref.lower().partition(":")
+def _exactly(text: str) -> str | None:
+    kind, colon, rest = text.lower().partition(":")
     namespace, slash, name = rest.partition("/")
-    return f"{kind}:{namespace}/{name}" if colon and slash and name else None
+    is_ref = colon and slash and name and len(text) <= MAX_REF
+    return f"{kind}:{namespace}/{name}" if is_ref else None
