@@ -10,7 +10,10 @@ from django.db import connection
 
 
 def fetch(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-    """The rows of a statement whose text does not change from one time to the next."""
+    """The rows of a statement whose text does not change from one time to the next.
+
+    It fails as Django's own do, so that a lost connection is known to be lost.
+    """
     connection.ensure_connection()
-    with psycopg.Cursor(connection.connection) as cursor:
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         return cursor.execute(sql.encode(), parameters or None).fetchall()

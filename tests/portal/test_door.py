@@ -8,16 +8,15 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote
 
-import psycopg
 import pytest
 from django.core import signals
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import close_old_connections
+from django.db import OperationalError, ProgrammingError, close_old_connections, connection, transaction
 
 from access.models import User
 from access.services import grant
-from catalog.api.backstage import door, views
-from catalog.index import statements
+from catalog.api.backstage import lists
+from catalog.index.statements import fetch
 from portal import wsgi
 from tests.catalog.saying import claim, say
 
@@ -70,6 +69,7 @@ def ask(
     asked: tuple[str, str, Any],
     headers: dict[str, str],
     host: str = "localhost",
+    content_type: str = "application/json",
 ) -> Told:
     method, path, body = asked
     path, _mark, query = path.partition("?")
@@ -85,7 +85,7 @@ def ask(
         "HTTP_X_REQUEST_ID": "the-same-for-both",
         "wsgi.input": BytesIO(data),
         "wsgi.url_scheme": "http",
-        "CONTENT_TYPE": "application/json",
+        "CONTENT_TYPE": content_type,
         "CONTENT_LENGTH": str(len(data)),
         **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()},
     }
@@ -164,18 +164,50 @@ def test_it_shows_what_its_person_may_see(as_token: Callable[..., dict[str, str]
         ask(wsgi.application, ASKED["by name"], headers)
 
 
+@pytest.mark.parametrize(
+    ("asked", "headers", "content_type"),
+    [
+        ("by name", {"Accept": "text/html"}, "application/json"),
+        ("a list by POST", {}, "application/merge-patch+json"),
+        ("a list by POST", {}, "text/plain"),
+        ("a list by POST", {}, ""),
+    ],
+)
+def test_what_is_read_otherwise_goes_the_ordinary_way(
+    asked: str,
+    headers: dict[str, str],
+    content_type: str,
+    vic: User,
+    as_token: Callable[..., dict[str, str]],
+) -> None:
+    given = ASKED[asked], {**as_token(vic), **headers}
+    long = ask(WSGIHandler(), *given, content_type=content_type)
+    assert ask(wsgi.application, *given, content_type=content_type) == long
+
+
+@pytest.mark.parametrize("accepted", ["*/*", "application/json, text/plain, */*", "application/json"])
+def test_what_its_clients_accept_is_taken(
+    accepted: str, vic: User, as_token: Callable[..., dict[str, str]], shut: None
+) -> None:
+    headers = {**as_token(vic), "Accept": accepted}
+    assert ask(wsgi.application, ASKED["by name"], headers)[0] == "200 OK"
+
+
 def test_a_lost_database_is_told_by_the_ordinary_way(
     vic: User, as_token: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headers, closed = as_token(vic), []
+    headers = as_token(vic)
 
     def lost(*_given: Any) -> None:
-        raise psycopg.OperationalError
+        raise OperationalError
 
-    monkeypatch.setattr(views.lists, "fetch", lost)
-    monkeypatch.setattr(door.connection, "close", lambda: closed.append(True))
-    assert door.answer.__doc__
+    monkeypatch.setattr(lists, "fetch", lost)
     status, _headers, _content = ask(wsgi.application, ASKED["by name"], headers)
     assert status.startswith("500")
-    assert closed
-    assert statements.fetch is not lost
+
+
+def test_a_statement_that_fails_leaves_its_connection_to_be_looked_at() -> None:
+    connection.errors_occurred = False
+    with pytest.raises(ProgrammingError), transaction.atomic():
+        fetch("SELECT nothing")
+    assert connection.errors_occurred

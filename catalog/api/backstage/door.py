@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
-import psycopg
-from django.db import connection
 from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.utils.functional import cached_property
@@ -36,7 +35,7 @@ _ROUTES: tuple[tuple[re.Pattern[str], type[views.CatalogView], tuple[str, ...]],
     (re.compile(r"entities"), views.Entities, ()),
 )
 MOST_BYTES = 100_000
-_hosts: dict[str, bool] = {}
+_ACCEPTED = {"*/*", "application/json"}
 
 
 class Asked:
@@ -71,7 +70,9 @@ def answer(environ: dict[str, Any], *, hosts: list[str]) -> HttpResponse | Strea
         return None
     found = _view_at(path)
     query = environ.get("QUERY_STRING", "")
-    if found is None or not _is_known(environ.get("HTTP_HOST", ""), hosts):
+    if found is None or not _is_known(environ.get("HTTP_HOST", ""), tuple(hosts)):
+        return None
+    if _ACCEPTED.isdisjoint(re.split(r"\s*,\s*", environ.get("HTTP_ACCEPT", "*/*"))):
         return None
     if "%00" in query or any(not 32 <= ord(letter) < 127 for letter in path + query):
         return None
@@ -81,8 +82,8 @@ def answer(environ: dict[str, Any], *, hosts: list[str]) -> HttpResponse | Strea
         return None
     body = b""
     if method == "POST":
-        length = environ.get("CONTENT_LENGTH") or ""
-        if not length.isdecimal() or int(length) > MOST_BYTES:
+        length, kind = environ.get("CONTENT_LENGTH") or "", environ.get("CONTENT_TYPE") or ""
+        if not length.isdecimal() or int(length) > MOST_BYTES or kind.partition(";")[0] != "application/json":
             return None
         body = environ["wsgi.input"].read(int(length))
         environ["wsgi.input"] = BytesIO(body)
@@ -92,9 +93,6 @@ def answer(environ: dict[str, Any], *, hosts: list[str]) -> HttpResponse | Strea
             return None
         answered: HttpResponse | StreamingHttpResponse = handler(view(), Asked(environ, user, body), **names)
         return answered
-    except psycopg.Error:
-        connection.close()  # it may be lost: the ordinary way takes another
-        return None
     except Exception:  # noqa: BLE001 - the ordinary way says what is wrong, and logs it
         return None
 
@@ -106,10 +104,7 @@ def _view_at(path: str) -> tuple[type[views.CatalogView], dict[str, str]] | None
     return None
 
 
-def _is_known(host: str, hosts: list[str]) -> bool:
-    if host not in _hosts:
-        if len(_hosts) > 1_000:
-            _hosts.clear()
-        domain, _port = split_domain_port(host)
-        _hosts[host] = bool(domain) and validate_host(domain, hosts)
-    return _hosts[host]
+@lru_cache(maxsize=1_000)
+def _is_known(host: str, hosts: tuple[str, ...]) -> bool:
+    domain, _port = split_domain_port(host)
+    return bool(domain) and validate_host(domain, hosts)
