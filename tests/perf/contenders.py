@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from tests.faults.running import ROOT, Stack, run_stack
-from tests.perf.generate import _doc
+from tests.perf.generate import document
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _HERE = Path(__file__).parent
@@ -123,7 +123,7 @@ def changed(folder: Path, number: int) -> tuple[Path, str]:
     path = folder / "changing.yaml"
     title = f"Changed {number}"
     spec = "  type: service\n  lifecycle: production\n  owner: team-0\n"
-    return path, _doc("Component", "changing", spec, extra=f"  title: {title}\n")
+    return path, document("Component", "changing", spec, extra=f"  title: {title}\n")
 
 
 class Portico(Contender):

@@ -46,13 +46,13 @@ def documents(count: int, *, seed: int = 7) -> list[str]:
     components = count - groups - users - systems - domains - apis - resources
     found = []
     for n in range(domains):
-        found.append(_doc("Domain", f"domain-{n}", f"  owner: team-{n % groups}\n"))
+        found.append(document("Domain", f"domain-{n}", f"  owner: team-{n % groups}\n"))
     for n in range(groups):
         parent = f"  parent: team-{(n - 1) // 4}\n" if n else ""
-        found.append(_doc("Group", f"team-{n}", f"  type: team\n{parent}  children: []\n"))
+        found.append(document("Group", f"team-{n}", f"  type: team\n{parent}  children: []\n"))
     for n in range(users):
         found.append(
-            _doc(
+            document(
                 "User",
                 f"person-{n}",
                 f"  profile:\n    displayName: Person {n}\n    email: person-{n}@acme.example\n"
@@ -61,11 +61,11 @@ def documents(count: int, *, seed: int = 7) -> list[str]:
         )
     for n in range(systems):
         found.append(
-            _doc("System", f"system-{n}", f"  owner: team-{n % groups}\n  domain: domain-{n % domains}\n")
+            document("System", f"system-{n}", f"  owner: team-{n % groups}\n  domain: domain-{n % domains}\n")
         )
     for n in range(apis):
         found.append(
-            _doc(
+            document(
                 "API",
                 f"api-{n}",
                 f"  type: openapi\n  lifecycle: production\n  owner: team-{rng.randrange(groups)}\n"
@@ -75,7 +75,7 @@ def documents(count: int, *, seed: int = 7) -> list[str]:
         )
     for n in range(resources):
         found.append(
-            _doc(
+            document(
                 "Resource",
                 f"resource-{n}",
                 f"  type: database\n  owner: team-{rng.randrange(groups)}\n  system: system-{rng.randrange(systems)}\n",
@@ -89,7 +89,7 @@ def documents(count: int, *, seed: int = 7) -> list[str]:
             depends += f"    - resource:resource-{rng.randrange(resources)}\n"
         provides = f"  providesApis: [api-{rng.randrange(apis)}]\n" if apis and rng.random() < 0.3 else ""
         found.append(
-            _doc(
+            document(
                 "Component",
                 f"component-{n}",
                 f"  type: {rng.choice(TYPES)}\n  lifecycle: {rng.choice(LIFECYCLES)}\n"
@@ -108,7 +108,11 @@ def documents(count: int, *, seed: int = 7) -> list[str]:
     return found
 
 
-def _doc(kind: str, name: str, spec: str, *, description: str = "", extra: str = "") -> str:
+def document(kind: str, name: str, spec: str, *, description: str = "", extra: str = "") -> str:
+    """One document.
+
+    :param spec: as YAML, indented; so is `extra`, which stands in the metadata.
+    """
     text = f"apiVersion: backstage.io/v1alpha1\nkind: {kind}\nmetadata:\n  name: {name}\n"
     if description:
         text += f"  description: {description}\n"
