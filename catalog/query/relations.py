@@ -85,14 +85,15 @@ def directions() -> Mapping[str, tuple[Direction, ...]]:
     """The relations that the catalog's definitions name, by lower-case name; at most a second old."""
     global _known
     stamp = tuple(definitions_stamp(model) for model in (RelationType, Kind, KindField))
-    if _known is None or _known[0] != stamp:
+    known = _known  # another thread may forget it meanwhile
+    if known is None or known[0] != stamp:
         named: list[tuple[str, Mapping[str, str]]] = list(RelationType.objects.values_list("name", "spec"))
         # Fields may declare a relation from its other end, such as `dependencyOf`: then it is stored under that name.
         types = {spec.get("type") or name for name, spec in named}
         rules = {rule.type: rule for kind in current_kinds() for rule in kind.definition.relations}
         named += [(name, {"inverse": rule.inverse}) for name, rule in rules.items() if name not in types]
-        _known = stamp, directions_of(named)
-    return _known[1]
+        known = _known = stamp, directions_of(named)
+    return known[1]
 
 
 def directions_called(name: str) -> tuple[Direction, ...]:
