@@ -43,11 +43,14 @@ def _each(values: Values | None) -> tuple[str, ...]:
 
 
 class Field:
-    """The values of a field, by entity. What is made of them is made when it is first asked for, and kept true."""
+    """The values of a field, by entity. What is made of them is made when it is first asked for, and kept true.
+
+    :param uids: of all entities that are known; one without is newer than the last look, and comes with the next.
+    """
 
     def __init__(self, name: str, values: Iterable[tuple[int, Values | None]], uids: dict[int, str]) -> None:
         self.name = name
-        self.values = {pk: value for pk, value in values if value is not None}
+        self.values = {pk: value for pk, value in values if value is not None and pk in uids}
         self._uids = uids
         self._order: list[Place] | None = None
         self._counts: dict[str, BitMap] | None = None
@@ -90,7 +93,7 @@ class Field:
         return (values if isinstance(values, str) else min(values)).lower()
 
     def _place(self, pk: int, value: Values) -> Place:
-        return self._key(value), self._uids.get(pk, ""), pk
+        return self._key(value), self._uids[pk], pk
 
     @property
     def having(self) -> BitMap:

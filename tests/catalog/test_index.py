@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from access.models import User
 from access.services import grant
 from catalog.index import Index, entities, forget_index, index
-from catalog.index.fields import parse_values, path_of
+from catalog.index.fields import Field, parse_values, path_of
 from catalog.index.statements import fetch
 from catalog.models import Entity, Served, Touched
 from catalog.query.relations import directions_called
@@ -217,6 +217,17 @@ def test_what_nobody_else_sees_yet_is_seen_inside_its_transaction_alone() -> Non
         pass
     with index() as shared:
         assert len(shared.everything) == 1
+
+
+def test_an_entity_that_is_newer_than_the_last_look_stands_once_in_the_order() -> None:
+    uids = {1: "u1"}
+    field = Field("spec.type", [(1, "b"), (2, "a")], uids)
+    assert [pk for _value, _uid, pk in field.order] == [1]
+    uids[2] = "u2"
+    field.put(2, "a")
+    assert [pk for _value, _uid, pk in field.order] == [2, 1]
+    field.put(2, "c")
+    assert [pk for _value, _uid, pk in field.order] == [1, 2]
 
 
 def test_too_many_changes_are_not_named() -> None:
