@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from base.errors import DomainError
 from base.expressions import Context
 from base.schemas import compile_schema
-from catalog.audience import audiences, groups_in, is_for_all, not_for_all
+from catalog.audience import Groups, audiences, groups_in, is_for_all, not_for_all
 from catalog.bulk import among, upsert
 from catalog.documents.computed import CountActivity, CountRelated, Formula, Mirror, Path
 from catalog.documents.fields import FieldDef
@@ -68,12 +68,13 @@ def recompute(entity_ids: set[int], *, reach: Reach, at: datetime) -> None:
 
 
 def _newly_said(entity_ids: set[int]) -> set[int]:
-    """Those whose documents changed since what looks at them was last told so; notes that it is told now."""
+    """Those that changed, or for whom they are, since what looks at them was last told; notes that it is told now."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO catalog_computedvalues AS c (entity_id, "values", seen)
-            SELECT id, '{}'::jsonb, digest FROM catalog_entity WHERE id = ANY(%s)
+            SELECT id, '{}'::jsonb, digest || convert_to(coalesce(audience::text, ''), 'UTF8')
+            FROM catalog_entity WHERE id = ANY(%s)
             ON CONFLICT (entity_id) DO UPDATE SET seen = EXCLUDED.seen WHERE c.seen IS DISTINCT FROM EXCLUDED.seen
             RETURNING entity_id
             """,
@@ -111,23 +112,23 @@ def _lookers(kinds: Kinds, fields: Iterable[FieldDef], *, ends: set[int], betwee
         reached = between | ends if is_between else ends
         for name in reversed(path):
             steps = _step(kinds, reached, kinds.inverse(name))
-            reached = {far for pairs in steps.values() for _ref, far in pairs}
+            reached = {far for pairs in steps.values() for far, _groups in pairs}
         if reached:
             rows = Entity.objects.filter(id__in=among(reached), kind__in=of_kinds, deleted_at=None)
             found |= set(rows.values_list("id", flat=True))
     return found
 
 
-def _step(kinds: Kinds, entity_ids: Iterable[int], name: str) -> dict[int, list[tuple[str, int]]]:
-    """Where a relation or tie leads from some entities: ref and id of each living one, in the order of refs."""
+def _step(kinds: Kinds, entity_ids: Iterable[int], name: str) -> dict[int, list[tuple[int, Groups]]]:
+    """Where a relation or tie leads from some entities: each living one and for whom it is, in the order of refs."""
     ids = list(entity_ids)
-    found: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    found: dict[int, list[tuple[int, Groups]]] = defaultdict(list)
     if not ids:
         return found
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT DISTINCT pair.near, e.ref COLLATE "C" AS ref, e.id FROM (
+            SELECT DISTINCT pair.near, e.ref COLLATE "C" AS ref, e.id, e.audience FROM (
                 SELECT source_id AS near, target_id AS far FROM catalog_relation
                 WHERE type = %(name)s AND source_id = ANY(%(ids)s)
                 UNION ALL
@@ -144,8 +145,8 @@ def _step(kinds: Kinds, entity_ids: Iterable[int], name: str) -> dict[int, list[
             """,
             {"ids": ids, "name": name, "inverse": kinds.inverse(name)},
         )
-        for near, ref, far in cursor.fetchall():
-            found[near].append((ref, far))
+        for near, _ref, far, groups in cursor.fetchall():
+            found[near].append((far, groups_in(groups)))
     return found
 
 
@@ -159,7 +160,7 @@ class _Workout:
     at: datetime
     documents: dict[int, dict[str, Any]] = field(default_factory=dict)
     served: dict[int, dict[str, Any]] = field(default_factory=dict)
-    audiences: dict[int, frozenset[int] | None] = field(default_factory=dict)
+    audiences: dict[int, Groups] = field(default_factory=dict)
     known: dict[str, frozenset[int]] = field(default_factory=dict)
     hidden: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
@@ -199,23 +200,23 @@ class _Workout:
             self.audiences[pk] = groups_in(groups)
 
     def _ends(self, ids: Sequence[int], path: Path) -> dict[int, list[int]]:
-        """Where a path leads from each entity, each end once; what is not for all who see the entity counts nowhere."""
+        """Where a path leads from each entity, each end once; nor over what is not for all who see the entity."""
         at_: dict[int, list[int]] = {pk: [pk] for pk in ids}
         for name in path:
             steps = _step(self.kinds, {end for ends in at_.values() for end in ends}, name)
             at_ = {
-                pk: list(dict.fromkeys(far for end in ends for _ref, far in steps.get(end, ())))
+                pk: list(
+                    dict.fromkeys(
+                        far
+                        for end in ends
+                        for far, groups in steps.get(end, ())
+                        if is_for_all(groups, self.audiences[pk])
+                    )
+                )
                 for pk, ends in at_.items()
             }
         self._load(end for ends in at_.values() for end in ends)
-        return {
-            pk: [
-                end
-                for end in ends
-                if end in self.documents and is_for_all(self.audiences[end], self.audiences[pk])
-            ]
-            for pk, ends in at_.items()
-        }
+        return {pk: [end for end in ends if end in self.documents] for pk, ends in at_.items()}
 
     def _of_field(
         self, one: FieldDef, ids: list[int], wrong: dict[int, list[problems.Seen]]

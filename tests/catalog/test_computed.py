@@ -19,6 +19,7 @@ from catalog.models import Entity, KindField, Problem, Revision
 from catalog.query import compile_query, order_by, sortable
 from catalog.services.activity import ActivityIn, apply_activity
 from catalog.services.computing import mark_what_time_changed
+from catalog.services.dirty import mark_dirty
 from catalog.services.edit import override_field
 from catalog.services.render import render_dirty
 from tests.catalog.saying import claim, component, document, entity, say, unsay
@@ -92,6 +93,17 @@ class TestMirror:
         say("yaml:a", group("team", cc="1"), component("pay"))
         Entity.objects.filter(kind="group").update(audience=[7])
         add("billing", mirror={"path": ["ownedBy"], "field": "spec.cc"})
+        assert value("pay", "billing") is None
+
+    @pytest.mark.parametrize("kind", ["system", "group"])
+    def test_what_becomes_for_fewer_shows_no_more_and_nothing_beyond_it(self, kind: str) -> None:
+        say("yaml:a", group("team", cc="1"), system("shop"), component("pay", system="shop"))
+        add("billing", mirror={"path": ["partOf", "ownedBy"], "field": "spec.cc"})
+        assert value("pay", "billing") == "1"
+        narrowed = Entity.objects.filter(kind=kind)
+        narrowed.update(audience=[7])
+        mark_dirty(narrowed.values_list("id", flat=True))
+        render_dirty(at=timezone.now())
         assert value("pay", "billing") is None
 
 
