@@ -8,9 +8,9 @@ class CatalogConfig(AppConfig):
 
     def ready(self) -> None:
         from catalog import kinds, permissions
-        from catalog.services import kind_changes, undo
+        from catalog.services import computing, kind_changes, undo
 
-        kinds.register_kinds()
+        kinds.register_kinds(check_edited_field=computing.check_query)
         permissions.register()
         undo.register()
         kind_changes.register()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -373,7 +373,13 @@ def _check_relation(name: str, spec: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Shaping(DefinitionType[D]):
-    """Definitions that stored entities are shaped by: when one changes, those are queued to be made anew."""
+    """Definitions that stored entities are shaped by: when one changes, those are queued to be made anew.
+
+    :ivar check_edited: what is checked besides where people and programs edit a field. A pack may bring what a field
+        speaks of along with it.
+    """
+
+    check_edited: Callable[[FieldDef], None] | None = None
 
     def apply(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
         with self.changing():
@@ -381,7 +387,10 @@ class _Shaping(DefinitionType[D]):
 
     def edit(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
         with self.changing():
-            return self._changed(super().edit(name, *args, **options))
+            change = self._changed(super().edit(name, *args, **options))
+            if change is not None and self.check_edited is not None:
+                self.check_edited(FieldDef.of(name, change.row.spec))
+            return change
 
     def delete(self, name: str) -> DefinitionChange | None:
         spec = self.current(name)
@@ -474,8 +483,15 @@ def _kinds_of(spec: Any) -> set[str]:
     return {kind.lower() for kind in ([spec["kind"]] if "kind" in spec else spec["kinds"])} if spec else set()
 
 
-def register_kinds() -> None:
+def register_kinds(*, check_edited_field: Callable[[FieldDef], None]) -> None:
     """Make kinds, fields and relation types known as pack documents."""
     register_document_type(_Shaping(kind="RelationType", model=RelationType, check=_check_relation))
     register_document_type(_Shaping(kind="KindDefinition", model=Kind, check=check_kind_definition))
-    register_document_type(_Shaping(kind="FieldDefinition", model=KindField, check=check_field_definition))
+    register_document_type(
+        _Shaping(
+            kind="FieldDefinition",
+            model=KindField,
+            check=check_field_definition,
+            check_edited=check_edited_field,
+        )
+    )

@@ -16,9 +16,10 @@ from typing import Any
 import orjson
 from django.db import connection
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from base.errors import DomainError
+from base.errors import DomainError, FieldError, InvalidInput
 from base.expressions import Context
 from base.schemas import compile_schema
 from catalog.audience import Groups, audiences, groups_in, is_for_all, not_for_all
@@ -27,7 +28,7 @@ from catalog.documents.computed import CountActivity, CountRelated, Formula, Mir
 from catalog.documents.fields import FieldDef
 from catalog.kinds import Kinds, current_kinds
 from catalog.models import Activity, ComputedValues, DirtyEntity, Entity, KindField, Served, Severity
-from catalog.query import compile_query, token, tokens_of
+from catalog.query import QueryError, compile_query, token, tokens_of
 from catalog.services import problems
 from catalog.services.activity import mark_subjects_dirty
 from catalog.services.dirty import mark_dirty
@@ -229,14 +230,7 @@ class _Workout:
             case Formula() as formula:
                 found = self._formula(one, formula, ids, wrong)
             case CountRelated() as count:
-                ends = self._ends(ids, count.paths[0])
-                everything = Entity.objects.filter(
-                    id__in=among({end for all_ in ends.values() for end in all_})
-                )
-                if count.query:
-                    everything = everything.filter(compile_query(count.query, now=self.at))
-                matching = set(everything.values_list("id", flat=True))
-                found = {pk: sum(end in matching for end in ends[pk]) for pk in ids}
+                found = self._related(one, count, ids, wrong)
             case CountActivity() as activity:
                 found = self._activity(activity, ids)
             case _:
@@ -247,6 +241,21 @@ class _Workout:
                 wrong[pk].append(_unfit(one, str(schema.errors(value, under=("spec", one.name))[0])))
                 found[pk] = None
         return found
+
+    def _related(
+        self, one: FieldDef, count: CountRelated, ids: list[int], wrong: dict[int, list[problems.Seen]]
+    ) -> dict[int, int]:
+        ends = self._ends(ids, count.paths[0])
+        everything = Entity.objects.filter(id__in=among({end for all_ in ends.values() for end in all_}))
+        if count.query:
+            try:
+                everything = everything.filter(compile_query(count.query, now=self.at))
+            except QueryError as error:
+                for pk in ids:
+                    wrong[pk].append(_unfit(one, error.message))
+                return {}
+        matching = set(everything.values_list("id", flat=True))
+        return {pk: sum(end in matching for end in ends[pk]) for pk in ids}
 
     def _formula(
         self, one: FieldDef, formula: Formula, ids: list[int], wrong: dict[int, list[problems.Seen]]
@@ -337,6 +346,19 @@ class _Workout:
             within=Q(type="computed", subject_uid__in=among((s.uid for s in subjects.values()), "uuid")),
             at=self.at,
         )
+
+
+def check_query(field: FieldDef) -> None:
+    """:raises InvalidInput: if a field counts what a query finds that is none, as kinds and relations stand now."""
+    if isinstance(field.computed, CountRelated) and field.computed.query:
+        try:
+            compile_query(field.computed.query, now=timezone.now())
+        except QueryError as error:
+            raise InvalidInput(
+                _("The field “%(name)s” cannot be used: %(first)s")
+                % {"name": field.definition, "first": error.message},
+                errors=[FieldError("spec.count.query", error.message)],
+            )
 
 
 def _mirrored(mirror: Mirror, documents: Iterable[dict[str, Any]], is_list: bool) -> Any:

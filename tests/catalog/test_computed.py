@@ -149,6 +149,25 @@ class TestCount:
         assert document("system:default/shop")["spec"]["live"] == 2
         assert found("spec.live:2") == ["shop"]
 
+    @pytest.mark.parametrize("query", ["kind:(", "nothing:x", "kind:gadget"])
+    def test_a_wrong_query_is_refused_where_people_edit_and_else_a_problem(self, query: str) -> None:
+        say("yaml:a", component("a", system="shop"), system("shop"))
+        spec = {"path": ["hasPart"], "query": query}
+        with pytest.raises(InvalidInput) as refused:
+            add("live", kinds=("System",), format="number", count=spec)
+        assert [error.path for error in refused.value.errors] == ["spec.count.query"]
+        assert not KindField.objects.exists()
+        # A pack's is taken as it is: what it speaks of may come with it.
+        whole = {"kinds": ["System"], "field": "spec.live", "format": "number", "count": spec}
+        document_types()["FieldDefinition"].apply("live", whole, pack="acme", by="tests")
+        forget_definitions()
+        render_dirty(at=timezone.now())
+        (problem,) = Problem.objects.filter(type="computed", resolved_at=None)
+        assert problem.subject_label == "system:default/shop"
+        assert "live" not in document("system:default/shop")["spec"]
+        say("yaml:a", component("b", system="shop"), minute=2)
+        assert document("component:default/b")["spec"]["system"] == "shop"
+
     def test_activity_in_a_window_that_moves(self) -> None:
         now = timezone.now()
         say("yaml:a", claim("component:pay", {"type": "service"}, keys=("repo:h.example/pay",)))
