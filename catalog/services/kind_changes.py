@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F, Q
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -88,6 +88,23 @@ def check(*, change_id: int, now: datetime) -> None:
     if not free.update(held_until=now + LEASE, done=0):
         return
     change = mine.get()
+    try:
+        _check(change, mine)
+    except (OperationalError, InterfaceError):
+        raise  # a lost database comes back, and the check with it
+    except Exception:
+        logger.exception("Change %s of the kind %s could not be checked.", change_id, change.kind)
+        _fail(mine, _("An internal error; the log of the worker tells more."))
+
+
+def _fail(mine: QuerySet[KindChange], error: str) -> None:
+    mine.update(state=State.FAILED, error=error, finished_at=timezone.now(), held_until=None)
+
+
+def _check(change: KindChange, mine: QuerySet[KindChange]) -> None:
+    if not Kind.objects.filter(name=change.definition, spec=change.before).exists():
+        _fail(mine, _("The kind was changed since this was proposed. Propose it again."))
+        return
     rows = Entity.objects.filter(kind=change.kind, deleted_at=None)
     mine.update(total=rows.count())
     then = kinds_with({change.definition: change.spec}).by_name(change.kind)
@@ -231,7 +248,7 @@ def due(*, now: datetime) -> Iterable[int]:
     for change in KindChange.objects.filter(state=State.APPLYING):
         progress_of(change)
     waiting = KindChange.objects.filter(Q(held_until=None) | Q(held_until__lt=now), state=State.CHECKING)
-    return list(waiting.values_list("pk", flat=True))
+    return list(waiting.order_by("pk").values_list("pk", flat=True))
 
 
 def _change_of(undoable: Undoable) -> KindChange:

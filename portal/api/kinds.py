@@ -212,6 +212,7 @@ class KindChangeOut(serializers.Serializer[Any]):
         help_text="Entities that lack something afterwards which they do not lack now."
     )
     report = ReasonOut(many=True)
+    error = serializers.CharField(allow_blank=True, help_text="Why it could not be checked.")
     spec = serializers.DictField()
     made_at = serializers.DateTimeField()
     made_by = serializers.CharField()

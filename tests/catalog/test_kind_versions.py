@@ -22,6 +22,7 @@ from catalog.services import kind_changes
 from catalog.services.edit import upsert_documents
 from catalog.services.ingest import claims_of
 from catalog.services.render import render_dirty
+from catalog.tasks import check_kind_changes
 from tests.catalog.saying import START, claim, document, entity, history, say, source
 from tests.catalog_data import forget_definitions
 
@@ -263,6 +264,28 @@ def test_a_check_that_was_lost_is_taken_up_again(ana: User) -> None:
     assert list(kind_changes.due(now=later)) == [change.pk]
     kind_changes.check(change_id=change.pk, now=later)
     assert KindChange.objects.get().state == "checked"
+
+
+def test_what_cannot_be_checked_has_failed_and_keeps_nothing_else_from_it(
+    ana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = kind_changes.propose(user=ana, name="gadget", spec=TWO)
+    Kind.objects.update_or_create(name="gadget", defaults={"spec": {**ONE, "title": "Thing"}})
+    forget_definitions()
+    broken, good = (kind_changes.propose(user=ana, name="gadget", spec=TWO) for _n in range(2))
+    say("yaml:a", gadget("g", level=1))
+    found = kind_changes._broken
+
+    def fails(*args: Any) -> Any:
+        monkeypatch.setattr(kind_changes, "_broken", found)
+        raise RuntimeError
+
+    monkeypatch.setattr(kind_changes, "_broken", fails)
+    check_kind_changes()
+    states = dict(KindChange.objects.values_list("pk", "state"))
+    assert states == {gone.pk: "failed", broken.pk: "failed", good.pk: "checked"}
+    assert "Propose it again" in KindChange.objects.get(pk=gone.pk).error
+    assert KindChange.objects.get(pk=broken.pk).error.startswith("An internal error")
 
 
 @pytest.mark.full
