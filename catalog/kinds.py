@@ -28,7 +28,7 @@ from access.definitions import (
 )
 from base.errors import Conflict, FieldError, InvalidInput
 from catalog.documents.computed import Mirror
-from catalog.documents.fields import FieldDef, check_field_definition, with_fields
+from catalog.documents.fields import LOOKS, FieldDef, check_field_definition, with_fields
 from catalog.documents.formats import format_of
 from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
 from catalog.documents.relation_checks import CHECKS, ENFORCE, KEYS, OFF, RelationCheck, RelationFault
@@ -414,7 +414,7 @@ class _Shaping(DefinitionType[D]):
 
     def _queue(self, change: DefinitionChange | None) -> DefinitionChange | None:
         """A kind shapes its entities' documents, a relation type how all are told of."""
-        if change is not None:
+        if change is not None and not (self.model is KindField and _only_looks(change)):
             entities = Entity.objects.filter(deleted_at=None)
             is_to_merge = self.model is not RelationType
             if is_to_merge:
@@ -476,6 +476,18 @@ def _only_checks(change: DefinitionChange) -> set[str]:
         for spec in (change.before, change.after)
     )
     return {after.get("type") or change.row.name, after["inverse"]} if before == after else set()
+
+
+def _only_looks(change: DefinitionChange) -> bool:
+    """Whether of a field nothing has changed but how it is shown: what documents say is the same."""
+    if not change.before or not change.after:
+        return False
+    before, after = (
+        {key: value for key, value in spec.items() if key not in LOOKS}
+        | {"values": [one["value"] for one in spec.get("values", ())]}
+        for spec in (change.before, change.after)
+    )
+    return bool(before == after)
 
 
 def _kinds_of(spec: Any) -> set[str]:

@@ -38,6 +38,8 @@ from catalog.documents.formats import FORMATS, Format
 
 PAGE, LIST, FILTER = "page", "list", "filter"
 SHOWN = (PAGE, LIST, FILTER)
+# What shapes no document, but only how it is shown.
+LOOKS = ("title", "description", "unit", "shown", "order")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
 
 

@@ -12,7 +12,7 @@ from base.errors import Conflict, InvalidInput
 from catalog.documents.fields import FieldDef, check_field_definition
 from catalog.documents.formats import FORMATS, format_of, seconds_of
 from catalog.kinds import current_kinds
-from catalog.models import Entity, KindField, Revision
+from catalog.models import DirtyEntity, Entity, KindField, Revision
 from catalog.query import compile_query, field_facets
 from catalog.services.render import render_dirty
 from tests.catalog.saying import START, component, document, history, relations, say
@@ -200,6 +200,16 @@ def test_every_format_is_found_by_its_name_and_by_json_schemas_own() -> None:
     assert format_of({"type": "integer"}).name == "number"
     assert format_of({"enum": ["a"]}).name == "enum"
     assert format_of({}).name == "yaml"
+
+
+def test_how_a_field_is_shown_makes_no_entity_anew() -> None:
+    spec = {"kinds": ["Component"], "field": "spec.tier", "format": "enum", "values": [{"value": "a"}]}
+    say("yaml:a", component("pay", tier="a"))
+    add("tier", **spec)
+    shown = {**spec, "order": 3, "title": "Tier", "shown": ["list"], "values": [{"value": "a", "title": "A"}]}
+    for changed, marks in ((shown, 0), ({**shown, "values": [{"value": "b"}]}, 1)):
+        document_types()["FieldDefinition"].edit("tier", changed, by="tests")
+        assert DirtyEntity.objects.count() == marks
 
 
 def test_fields_come_in_their_order() -> None:
