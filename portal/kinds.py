@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ from django.utils.translation import gettext as _
 
 from access.permissions import visible
 from base.errors import NotFound
+from catalog import queries
 from catalog.documents.fields import FieldDef
 from catalog.documents.formats import Format, format_of
 from catalog.kinds import KindView, current_kinds
-from catalog.models import Entity, KindChange, KindField
+from catalog.models import KindChange, KindField
 from catalog.query import token
 from catalog.services import kind_changes
 from portal.models import Page
@@ -92,12 +94,13 @@ def readers_of(field: FieldDef) -> list[FieldDef]:
     return [one for one in kinds.computed if kinds.looks_at(one, field)]
 
 
-def impact_of(row: KindField) -> Impact:
-    """What the removal of an added field would touch. What sources say there stays said."""
+def impact_of(viewer: Any, row: KindField) -> Impact:
+    """What the removal of an added field would touch, as far as the viewer may see it. What sources say stays said."""
     path, kinds = row.spec["field"], [kind.lower() for kind in row.spec["kinds"]]
-    entities = Entity.objects.filter(kind__in=kinds, deleted_at=None)
+    entities = queries.list_entities(viewer).filter(kind__in=kinds)
     holding = entities.filter(Q(tokens__contains=[token(path)]) | Q(tokens__contains=[token(f"{path}.")]))
-    pages = [page.name for page in Page.objects.order_by("name") if path.encode() in orjson.dumps(page.spec)]
+    said = re.compile(rb"%s(?![A-Za-z0-9_-])" % re.escape(path).encode())
+    pages = [page.name for page in Page.objects.order_by("name") if said.search(orjson.dumps(page.spec))]
     readers = readers_of(FieldDef.of(row.name, row.spec))
     return Impact(holding.count(), pages, [one.definition for one in readers])
 
@@ -119,4 +122,16 @@ def get_change(viewer: Any, change_id: int) -> KindChange:
     found = visible(viewer, KindChange.objects.filter(pk=change_id), kind_changes.VERB).first()
     if found is None:
         raise NotFound(_("There is no such change of a kind."))
-    return kind_changes.progress_of(found)
+    return changes_for(viewer, [found])[0]
+
+
+def changes_for(viewer: Any, changes: list[KindChange]) -> list[KindChange]:
+    """Changes with how far they are; of what they would break those are named that the viewer may see."""
+    seen = queries.titles_of(
+        viewer, {ref for one in changes for reason in one.report for ref in reason["refs"]}
+    )
+    for one in changes:
+        kind_changes.progress_of(one)
+        for reason in one.report:
+            reason["refs"] = [ref for ref in reason["refs"] if ref in seen]
+    return changes

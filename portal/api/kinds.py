@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse
@@ -20,8 +21,8 @@ from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, list_of, part_of
 from base.pagination import rows_answer
 from catalog.models import KindChange, KindField, RelationType
 from catalog.services import kind_changes
-from catalog.services.kind_changes import VERB, progress_of
-from portal.kinds import fields_of, get_change, impact_of, kind_called, readers_of
+from catalog.services.kind_changes import VERB
+from portal.kinds import changes_for, fields_of, get_change, impact_of, kind_called, readers_of
 from portal.packs import edit_definition, etag_of, remove_definition
 
 KIND = "FieldDefinition"
@@ -153,7 +154,7 @@ class FieldImpact(View):
         description="What the removal of an added field would touch.",
     )
     def get(self, request: Request, name: str) -> HttpResponse:
-        found = impact_of(_row(request, name))
+        found = impact_of(request.user, _row(request, name))
         return one_answer(request, {"entities": found.entities, "pages": found.pages, "fields": found.fields})
 
 
@@ -227,8 +228,8 @@ KindChangeListOut = list_of("KindChangeListOut", KindChangeOut)
 
 
 def change_shape(change: KindChange) -> dict[str, Any]:
-    """A change of a kind as plain data, with how far it is."""
-    return plain(KindChangeOut, progress_of(change))
+    """A change of a kind as plain data."""
+    return plain(KindChangeOut, change)
 
 
 class KindChanges(View):
@@ -244,7 +245,8 @@ class KindChanges(View):
     )
     def get(self, request: Request, kind: str) -> HttpResponse:
         rows = visible(request.user, KindChange.objects.filter(kind=kind_called(kind).name), VERB)
-        return rows_answer(request, rows, ("-made_at", "-id"), change_shape)
+        seen = partial(changes_for, request.user)
+        return rows_answer(request, rows, ("-made_at", "-id"), change_shape, seen=seen)
 
     @extend_schema(
         request=KindChangeIn,
@@ -301,12 +303,12 @@ class KindChangeApply(View):
         ),
     )
     def post(self, request: Request, change_id: int) -> Response:
-        change = kind_changes.apply_change(
+        kind_changes.apply_change(
             user=person_of(request),
             change=get_change(request.user, change_id),
             anyway=given(request, ApplyIn)["anyway"],
         )
-        return Response(change_shape(change), status=202)
+        return Response(change_shape(get_change(request.user, change_id)), status=202)
 
 
 # --- relation types ---------------------------------------------------------------------------------------

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, Literal
 
 import yaml
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -18,7 +17,7 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from pydantic import BaseModel, ConfigDict, Field
 
-from access.permissions import require
+from access.permissions import require, visible
 from base.errors import DomainError, InvalidInput, NotFound
 from base.safe_yaml import parse_documents
 from catalog import queries
@@ -415,7 +414,7 @@ def delete_field(request: HttpRequest, name: str) -> HttpResponse:
         | {
             "row": row,
             "etag": etag_of(row),
-            "impact": impact_of(row),
+            "impact": impact_of(request.user, row),
             "list_url": links.catalog_url(query),
             "back_url": kind_url,
         },
@@ -557,19 +556,16 @@ _KEYS = {
 def relations(request: HttpRequest) -> HttpResponse:
     """The types of relations: how many there are of each, how each is checked, and what that found."""
     require(request.user, VERB)
-    counts = dict(Relation.objects.order_by().values_list("type").annotate(n=Count("pk")))
-    wrong = Counter(
-        Problem.objects.filter(type__in=["relation", "too-many"], resolved_at=None).values_list(
-            "detail__type", flat=True
-        )
-    )
+    counts = _by(visible(request.user, Relation.objects.all()), "type")
+    found = Problem.objects.filter(type__in=["relation", "too-many"], resolved_at=None)
+    wrong = _by(visible(request.user, found), "detail__type")
     rows = [
         {
             "row": row,
             "inverse": row.spec["inverse"],
             "mode": _MODES[row.spec.get("check", "off")],
             "count": counts.get(row.spec.get("type") or row.name, 0),
-            "wrong": wrong[row.spec.get("type") or row.name],
+            "wrong": wrong.get(row.spec.get("type") or row.name, 0),
         }
         for row in RelationType.objects.order_by("name")
     ]
@@ -578,6 +574,10 @@ def relations(request: HttpRequest) -> HttpResponse:
         "settings/relations.html",
         shell_of(request, "settings-kinds", title=_("Relations")) | {"rows": rows},
     )
+
+
+def _by(rows: QuerySet[Any], field: str) -> dict[str, int]:
+    return dict(rows.order_by().values_list(field).annotate(n=Count("pk")))
 
 
 _MODES = {"off": gettext_lazy("Off"), "warn": gettext_lazy("Warn"), "enforce": gettext_lazy("Enforce")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -15,15 +16,17 @@ from django.utils import timezone
 from pydantic import BaseModel, create_model
 from pydantic import Field as ModelField
 
-from access.models import AuditEvent, User
+from access.models import AuditEvent, Role, User
+from access.services import grant
 from catalog.documents.formats import FORMATS
-from catalog.models import Kind, KindChange, KindField, RelationType
+from catalog.models import Audience, Kind, KindChange, KindField, Rank, RelationType
 from catalog.services import kind_changes
 from catalog.services.creating import create_entity
 from catalog.services.render import render_dirty
 from portal.formats import show
 from portal.forms import Form
-from tests.catalog.saying import START, claim, component, say
+from portal.packs import edit_definition
+from tests.catalog.saying import START, claim, component, say, source
 from tests.catalog_data import forget_definitions
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -250,10 +253,10 @@ def test_a_computed_field_says_what_it_is_worked_out_from(browser: Client) -> No
     assert "computed field level looks at it" in text(browser, "/settings/fields/users/delete")
 
 
-def test_a_new_version_is_proposed_checked_and_applied_on_pages(browser: Client, ana: User) -> None:
-    say("yaml:a", component("pay", level=3), component("shop", level="high"))
+def weighed() -> dict[str, Any]:
+    """A new version of components, whose level is a weight."""
     spec = Kind.objects.get(name="component").spec
-    new = {
+    return {
         **spec,
         "version": 2,
         "schema": {
@@ -268,6 +271,11 @@ def test_a_new_version_is_proposed_checked_and_applied_on_pages(browser: Client,
             }
         ],
     }
+
+
+def test_a_new_version_is_proposed_checked_and_applied_on_pages(browser: Client, ana: User) -> None:
+    say("yaml:a", component("pay", level=3), component("shop", level="high"))
+    new = weighed()
     wrong = browser.post("/settings/kinds/component/change", {"spec": "kind: Component"})
     assert wrong.status_code == 422
     assert "apiVersions" in wrong.content.decode()
@@ -304,6 +312,35 @@ def test_programs_change_kinds_too(
     assert client.get(one, headers=mine).json()["state"] == "checked"
     assert client.delete(one, headers=mine).status_code == 204
     assert client.get(url, headers=mine).json()["results"][0]["state"] == "cancelled"
+
+
+def test_who_may_change_kinds_is_told_of_no_more_than_they_may_see(
+    client: Client, ana: User, vic: User, as_token: Callable[..., dict[str, str]]
+) -> None:
+    grant(role=Role.objects.create(name="kinds", spec={"title": "Kinds", "verbs": ["kind.write"]}), user=vic)
+    source("connection:inner/things")
+    Audience.objects.create(name="inner", uid="00000000-0000-4000-8000-000000000001", groups=[7])
+    hidden = component("velours", level="high")
+    say("connection:inner/things", dataclasses.replace(hidden, rank=Rank.CONNECTION))
+    say("yaml:a", component("open", level="high"))
+    change = kind_changes.propose(user=ana, name="component", spec=weighed())
+    kind_changes.check(change_id=change.pk, now=timezone.now())
+    field = {"kinds": ["Component"], "field": "spec.level", "format": "text"}
+    edit_definition(kind="FieldDefinition", name="level", spec=field, by="tests")
+    forget_definitions()
+    for user, sees in ((ana, True), (vic, False)):
+        client.force_login(user)
+        assert ("velours" in text(client, f"/settings/kind-changes/{change.pk}")) == sees
+        assert f"ownedBy ownerOf {1 + sees} " in text(client, "/settings/relations")
+        assert f"{1 + sees} entit" in text(client, "/settings/fields/level/delete")
+        mine = as_token(user)
+        for url in ("/api/v1/kinds/component/changes/", f"/api/v1/kind-changes/{change.pk}/"):
+            answer = client.get(url, headers=mine)
+            assert "component:default/open" in answer.content.decode(), answer.content
+            assert ("velours" in answer.content.decode()) == sees
+        assert client.get("/api/v1/fields/level/impact/", headers=mine).json()["entities"] == 1 + sees
+    KindChange.objects.update(state=KindChange.State.FAILED, error="It broke off.")
+    assert "It broke off." in text(client, f"/settings/kind-changes/{change.pk}")
 
 
 def test_an_administrator_sets_the_check_of_a_relation(browser: Client) -> None:
