@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Q
 
 from access.permissions import visible
+from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Relation, SourceType
 
@@ -42,24 +43,29 @@ def deletion_of(viewer: Any, entity: Entity) -> Deletion:
     kinds = current_kinds()
     naming = Relation.objects.filter(target=entity, source__deleted_at=None).exclude(source=entity)
     pairs = list(naming.order_by("type", "source__ref").values_list("source_id", "type"))
-    seen = visible(viewer, Entity.objects.filter(deleted_at=None)).in_bulk({pk for pk, _type in pairs})
-    dangling: dict[str, list[Entity]] = defaultdict(list)
-    counts: dict[str, int] = defaultdict(int)
+    sources = Entity.objects.filter(pk__in=among({pk for pk, _type in pairs}), deleted_at=None)
+    seen = set(visible(viewer, sources).values_list("pk", flat=True))
     # Of what is not for everybody, others learn no number either.
-    beyond = {pk for pk, _type in pairs} - set(seen)
-    unseen = set(Entity.objects.filter(pk__in=beyond, audience=None).values_list("pk", flat=True))
+    unseen = set(sources.filter(audience=None).values_list("pk", flat=True)) - seen
+    named: dict[str, list[int]] = defaultdict(list)
+    counts: dict[str, int] = defaultdict(int)
     for pk, type_ in pairs:
         label = kinds.label(type_)
-        counts[label] += pk in seen or pk in unseen
-        if pk in seen and len(dangling[label]) < MOST:
-            dangling[label].append(seen[pk])
+        if pk in seen or pk in unseen:
+            counts[label] += 1
+        if pk in seen and len(named[label]) < MOST:
+            named[label].append(pk)
     belonging = {(pk, type_) for pk, type_ in pairs if type_ in BELONGING}
     kept = set(
         Relation.objects.filter(
-            source__in={pk for pk, _type in belonging}, type__in=BELONGING, target__deleted_at=None
+            source__in=among({pk for pk, _type in belonging}), type__in=BELONGING, target__deleted_at=None
         )
         .exclude(Q(target=entity) | Q(target=None))
         .values_list("source_id", "type")
+    )
+    orphans = [(pk, type_) for pk, type_ in sorted(belonging - kept) if pk in seen][:MOST]
+    entities = Entity.objects.in_bulk(
+        {pk for pks in named.values() for pk in pks} | {pk for pk, _type in orphans}
     )
     own: list[Claim] = []
     others: list[Claim] = []
@@ -68,11 +74,9 @@ def deletion_of(viewer: Any, entity: Entity) -> Deletion:
         is_own = claim.source.type == SourceType.PERSON or claim.source.key == f"api:{viewer.pk}"
         (own if is_own else others).append(claim)
     return Deletion(
-        dangling=dict(dangling),
+        dangling={label: [entities[pk] for pk in pks] for label, pks in named.items()},
         counts=dict(counts),
-        orphans=[(seen[pk], kinds.label(type_)) for pk, type_ in sorted(belonging - kept) if pk in seen][
-            :MOST
-        ],
+        orphans=[(entities[pk], kinds.label(type_)) for pk, type_ in orphans],
         unseen=len(unseen),
         own=own,
         others=others,
