@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-from django.db.models import Q
+from django.db.models import Count, F, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -42,15 +42,43 @@ def faults_of(kind: KindView, document: dict[str, Any], namespace: str, ref: str
         for fault in kinds.relation_faults(kind, document, namespace)
         if fault.is_enforced
     ]
-    for path, type_, target, _wanted in kind.definition.references_of(document, namespace):
-        check = kinds.checks.get(type_)
-        if check is None or check.mode != ENFORCE or check.inverse_most is None:
-            continue
-        others = Relation.objects.filter(Q(target__ref=target) | Q(target_ref=target), type=type_)
-        n = others.filter(source__deleted_at=None).exclude(source__ref=ref).count()
-        if n >= check.inverse_most:
-            faults.append(FieldError(path, _crowded(target, type_, n, check.inverse_most)))
+    most = {
+        name: check.inverse_most
+        for name, check in kinds.checks.items()
+        if check.mode == ENFORCE and check.inverse_most is not None
+    }
+    named = [
+        (path, type_, target)
+        for path, type_, target, _wanted in (
+            kind.definition.references_of(document, namespace) if most else ()
+        )
+        if type_ in most
+    ]
+    if not named:
+        return faults
+    refs = {target for _path, _type, target in named}
+    ref_of = dict(Entity.objects.filter(ref__in=refs, deleted_at=None).values_list("pk", "ref"))
+    others = _seen_from_their_targets().filter(Q(target__in=ref_of) | Q(target_ref__in=refs), type__in=most)
+    counts: Counter[tuple[str, str]] = Counter()
+    for type_, target, name, n in (
+        others.exclude(source__ref=ref)
+        .values_list("type", "target", "target_ref")
+        .annotate(n=Count("pk"))
+        .order_by()
+    ):
+        counts[type_, ref_of.get(target, name)] += n
+    faults += [
+        FieldError(path, _crowded(target, type_, counts[type_, target], most[type_]))
+        for path, type_, target in named
+        if counts[type_, target] >= most[type_]
+    ]
     return faults
+
+
+def _seen_from_their_targets() -> QuerySet[Relation]:
+    """The relations of which all may know who see what they lead to."""
+    everybody = Q(source__audience=None) | Q(source__audience__contains=F("target__audience"))
+    return Relation.objects.filter(everybody, source__deleted_at=None)
 
 
 def _crowded(ref: str, type_: str, n: int, most: int) -> str:
@@ -67,16 +95,8 @@ def report_crowded(entity_ids: Iterable[int], *, at: datetime) -> None:
     if not checks:
         return
     entities = {one.pk: one for one in Entity.objects.filter(id__in=among(entity_ids), deleted_at=None)}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT r.target_id, r.type, count(*) FROM catalog_relation r
-            JOIN catalog_entity e ON e.id = r.source_id AND e.deleted_at IS NULL
-            WHERE r.target_id = ANY(%s) AND r.type = ANY(%s) GROUP BY 1, 2
-            """,
-            [list(entities), list(checks)],
-        )
-        found = cursor.fetchall()
+    leading = _seen_from_their_targets().filter(target__in=among(entities), type__in=checks).order_by()
+    found = leading.values_list("target", "type").annotate(n=Count("pk"))
     seen = []
     for pk, type_, n in found:
         most = checks[type_].inverse_most

@@ -14,7 +14,7 @@ from access.models import User
 from base.errors import InvalidInput, NotFound
 from catalog.deletion import deletion_of
 from catalog.documents.envelope import DocumentInvalid
-from catalog.models import DirtyEntity, Problem, RelationType
+from catalog.models import Audience, DirtyEntity, Entity, Problem, RelationType
 from catalog.services.creating import create_entity
 from catalog.services.edit import override_field, upsert_documents
 from catalog.services.naming import delete_entity
@@ -128,6 +128,20 @@ def test_what_is_enforced_is_refused_where_people_edit_and_a_problem_of_files(an
     assert again.outcome == "changed"
 
 
+def test_what_is_named_is_counted_at_once_and_without_what_not_all_may_see(ana: User) -> None:
+    check("dependsOn", check="enforce", inverseMost=1)
+    say("yaml:a", *(component(f"c{n}") for n in range(3)), component("x", dependsOn=["component:c0"]))
+    document = declared("one", dependsOn=["component:c0", "component:c1", "component:gone"])
+    with CaptureQueriesContext(connection) as asked:
+        (refused,) = upsert_documents(user=ana, documents=[document])
+    assert [error.path for error in refused.errors] == ["spec.dependsOn"]
+    assert len([one for one in asked if "COUNT" in one["sql"]]) == 1
+    Entity.objects.filter(name="x").update(audience=[7])
+    (taken,) = upsert_documents(user=ana, documents=[document])
+    assert taken.outcome == "new"
+    assert told("too-many") == []
+
+
 @pytest.mark.parametrize("spec", [{"check": "perhaps"}, {"most": 0}, {"targetKinds": "Group"}])
 def test_a_wrong_check_is_refused(spec: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
@@ -156,6 +170,9 @@ class TestDeletion:
         hidden = deletion_of(cleo, entity("group:default/team"))
         assert (hidden.dangling, hidden.orphans, hidden.unseen) == ({}, [], 2)
         assert deletion_of(ana, entity("component:default/pay")).counts == {"depends on": 1}
+        Entity.objects.filter(name="cart").update(audience=[7])
+        Audience.objects.create(name="inner", uid="00000000-0000-4000-8000-000000000001", groups=[7])
+        assert deletion_of(cleo, entity("component:default/pay")).counts == {}
 
     def test_what_has_another_place_to_belong_to_is_no_orphan(self, ana: User) -> None:
         say("yaml:a", claim("group:one", {}), claim("user:u", {"memberOf": []}))
