@@ -9,6 +9,7 @@ The name `now`, where it is offered, is a time; every other name is JSON data. A
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -102,14 +103,14 @@ class Expression:
     def evaluate(self, context: Context) -> Any:
         """The value, as plain JSON data; times as ISO 8601, durations in seconds.
 
-        :raises ExpressionError: if it fails on this data, or takes too many steps.
+        :raises ExpressionError: if it fails on this data, takes too many steps, or gives what cannot be stored.
         """
         activation = context._activation(self._env, self._names)
         try:
             value = self._compiled.eval(activation)
             if value.type() == cel.Type.ERROR:
                 raise ExpressionError(_explain(str(value.plain_value())), text=self.text)
-            return _plain(value.plain_value(), self.text)
+            return _storable(_plain(value.plain_value(), self.text), self.text)
         except TypeError:  # the engine has no Python value for an optional
             raise ExpressionError(_("The value is optional; end with .orValue(...)."), text=self.text)
         except (RuntimeError, OverflowError, ValueError) as error:
@@ -205,7 +206,17 @@ def _explain(problem: str) -> str:
     return problem
 
 
+def _storable(value: Any, text: str) -> Any:
+    try:
+        limits.check_data(value, what=_("The value"))
+    except limits.LimitExceeded as error:
+        raise ExpressionError(error.message, text=text)
+    return value
+
+
 def _plain(value: Any, text: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExpressionError(_("The value is no finite number."), text=text)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list):

@@ -83,6 +83,25 @@ def test_what_fails_on_data_is_an_error_not_a_value(text: str, says: str) -> Non
     assert caught.value.column is None
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1.0 / 0.0", "no finite number"),
+        ("[0.0 / 0.0]", "no finite number"),
+        (r"'a\u0000'", "NUL"),
+        (r"{'a\u0000': [1]}", "NUL"),
+        ("[long, long].join('')", "characters"),
+        ("[[deep]]", "levels deep"),
+    ],
+)
+def test_what_cannot_be_stored_is_no_value(text: str, says: str) -> None:
+    deep: Any = 1
+    for _level in range(limits.MAX_DEPTH - 1):
+        deep = [deep]
+    with pytest.raises(ExpressionError, match=says):
+        evaluate(text, {"long": "x" * (limits.MAX_STRING - 1), "deep": deep})
+
+
 def test_a_condition_must_be_true_or_false() -> None:
     context = Context(entity=ENTITY)
     assert not compile_expression("entity.kind == 'API'", variables=["entity"]).test(context)

@@ -131,6 +131,13 @@ class TestExpression:
         add("double", format="number", expression="entity.spec.?size.orValue(-3)")
         assert not open_.all().exists()
 
+    @pytest.mark.parametrize("expression", ["1.0 / 0.0", "0.0 / 0.0", r"'\u0000'"])
+    def test_what_no_row_can_hold_is_a_problem_too(self, expression: str) -> None:
+        say("yaml:a", component("pay"))
+        add("odd", format="json", expression=expression)
+        assert value("pay", "odd") is None
+        assert Problem.objects.filter(type="computed", resolved_at=None).count() == 1
+
     def test_it_does_not_see_what_it_is_not_known_to_look_at(self) -> None:
         say("yaml:a", component("pay"))
         add("one", expression="'x'")
