@@ -116,14 +116,19 @@ class Upgrade:
     api_version: str
     fields: tuple[tuple[Path, str | None], ...]
 
-    def is_for(self, document: Mapping[str, Any], context: Context) -> bool:
-        """Whether a document is to be changed. Where the condition cannot be told, it does not hold."""
+    def context_of(self, document: Mapping[str, Any]) -> Context | None:
+        """What its expressions see of a document; None where it is not to be changed.
+
+        Where the condition cannot be told, it does not hold.
+        """
         if self.of and document.get("apiVersion") not in self.of:
-            return False
+            return None
+        context = Context(document=document)
         try:
-            return not self.when or compile_expression(self.when, variables=("document",)).test(context)
+            holds = not self.when or compile_expression(self.when, variables=("document",)).test(context)
         except ExpressionError:
-            return False
+            return None
+        return context if holds else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,8 +224,8 @@ class KindDef:
         :param errors: gains what failed.
         """
         for rule in self.upgrades:
-            context = Context(document=document)
-            if not rule.is_for(document, context):
+            context = rule.context_of(document)
+            if context is None:
                 continue
             changed = document
             for path, text in rule.fields:
