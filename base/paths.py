@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 Part = str | int
 _PLAIN = re.compile(r"[A-Za-z_$][\w$-]*\Z")
@@ -22,6 +23,13 @@ def format_path(parts: Iterable[Part]) -> str:
             quoted = part.replace("\\", "\\\\").replace('"', '\\"')
             text += f'["{quoted}"]'
     return text
+
+
+def value_at(data: Any, path: Iterable[str]) -> Any:
+    """What stands below some keys of JSON data; None where there is nothing."""
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
 
 
 def parse_path(path: str | Sequence[Part]) -> tuple[Part, ...]:

@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from access.models import IdentityProvider, User
 from access.services import Person, save_provider
 from base.errors import DomainError, FieldError, InvalidInput
+from base.paths import value_at
 from integrations.errors import Misconfigured, SourceError
 from integrations.http import Answer, HttpClient, HttpLimits
 from integrations.services.network import outbound_policy
@@ -209,10 +210,7 @@ def claim_of(claims: dict[str, Any], name: str) -> Any:
     """A claim by its name, or by the way to it: `realm_access.roles`."""
     if name in claims:
         return claims[name]
-    value: Any = claims
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+    return value_at(claims, name.split("."))
 
 
 def _person(claims: dict[str, Any], provider: IdentityProvider) -> Person:

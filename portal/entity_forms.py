@@ -7,7 +7,7 @@ was is not taken for a change of theirs, whoever changed it meanwhile.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from base.errors import FieldError, InvalidInput
+from base.paths import value_at
 from catalog.kinds import KindView
 from catalog.models import ClaimMode, SourceType
 from catalog.queries import FieldSource
@@ -202,7 +203,7 @@ def changes_of(
         if typed is None and is_required:
             errors.append(FieldError(name, _("Enter a value.")))
             continue
-        present = _at(document, path)
+        present = value_at(document, path)
         if _digest(present) == _digest(typed):
             continue
         if path in unions:
@@ -288,9 +289,3 @@ def _shares(source: FieldSource | None, person: str) -> tuple[list[Any], list[An
 
 def _word(value: Any) -> str:
     return str(value.get("url") or value.get("title") or value) if isinstance(value, dict) else str(value)
-
-
-def _at(document: Any, path: Sequence[str]) -> Any:
-    for part in path:
-        document = document.get(part) if isinstance(document, Mapping) else None
-    return document

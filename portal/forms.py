@@ -27,6 +27,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
 from base.errors import DomainError, FieldError
+from base.paths import value_at
 from base.safe_yaml import parse_documents
 from catalog.documents.formats import ALIASES, FORMATS, format_of
 
@@ -118,7 +119,7 @@ class Form:
         """A list of objects as rows of their fields, unless it holds what those have no place for."""
         if leaf.type != "objects":
             return leaf
-        value = _get(self.values, leaf.path)
+        value = value_at(self.values, leaf.path)
         known = set(_columns(leaf))
         fits = all(
             isinstance(row, dict) and set(row) <= known and all(isinstance(v, str) for v in row.values())
@@ -173,8 +174,8 @@ class Form:
             if leaf.optional:
                 groups.setdefault(leaf.optional, []).append(leaf)
         for path, leaves in groups.items():
-            if not any(_get(self.values, leaf.path) or leaf.name in self.secrets for leaf in leaves):
-                _get(self.values, path[:-1]).pop(path[-1], None)
+            if not any(value_at(self.values, leaf.path) or leaf.name in self.secrets for leaf in leaves):
+                value_at(self.values, path[:-1]).pop(path[-1], None)
 
     def _structured(self, leaf: _Leaf, text: str) -> Any:
         try:
@@ -283,7 +284,7 @@ class Form:
         """Whether a field holds something else than its default."""
         if leaf.type == "secret":
             return leaf.name in self.kept
-        value, default = _get(self.values, leaf.path), _get(self._defaults, leaf.path)
+        value, default = value_at(self.values, leaf.path), value_at(self._defaults, leaf.path)
         return _plainly(value) != _plainly(default)
 
     @property
@@ -297,7 +298,7 @@ class Form:
         ]
 
     def _field(self, leaf: _Leaf) -> dict[str, Any]:
-        schema, value = leaf.schema, _get(self.values, leaf.path)
+        schema, value = leaf.schema, value_at(self.values, leaf.path)
         field = {
             "name": leaf.name,
             "label": leaf.label,
@@ -378,10 +379,10 @@ class SchemaForm(Form):
 
     def value_at(self, path: Path) -> Any:
         """What a field holds; None for nothing."""
-        return _get(self.values, path)
+        return value_at(self.values, path)
 
     def _take(self, leaf: _Leaf) -> None:
-        value = _get(self.values, leaf.path)
+        value = value_at(self.values, leaf.path)
         try:
             value = _as_schema_has(leaf, value)
         except ValueError:
@@ -390,7 +391,7 @@ class SchemaForm(Form):
         # An empty list is a value where there must be one; what was not ticked is none where there need not be.
         is_nothing = value is None or value in ("", {}) or (value in ([], False) and not leaf.is_required)
         if is_nothing and not (value == 0 and value is not False):
-            holder = _get(self.values, leaf.path[:-1])
+            holder = value_at(self.values, leaf.path[:-1])
             if isinstance(holder, dict):
                 holder.pop(leaf.path[-1], None)
             if self.is_whole and leaf.is_required and leaf.name not in self.errors:
@@ -581,13 +582,6 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
 # --- nested data -----------------------------------------------------------------------------------------
 
 
-def _get(data: Mapping[str, Any], path: Path) -> Any:
-    value: Any = data
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
 def _put(data: dict[str, Any], path: Path, value: Any) -> None:
     for name in path[:-1]:
         data = data.setdefault(name, {})
@@ -606,7 +600,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 def _without(data: dict[str, Any], paths: list[Path]) -> dict[str, Any]:
     for path in paths:
-        holder = _get(data, path[:-1])
+        holder = value_at(data, path[:-1])
         if isinstance(holder, dict):
             holder.pop(path[-1], None)
     return data

@@ -44,6 +44,7 @@ from django.utils.translation import gettext_noop
 
 from base.errors import FieldError, InvalidInput
 from base.expressions import Context, ExpressionError, compile_expression
+from base.paths import value_at
 from base.schemas import InvalidSchema, Schema, compile_schema
 from base.text import excerpt
 from catalog.documents.formats import FORMATS, format_of
@@ -94,9 +95,7 @@ class Column:
 
     def value_in(self, document: Any) -> Any:
         """What a document says there; None if it says nothing."""
-        for part in self.path:
-            document = document.get(part) if isinstance(document, dict) else None
-        return document
+        return value_at(document, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +289,7 @@ class KindDef:
         errors = [] if self.schema.is_valid(spec) else self.schema.errors(spec, under=("spec",))
         wrong = {error.path for error in errors}
         for rule in self.relations:
-            is_list = isinstance(_value_at(document, rule.path), list)
+            is_list = isinstance(value_at(document, rule.path), list)
             for number, text in enumerate(_values_at(document, rule.path)):
                 path = f"{rule.field}[{number}]" if is_list else rule.field
                 if path in wrong:
@@ -327,7 +326,7 @@ class KindDef:
         """
         filled = document
         for path, value in self.unknown_for:
-            if _value_at(filled, path) is None:
+            if value_at(filled, path) is None:
                 filled = _with(filled, path, value)
         return filled
 
@@ -415,17 +414,9 @@ def _path(field: str) -> Path:
     return tuple(field.split("."))
 
 
-def _value_at(document: Any, path: Path) -> Any:
-    for part in path:
-        if not isinstance(document, dict):
-            return None
-        document = document.get(part)
-    return document
-
-
 def _values_at(document: Any, path: Path) -> list[Any]:
     """What a field refers to: the elements of its list, or its one value."""
-    value = _value_at(document, path)
+    value = value_at(document, path)
     if isinstance(value, list):
         return value
     return [value] if value or value == {} else []

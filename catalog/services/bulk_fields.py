@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from access.permissions import visible
 from access.services.audit import Subject, record_audit
 from base.errors import InvalidInput
+from base.paths import value_at
 from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Served
@@ -140,7 +141,7 @@ def plan_fields(*, user: Any, entities: Sequence[Entity], change: Change) -> Fie
         if entity.pk not in mine:
             rows.append(PlannedField(entity, Outcome.FORBIDDEN))
             continue
-        before = _at(orjson.loads(documents[entity.pk]) if entity.pk in documents else {}, parts)
+        before = value_at(orjson.loads(documents[entity.pk]) if entity.pk in documents else {}, parts)
         row = _planned(user, entity, change, parts, before, people[entity.pk], others.get(entity.pk, []))
         if row.is_changing and row.word is not None:
             key = (entity.kind, orjson.dumps(row.word))
@@ -185,7 +186,7 @@ def _planned(
     """What a change does to one thing that the person may change."""
     kinds = current_kinds()
     is_union = entity.kind in kinds and tuple(parts) in kinds.by_name(entity.kind).unions
-    said = [(claim, _at(claim.document, parts)) for claim in people if _says(claim.document, parts)]
+    said = [(claim, value_at(claim.document, parts)) for claim in people if _says(claim.document, parts)]
     own = next((value for claim, value in said if claim.source.key == f"person:{user.pk}"), None)
     has_own = any(claim.source.key == f"person:{user.pk}" for claim, _value in said)
     theirs = next((claim for claim, _value in said if claim.source.key != f"person:{user.pk}"), None)
@@ -337,12 +338,6 @@ def fields_of(kinds: Iterable[str]) -> dict[str, str]:
             if "." not in name and isinstance(one, Mapping) and one.get("type") != "object":
                 found.setdefault(f"spec.{name}", _(str(one["title"])) if one.get("title") else name)
     return found
-
-
-def _at(document: Any, parts: Sequence[str]) -> Any:
-    for part in parts:
-        document = document.get(part) if isinstance(document, Mapping) else None
-    return document
 
 
 def _says(document: Any, parts: Sequence[str]) -> bool:

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from base.errors import DomainError, FieldError, InvalidInput
 from base.expressions import Context
+from base.paths import value_at
 from base.schemas import compile_schema
 from catalog.audience import Groups, audiences, groups_in, is_for_all, not_for_all
 from catalog.bulk import among, upsert
@@ -364,9 +365,7 @@ def check_query(field: FieldDef) -> None:
 def _mirrored(mirror: Mirror, documents: Iterable[dict[str, Any]], is_list: bool) -> Any:
     found: list[Any] = []
     for document in documents:
-        value: Any = document
-        for part in mirror.field:
-            value = value.get(part) if isinstance(value, dict) else None
+        value = value_at(document, mirror.field)
         if value in (None, "", [], {}):
             continue
         if not is_list:

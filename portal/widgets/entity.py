@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
 from access.permissions import can, visible
+from base.paths import value_at
 from catalog import queries
 from catalog.documents.fields import PAGE
 from catalog.kinds import current_kinds
@@ -160,9 +161,7 @@ class About(Widget[AboutConfig]):
     ) -> list[dict[str, Any]]:
         facts = []
         for path in self.config.fields:
-            value: Any = document
-            for part in path.split("."):
-                value = value.get(part) if isinstance(value, dict) else None
+            value = value_at(document, path.split("."))
             if value in (None, "", [], {}):
                 continue
             head, _dot, name = path.partition(".")
