@@ -138,6 +138,7 @@ class Kinds:
         self._labels: dict[str, str] = {}
         self.impacts: dict[str, str] = {}
         self.checks: dict[str, RelationCheck] = {}
+        self._hidden: dict[tuple[str, str], frozenset[str]] = {}
         self.tie_types = {rule[1] for rule in TIE_TYPES.values()}
         for name, spec in relations:
             type_, inverse = spec.get("type") or name, spec["inverse"]
@@ -248,6 +249,20 @@ class Kinds:
             ends = self._ends_of(one.computed.paths[0][-1])
             return not ends or not ends.isdisjoint(other.kinds)
         return True
+
+    @cached_property
+    def following(self) -> tuple[FieldDef, ...]:
+        """The computed fields that look at others."""
+        return tuple(one for one in self.computed if any(self.looks_at(one, other) for other in self.computed))
+
+    def hidden_from(self, one: FieldDef, kind: str) -> frozenset[str]:
+        """Names of a kind's computed fields that a computed field is not known to look at."""
+        found = self._hidden.get((one.definition, kind))
+        if found is None:
+            computed = self._views[kind].computed if kind in self._views else ()
+            found = frozenset(other.name for other in computed if not self.looks_at(one, other))
+            self._hidden[one.definition, kind] = found
+        return found
 
     def _ends_of(self, relation: str) -> set[str]:
         """The kinds that a relation or tie leads to, as far as definitions say; none if one leaves it open."""

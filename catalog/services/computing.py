@@ -55,7 +55,6 @@ def recompute(entity_ids: set[int], *, reach: Reach, at: datetime) -> None:
     waiting = DirtyEntity.objects.filter(entity_id__in=among(lookers))
     concerned |= lookers - set(waiting.values_list("entity_id", flat=True))
     held = set(entity_ids)
-    following = [one for one in kinds.computed if any(kinds.looks_at(one, other) for other in kinds.computed)]
     for _round in range(len(kinds.computed) + 1):
         changed: set[int] = set()
         held |= _lock(concerned - held)
@@ -63,7 +62,9 @@ def recompute(entity_ids: set[int], *, reach: Reach, at: datetime) -> None:
         for start in range(0, len(ready), PAGE):
             changed |= _Workout(kinds, set(ready[start : start + PAGE]), reach=reach, at=at).run()
         concerned = (
-            _lookers(kinds, following, ends=changed, between=set()) if changed and following else set()
+            _lookers(kinds, kinds.following, ends=changed, between=set())
+            if changed and kinds.following
+            else set()
         )
         if not concerned:
             return
@@ -164,7 +165,6 @@ class _Workout:
     served: dict[int, dict[str, Any]] = field(default_factory=dict)
     audiences: dict[int, Groups] = field(default_factory=dict)
     known: dict[str, frozenset[int]] = field(default_factory=dict)
-    hidden: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def run(self) -> set[int]:
         """Work out and write; returns the ids of entities of which a value changed."""
@@ -277,14 +277,7 @@ class _Workout:
     def _seen_by(self, one: FieldDef, ids: Iterable[int]) -> list[dict[str, Any]]:
         """Documents as a field sees them: without what it is not known to look at, so that nothing goes in circles."""
         documents = (self.documents[pk] for pk in ids)
-        return [_without(one_, self._hidden_from(one, one_["kind"].lower())) for one_ in documents]
-
-    def _hidden_from(self, one: FieldDef, kind: str) -> set[str]:
-        key = (one.definition, kind)
-        if key not in self.hidden:
-            computed = self.kinds.by_name(kind).computed if kind in self.kinds else ()
-            self.hidden[key] = {other.name for other in computed if not self.kinds.looks_at(one, other)}
-        return self.hidden[key]
+        return [_without(one_, self.kinds.hidden_from(one, one_["kind"].lower())) for one_ in documents]
 
     def _activity(self, count: CountActivity, ids: list[int]) -> dict[int, int]:
         by_audience: dict[frozenset[int] | None, set[int]] = defaultdict(set)
@@ -374,7 +367,7 @@ def _mirrored(mirror: Mirror, documents: Iterable[dict[str, Any]], is_list: bool
     return found or None
 
 
-def _without(document: dict[str, Any], names: set[str]) -> dict[str, Any]:
+def _without(document: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """A document without some fields of its spec."""
     spec = document.get("spec")
     if not isinstance(spec, dict) or names.isdisjoint(spec):
