@@ -1,4 +1,4 @@
-"""How a value is shown, by its format: one template for each, in `templates/formats/`."""
+"""How a value is shown, by its format: by the template in `templates/formats/` that the format names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from portal.values import in_words
 Titles = Mapping[str, Entity]
 _INLINE_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+\Z")
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
-_IN_A_LIST = 4
 
 
 def show(
@@ -46,10 +45,14 @@ def show(
     """
     found = format_ or format_of(schema)
     given: dict[str, Any] = {"value": value, "schema": schema, "is_whole": is_whole}
-    if filled := _FILLED.get(found.shown_as):
+    if found.shown_as == "folded" and not is_whole:
+        # Rows of lists have no time to read a whole API description.
+        found, given["value"] = FORMATS["text"], _in_a_word(value, found)
+        is_fitting = True
+    elif filled := _FILLED.get(found.name):
         given |= filled(value, schema)
         is_fitting = True
-    elif found.shown_as in {"ref", "refs"}:
+    elif found.shown_as == "ref":
         given["chips"] = [links.chip(ref, (titles or {}).get(ref)) for ref in refs]
         is_fitting = bool(given["chips"])
     elif found.shown_as in {"number", "percentage"}:
@@ -130,6 +133,10 @@ def _yaml(value: Any, _schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": text, "language": "yaml", "summary": _size(value)}
 
 
+def _in_a_word(value: Any, format_: Format) -> str:
+    return _size(value) if format_.name in {"json", "yaml"} else str(format_.label)
+
+
 def _size(value: Any) -> str:
     if isinstance(value, dict):
         return ngettext("%(n)d key", "%(n)d keys", len(value)) % {"n": len(value)}
@@ -175,12 +182,14 @@ def _described(text: str, format_: str) -> str:
 
 _FILLED: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = {
     "date": _day,
-    "time": _moment,
+    "date-time": _moment,
     "duration": _duration,
     "enum": _enum,
     "list": _list,
     "image": _image,
     "json": _json,
     "yaml": _yaml,
-    "definition": _definition,
+    "openapi": _definition,
+    "asyncapi": _definition,
+    "graphql": _definition,
 }

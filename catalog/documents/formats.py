@@ -44,7 +44,6 @@ class Format:
     :ivar editor: the type of field that edits it, as `components/field.html` knows them.
     :ivar compared_as: what a query takes its values for.
     :ivar kinds: of a reference: the kinds that belong there.
-    :ivar is_long: whether a list shows only that there is something.
     """
 
     name: str
@@ -54,7 +53,6 @@ class Format:
     editor: str = "text"
     compared_as: Compared = "text"
     kinds: tuple[str, ...] = ()
-    is_long: bool = False
 
     @property
     def is_choice(self) -> bool:
@@ -66,7 +64,7 @@ FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
         Format("text", gettext_lazy("Text"), _TEXT),
-        Format("markdown", gettext_lazy("Markdown"), _TEXT, "markdown", "textarea", "text", is_long=True),
+        Format("markdown", gettext_lazy("Markdown"), _TEXT, "markdown", "textarea", "text"),
         Format("number", gettext_lazy("Number"), {"type": "number"}, "number", "number", "number"),
         Format(
             "percentage",
@@ -149,7 +147,7 @@ FORMATS: dict[str, Format] = {
             "entities",
             gettext_lazy("Entities"),
             {"type": "array", "items": {"type": "string", "minLength": 1}},
-            "refs",
+            "ref",
             "list",
             "reference",
         ),
@@ -161,8 +159,8 @@ FORMATS: dict[str, Format] = {
             "list",
             "list",
         ),
-        Format("json", gettext_lazy("JSON"), {}, "json", "json", "nothing", is_long=True),
-        Format("yaml", gettext_lazy("YAML"), {}, "yaml", "yaml", "nothing", is_long=True),
+        Format("json", gettext_lazy("JSON"), {}, "folded", "json", "nothing"),
+        Format("yaml", gettext_lazy("YAML"), {}, "folded", "yaml", "nothing"),
         Format("version", gettext_lazy("Version"), _TEXT, "code", "text", "version"),
         Format(
             "image",
@@ -174,9 +172,9 @@ FORMATS: dict[str, Format] = {
             "image",
             "url",
         ),
-        Format("openapi", "OpenAPI", _TEXT, "definition", "textarea", "nothing", is_long=True),
-        Format("asyncapi", "AsyncAPI", _TEXT, "definition", "textarea", "nothing", is_long=True),
-        Format("graphql", "GraphQL", _TEXT, "definition", "textarea", "nothing", is_long=True),
+        Format("openapi", "OpenAPI", _TEXT, "folded", "textarea", "nothing"),
+        Format("asyncapi", "AsyncAPI", _TEXT, "folded", "textarea", "nothing"),
+        Format("graphql", "GraphQL", _TEXT, "folded", "textarea", "nothing"),
     )
 }
 

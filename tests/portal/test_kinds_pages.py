@@ -203,6 +203,11 @@ def test_what_does_not_fit_its_format_is_told_and_harmless(name: str, value: Any
     assert not re.search(r"<(script|i|u|s)>|href=\"javascript", shown)
 
 
+def test_a_list_says_of_long_values_in_a_word_what_they_are() -> None:
+    shown = {name: show(SHOWN[name][0], {"format": name}) for name in ("openapi", "graphql", "json", "yaml")}
+    assert shown == {"openapi": "OpenAPI", "graphql": "GraphQL", "json": "1 key", "yaml": "2 entries"}
+
+
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_every_format_has_an_editor(name: str) -> None:
     schema: dict[str, Any] = {**FORMATS[name].schema, "format": name}
