@@ -253,7 +253,9 @@ class Kinds:
     @cached_property
     def following(self) -> tuple[FieldDef, ...]:
         """The computed fields that look at others."""
-        return tuple(one for one in self.computed if any(self.looks_at(one, other) for other in self.computed))
+        return tuple(
+            one for one in self.computed if any(self.looks_at(one, other) for other in self.computed)
+        )
 
     def hidden_from(self, one: FieldDef, kind: str) -> frozenset[str]:
         """Names of a kind's computed fields that a computed field is not known to look at."""

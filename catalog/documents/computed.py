@@ -23,6 +23,7 @@ from django.utils.translation import ngettext
 
 from base.errors import FieldError
 from base.expressions import Expression, ExpressionError, compile_expression
+from catalog.documents.parts import WORD
 
 MAX_PATH = 4
 VARIABLES = ("entity", "related")
@@ -190,7 +191,7 @@ _NAMES = {
     "type": "array",
     "minItems": 1,
     "maxItems": MAX_PATH,
-    "items": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9]*$", "maxLength": 63},
+    "items": WORD,
 }
 SCHEMAS: dict[str, Any] = {
     "mirror": {

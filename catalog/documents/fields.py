@@ -35,6 +35,7 @@ from base.errors import FieldError, InvalidInput
 from base.schemas import compile_schema
 from catalog.documents.computed import SCHEMAS, WAYS, Computed, computed_of, faults_of
 from catalog.documents.formats import FORMATS, Format
+from catalog.documents.parts import TEXT, WORD
 
 PAGE, LIST, FILTER = "page", "list", "filter"
 SHOWN = (PAGE, LIST, FILTER)
@@ -190,28 +191,20 @@ def check_field_definition(name: str, spec: Any) -> Any:
     return spec
 
 
-_WORD = {
-    "type": "string",
-    "pattern": "^[A-Za-z][A-Za-z0-9]*$",
-    "maxLength": 63,
-    "errorMessage": gettext_noop("a word of letters and digits, at most 63 characters long"),
-}
-_TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
-
 _DEFINITION = compile_schema(
     {
         "type": "object",
         "required": ["kinds", "field", "format"],
         "additionalProperties": False,
         "properties": {
-            "kinds": {"type": "array", "minItems": 1, "items": _WORD},
+            "kinds": {"type": "array", "minItems": 1, "items": WORD},
             "field": {
                 "type": "string",
                 "pattern": r"^spec\.[A-Za-z_][A-Za-z0-9_-]*$",
                 "maxLength": 100,
                 "errorMessage": gettext_noop("a field of the spec, such as spec.tier"),
             },
-            "title": _TEXT,
+            "title": TEXT,
             "description": {"type": "string", "maxLength": 2_000},
             "format": {"enum": list(FORMATS)},
             "unit": {"type": "string", "minLength": 1, "maxLength": 20},
@@ -225,18 +218,18 @@ _DEFINITION = compile_schema(
                     "additionalProperties": False,
                     "properties": {
                         "value": {"type": "string", "minLength": 1, "maxLength": 100},
-                        "title": _TEXT,
+                        "title": TEXT,
                         "colour": {"enum": list(COLOURS)},
                     },
                 },
             },
             "default": {},
-            "targetKinds": {"type": "array", "items": _WORD},
+            "targetKinds": {"type": "array", "items": WORD},
             "relation": {
                 "type": "object",
                 "required": ["type", "inverse"],
                 "additionalProperties": False,
-                "properties": {"type": _WORD, "inverse": _WORD},
+                "properties": {"type": WORD, "inverse": WORD},
             },
             **SCHEMAS,
             "shown": {"type": "array", "items": {"enum": list(SHOWN)}},

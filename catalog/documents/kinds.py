@@ -48,6 +48,7 @@ from base.paths import value_at
 from base.schemas import InvalidSchema, Schema, compile_schema
 from base.text import excerpt
 from catalog.documents.formats import FORMATS, format_of
+from catalog.documents.parts import TEXT, WORD
 from catalog.documents.refs import InvalidRef, parse_ref
 
 Path = tuple[str, ...]
@@ -475,13 +476,6 @@ _FIELD = {
     "pattern": r"^(spec|metadata)(\.[A-Za-z_][A-Za-z0-9_-]*)+$",
     "errorMessage": gettext_noop("the path of a field, such as spec.owner"),
 }
-_WORD = {
-    "type": "string",
-    "pattern": "^[A-Za-z][A-Za-z0-9]*$",
-    "maxLength": 63,
-    "errorMessage": gettext_noop("a word of letters and digits, at most 63 characters long"),
-}
-_TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 _COLUMNS = ("text", "ref", "time", "number", "boolean", "tags", "link", "code")
 
 _DEFINITION = compile_schema(
@@ -500,9 +494,9 @@ _DEFINITION = compile_schema(
                     "errorMessage": gettext_noop("a version such as example.org/v1"),
                 },
             },
-            "kind": _WORD,
-            "title": _TEXT,
-            "plural": _TEXT,
+            "kind": WORD,
+            "title": TEXT,
+            "plural": TEXT,
             "icon": {
                 "type": "string",
                 "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$",
@@ -519,10 +513,10 @@ _DEFINITION = compile_schema(
                     "additionalProperties": False,
                     "properties": {
                         "field": _FIELD,
-                        "type": _WORD,
-                        "inverse": _WORD,
-                        "targetKinds": {"type": "array", "items": _WORD},
-                        "defaultKind": _WORD,
+                        "type": WORD,
+                        "inverse": WORD,
+                        "targetKinds": {"type": "array", "items": WORD},
+                        "defaultKind": WORD,
                         "many": {"type": "boolean"},
                     },
                 },
@@ -535,7 +529,7 @@ _DEFINITION = compile_schema(
                     "additionalProperties": False,
                     "properties": {
                         "field": _FIELD,
-                        "label": _TEXT,
+                        "label": TEXT,
                         "as": {"enum": list(dict.fromkeys([*_COLUMNS, *FORMATS]))},
                     },
                 },

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from base.schemas import compile_schema
+from catalog.documents.parts import WORD
 
 OFF, WARN, ENFORCE = "off", "warn", "enforce"
 MODES = (OFF, WARN, ENFORCE)
@@ -58,7 +59,7 @@ class RelationFault:
     is_enforced: bool
 
 
-_KINDS = {"type": "array", "items": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9]*$", "maxLength": 63}}
+_KINDS = {"type": "array", "items": WORD}
 _NUMBER = {"type": "integer", "minimum": 1}
 CHECKS = compile_schema(
     {
