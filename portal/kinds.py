@@ -17,7 +17,7 @@ from catalog import queries
 from catalog.documents.fields import FieldDef
 from catalog.documents.formats import Format, format_of
 from catalog.kinds import KindView, current_kinds
-from catalog.models import KindChange, KindField
+from catalog.models import KindChange, KindField, RelationType
 from catalog.query import token
 from catalog.services import kind_changes
 from portal.models import Page
@@ -112,6 +112,28 @@ def name_for(path: str, kinds: list[str]) -> str:
     names = [plain, "-".join([*sorted(kind.lower() for kind in kinds), plain])]
     names += [f"{plain}-{n}" for n in range(2, len(taken) + 3)]
     return next(name for name in names if name not in taken)[:200]
+
+
+def get_field(viewer: Any, name: str) -> KindField:
+    """An added field, by its definition's name.
+
+    :raises NotFound: if there is none.
+    """
+    found = visible(viewer, KindField.objects.filter(name=name)).first()
+    if found is None:
+        raise NotFound(_("There is no field “%(name)s”.") % {"name": name})
+    return found
+
+
+def get_relation_type(viewer: Any, name: str) -> RelationType:
+    """A type of relation.
+
+    :raises NotFound: if there is none.
+    """
+    found = visible(viewer, RelationType.objects.filter(name=name)).first()
+    if found is None:
+        raise NotFound(_("There is no relation type “%(name)s”.") % {"name": name})
+    return found
 
 
 def get_change(viewer: Any, change_id: int) -> KindChange:

@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpResponse
-from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,35 +14,31 @@ from rest_framework.response import Response
 from access.api.permissions import View, person_of
 from access.definitions import Definition
 from access.permissions import visible
-from base.answers import given, if_match, one_answer, plain
-from base.errors import NotFound
+from base.answers import given, one_answer, plain
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, list_of, part_of
 from base.pagination import rows_answer
 from catalog.models import KindChange, KindField, RelationType
 from catalog.services import kind_changes
 from catalog.services.kind_changes import VERB
-from portal.kinds import changes_for, fields_of, get_change, impact_of, kind_called, readers_of
-from portal.packs import edit_definition, etag_of, remove_definition
+from portal.api.definitions import DefinitionDetail, DefinitionIn, DefinitionOut
+from portal.kinds import (
+    changes_for,
+    fields_of,
+    get_change,
+    get_field,
+    get_relation_type,
+    impact_of,
+    kind_called,
+    readers_of,
+)
 
-KIND = "FieldDefinition"
 
-
-class FieldIn(serializers.Serializer[Any]):
+class FieldIn(DefinitionIn):
     """What a field is; see docs/packs-and-pages.md."""
 
-    spec = serializers.DictField()
 
-
-class FieldOut(serializers.Serializer[Any]):
-    name = serializers.CharField()
-    pack = serializers.CharField(
-        allow_blank=True, help_text="Where it came from; empty if people composed it."
-    )
-    spec = serializers.DictField()
-    is_edited = serializers.BooleanField(help_text="Whether it differs from what its pack shipped.")
-    revision = serializers.IntegerField()
-    updated_at = serializers.DateTimeField()
-    updated_by = serializers.CharField(allow_blank=True)
+class FieldOut(DefinitionOut):
+    """An added field, or a type of relation."""
 
 
 class ImpactOut(serializers.Serializer[Any]):
@@ -84,13 +79,6 @@ def shape(row: Definition) -> dict[str, Any]:
     return plain(FieldOut, row)
 
 
-def _row(request: Request, name: str) -> KindField:
-    row = visible(request.user, KindField.objects.filter(name=name)).first()
-    if row is None:
-        raise NotFound(_("There is no field “%(name)s”.") % {"name": name})
-    return row
-
-
 class FieldList(View):
     """The fields that packs and administrators added to kinds."""
 
@@ -99,47 +87,38 @@ class FieldList(View):
         return rows_answer(request, visible(request.user, KindField.objects.all()), ("name", "id"), shape)
 
 
-class FieldDetail(View):
-    """One added field."""
-
-    verbs = {"GET": "entity.read", "PUT": "kind.write", "DELETE": "kind.write"}
-
-    @extend_schema(
+@extend_schema_view(
+    get=extend_schema(
         parameters=[FIELDS, IF_NONE_MATCH],
         responses={200: part_of(FieldOut), 304: None},
         operation_id="fields_retrieve",
         description="One added field; its ETag is for If-Match.",
-    )
-    def get(self, request: Request, name: str) -> HttpResponse:
-        row = _row(request, name)
-        return one_answer(request, shape(row), state=etag_of(row))
-
-    @extend_schema(
+    ),
+    put=extend_schema(
         request=FieldIn,
         responses=FieldOut,
         parameters=[IF_MATCH],
         operation_id="fields_write",
         description="Add a field to kinds, or change one. Stored entities follow within seconds.",
-    )
-    def put(self, request: Request, name: str) -> HttpResponse:
-        row = edit_definition(
-            kind=KIND,
-            name=name,
-            spec=given(request, FieldIn)["spec"],
-            by=person_of(request).label,
-            expected=if_match(request),
-        )
-        return one_answer(request, shape(row), state=etag_of(row))
-
-    @extend_schema(
+    ),
+    delete=extend_schema(
         responses={204: None},
         parameters=[IF_MATCH],
         operation_id="fields_delete",
         description="Take an added field away; a pack's is as it was shipped again. What sources say there stays said.",
-    )
-    def delete(self, request: Request, name: str) -> Response:
-        remove_definition(kind=KIND, name=name, by=person_of(request).label, expected=if_match(request))
-        return Response(status=204)
+    ),
+)
+class FieldDetail(DefinitionDetail):
+    """One added field."""
+
+    kind = "FieldDefinition"
+    verbs = {"GET": "entity.read", "PUT": "kind.write", "DELETE": "kind.write"}
+
+    def find(self, request: Request, name: str) -> KindField:
+        return get_field(request.user, name)
+
+    def shape(self, row: KindField) -> dict[str, Any]:
+        return shape(row)
 
 
 class FieldImpact(View):
@@ -154,7 +133,7 @@ class FieldImpact(View):
         description="What the removal of an added field would touch.",
     )
     def get(self, request: Request, name: str) -> HttpResponse:
-        found = impact_of(request.user, _row(request, name))
+        found = impact_of(request.user, get_field(request.user, name))
         return one_answer(request, {"entities": found.entities, "pages": found.pages, "fields": found.fields})
 
 
@@ -314,54 +293,39 @@ class KindChangeApply(View):
 # --- relation types ---------------------------------------------------------------------------------------
 
 
-class RelationTypeIn(serializers.Serializer[Any]):
+class RelationTypeIn(DefinitionIn):
     """A type of relation; see docs/packs-and-pages.md."""
 
-    spec = serializers.DictField()
 
-
-class RelationTypeDetail(View):
-    """One type of relation, and how it is checked."""
-
-    verbs = {"GET": "entity.read", "PUT": "kind.write", "DELETE": "kind.write"}
-
-    @extend_schema(
+@extend_schema_view(
+    get=extend_schema(
         parameters=[FIELDS, IF_NONE_MATCH],
         responses={200: part_of(FieldOut), 304: None},
         operation_id="relations_retrieve",
         description="One type of relation; its ETag is for If-Match.",
-    )
-    def get(self, request: Request, name: str) -> HttpResponse:
-        row = visible(request.user, RelationType.objects.filter(name=name)).first()
-        if row is None:
-            raise NotFound(_("There is no relation type “%(name)s”.") % {"name": name})
-        return one_answer(request, shape(row), state=etag_of(row))
-
-    @extend_schema(
+    ),
+    put=extend_schema(
         request=RelationTypeIn,
         responses=FieldOut,
         parameters=[IF_MATCH],
         operation_id="relations_write",
         description="Change what a type of relation may join, how many, and how that is checked.",
-    )
-    def put(self, request: Request, name: str) -> HttpResponse:
-        row = edit_definition(
-            kind="RelationType",
-            name=name,
-            spec=given(request, RelationTypeIn)["spec"],
-            by=person_of(request).label,
-            expected=if_match(request),
-        )
-        return one_answer(request, shape(row), state=etag_of(row))
-
-    @extend_schema(
+    ),
+    delete=extend_schema(
         responses={204: None},
         parameters=[IF_MATCH],
         operation_id="relations_reset",
         description="Take back what people changed: a pack's type is as it was shipped again, another one goes.",
-    )
-    def delete(self, request: Request, name: str) -> Response:
-        remove_definition(
-            kind="RelationType", name=name, by=person_of(request).label, expected=if_match(request)
-        )
-        return Response(status=204)
+    ),
+)
+class RelationTypeDetail(DefinitionDetail):
+    """One type of relation, and how it is checked."""
+
+    kind = "RelationType"
+    verbs = {"GET": "entity.read", "PUT": "kind.write", "DELETE": "kind.write"}
+
+    def find(self, request: Request, name: str) -> RelationType:
+        return get_relation_type(request.user, name)
+
+    def shape(self, row: RelationType) -> dict[str, Any]:
+        return shape(row)

@@ -6,40 +6,28 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
-from rest_framework.response import Response
 
-from access.api.permissions import View, person_of
+from access.api.permissions import View
 from access.definitions import Definition
 from access.permissions import visible
-from base.answers import chosen, given, if_match, one_answer, plain
+from base.answers import chosen, plain
 from base.errors import NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
+from portal.api.definitions import DefinitionDetail, DefinitionIn, DefinitionOut
 from portal.models import Page
-from portal.packs import edit_definition, etag_of, remove_definition
 from portal.pages import PAGES, SLOTS
 
 
-class PageIn(serializers.Serializer[Any]):
+class PageIn(DefinitionIn):
     """What a page shows; see docs/packs-and-pages.md."""
 
-    spec = serializers.DictField()
 
-
-class PageOut(serializers.Serializer[Any]):
-    name = serializers.CharField()
-    pack = serializers.CharField(
-        allow_blank=True, help_text="Where it came from; empty if people composed it."
-    )
+class PageOut(DefinitionOut):
     slot = serializers.CharField(help_text="Which page of the portal it is.")
-    spec = serializers.DictField()
-    is_edited = serializers.BooleanField(help_text="Whether it differs from what its pack shipped.")
-    revision = serializers.IntegerField()
-    updated_at = serializers.DateTimeField()
-    updated_by = serializers.CharField(allow_blank=True)
 
 
 PageListOut = list_of("PageListOut", PageOut)
@@ -66,51 +54,38 @@ class PageList(View):
         return rows_answer(request, rows, ("name", "id"), shape)
 
 
-class PageDetail(View):
-    """One page."""
-
-    verbs = {"GET": "entity.read", "PUT": "page.write", "DELETE": "page.write"}
-
-    @extend_schema(
+@extend_schema_view(
+    get=extend_schema(
         parameters=[FIELDS, IF_NONE_MATCH],
         responses={200: part_of(PageOut), 304: None},
         operation_id="pages_retrieve",
         description="One page; its ETag is for If-Match.",
-    )
-    def get(self, request: Request, name: str) -> HttpResponse:
-        row = visible(request.user, Page.objects.filter(name=name)).first()
-        if row is None:
-            raise NotFound(_("There is no page “%(name)s”.") % {"name": name})
-        return one_answer(request, shape(row), state=etag_of(row))
-
-    @extend_schema(
+    ),
+    put=extend_schema(
         request=PageIn,
         responses=PageOut,
         parameters=[IF_MATCH],
         operation_id="pages_write",
         description="Compose a page, or a new one. What its pack shipped is kept.",
-    )
-    def put(self, request: Request, name: str) -> HttpResponse:
-        row = edit_definition(
-            kind=PAGES.kind,
-            name=name,
-            spec=given(request, PageIn)["spec"],
-            by=person_of(request).label,
-            expected=if_match(request),
-        )
-        return one_answer(request, shape(row), state=etag_of(row))
-
-    @extend_schema(
+    ),
+    delete=extend_schema(
         responses={204: None},
         parameters=[IF_MATCH],
         operation_id="pages_reset",
         description="Take back what people composed: a pack's page is as it was shipped again, another one goes.",
-    )
-    def delete(self, request: Request, name: str) -> Response:
-        remove_definition(
-            kind=PAGES.kind,
-            name=name,
-            by=person_of(request).label,
-            expected=if_match(request),
-        )
-        return Response(status=204)
+    ),
+)
+class PageDetail(DefinitionDetail):
+    """One page."""
+
+    kind = PAGES.kind
+    verbs = {"GET": "entity.read", "PUT": "page.write", "DELETE": "page.write"}
+
+    def find(self, request: Request, name: str) -> Page:
+        row = visible(request.user, Page.objects.filter(name=name)).first()
+        if row is None:
+            raise NotFound(_("There is no page “%(name)s”.") % {"name": name})
+        return row
+
+    def shape(self, row: Page) -> dict[str, Any]:
+        return shape(row)

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from pydantic import BaseModel, ConfigDict, Field
 
 from access.permissions import require, visible
-from base.errors import DomainError, InvalidInput, NotFound
+from base.errors import DomainError, InvalidInput
 from base.safe_yaml import parse_documents
 from catalog import queries
 from catalog.documents.computed import WAYS
@@ -29,7 +29,15 @@ from catalog.models import Kind, KindChange, KindField, Problem, Relation, Relat
 from catalog.services import kind_changes
 from portal import links
 from portal.forms import Form
-from portal.kinds import fields_of, get_change, impact_of, kind_called, name_for
+from portal.kinds import (
+    fields_of,
+    get_change,
+    get_field,
+    get_relation_type,
+    impact_of,
+    kind_called,
+    name_for,
+)
 from portal.packs import edit_definition, etag_of, remove_definition
 from portal.people import person
 from portal.views.settings import shell_of
@@ -293,13 +301,6 @@ _PLACES = {
 }
 
 
-def _row(name: str) -> KindField:
-    row = KindField.objects.filter(name=name).first()
-    if row is None:
-        raise NotFound(_("There is no field “%(name)s”.") % {"name": name})
-    return row
-
-
 @login_required
 @require_http_methods(["GET", "POST"])
 def new_field(request: HttpRequest) -> HttpResponse:
@@ -315,7 +316,7 @@ def new_field(request: HttpRequest) -> HttpResponse:
 def field(request: HttpRequest, name: str) -> HttpResponse:
     """Change an added field."""
     require(request.user, VERB)
-    row = _row(name)
+    row = get_field(request.user, name)
     return _edit(request, row, Form(FieldIn, initial=_as_typed(row.spec)))
 
 
@@ -375,7 +376,7 @@ def _note(form: Form, error: DomainError) -> None:
 def move_field(request: HttpRequest, name: str) -> HttpResponse:
     """Put an added field before or after the next one of a kind."""
     require(request.user, VERB)
-    row, found = _row(name), kind_called(request.POST.get("kind", ""))
+    row, found = get_field(request.user, name), kind_called(request.POST.get("kind", ""))
     order = [one.definition for one in found.fields]
     if row.name in order:
         place = order.index(row.name)
@@ -398,7 +399,7 @@ def _put_in_order(names: list[str], *, by: str) -> None:
 def delete_field(request: HttpRequest, name: str) -> HttpResponse:
     """Show what hangs on an added field, and take it away."""
     require(request.user, VERB)
-    row = _row(name)
+    row = get_field(request.user, name)
     kind_url = reverse("portal:settings-kind", args=[row.spec["kinds"][0].lower()])
     if request.method == "POST":
         remove_definition(
@@ -588,9 +589,7 @@ _MODES = {"off": gettext_lazy("Off"), "warn": gettext_lazy("Warn"), "enforce": g
 def relation(request: HttpRequest, name: str) -> HttpResponse:
     """How relations of one type are checked."""
     require(request.user, VERB)
-    row = RelationType.objects.filter(name=name).first()
-    if row is None:
-        raise NotFound(_("There is no relation type “%(name)s”.") % {"name": name})
+    row = get_relation_type(request.user, name)
     form = Form(RelationIn, initial={field: row.spec[key] for field, key in _KEYS.items() if key in row.spec})
     if request.method == "POST":
         form = Form(RelationIn, request.POST)
