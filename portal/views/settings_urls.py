@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from portal.views import access_settings, changes, identity, kinds, settings, system_settings, watches, who
+from portal.views import (
+    access_settings,
+    changes,
+    identity,
+    kind_fields,
+    kinds,
+    relation_types,
+    settings,
+    system_settings,
+    watches,
+    who,
+)
 
 urlpatterns = [
     path("look", settings.look, name="settings-look"),
@@ -27,12 +38,12 @@ urlpatterns = [
     path("kinds/<str:kind>", kinds.kind, name="settings-kind"),
     path("kinds/<str:kind>/change", kinds.propose, name="settings-kind-propose"),
     path("kind-changes/<int:change_id>", kinds.change, name="settings-kind-change"),
-    path("relations", kinds.relations, name="settings-relations"),
-    path("relations/<str:name>", kinds.relation, name="settings-relation"),
-    path("fields/new", kinds.new_field, name="settings-field-new"),
-    path("fields/<str:name>", kinds.field, name="settings-field"),
-    path("fields/<str:name>/move", kinds.move_field, name="settings-field-move"),
-    path("fields/<str:name>/delete", kinds.delete_field, name="settings-field-delete"),
+    path("relations", relation_types.relations, name="settings-relations"),
+    path("relations/<str:name>", relation_types.relation, name="settings-relation"),
+    path("fields/new", kind_fields.new_field, name="settings-field-new"),
+    path("fields/<str:name>", kind_fields.field, name="settings-field"),
+    path("fields/<str:name>/move", kind_fields.move_field, name="settings-field-move"),
+    path("fields/<str:name>/delete", kind_fields.delete_field, name="settings-field-delete"),
     path("packs", system_settings.packs, name="settings-packs"),
     path("packs/restore", system_settings.restore, name="settings-packs-restore"),
     path("sample", system_settings.sample, name="settings-sample"),
