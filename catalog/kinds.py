@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,14 @@ from catalog.documents.computed import Mirror
 from catalog.documents.fields import LOOKS, FieldDef, check_field_definition, with_fields
 from catalog.documents.formats import format_of
 from catalog.documents.kinds import KindDef, KindSet, check_kind_definition
-from catalog.documents.relation_checks import CHECKS, ENFORCE, KEYS, OFF, RelationCheck, RelationFault
+from catalog.documents.relation_checks import (
+    ENFORCE,
+    KEYS,
+    OFF,
+    RELATION_TYPE,
+    RelationCheck,
+    RelationFault,
+)
 from catalog.models import Entity, Kind, KindField, Problem, Relation, RelationType
 from catalog.services.merge import COMMON_UNIONS, Path
 
@@ -53,10 +61,6 @@ TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
     ("pipeline", "component"): ("component", "builtBy"),
     ("pipeline", "artifact"): ("pipeline", "makes"),
 }
-
-
-# Which end of a relation breaks when the other goes: what names the other, the other, or a part with its whole.
-IMPACTS = ("source", "target", "part")
 
 
 class KindView:
@@ -368,19 +372,11 @@ def forget_kinds() -> None:
     _current.forget()
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}\Z")
+
+
 def _check_relation(name: str, spec: Any) -> Any:
-    wanted = {"type", "inverse", "label", "inverseLabel", "impact", *KEYS}
-    if not isinstance(spec, dict) or not isinstance(spec.get("inverse"), str) or not set(spec) <= wanted:
-        raise InvalidInput(
-            _("The relation type “%(name)s” needs a spec with type, inverse, label, inverseLabel and impact.")
-            % {"name": name}
-        )
-    if spec.get("impact", IMPACTS[0]) not in IMPACTS:
-        raise InvalidInput(
-            _("`impact` of the relation type “%(name)s” is one of %(known)s, but “%(got)s” came.")
-            % {"name": name, "known": ", ".join(IMPACTS), "got": str(spec["impact"])[:60]}
-        )
-    if errors := CHECKS.errors(spec, under=("spec",)):
+    if errors := RELATION_TYPE.errors(spec, under=("spec",)):
         raise InvalidInput(
             _("The relation type “%(name)s” cannot be used: %(first)s") % {"name": name, "first": errors[0]},
             errors=errors,
@@ -397,6 +393,12 @@ class _Shaping(DefinitionType[D]):
     """
 
     check_edited: Callable[[FieldDef], None] | None = None
+
+    def validate(self, name: str, spec: Any) -> Any:
+        if not _NAME.match(name):
+            message = _("A name is letters, digits, `.`, `_` and `-`, at most 200.")
+            raise InvalidInput(message, errors=[FieldError("metadata.name", message, got=name[:80])])
+        return super().validate(name, spec)
 
     def apply(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
         with self.changing():

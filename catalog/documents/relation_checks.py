@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from base.schemas import compile_schema
-from catalog.documents.parts import WORD
+from catalog.documents.parts import TEXT, WORD
 
 OFF, WARN, ENFORCE = "off", "warn", "enforce"
 MODES = (OFF, WARN, ENFORCE)
@@ -59,12 +59,21 @@ class RelationFault:
     is_enforced: bool
 
 
+# Which end of a relation breaks when the other goes: what names the other, the other, or a part with its whole.
+IMPACTS = ("source", "target", "part")
 _KINDS = {"type": "array", "items": WORD}
 _NUMBER = {"type": "integer", "minimum": 1}
-CHECKS = compile_schema(
+RELATION_TYPE = compile_schema(
     {
         "type": "object",
+        "required": ["inverse"],
+        "additionalProperties": False,
         "properties": {
+            "type": WORD,
+            "inverse": WORD,
+            "label": TEXT,
+            "inverseLabel": TEXT,
+            "impact": {"enum": list(IMPACTS)},
             "check": {"enum": list(MODES)},
             "sourceKinds": _KINDS,
             "targetKinds": _KINDS,

@@ -194,7 +194,7 @@ class TestImpact:
 
     def test_a_wrong_word_for_it_is_refused_with_the_right_ones(self) -> None:
         check = document_types()["RelationType"].check
-        with pytest.raises(InvalidInput, match="source, target, part"):
+        with pytest.raises(InvalidInput, match="“source”, “target”, “part”"):
             check("eats", {"inverse": "eatenBy", "impact": "all"})
 
 

@@ -142,7 +142,18 @@ def test_what_is_named_is_counted_at_once_and_without_what_not_all_may_see(ana: 
     assert told("too-many") == []
 
 
-@pytest.mark.parametrize("spec", [{"check": "perhaps"}, {"most": 0}, {"targetKinds": "Group"}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"check": "perhaps"},
+        {"most": 0},
+        {"targetKinds": "Group"},
+        {"type": ["ownedBy"]},
+        {"label": {"en": "owned by"}},
+        {"inverse": "owner of"},
+        {"colour": "c1"},
+    ],
+)
 def test_a_wrong_check_is_refused(spec: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         check("ownedBy", **spec)
