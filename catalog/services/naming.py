@@ -21,7 +21,7 @@ from catalog.models import Alias, Claim, Entity
 from catalog.permissions import Planned
 from catalog.services.creating import check_free, declare_by_hand, keep_created, made_by_hand
 from catalog.services.dirty import mark_dirty
-from catalog.services.edit import keep_declared, withdraw
+from catalog.services.edit import keep_declared, lock_as_seen, withdraw
 from catalog.services.ingest import drop_claims, lock_entities
 from catalog.services.relations import end_aliases, resolve_relations
 from catalog.services.render import A_WHILE, render_dirty
@@ -122,11 +122,14 @@ def delete_entity(*, user: Any, entity: Entity, expected: str = "") -> bool:
 
     :returns: whether it is gone; other sources may keep it.
     :raises NotFound: if there is nothing of that.
+    :raises StaleEntity: if it has changed since the person saw it.
     """
+    require(user, "entity.write", entity)
     is_mine = Claim.objects.filter(entity=entity, source__key=f"api:{user.pk}").exists()
     with transaction.atomic():
+        lock_as_seen(entity, expected)
         if is_mine:
-            withdraw(user=user, entity=entity, expected=expected, is_rendered=False)
+            withdraw(user=user, entity=entity, is_rendered=False)
         if not is_mine or made_by_hand(entity).exists():
             withdraw_apart(user=user, entity=entity)
     render_dirty(at=timezone.now(), limit=A_WHILE)

@@ -16,7 +16,7 @@ from catalog.deletion import deletion_of
 from catalog.documents.envelope import DocumentInvalid
 from catalog.models import Audience, DirtyEntity, Entity, Problem, RelationType
 from catalog.services.creating import create_entity
-from catalog.services.edit import override_field, upsert_documents
+from catalog.services.edit import StaleEntity, override_field, upsert_documents
 from catalog.services.naming import delete_entity
 from catalog.services.render import render_dirty
 from tests.catalog.saying import claim, component, entity, say, unsay
@@ -195,6 +195,8 @@ class TestDeletion:
     def test_what_people_made_goes_and_comes_back(self, ana: User) -> None:
         made = create_entity(user=ana, document=declared("made"))
         assert deletion_of(ana, made).own
+        with pytest.raises(StaleEntity):
+            delete_entity(user=ana, entity=made, expected='"0-0"')
         assert delete_entity(user=ana, entity=made)
         assert not entity("component:default/made").is_alive
         with pytest.raises(NotFound):
