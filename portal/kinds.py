@@ -108,7 +108,8 @@ def impact_of(viewer: Any, row: KindField) -> Impact:
 def name_for(path: str, kinds: list[str]) -> str:
     """A name for a new field's definition that no other has."""
     plain = path.removeprefix("spec.").lower()
-    taken = set(KindField.objects.values_list("name", flat=True))
+    # The address of that name is the page that adds one.
+    taken = {"new", *KindField.objects.values_list("name", flat=True)}
     names = [plain, "-".join([*sorted(kind.lower() for kind in kinds), plain])]
     names += [f"{plain}-{n}" for n in range(2, len(taken) + 3)]
     return next(name for name in names if name not in taken)[:200]

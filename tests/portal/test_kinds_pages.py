@@ -107,6 +107,11 @@ def test_what_is_wrong_stands_at_its_field_and_what_was_typed_is_kept(browser: C
     assert not KindField.objects.exists()
 
 
+def test_a_field_that_is_called_new_can_be_changed(browser: Client) -> None:
+    assert save(browser, field="spec.new").status_code == 302
+    assert "Tier" in text(browser, f"/settings/fields/{KindField.objects.get().name}")
+
+
 def test_fields_are_put_in_order(browser: Client) -> None:
     save(browser, **ON_ITS_PAGE)
     save(browser, title="Note", field="spec.note", format="text", values="", default="", **ON_ITS_PAGE)
