@@ -101,7 +101,7 @@ def schema_of(kind: KindView, *, is_new: bool) -> Schema:
             one.setdefault("suggest", f"/search/refs?kinds={kinds}" if kinds else "/search/refs")
     metadata = {n: one for n, one in _METADATA.items() if is_new or n not in _IDENTITY}
     return {
-        "$defs": spec.get("$defs", {}),
+        "$defs": {**spec.get("definitions", {}), **spec.get("$defs", {})},
         "type": "object",
         "required": ["metadata", "spec"],
         "properties": {

@@ -36,6 +36,7 @@ MOST_COLUMNS = 4  # of a list of objects that is edited row by row
 DEEPEST = 6  # of nested objects, for a schema may refer to itself
 LONG_TEXT = 2_500  # longer than any address
 PLAIN = {"string", "integer", "number"}
+_NUMBERS = ("integer", "number")  # no set: a schema's type may be a list
 # Besides the formats of `catalog.documents.formats`: what only settings have.
 OWN_FORMATS = {"textarea", "query", "expression", "yaml", "json"}
 EDITORS = {"password": "secret"} | {
@@ -411,9 +412,9 @@ def _as_schema_has(leaf: _Leaf, value: Any) -> Any:
         return {"true": True, "false": False}.get(value) if value else None
     if leaf.type == "number":
         return _number(value) if value not in (None, "") else None
-    if leaf.type == "list" and (schema.get("items") or {}).get("type") in {"integer", "number"}:
+    if leaf.type == "list" and schema["items"].get("type") in _NUMBERS:
         return [_number(one) for one in value]
-    if leaf.type == "map" and (schema.get("additionalProperties") or {}).get("type") in {"integer", "number"}:
+    if leaf.type == "map" and schema["additionalProperties"].get("type") in _NUMBERS:
         return {name: _number(one) for name, one in value.items()}
     return value
 
@@ -466,24 +467,37 @@ def _leaves(
         yield from _leaves(own, defs, here, label, help_, leave_out, bool(own.get("seldom")))
 
 
-def _resolve(schema: Schema, defs: Schema) -> tuple[Schema, bool]:
-    """A schema with its reference followed, and whether it may be null besides."""
+def _resolve(schema: Any, defs: Schema) -> tuple[Schema, bool]:
+    """A schema with its reference followed, and whether it may be null besides.
+
+    What no field is made for takes anything here, and so is typed as YAML: a schema that is but true, a reference
+    that leads elsewhere than to a definition, or in a circle.
+    """
     is_nullable = False
+    followed: set[str] = set()
     while True:
-        options = schema.get("anyOf") or schema.get("oneOf")
+        schema = _described(schema)
+        options = [_described(option) for option in schema.get("anyOf") or schema.get("oneOf") or ()]
         around = {
             key: value for key, value in schema.items() if key not in {"anyOf", "oneOf", "$ref", "allOf"}
         }
         if "$ref" in schema:
-            schema = {**defs[str(schema["$ref"]).rpartition("/")[2]], **around}
+            name = str(schema["$ref"]).rpartition("/")[2]
+            schema = {**(_described(defs.get(name)) if name not in followed else {}), **around}
+            followed.add(name)
         elif len(schema.get("allOf", ())) == 1:
-            schema = {**schema["allOf"][0], **around}
-        elif options and any(option.get("type") == "null" for option in options):
+            schema = {**_described(schema["allOf"][0]), **around}
+        elif any(option.get("type") == "null" for option in options):
             is_nullable = True
             rest = [option for option in options if option.get("type") != "null"]
             schema = {**rest[0], **around} if len(rest) == 1 else {**around, "anyOf": rest}
         else:
             return schema, is_nullable
+
+
+def _described(schema: Any) -> Schema:
+    """What a schema says; true and false say nothing that a field could show."""
+    return schema if isinstance(schema, dict) else {}
 
 
 def _type(schema: Schema, defs: Schema, *, is_nullable: bool) -> str:
@@ -501,7 +515,7 @@ def _type(schema: Schema, defs: Schema, *, is_nullable: bool) -> str:
         case "string":
             return EDITORS.get(own) or ("textarea" if schema.get("maxLength", 0) > LONG_TEXT else "text")
         case "array":
-            items, _null = _resolve(schema.get("items") or {}, defs)
+            schema["items"] = items = _resolve(schema.get("items"), defs)[0]
             if "enum" in items:
                 schema["enum"], schema["labels"] = items["enum"], items.get("labels", {})
                 return "multiple"
@@ -509,7 +523,7 @@ def _type(schema: Schema, defs: Schema, *, is_nullable: bool) -> str:
                 return "list"
             return "objects" if _is_flat(items, defs) else "yaml"
         case "object":
-            below, _null = _resolve(schema.get("additionalProperties") or {}, defs)
+            schema["additionalProperties"] = below = _resolve(schema.get("additionalProperties"), defs)[0]
             return "map" if _is_plain(below) else "yaml"
     options = [_resolve(option, defs)[0].get("type") for option in schema.get("anyOf", ())]
     return "text" if options and all(option in PLAIN for option in options) else "yaml"
@@ -555,11 +569,13 @@ def _choices(schema: Schema) -> list[dict[str, str]]:
     if schema.get("type") == "boolean":
         return [{"value": "true", "label": _("Yes")}, {"value": "false", "label": _("No")}]
     labels = schema.get("labels", {})
-    values = schema.get("enum") or [schema["const"]]
+    values = schema["enum"] if "enum" in schema else [schema["const"]]
     return [
         {
             "value": value,
-            "label": _(labels[value]) if value in labels else capfirst(str(value).replace("-", " ")),
+            "label": _(labels[str(value)])
+            if str(value) in labels
+            else capfirst(str(value).replace("-", " ")),
         }
         for value in values
         if value is not None

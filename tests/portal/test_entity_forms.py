@@ -270,3 +270,37 @@ class TestSchemaForm:
 
     def test_a_schema_that_refers_to_itself_has_an_end(self) -> None:
         assert len(SchemaForm(self.SCHEMA).fields) < 20
+
+    @pytest.mark.parametrize(
+        ("schema", "typed", "value"),
+        [
+            ({"type": "array", "items": {"$ref": "#/$defs/link"}}, {"x__rows": "1", "x__url": "a"}, [{"url": "a"}]),
+            ({"type": "array", "items": {"$ref": "#/$defs/size"}}, {"x": ["4"]}, [4]),
+            ({"additionalProperties": {"$ref": "#/$defs/size"}, "type": "object"}, {"x__key": "k", "x__value": "4"},
+             {"k": 4}),
+            ({"type": "array", "items": {"type": ["integer", "string"]}}, {"x": ["4"]}, ["4"]),
+            ({"type": "array", "items": True}, {"x": "[4]"}, [4]),
+            ({"type": "object", "additionalProperties": True}, {"x": "{k: 4}"}, {"k": 4}),
+            ({"oneOf": [True, {"type": "null"}]}, {"x": "[4]"}, [4]),
+            ({"allOf": [True]}, {"x": "[4]"}, [4]),
+            ({"$ref": "#"}, {"x": "[4]"}, [4]),
+            ({"$ref": "#/$defs/round"}, {"x": "[4]"}, [4]),
+            ({"enum": [[4], {"k": 4}]}, {"x": "[4]"}, [4]),
+            ({"enum": []}, {"x": ""}, None),
+            (True, {"x": "[4]"}, [4]),
+        ],
+    )  # fmt: skip
+    def test_any_schema_makes_a_form(self, schema: Any, typed: dict[str, Any], value: Any) -> None:
+        defs = {
+            "link": {"type": "object", "properties": {"url": {"type": "string"}}},
+            "size": {"type": "integer"},
+            "round": {"$ref": "#/$defs/round"},
+        }
+        whole = {"$defs": defs, "type": "object", "properties": {"x": schema}}
+        query = QueryDict(mutable=True)
+        for name, texts in typed.items():
+            query.setlist(name, texts if isinstance(texts, list) else [texts])
+        assert len(SchemaForm(whole).fields) == 1
+        form = SchemaForm(whole, query)
+        assert (form.errors, form.value_at(("x",))) == ({}, value)
+        assert len(form.fields) == 1
