@@ -165,6 +165,10 @@ class Kinds:
         """
         return self._views[name]
 
+    def unions_of(self, name: str) -> frozenset[Path]:
+        """The lists of a kind, defined or not, to which all sources add."""
+        return self._views[name].unions if name in self._views else COMMON_UNIONS
+
     def relation_faults(
         self, kind: KindView, document: dict[str, Any], namespace: str
     ) -> list[RelationFault]:

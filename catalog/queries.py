@@ -468,6 +468,11 @@ class FieldSource:
     claim: Claim
     losing: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def said(self) -> list[tuple[Claim, Any]]:
+        """Who says what of it, the one that counts first."""
+        return [(self.claim, self.value), *((one["claim"], one["value"]) for one in self.losing)]
+
 
 def provenance_of(entity_claims: Iterable[Claim]) -> dict[str, FieldSource]:
     """Every field by its dotted path, with who says it.

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop
 from base.errors import FieldError, InvalidInput
 from base.paths import value_at
 from catalog.kinds import KindView
-from catalog.models import ClaimMode, SourceType
+from catalog.models import ClaimMode, Rank, SourceType
 from catalog.queries import FieldSource
 from catalog.services.edit import FIXED
 from portal.forms import Path, Schema, SchemaForm
@@ -216,8 +216,8 @@ def changes_of(
                 errors.append(FieldError(name, sentence % {"what": ", ".join(map(_word, missing))}))
                 continue
             mine = [one for one in typed or [] if one not in others]
-            if mine:
-                found.values[name] = mine
+            if mine or (own and _is_said_by_another(sources.get(name), person)):
+                found.values[name] = mine  # to drop it would take the others' words, too
             elif own:
                 found.dropped.append(name)
             continue
@@ -230,10 +230,14 @@ def changes_of(
     return found
 
 
+def _is_said_by_another(source: FieldSource | None, person: str) -> bool:
+    return any(claim.rank == Rank.PERSON and claim.source.key != person for claim in claims_at(source))
+
+
 def _change(found: Changes, name: str, typed: Any, sources: Mapping[str, FieldSource], person: str) -> None:
     voices = claims_at(sources.get(name))
-    people = [claim for claim in voices if claim.rank == 0]
-    if any(claim.source.key != person for claim in people):
+    people = [claim for claim in voices if claim.rank == Rank.PERSON]
+    if _is_said_by_another(sources.get(name), person):
         found.dropped.append(name)  # of two people's words the older counts, so theirs goes
     if typed is None and people and len(people) == len(voices):
         found.dropped.append(name)
@@ -263,7 +267,7 @@ def _change_map(
 
 def claims_at(source: FieldSource | None) -> list[Any]:
     """The claims that say something of a field, the one that counts first."""
-    return [source.claim, *(voice["claim"] for voice in source.losing)] if source else []
+    return [claim for claim, _value in source.said] if source else []
 
 
 def _shares(source: FieldSource | None, person: str) -> tuple[list[Any], list[Any], list[Any]]:
@@ -275,11 +279,8 @@ def _shares(source: FieldSource | None, person: str) -> tuple[list[Any], list[An
     by_hand: list[Any] = []
     elsewhere: list[Any] = []
     others: list[Any] = []
-    said = (
-        [(source.claim, source.value), *((v["claim"], v["value"]) for v in source.losing)] if source else []
-    )
-    for claim, value in said:
-        target = own if claim.rank == 0 and claim.source.key == person else others
+    for claim, value in source.said if source else ():
+        target = own if claim.rank == Rank.PERSON and claim.source.key == person else others
         target += value if isinstance(value, list) else []
         if target is others:
             is_by_hand = claim.mode == ClaimMode.ASSERT and claim.source.type == SourceType.PERSON

@@ -189,7 +189,7 @@ def _override(
 ) -> None:
     parts = parts_of(path)
     check_override(entity, parts, value)
-    _check_nobody_did(user, entity, parts)
+    _check_nobody_did(user, entity, parts, value)
     before = words_on(entity, path)
     source = source_of_person(user)
     claim = Claim.objects.filter(source=source, external_id=override_id(entity)).first()
@@ -202,10 +202,15 @@ def _override(
     keep_words(event, [before])
 
 
-def _check_nobody_did(user: Any, entity: Entity, parts: list[str]) -> None:
-    """Of two people's words on one field the older counts, so who comes second is told before it is in vain."""
+def _check_nobody_did(user: Any, entity: Entity, parts: list[str], value: Any) -> None:
+    """Of two people's words on one field the older counts, so who comes second is told before it is in vain.
+
+    To a list that sources add to all of them add.
+    """
+    adds = isinstance(value, list) and tuple(parts) in current_kinds().unions_of(entity.kind)
     for claim in _amendments(entity).exclude(source__key=f"person:{user.pk}"):
-        if (said := _said_on(claim.document, parts)) is not None:
+        said = _said_on(claim.document, parts)
+        if said is not None and not (adds and isinstance(said[1], list)):
             raise OverriddenAlready(
                 _("%(who)s overrides %(path)s already. Drop that override first, or in the same step.")
                 % {"who": claim.source.label, "path": said[0]}

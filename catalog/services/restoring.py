@@ -55,12 +55,11 @@ def plan_restore(*, user: Any, entity: Entity, number: int) -> Restoring:
     for revision in revisions[:-1]:
         undo_diff(then, revision.diff)
     sources = queries.provenance_of(queries.claims_on(user, entity))
-    kinds = current_kinds()
-    unions = kinds.by_name(entity.kind).unions if entity.kind in kinds else frozenset()
+    unions = current_kinds().unions_of(entity.kind)
     for row in diff(now, then):
         path = row["path"]
         if path_of(path) in unions:
-            _restore_union(plan, row)
+            _restore_union(plan, row, _own_word(sources.get(path), user))
             continue
         try:
             parts_of(path)
@@ -72,11 +71,19 @@ def plan_restore(*, user: Any, entity: Entity, number: int) -> Restoring:
     return plan
 
 
-def _restore_union(plan: Restoring, row: Mapping[str, Any]) -> None:
+def _own_word(source: queries.FieldSource | None, user: Any) -> list[Any]:
+    """What somebody adds to a list themselves."""
+    for claim, value in source.said if source else ():
+        if claim.rank == Rank.PERSON and claim.source.key == f"person:{user.pk}" and isinstance(value, list):
+            return value
+    return []
+
+
+def _restore_union(plan: Restoring, row: Mapping[str, Any], own: list[Any]) -> None:
     """Of a list that sources add to, what is missing is added; what others list stays."""
     now, then = row.get("old") or [], row.get("new") or []
     if missing := [one for one in then if one not in now]:
-        plan.values[row["path"]] = missing
+        plan.values[row["path"]] = [*own, *missing]
         plan.rows.append({"path": row["path"], "old": now, "new": [*now, *missing]})
     if any(one not in then for one in now):
         plan.left.append((row["path"], _("What sources list is not taken away; what was missing is added.")))
@@ -86,9 +93,7 @@ def _restore_field(
     plan: Restoring, path: str, row: Mapping[str, Any], sources: Mapping[str, queries.FieldSource]
 ) -> None:
     source = sources.get(path)
-    voices = (
-        [(source.claim, source.value), *((v["claim"], v["value"]) for v in source.losing)] if source else []
-    )
+    voices = source.said if source else []
     others = [value for claim, value in voices if claim.rank != Rank.PERSON]
     if len(others) < len(voices):  # people override it now
         plan.dropped.append(path)

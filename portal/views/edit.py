@@ -104,8 +104,7 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
     if refused or request.method == "GET":
         value = _typed(found.value) if found else ""
     voices = _voices(request, path, found)
-    kinds = current_kinds()
-    unions = kinds.by_name(entity.kind).unions if entity.kind in kinds else frozenset()
+    unions = current_kinds().unions_of(entity.kind)
     overrides = overrides_of(claims, unions=unions)
     return render(
         request,
@@ -163,7 +162,6 @@ def _voices(request: HttpRequest, path: str, found: queries.FieldSource | None) 
     if found is None:
         return []
     connections = connections_of(request)
-    said = [(found.claim, found.value), *((voice["claim"], voice["value"]) for voice in found.losing)]
     return [
         {
             "badge": badge_of_source(claim.source, connections),
@@ -174,7 +172,7 @@ def _voices(request: HttpRequest, path: str, found: queries.FieldSource | None) 
             "at": claim.as_of,
             "reason": claim.place.get("reasons", {}).get(path, ""),
         }
-        for claim, value in said
+        for claim, value in found.said
     ]
 
 

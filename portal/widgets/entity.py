@@ -636,9 +636,7 @@ class Source(Widget[WidgetConfig]):
 
     def _overrides(self, context: PageContext, entity: Entity, claims: list[Claim]) -> dict[str, Any]:
         """What people say over the catalog file, whether it says so too by now, and the patch by which it would."""
-        kinds = current_kinds()
-        unions = kinds.by_name(entity.kind).unions if entity.kind in kinds else frozenset()
-        found = overrides_of(claims, unions=unions)
+        found = overrides_of(claims, unions=current_kinds().unions_of(entity.kind))
         may_write = bool(found) and can(context.viewer, "entity.write", entity)
         patch = patch_for(found, claims) if may_write else None
         return {

@@ -174,6 +174,13 @@ class TestOverrides:
         drop_override(user=ana, entity=pay, path="spec.owner")
         assert owner() == "file"
 
+    def test_to_a_list_that_sources_add_to_both_add(self, ana: User, ben: User, pay: Entity) -> None:
+        for person, tag in ((ana, "hers"), (ben, "his")):
+            override_field(user=person, entity=pay, path="metadata.tags", value=[tag])
+        assert {"hers", "his"} <= set(document(PAY)["metadata"]["tags"])
+        with pytest.raises(OverriddenAlready, match="Ana"):  # nothing at all would take hers away
+            override_field(user=ben, entity=pay, path="metadata.tags", value=None)
+
     def test_who_may_not_write_here_may_not_override(self, vic: User, cleo: User, pay: Entity) -> None:
         for person in (vic, cleo):
             with pytest.raises(Forbidden):

@@ -165,6 +165,18 @@ class TestEdit:
         assert now("web")["metadata"]["tags"] == ["a"]
         assert not Claim.objects.filter(rank=Rank.PERSON).exists()
 
+    def test_two_people_add_to_such_a_list_and_each_takes_away_their_own(
+        self, browse: Browse, ben: User, ana: User
+    ) -> None:
+        url = "/catalog/default/component/web/edit"
+        for person, tags in ((ana, ["a"]), (ben, ["a", "b"])):
+            client = browse(person)
+            assert client.post(url, sent(client, url, **{"metadata.tags": tags})).status_code == 302
+        assert sorted(now("web")["metadata"]["tags"]) == ["a", "b"]
+        client = browse(ben)
+        assert client.post(url, sent(client, url, **{"metadata.tags": ["a"]})).status_code == 302
+        assert now("web")["metadata"]["tags"] == ["a"]
+
     def test_of_what_was_made_by_hand_what_was_filled_in_can_be_taken_away(
         self, browse: Browse, ben: User, ana: User
     ) -> None:

@@ -212,6 +212,18 @@ class TestRestore:
         assert sorted(document("component:default/tags")["metadata"]["tags"]) == ["x", "y", "z"]
         assert [path for path, _why in plan.left] == ["metadata.tags"]
 
+    def test_what_people_add_to_such_a_list_stays_there(self, ben: User, ana: User) -> None:
+        from catalog.services.restoring import restore_revision
+
+        say("yaml:t", claim("component:tags", {"type": "a"}, metadata={"tags": ["x", "y"]}))
+        say("yaml:t", claim("component:tags", {"type": "a"}, metadata={"tags": ["y"]}), minute=1)
+        tags = Entity.objects.get(ref="component:default/tags")
+        override_field(user=ana, entity=tags, path="metadata.tags", value=["hers"])
+        override_field(user=ben, entity=tags, path="metadata.tags", value=["his"])
+        tags.refresh_from_db()
+        restore_revision(user=ben, entity=tags, number=1)
+        assert sorted(document("component:default/tags")["metadata"]["tags"]) == ["hers", "his", "x", "y"]
+
     def test_programs_look_first_too(
         self, client: Client, ben: User, vic: User, as_token: Callable[..., Any]
     ) -> None:
