@@ -115,11 +115,13 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     sources = queries.provenance_of(claims)
     shown = entity_forms.form_of(view, initial=document)
     form, seen = shown, entity_forms.digests_of(shown)
+    etag = service.etag_of(entity)
     since: list[Revision] = []
     reason = request.POST.get("reason", "")[:1_000]
     if request.method == "POST":
         form = entity_forms.form_of(view, request.POST)
-        seen = _seen(request.POST.get("seen", ""), seen)
+        present, seen = (etag, seen), _seen(request.POST.get("seen", ""), seen)
+        etag = request.POST.get("etag", "")[:200]
         dropped = [path for path in request.POST.getlist("drop") if len(path) <= 300][:100]
         if form.is_valid():
             try:
@@ -137,9 +139,10 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
                 if not changes.values and not gone and not changes.declared:
                     messages.info(request, _("Nothing was changed."))
                     return redirect(links.entity_url(entity))
-                _save(request, entity, changes, gone, reason)
+                _save(request, entity, changes, gone, reason, etag)
             except service.StaleEntity:
-                since = service.changes_since(entity, request.POST.get("etag", ""))
+                since = service.changes_since(entity, etag)
+                etag, seen = present  # what they see now, and were told of
                 form = _renewed(view, request, form, shown, changes.touched)
                 form.errors[""] = [
                     _(
@@ -151,7 +154,6 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             else:
                 messages.success(request, _("Saved, also through later syncs."))
                 return redirect(links.entity_url(entity))
-    entity.refresh_from_db()
     return render(
         request,
         "edit/form.html",
@@ -161,7 +163,7 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
             "form": form,
             "groups": _with_owners(request, form, sources, view),
             "since": since,
-            "etag": service.etag_of(entity),
+            "etag": etag,
             "seen": orjson.dumps(seen).decode(),
             "reason": reason,
             "is_edit": True,
@@ -174,9 +176,10 @@ def edit(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpResp
     )
 
 
-def _save(request: HttpRequest, entity: Entity, changes: Changes, dropped: list[str], reason: str) -> None:
+def _save(
+    request: HttpRequest, entity: Entity, changes: Changes, dropped: list[str], reason: str, expected: str
+) -> None:
     """What was changed: what can be refused first, for each renders what it changed once it is committed."""
-    expected = request.POST.get("etag", "")[:200]
     if changes.values or dropped:
         service.change_overrides(
             user=request.user,

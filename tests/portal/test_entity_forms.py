@@ -218,6 +218,20 @@ class TestEdit:
         assert second.post(f"{PAGE}/edit", again).status_code == 302
         assert (now()["spec"]["type"], now()["spec"]["lifecycle"]) == ("library", "deprecated")
 
+    def test_who_has_to_mend_something_first_is_told_all_the_same(
+        self, browse: Browse, ben: User, ana: User
+    ) -> None:
+        first, second = browse(ben), browse(ana)
+        theirs = sent(second, f"{PAGE}/edit", **{"spec.type": "library", "metadata.tags": ["No tag"]})
+        first.post(f"{PAGE}/edit", sent(first, f"{PAGE}/edit", **{"spec.type": "website"}))
+        answer = second.post(f"{PAGE}/edit", theirs | {"spec.lifecycle": [""]})
+        assert answer.status_code == 422
+        shown = re.search(r'name="etag" value="([^"]*)"', answer.content.decode())
+        assert shown is not None
+        again = theirs | {"etag": [html.unescape(shown[1])], "metadata.tags": ["a-tag"]}
+        assert second.post(f"{PAGE}/edit", again).status_code == 412
+        assert now()["spec"]["type"] == "website"
+
     def test_another_persons_word_on_a_field_gives_way(self, browse: Browse, ben: User, ana: User) -> None:
         pay = Entity.objects.get(ref="component:default/pay")
         override_field(user=ana, entity=pay, path="spec.type", value="website")
