@@ -132,13 +132,21 @@ def what_changed(viewer: Any, text: str, *, since: datetime, until: datetime, no
 
 
 def revisions_of(
-    viewer: Any, entities: Iterable[Entity], *, since: datetime, until: datetime
+    viewer: Any,
+    entities: Iterable[Entity],
+    *,
+    since: datetime,
+    until: datetime,
+    most: int = MOST_REVISIONS,
 ) -> dict[UUID, list[Revision]]:
-    """What changed of some entities within a time, newest first, not more of each than can be told."""
+    """What changed of some entities within a time, newest first.
+
+    :param most: how many of each, at the most.
+    """
     found: dict[UUID, list[Revision]] = {entity.uid: [] for entity in entities}
     rows = Revision.objects.filter(entity_uid__in=list(found), at__gte=since, at__lt=until)
     for row in visible(viewer, rows).order_by("entity_uid", "-number"):
-        if len(found[row.entity_uid]) < MOST_REVISIONS:
+        if len(found[row.entity_uid]) < most:
             found[row.entity_uid].append(row)
     return found
 

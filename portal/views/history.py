@@ -142,7 +142,7 @@ def _exported(request: HttpRequest, found: Found, since: datetime, until: dateti
     rows = found.rows.defer("tokens", "description")
     while left > 0:
         page = paginate(rows, order=ORDER, limit=EXPORT_PAGE, cursor=cursor)
-        told = past.revisions_of(request.user, page.rows, since=since, until=until)
+        told = past.revisions_of(request.user, page.rows, since=since, until=until, most=left)
         for entity in page.rows:
             for row in told[entity.uid]:
                 said: list[Cell] = [

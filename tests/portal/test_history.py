@@ -134,6 +134,19 @@ class TestWhatChanged:
         assert ("component:default/pay", "spec.owner", "payments", "web") in changed
         assert ("component:default/pay", "spec.type", "service", "website") in changed
 
+    def test_the_file_has_all_of_what_changed_often(self, browse: Browse, vic: User) -> None:
+        last = Revision.objects.get(entity_ref="component:default/card", number=2)
+        Revision.objects.bulk_create(
+            Revision(
+                entity_uid=last.entity_uid, entity_ref=last.entity_ref, namespace="default", number=number,
+                action=last.action, at=last.at, by="x", diff=[{"path": "spec.x", "new": number}],
+            )
+            for number in range(3, past.MOST_REVISIONS + 5)
+        )  # fmt: skip
+        text = b"".join(browse(vic).get("/history.csv?q=card").streaming_content)  # type: ignore[attr-defined]
+        numbers = {row[2] for row in csv.reader(text.decode("utf-8-sig").splitlines()[1:])}
+        assert numbers == {str(number) for number in range(2, past.MOST_REVISIONS + 5)}
+
     def test_programs_have_the_same(self, client: Client, vic: User, as_token: Callable[..., Any]) -> None:
         headers = as_token(vic)
         body = client.get("/api/v1/history/?q=owner:payments&limit=2", headers=headers).json()
