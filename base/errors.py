@@ -67,6 +67,11 @@ class DomainError(Exception):
         self.extra = extra
         super().__init__(self.message)
 
+    @property
+    def in_full(self) -> str:
+        """The message with what is wrong at each place, where there is room for a text alone."""
+        return " ".join(dict.fromkeys([self.message, *(str(one.message) for one in self.errors)]))
+
     def as_problem(self) -> dict[str, Any]:
         """The error as RFC 9457 problem details."""
         problem: dict[str, Any] = {

@@ -88,8 +88,7 @@ def fields(request: HttpRequest) -> HttpResponse:
     except StalePlan as failure:
         return _page(request, query, entities, asked, plan=plan, error=failure.message)
     except DomainError as failure:
-        words = " ".join([failure.message, *(str(one.message) for one in failure.errors)])
-        return _page(request, query, entities, asked, error=words)
+        return _page(request, query, entities, asked, error=failure.in_full)
     return _page(request, query, entities, asked, plan=plan)
 
 

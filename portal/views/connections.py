@@ -808,7 +808,7 @@ def _forget(
             else:
                 service.update_connection(connection=connection, config={**connection.config, name: ""})
         except InvalidInput as error:
-            messages.error(request, " ".join([error.message, *(item.message for item in error.errors)]))
+            messages.error(request, error.in_full)
         else:
             messages.success(request, _("The secret is forgotten."))
     return redirect(f"{connection_url(connection)}/settings")

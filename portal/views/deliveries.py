@@ -115,7 +115,7 @@ def new_secret(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         show_once(request, f"{ONCE} {connection.slug}", service.make_secret(connection=connection))
     except InvalidInput as error:  # its other settings no longer fit the connector
-        messages.error(request, " ".join([error.message, *(item.message for item in error.errors)]))
+        messages.error(request, error.in_full)
     return redirect(f"{connection_url(connection)}/deliveries")
 
 

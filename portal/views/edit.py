@@ -93,7 +93,7 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
                 "It was changed since you opened this page. Nothing is saved yet, and your value is kept."
             )
         except DomainError as failure:
-            error = _in_words(failure)
+            error = failure.in_full
     entity.refresh_from_db()
     claims = queries.claims_on(request.user, entity)
     sources = queries.provenance_of(claims)
@@ -139,12 +139,8 @@ def _why_not(path: str) -> str:
     try:
         service.parts_of(path)
     except InvalidInput as failure:
-        return _in_words(failure)
+        return failure.in_full
     return ""
-
-
-def _in_words(failure: DomainError) -> str:
-    return " ".join([failure.message, *(item.message for item in failure.errors or [])])
 
 
 _OWNERS = "/search/refs?kinds=group,user"

@@ -166,7 +166,6 @@ def _word(value: Any) -> Cell:
 def restore(request: HttpRequest, namespace: str, kind: str, name: str, number: int) -> HttpResponse:
     """What restoring a revision would do; then it is done."""
     entity = queries.get_entity(request.user, namespace=namespace, kind=kind, name=name)
-    plan = restoring.plan_restore(user=request.user, entity=entity, number=number)
     error = ""
     if request.method == "POST":
         try:
@@ -178,11 +177,12 @@ def restore(request: HttpRequest, namespace: str, kind: str, name: str, number: 
                 expected=request.POST.get("etag", "")[:200],
             )
         except DomainError as failure:
-            error = " ".join([failure.message, *(one.message for one in failure.errors)])
+            error = failure.in_full
         else:
             said = _("%(name)s is as it was. “Recent changes” in the settings undoes that.")
             messages.success(request, said % {"name": entity.title})
             return redirect(links.entity_url(entity, "history"))
+    plan = restoring.plan_restore(user=request.user, entity=entity, number=number)
     back_url = links.entity_url(entity, "history")
     return render(
         request,

@@ -141,8 +141,8 @@ def unknown(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpR
             "may": may,
             "is_group": kind == "group",
             "names": {"name": name} | {key: value for key, value in given.items() if value},
-            "create_error": _in_words(error) if error and action == "create" else "",
-            "map_error": _in_words(error) if error and action != "create" else "",
+            "create_error": error.in_full if error and action == "create" else "",
+            "map_error": error.in_full if error and action != "create" else "",
             "total": total,
             "mentions": [links.chip(e.ref, e) for e in mentions[:SHOWN]],
             "list_url": links.catalog_url(f'owner:"{ref}"'),
@@ -155,11 +155,6 @@ def unknown(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpR
         },
         status=422 if error else 200,
     )
-
-
-def _in_words(failure: DomainError) -> str:
-    words = [failure.message, *(error.message for error in failure.errors or [])]
-    return " ".join(dict.fromkeys(words))
 
 
 def _settled(request: HttpRequest, ref: str, given: dict[str, str]) -> Entity:
