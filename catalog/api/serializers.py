@@ -21,8 +21,9 @@ from catalog.models import (
     Revision,
     Tie,
 )
-from catalog.services.bulk_edit import MOST, Outcome, Planned
+from catalog.services.bulk_edit import Planned
 from catalog.services.bulk_fields import ACTIONS, PlannedField
+from catalog.services.bulk_plans import MOST, Outcome
 from catalog.services.problems import LONGEST_SNOOZE
 from catalog.services.restoring import Restoring
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ from catalog.documents import InvalidRef
 from catalog.models import PROBLEM_TYPES, Activity, Alias, Entity, Kind, RelationType, Tie, TieState
 from catalog.permissions import Planned
 from catalog.query import FIELD_KEY, TITLE, order_by, sortable
-from catalog.services import bulk_edit, bulk_fields, edit, joining, naming, problems, restoring
+from catalog.services import bulk_edit, bulk_fields, bulk_plans, edit, joining, naming, problems, restoring
 from catalog.services.render import splice
 from catalog.statuses import ACTIVITY_STATUSES, STATUSES
 from catalog.unknown import mapped_names
@@ -137,14 +137,7 @@ class EntityOwners(View):
     )
     def post(self, request: Request) -> Response:
         data = given(request, shapes.OwnersIn)
-        if ("q" in data) == ("entities" in data):
-            raise InvalidInput(_("Expected either `entities` or `q`."))
-        if "q" in data:
-            entities = list(
-                queries.search_entities(request.user, data["q"]).order_by("ref")[: bulk_edit.MOST + 1]
-            )
-        else:
-            entities = _by_refs(request, data["entities"], "entities")
+        entities = _chosen(request, data)
         owner = by_ref(request, data["owner"], "owner")
         if is_set(request, "dry_run"):
             plan = bulk_edit.plan_owners(user=request.user, entities=entities, owner=owner)
@@ -176,13 +169,7 @@ class EntityFields(View):
     )
     def post(self, request: Request) -> Response:
         data = given(request, shapes.FieldsIn)
-        if ("q" in data) == ("entities" in data):
-            raise InvalidInput(_("Expected either `entities` or `q`."))
-        if "q" in data:
-            found = queries.search_entities(request.user, data["q"])
-            entities = list(found.order_by("ref")[: bulk_edit.MOST + 1])
-        else:
-            entities = _by_refs(request, data["entities"], "entities")
+        entities = _chosen(request, data)
         change = bulk_fields.check_change(data["path"], data["action"], data.get("value"))
         if is_set(request, "dry_run"):
             plan = bulk_fields.plan_fields(user=request.user, entities=entities, change=change)
@@ -648,6 +635,19 @@ def _by_refs(request: Request, refs: Iterable[str], field: str) -> list[Entity]:
     wanted = dict.fromkeys(ref.lower() for ref in refs)
     known = queries.titles_of(request.user, wanted)
     return [known.get(ref) or by_ref(request, ref, field) for ref in wanted]
+
+
+def _chosen(request: Request, data: Mapping[str, Any]) -> list[Entity]:
+    """The entities that a bulk change names or finds; one more than it may be of, if it finds too many.
+
+    :raises InvalidInput: if it names none, or does both.
+    """
+    if ("q" in data) == ("entities" in data):
+        raise InvalidInput(_("Expected either `entities` or `q`."))
+    if "q" in data:
+        found = queries.search_entities(request.user, data["q"])
+        return list(found.order_by("ref")[: bulk_plans.MOST + 1])
+    return _by_refs(request, data["entities"], "entities")
 
 
 class ActivityList(View):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-import orjson
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from access.models import AuditEvent
 from access.permissions import visible
-from access.services.audit import Subject, record_audit
+from access.services.audit import record_audit
 from access.services.undo import keep_for_undo
-from base.errors import InvalidInput, PreconditionFailed
+from base.errors import InvalidInput
 from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Source
+from catalog.services.bulk_plans import BulkPlan, Outcome, Row, carry_out, many, writable
 from catalog.services.edit import (
     Words,
     check_override,
@@ -37,70 +33,32 @@ from catalog.services.edit import (
 )
 from catalog.services.ingest import lock_entities
 from catalog.services.naming import OWNERS
-from catalog.services.render import A_WHILE, render_dirty
 
-MOST = 1_000
 PATH = "spec.owner"
 _PARTS = ["spec", "owner"]
 
 
-class StalePlan(PreconditionFailed):
-    """What was previewed is no longer what would happen."""
-
-    code = "stale-plan"
-
-
-class Outcome(StrEnum):
-    """What setting its owner does to one thing."""
-
-    SET = "set"  # nobody says who owns it
-    OVERRIDE = "override"  # a tool, a file or another way says otherwise
-    REPLACE = "replace"  # one's own earlier word
-    SAME = "same"
-    HELD = "held"  # another person's word counts, and goes first
-    FORBIDDEN = "forbidden"
-    UNFIT = "unfit"  # it can have no owner
-
-
-CHANGING = (Outcome.SET, Outcome.OVERRIDE, Outcome.REPLACE)
-
-
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One thing of a plan.
+class Planned(Row):
+    """What setting its owner does to one thing.
 
     :ivar before: ref of the owner now; empty for none.
     :ivar said_by: who says so.
     """
 
-    entity: Entity
-    outcome: Outcome
     before: str
     said_by: str
 
-    @property
-    def is_changing(self) -> bool:
-        return self.outcome in CHANGING
-
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What setting an owner does.
-
-    :ivar mark: names it, to be sure that what is done is what was seen.
-    """
+class Plan(BulkPlan[Planned]):
+    """What setting an owner does."""
 
     owner: Entity
     rows: list[Planned]
 
-    @property
-    def changing(self) -> list[Planned]:
-        return [row for row in self.rows if row.is_changing]
-
-    @property
-    def mark(self) -> str:
-        said = [self.owner.ref, *([str(row.entity.uid), row.outcome, row.before] for row in self.rows)]
-        return hashlib.blake2b(orjson.dumps(said), digest_size=12).hexdigest()
+    def said(self) -> list[Any]:
+        return [self.owner.ref, *([str(row.entity.uid), row.outcome, row.before] for row in self.rows)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +75,12 @@ def plan_owners(*, user: Any, entities: Sequence[Entity], owner: Entity) -> Plan
     :param entities: that the person sees.
     :raises InvalidInput: if there are too many, or the owner is no group or user.
     """
-    if len(entities) > MOST:
-        raise InvalidInput(
-            _("At most %(max)d things at once, but %(got)d came.") % {"max": MOST, "got": len(entities)}
-        )
+    mine = writable(user, entities)
     if owner.kind not in OWNERS:
         raise InvalidInput(
             _("%(ref)s is a %(kind)s; choose a group or a user.") % {"ref": owner.ref, "kind": owner.kind}
         )
-    ids = [entity.pk for entity in entities]
-    mine = set(visible(user, Entity.objects.filter(pk__in=ids), "entity.write").values_list("pk", flat=True))
-    voices = _voices(ids)
+    voices = _voices(entity.pk for entity in entities)
     fitting = {kind: _can_own(kind, entities, owner) for kind in {entity.kind for entity in entities}}
     rows = []
     for entity in entities:
@@ -187,18 +140,12 @@ def set_owners(
     :raises StalePlan: if something changed since.
     :raises: as `plan_owners` does.
     """
-    with transaction.atomic():
-        order = [entity.pk for entity in entities]
-        locked = {entity.pk: entity for entity in lock_entities(set(order)) if entity.is_alive}
-        plan = plan_owners(user=user, entities=[locked[pk] for pk in order if pk in locked], owner=owner)
-        if expected and expected != plan.mark:
-            raise StalePlan(
-                _("Something of it was changed since you looked. Look at the preview again, then repeat it.")
-            )
-        if plan.changing:
-            _write(user, plan, reason)
-    render_dirty(at=timezone.now(), limit=A_WHILE)
-    return plan
+    return carry_out(
+        lambda found: plan_owners(user=user, entities=found, owner=owner),
+        lambda plan: _write(user, plan, reason),
+        entities=entities,
+        expected=expected,
+    )
 
 
 def _write(user: Any, plan: Plan, reason: str) -> None:
@@ -223,7 +170,7 @@ def _write(user: Any, plan: Plan, reason: str) -> None:
     count = len(changing)
     event = record_audit(
         "entity.bulk-edit",
-        Subject("catalog", "", ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count}),
+        many(count),
         changes={
             "path": PATH,
             "value": plan.owner.ref,
@@ -300,7 +247,7 @@ def undo_apart(*, user: Any, event: AuditEvent) -> Undone:
             count = len(rows)
             undo = record_audit(
                 "entity.bulk-edit-undo",
-                Subject("catalog", "", ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count}),
+                many(count),
                 changes={"of": event.pk, "count": count, "skipped": [ref for ref, _why in skipped]},
             )
             keep_words(undo, said)

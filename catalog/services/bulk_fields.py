@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import orjson
-from django.db import transaction
 from django.db.models.fields.json import KeyTransform
-from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from access.permissions import visible
-from access.services.audit import Subject, record_audit
+from access.services.audit import record_audit
 from base.errors import InvalidInput
 from base.paths import value_at
 from catalog.bulk import among
 from catalog.kinds import current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank, Served
-from catalog.services.bulk_edit import CHANGING, MOST, Outcome, StalePlan
+from catalog.services.bulk_plans import BulkPlan, Outcome, Row, carry_out, many, writable
 from catalog.services.edit import (
     Words,
     check_override,
@@ -37,8 +32,6 @@ from catalog.services.edit import (
     without_value,
     word_in,
 )
-from catalog.services.ingest import lock_entities
-from catalog.services.render import A_WHILE, render_dirty
 
 Action = Literal["set", "add", "remove", "clear"]
 ACTIONS: tuple[str, ...] = get_args(Action)
@@ -58,7 +51,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedField:
+class PlannedField(Row):
     """What the change does to one thing.
 
     :ivar before, after: what the field holds; None for nothing.
@@ -67,38 +60,23 @@ class PlannedField:
     :ivar word: what the person says of the field from now on; None for nothing any more.
     """
 
-    entity: Entity
-    outcome: Outcome
     before: Any = None
     after: Any = None
     said_by: str = ""
     why: str = ""
     word: Any = field(default=None, compare=False)
 
-    @property
-    def is_changing(self) -> bool:
-        return self.outcome in CHANGING
-
 
 @dataclass(frozen=True, slots=True)
-class FieldPlan:
-    """What a change does to many things.
-
-    :ivar mark: names it, to be sure that what is done is what was seen.
-    """
+class FieldPlan(BulkPlan[PlannedField]):
+    """What a change of a field does to many things."""
 
     change: Change
     rows: list[PlannedField]
 
-    @property
-    def changing(self) -> list[PlannedField]:
-        return [row for row in self.rows if row.is_changing]
-
-    @property
-    def mark(self) -> str:
+    def said(self) -> list[Any]:
         change = [self.change.path, self.change.action, self.change.value]
-        said = [change, *([str(r.entity.uid), r.outcome, r.before, r.after] for r in self.rows)]
-        return hashlib.blake2b(orjson.dumps(said), digest_size=12).hexdigest()
+        return [change, *([str(r.entity.uid), r.outcome, r.before, r.after] for r in self.rows)]
 
 
 def check_change(path: str, action: str, value: Any) -> Change:
@@ -126,12 +104,7 @@ def plan_fields(*, user: Any, entities: Sequence[Entity], change: Change) -> Fie
     :param entities: that the person sees.
     :raises InvalidInput: if there are too many.
     """
-    if len(entities) > MOST:
-        raise InvalidInput(
-            _("At most %(max)d things at once, but %(got)d came.") % {"max": MOST, "got": len(entities)}
-        )
-    ids = [entity.pk for entity in entities]
-    mine = set(visible(user, Entity.objects.filter(pk__in=ids), "entity.write").values_list("pk", flat=True))
+    mine, ids = writable(user, entities), [entity.pk for entity in entities]
     documents = dict(Served.objects.filter(entity_id__in=ids).values_list("entity_id", "document"))
     parts = parts_of(change.path)
     people, others = _voices(ids, parts)
@@ -156,11 +129,11 @@ def plan_fields(*, user: Any, entities: Sequence[Entity], change: Change) -> Fie
 def _voices(
     ids: Sequence[int], parts: Sequence[str]
 ) -> tuple[dict[int, list[Claim]], dict[int, list[tuple[str, Any]]]]:
-    """What people override of each thing, and who else says what of the field, the strongest first."""
+    """What people override of each thing, and who else says what of the field; the strongest first."""
     rows = Claim.objects.filter(entity_id__in=among(ids, "bigint"), is_shadowed=False)
     amending = {"rank": Rank.PERSON, "mode": ClaimMode.AMEND}
     people: dict[int, list[Claim]] = defaultdict(list)
-    for claim in rows.filter(**amending).select_related("source").order_by("id"):
+    for claim in rows.filter(**amending).select_related("source").order_by("source_id", "id"):
         people[claim.entity_id].append(claim)
     said: Any = "document"
     for part in parts:
@@ -184,13 +157,12 @@ def _planned(
     others: list[tuple[str, Any]],
 ) -> PlannedField:
     """What a change does to one thing that the person may change."""
-    kinds = current_kinds()
-    is_union = entity.kind in kinds and tuple(parts) in kinds.by_name(entity.kind).unions
+    is_union = tuple(parts) in current_kinds().unions_of(entity.kind)
     said = [(claim, value_at(claim.document, parts)) for claim in people if _says(claim.document, parts)]
-    own = next((value for claim, value in said if claim.source.key == f"person:{user.pk}"), None)
-    has_own = any(claim.source.key == f"person:{user.pk}" for claim, _value in said)
-    theirs = next((claim for claim, _value in said if claim.source.key != f"person:{user.pk}"), None)
-    said_by = said[0][0].source.label if said else others[0][0] if others else ""
+    me = f"person:{user.pk}"
+    own = next((value for claim, value in said if claim.source.key == me), None)
+    counts = said[0][0].source if said else None  # of people's words
+    said_by = counts.label if counts else others[0][0] if others else ""
     if change.action in {"add", "remove"} and before is not None and not isinstance(before, list):
         return PlannedField(entity, Outcome.UNFIT, before, said_by=said_by, why=_("It is no list."))
     if is_union:
@@ -198,9 +170,9 @@ def _planned(
     after = _after(change, before)
     if after == before or (after is None and before in (None, "", [], {})):
         return PlannedField(entity, Outcome.SAME, before, before, said_by)
-    if theirs is not None:
-        return PlannedField(entity, Outcome.HELD, before, before, theirs.source.label)
-    outcome = Outcome.REPLACE if has_own else Outcome.OVERRIDE if others else Outcome.SET
+    if counts is not None and counts.key != me:
+        return PlannedField(entity, Outcome.HELD, before, before, said_by)
+    outcome = Outcome.REPLACE if counts is not None else Outcome.OVERRIDE if others else Outcome.SET
     return PlannedField(entity, outcome, before, after, said_by, word=after)
 
 
@@ -260,19 +232,12 @@ def change_fields(
     :raises StalePlan: if something changed since.
     :raises: as `plan_fields` does.
     """
-    with transaction.atomic():
-        order = [entity.pk for entity in entities]
-        locked = {entity.pk: entity for entity in lock_entities(set(order)) if entity.is_alive}
-        alive = [locked[pk] for pk in order if pk in locked]
-        plan = plan_fields(user=user, entities=alive, change=change)
-        if expected and expected != plan.mark:
-            raise StalePlan(
-                _("Something of it was changed since you looked. Look at the preview again, then repeat it.")
-            )
-        if plan.changing:
-            _write(user, plan, reason)
-    render_dirty(at=timezone.now(), limit=A_WHILE)
-    return plan
+    return carry_out(
+        lambda found: plan_fields(user=user, entities=found, change=change),
+        lambda plan: _write(user, plan, reason),
+        entities=entities,
+        expected=expected,
+    )
 
 
 def _write(user: Any, plan: FieldPlan, reason: str) -> None:
@@ -291,7 +256,9 @@ def _write(user: Any, plan: FieldPlan, reason: str) -> None:
         claim_ = next((c for c in known[row.entity.pk] if c.source_id == source.pk), None)
         document, reasons = (claim_.document, reasons_of(claim_)) if claim_ else ({}, {})
         reasons = without_reason(reasons, path)
-        if _takes_back(plan.change, row):
+        if (
+            plan.change.action == "remove" and row.word is None
+        ):  # all of theirs went, of a list that others add to
             document, _removed = without_value(document, parts)
         else:
             document = with_value(document, parts, row.word)
@@ -301,7 +268,7 @@ def _write(user: Any, plan: FieldPlan, reason: str) -> None:
     count = len(changing)
     event = record_audit(
         "entity.bulk-fields",
-        Subject("catalog", "", ngettext("%(n)d entity", "%(n)d entities", count) % {"n": count}),
+        many(count),
         changes={
             "path": path,
             "action": plan.change.action,
@@ -311,15 +278,6 @@ def _write(user: Any, plan: FieldPlan, reason: str) -> None:
         },
     )
     keep_words(event, before)
-
-
-def _takes_back(change: Change, row: PlannedField) -> bool:
-    """Whether the person says nothing of the field any more: of a list that sources add to, all of theirs went."""
-    kinds = current_kinds()
-    is_union = (
-        row.entity.kind in kinds and tuple(parts_of(change.path)) in kinds.by_name(row.entity.kind).unions
-    )
-    return is_union and row.word is None
 
 
 def fields_of(kinds: Iterable[str]) -> dict[str, str]:

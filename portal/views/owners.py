@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import uuid
-from contextlib import suppress
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_http_methods
 
 from access.permissions import require
-from base.errors import DomainError, InvalidInput
+from base.errors import DomainError
 from catalog import queries
 from catalog.models import Entity
 from catalog.services import bulk_edit
-from catalog.services.bulk_edit import Outcome, Plan, StalePlan
+from catalog.services.bulk_edit import Plan, Planned
+from catalog.services.bulk_plans import Outcome, StalePlan
 from catalog.suggestions import suggested_owners
 from portal import links
+from portal.views.many import SHOWN, asked_query, back_from, chosen, frame, groups
 
-SHOWN = 200
-# What becomes of the things, in the order in which it is told.
-_GROUPS: tuple[tuple[Outcome, Any, str], ...] = (
-    (Outcome.SET, gettext_lazy("Nobody owns it yet"), "ok"),
-    (Outcome.OVERRIDE, gettext_lazy("Goes over what a file or tool says"), "warn"),
-    (Outcome.REPLACE, gettext_lazy("Takes the place of your own word"), "ok"),
-    (Outcome.SAME, gettext_lazy("Is so already"), "mute"),
-    (Outcome.HELD, gettext_lazy("Stays: another person overrides it"), "fail"),
-    (Outcome.FORBIDDEN, gettext_lazy("Stays: you may not change it"), "fail"),
-    (Outcome.UNFIT, gettext_lazy("Stays: it can have no owner"), "mute"),
-)
+_LABELS = {
+    Outcome.SET: gettext_lazy("Nobody owns it yet"),
+    Outcome.UNFIT: gettext_lazy("Stays: it can have no owner"),
+}
+_FOLDED = (Outcome.SET, Outcome.REPLACE, Outcome.SAME, Outcome.UNFIT)
 
 
 @login_required
@@ -43,7 +36,7 @@ _GROUPS: tuple[tuple[Outcome, Any, str], ...] = (
 def owners(request: HttpRequest) -> HttpResponse:
     """Set the owner of what was selected in a list, or of all that its query finds."""
     require(request.user, "entity.write")
-    query = (request.POST.get("q") or request.GET.get("q", "")).strip()[:2_000]
+    query = asked_query(request)
     try:
         entities = chosen(request, query)
     except DomainError as failure:
@@ -58,70 +51,37 @@ def owners(request: HttpRequest) -> HttpResponse:
         error = _("Choose a group or a user.") if action in {"preview", "apply"} else ""
         return _page(request, query, entities, reason=reason, error=error)
     plan: Plan | None = None
+    error = ""
     try:
         owner = queries.entity_of_ref(request.user, text)
-        plan = bulk_edit.plan_owners(user=request.user, entities=entities, owner=owner)
         if action == "apply":
-            done = bulk_edit.set_owners(
-                user=request.user,
-                entities=entities,
-                owner=owner,
-                reason=reason,
-                expected=request.POST.get("mark", "")[:100] or "none",
-            )
-            count = len(done.changing)
-            messages.success(
-                request,
-                ngettext("%(owner)s owns %(n)s entity more.", "%(owner)s owns %(n)s entities more.", count)
-                % {"owner": owner.title, "n": number_format(count, force_grouping=True)},
-            )
-            return redirect(back_from(query, entities))
-    except StalePlan as failure:
-        return _page(request, query, entities, owner=text, reason=reason, plan=plan, error=failure.message)
+            try:
+                return _set(request, query, entities, owner, reason)
+            except StalePlan as failure:
+                error = failure.message
+        plan = bulk_edit.plan_owners(user=request.user, entities=entities, owner=owner)
     except DomainError as failure:
-        return _page(request, query, entities, owner=text, reason=reason, error=failure.message)
-    return _page(request, query, entities, owner=text, reason=reason, plan=plan)
+        error = failure.message
+    return _page(request, query, entities, owner=text, reason=reason, plan=plan, error=error)
 
 
-def chosen(request: HttpRequest, query: str) -> list[Entity]:
-    """The entities that the form names, else all that the query finds.
-
-    :raises InvalidInput: if these are too many.
-    """
-    action = request.POST.get("action")
-    uids = request.POST.getlist("entity") or request.POST.get("entities", "").split()
-    uids = uids or request.GET.getlist("entity")
-    if action == "selected" or (uids and action != "all"):
-        known = queries.titles_by_uid(request.user, _uids(uids[: bulk_edit.MOST + 1]))
-        found = sorted(known.values(), key=lambda entity: (entity.title.casefold(), entity.ref))
-    else:
-        rows = queries.search_entities(request.user, query, now=timezone.now())
-        found = list(rows.defer("tokens").order_by("title", "ref")[: bulk_edit.MOST + 1])
-        if len(found) > bulk_edit.MOST:
-            raise InvalidInput(
-                _(
-                    "%(got)s match, and at most %(max)s are changed at once. Narrow the list, such as by a type."
-                )
-                % {
-                    "got": number_format(rows.count(), force_grouping=True),
-                    "max": number_format(bulk_edit.MOST, force_grouping=True),
-                }
-            )
-    return found
-
-
-def back_from(query: str, entities: list[Entity]) -> str:
-    """Where somebody came from: a list, or the page of the one thing."""
-    alone = len(entities) == 1 and not query
-    return links.entity_url(entities[0]) if alone else links.catalog_url(query)
-
-
-def _uids(texts: list[str]) -> list[uuid.UUID]:
-    found = []
-    for text in texts:
-        with suppress(ValueError):
-            found.append(uuid.UUID(text))
-    return found
+def _set(
+    request: HttpRequest, query: str, entities: list[Entity], owner: Entity, reason: str
+) -> HttpResponse:
+    done = bulk_edit.set_owners(
+        user=request.user,
+        entities=entities,
+        owner=owner,
+        reason=reason,
+        expected=request.POST.get("mark", "")[:100] or "none",
+    )
+    count = len(done.changing)
+    messages.success(
+        request,
+        ngettext("%(owner)s owns %(n)s entity more.", "%(owner)s owns %(n)s entities more.", count)
+        % {"owner": owner.title, "n": number_format(count, force_grouping=True)},
+    )
+    return redirect(back_from(query, entities))
 
 
 def _page(
@@ -134,30 +94,22 @@ def _page(
     plan: Plan | None = None,
     error: str = "",
 ) -> HttpResponse:
-    count = len(entities)
     titles = queries.titles_of(request.user, {entity.owner for entity in entities})
     suggestions = suggested_owners(request.user, entities) if entities else []
-    changing = len(plan.changing) if plan else 0
+
+    def shown(row: Planned) -> dict[str, Any]:
+        return _row(row.entity, titles, row.said_by)
+
     return render(
         request,
         "edit/owners.html",
-        {
-            "title": _("Set owner"),
-            "description": ngettext("Of %(n)s entity", "Of %(n)s entities", count)
-            % {"n": number_format(count, force_grouping=True)}
-            if count
-            else "",
-            "q": query,
-            "entities": " ".join(str(entity.uid) for entity in entities),
+        frame(_("Set owner"), query, entities, plan, error)
+        | {
             "owner": owner,
             "reason": reason,
-            "mark": plan.mark if plan else "",
-            "changing": changing,
-            "is_planned": plan is not None,
             "overrides": any(row.outcome == Outcome.OVERRIDE for row in (plan.rows if plan else ())),
-            "groups": _groups(plan, titles) if plan else [],
+            "groups": groups(plan, shown, labels=_LABELS, folded=_FOLDED) if plan else [],
             "rows": [] if plan else [_row(entity, titles) for entity in entities[:SHOWN]],
-            "more": 0 if plan else max(count - SHOWN, 0),
             "suggestions": [
                 links.chip(one.entity.ref, one.entity)
                 | {
@@ -166,12 +118,6 @@ def _page(
                     else _("owns the repository of %(n)d") % {"n": one.count}
                 }
                 for one in suggestions
-            ],
-            "error": error,
-            "back_url": back_from(query, entities),
-            "breadcrumbs": [
-                {"label": _("Catalog"), "url": links.catalog_url(query)},
-                {"label": _("Set owner"), "url": ""},
             ],
         },
         status=422 if error else 200,
@@ -184,23 +130,3 @@ def _row(entity: Entity, titles: dict[str, Entity], said_by: str = "") -> dict[s
         "owner": links.chip(entity.owner, titles.get(entity.owner)) if entity.owner else None,
         "said_by": said_by,
     }
-
-
-def _groups(plan: Plan, titles: dict[str, Entity]) -> list[dict[str, Any]]:
-    """What the plan does, by what becomes of the things."""
-    shown = []
-    for outcome, label, tone in _GROUPS:
-        rows = [row for row in plan.rows if row.outcome == outcome]
-        if rows:
-            shown.append(
-                {
-                    "label": label,
-                    "tone": tone,
-                    "count": len(rows),
-                    "is_open": outcome in {Outcome.OVERRIDE, Outcome.HELD, Outcome.FORBIDDEN}
-                    or len(rows) <= 20,
-                    "rows": [_row(row.entity, titles, row.said_by) for row in rows[:SHOWN]],
-                    "more": max(len(rows) - SHOWN, 0),
-                }
-            )
-    return shown

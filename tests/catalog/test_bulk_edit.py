@@ -13,14 +13,8 @@ from access.models import AuditEvent, User
 from access.services import grant
 from base.errors import InvalidInput
 from catalog.models import Claim, Entity, Rank
-from catalog.services.bulk_edit import (
-    MOST,
-    StalePlan,
-    plan_owners,
-    plan_undo,
-    set_owners,
-    undo_apart,
-)
+from catalog.services.bulk_edit import plan_owners, plan_undo, set_owners, undo_apart
+from catalog.services.bulk_plans import MOST, StalePlan
 from catalog.services.edit import drop_override, override_field
 from catalog.services.render import render_dirty
 from tests.catalog.saying import claim, component, document, entity, history, relations, say, unsay

@@ -88,7 +88,7 @@ def test_what_is_wrong_is_said(api: Any, ben: User, given: dict[str, Any], field
 
 
 def test_more_than_the_limit_is_refused(api: Any, ben: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catalog.services.bulk_edit.MOST", 1)
+    monkeypatch.setattr("catalog.services.bulk_plans.MOST", 1)
     answer = api(ben, "POST", OWNERS, {"q": "kind:component", "owner": CREW})
     assert answer.status_code == 422
     assert "At most 1 things" in answer.content.decode()

@@ -15,10 +15,10 @@ from access.models import Undoable, User
 from access.services.undo import undo_change, undo_of
 from base.errors import InvalidInput
 from catalog.models import Claim, Entity, Rank
-from catalog.services import bulk_fields
-from catalog.services.bulk_edit import StalePlan
+from catalog.services import bulk_plans
 from catalog.services.bulk_fields import change_fields, check_change, plan_fields
-from catalog.services.edit import override_field
+from catalog.services.bulk_plans import StalePlan
+from catalog.services.edit import Words, override_field, say_words, source_of_person
 from catalog.services.render import render_dirty
 from tests.catalog.saying import claim, component, document, say
 
@@ -77,6 +77,16 @@ class TestPlan:
         }
         assert not Claim.objects.filter(document__metadata__has_key="tags", rank=Rank.PERSON).exists()
 
+    def test_of_two_people_the_older_word_is_the_one_that_counts(self, ben: User, ana: User) -> None:
+        [one] = things("one")
+        for person in (ben, ana):
+            said = {"spec": {"lifecycle": person.label}}
+            say_words([Words(source_of_person(person), one, said, {})], by=person.label)
+        render_dirty(at=timezone.now())
+        assert spec("one")["lifecycle"] == ben.label
+        assert outcomes(ben, "spec.lifecycle", "set", "x", "one") == {"one": "replace"}
+        assert outcomes(ana, "spec.lifecycle", "set", "x", "one") == {"one": "held"}
+
     def test_who_may_not_write_changes_nothing(self, vic: User) -> None:
         assert outcomes(vic, "spec.lifecycle", "set", "x", "one") == {"one": "forbidden"}
 
@@ -94,7 +104,7 @@ class TestPlan:
             check_change(path, action, value)
 
     def test_there_is_an_end(self, ben: User, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bulk_fields, "MOST", 1)
+        monkeypatch.setattr(bulk_plans, "MOST", 1)
         with pytest.raises(InvalidInput, match="At most 1"):
             outcomes(ben, "spec.lifecycle", "set", "x", "one", "two")
 

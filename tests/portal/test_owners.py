@@ -166,7 +166,7 @@ class TestTheChange:
     def test_too_many_are_refused_with_a_way_on(
         self, editor: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("catalog.services.bulk_edit.MOST", 2)
+        monkeypatch.setattr("catalog.services.bulk_plans.MOST", 2)
         said = text(editor.get(PAGE, {"q": "kind:component"}), 422)
         assert "5 match, and at most 2 are changed at once" in said
         assert "At most 2 things at once" in text(
