@@ -39,6 +39,7 @@ from catalog.models import (
     FeedItem,
     FormerKey,
     Problem,
+    Rank,
     Redirect,
     Relation,
     Revision,
@@ -472,6 +473,10 @@ class FieldSource:
     def said(self) -> list[tuple[Claim, Any]]:
         """Who says what of it, the one that counts first."""
         return [(self.claim, self.value), *((one["claim"], one["value"]) for one in self.losing)]
+
+    def is_overridden_by_another(self, person: str) -> bool:
+        """Whether anybody else overrides it than a person, by the key of their source."""
+        return any(claim.rank == Rank.PERSON and claim.source.key != person for claim, _value in self.said)
 
 
 def provenance_of(entity_claims: Iterable[Claim]) -> dict[str, FieldSource]:

@@ -207,7 +207,8 @@ def changes_of(
         if _digest(present) == _digest(typed):
             continue
         if path in unions:
-            own, others, by_hand = _shares(sources.get(name), person)
+            source = sources.get(name)
+            own, others, by_hand = _shares(source, person)
             if by_hand and (left := [one for one in by_hand if one in (typed or [])]) != by_hand:
                 found.declared[name] = left or None
                 others = [one for one in others if one not in by_hand or one in left]
@@ -216,7 +217,7 @@ def changes_of(
                 errors.append(FieldError(name, sentence % {"what": ", ".join(map(_word, missing))}))
                 continue
             mine = [one for one in typed or [] if one not in others]
-            if mine or (own and _is_said_by_another(sources.get(name), person)):
+            if mine or (own and source and source.is_overridden_by_another(person)):
                 found.values[name] = mine  # to drop it would take the others' words, too
             elif own:
                 found.dropped.append(name)
@@ -230,14 +231,11 @@ def changes_of(
     return found
 
 
-def _is_said_by_another(source: FieldSource | None, person: str) -> bool:
-    return any(claim.rank == Rank.PERSON and claim.source.key != person for claim in claims_at(source))
-
-
 def _change(found: Changes, name: str, typed: Any, sources: Mapping[str, FieldSource], person: str) -> None:
-    voices = claims_at(sources.get(name))
+    source = sources.get(name)
+    voices = claims_at(source)
     people = [claim for claim in voices if claim.rank == Rank.PERSON]
-    if _is_said_by_another(sources.get(name), person):
+    if source and source.is_overridden_by_another(person):
         found.dropped.append(name)  # of two people's words the older counts, so theirs goes
     if typed is None and people and len(people) == len(voices):
         found.dropped.append(name)

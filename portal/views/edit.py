@@ -62,6 +62,8 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
     path = (request.POST.get("field") or request.GET.get("field") or COMMON_FIELDS[0]).strip()[:300]
     refused = error = _why_not(path)
     path, value = "metadata.title" if refused else path, request.POST.get("value", "")
+    unions = current_kinds().unions_of(entity.kind)
+    is_union = tuple(path.split(".")) in unions
     since: list[Revision] = []
     if not refused and request.method == "POST":
         said = queries.provenance_of(queries.claims_on(request.user, entity)).get(path)
@@ -75,11 +77,13 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
                     request, _("The override of %(path)s is gone; its sources count again.") % {"path": path}
                 )
             else:
-                service.override_field(
+                # Of two people's words the older counts, so theirs goes; to a union all add.
+                gives_way = said is not None and said.is_overridden_by_another(f"person:{request.user.pk}")
+                service.change_overrides(
                     user=request.user,
                     entity=entity,
-                    path=path,
-                    value=typed_value(value, present),
+                    values={path: typed_value(value, present)},
+                    dropped=[path] if gives_way and not is_union else [],
                     reason=request.POST.get("reason", "")[:1_000],
                     expected=request.POST.get("etag", ""),
                 )
@@ -104,7 +108,6 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
     if refused or request.method == "GET":
         value = _typed(found.value) if found else ""
     voices = _voices(request, path, found)
-    unions = current_kinds().unions_of(entity.kind)
     overrides = overrides_of(claims, unions=unions)
     return render(
         request,
@@ -118,7 +121,7 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
             "value": value,
             "is_long": not isinstance(found.value if found else "", str) or len(value) > 80 or "\n" in value,
             "suggest": _SUGGESTED.get(path, ""),
-            "is_union": tuple(path.split(".")) in unions,
+            "is_union": is_union,
             "voices": voices,
             "overrides": [voice for voice in voices if voice["is_person"]],
             "file_agrees": any(one.name == path and one.agrees for one in overrides),

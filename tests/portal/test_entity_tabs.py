@@ -99,6 +99,16 @@ class TestOverrides:
         client.post(f"{PAGE}/edit", {"field": "spec.owner", "action": "drop"})
         assert document(PAY)["spec"]["owner"] == "payments"
 
+    def test_another_persons_word_gives_way_as_the_form_says(
+        self, browse: Callable[[User], Client], ana: User, ben: User
+    ) -> None:
+        override_field(user=ana, entity=entity(PAY), path="spec.owner", value="team")
+        client = browse(ben)
+        assert "Your value takes the place of theirs." in text(client, f"{PAGE}/edit?field=spec.owner")
+        answer = client.post(f"{PAGE}/edit", {"field": "spec.owner", "value": "wallets"})
+        assert answer.status_code == 302
+        assert document(PAY)["spec"]["owner"] == "wallets"
+
     @pytest.mark.parametrize("way", ["get", "post"])
     def test_a_name_is_not_overridden_and_the_form_says_what_to_do_instead(
         self, browse: Callable[[User], Client], ben: User, way: str
