@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -135,22 +135,28 @@ def teams_of(user: User) -> list[Entity]:
     return list(rows.only("uid", "ref", "title", "kind", "namespace", "name").order_by("title"))
 
 
-def _seen_by(user: User) -> SavedViewQuerySet:
+def _seen_by(user: User, teams: Sequence[Entity] | None) -> SavedViewQuerySet:
     mine = Q(audience=Audience.ALL) | Q(audience=Audience.PERSONAL, user=user)
-    if teams := teams_of(user):
+    if teams := teams_of(user) if teams is None else teams:
         mine |= Q(audience=Audience.TEAM, team_uid__in=[team.uid for team in teams])
     return SavedView.objects.filter(mine)
 
 
-def views_of(user: User) -> QuerySet[SavedView]:
-    """The views that somebody sees: their own, those of their teams, and those for all."""
-    return _seen_by(user).kept().select_related("user").order_by("spec__title", "id")
+def views_of(user: User, *, teams: Sequence[Entity] | None = None) -> QuerySet[SavedView]:
+    """The views that somebody sees: their own, those of their teams, and those for all.
+
+    :param teams: `teams_of` them, where these are known.
+    """
+    return _seen_by(user, teams).kept().select_related("user").order_by("spec__title", "id")
 
 
-def deleted_of(user: User) -> list[SavedView]:
-    """Those that somebody may bring back."""
+def deleted_of(user: User, *, teams: Sequence[Entity] | None = None) -> list[SavedView]:
+    """Those that somebody may bring back.
+
+    :param teams: as in `views_of`.
+    """
     since = timezone.now() - DELETED_STAY
-    rows = _seen_by(user).filter(deleted_at__gt=since).select_related("user").order_by("-deleted_at")
+    rows = _seen_by(user, teams).filter(deleted_at__gt=since).select_related("user").order_by("-deleted_at")
     return [view for view in rows if may_change(user, view)]
 
 
@@ -269,7 +275,6 @@ def make_view(*, user: User, audience: str = Audience.PERSONAL, team: str = "", 
     :raises InvalidInput: if something of it cannot be.
     """
     require_own(user)
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
     _check_room(user)
     view = SavedView(user=user, updated_by=user.label[:200], spec={})
     _dress(user, view, audience, team, spec)
@@ -321,11 +326,14 @@ def restore_view(*, user: User, view_id: int) -> SavedView:
     """Take the deletion of a view back.
 
     :raises NotFound: if there is none to be restored.
+    :raises TooManyViews: if it is theirs, and they have as many as they can have.
     """
     row = next((one for one in deleted_of(user) if one.pk == view_id), None)
     if row is None:
         raise NotFound(_("There is no such deleted view that you may restore."))
     row = _mine(user, row)
+    if row.user_id == user.pk:
+        _check_room(user)
     row.deleted_at = None
     _note(row, user, "view.restore", {})
     return row
@@ -406,6 +414,7 @@ def _column_faults(given: Mapping[str, Any]) -> list[FieldError]:
 
 
 def _check_room(user: User) -> None:
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)  # one at a time
     if SavedView.objects.kept().filter(user=user).count() >= MOST_VIEWS:
         raise TooManyViews(
             _("You have %(n)d views, and there is no room for more. Delete one that you do not need.")

@@ -212,6 +212,7 @@ def view_header(context: PageContext, view: SavedView) -> dict[str, Any]:
     shown = saved_views.shown_by(context.params, context.query)
     actions: list[dict[str, Any]] = []
     may = saved_views.may_change(context.viewer, view)
+    teams = saved_views.teams_of(context.viewer) if view.audience == saved_views.Audience.TEAM else []
     if not saved_views.is_as_kept(view, shown):
         actions.append({"label": _("Back to the view"), "url": saved_views.list_url(view), "icon": "refresh"})
         if may:
@@ -226,7 +227,7 @@ def view_header(context: PageContext, view: SavedView) -> dict[str, Any]:
     return {
         "title": view.title,
         "description": view.spec.get("description", ""),
-        "meta": [{"label": audience_of(view, saved_views.teams_of(context.viewer))}],
+        "meta": [{"label": audience_of(view, teams)}],
         "actions": actions,
     }
 

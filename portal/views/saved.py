@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -24,6 +23,7 @@ from portal.forms import Form
 from portal.models import SavedView
 from portal.people import person
 from portal.saved_views import Audience
+from portal.undoing import deleted, restored
 from portal.widgets.listing import GROUPS, labels_of
 
 
@@ -104,7 +104,7 @@ def index(request: HttpRequest) -> HttpResponse:
             "who": audience_of(view, teams),
             "may_change": saved_views.may_change(user, view),
         }
-        for view in saved_views.views_of(user)
+        for view in saved_views.views_of(user, teams=teams)
     ]
     return render(
         request,
@@ -112,7 +112,7 @@ def index(request: HttpRequest) -> HttpResponse:
         {
             "title": _("Views"),
             "rows": rows,
-            "deleted": saved_views.deleted_of(user),
+            "deleted": saved_views.deleted_of(user, teams=teams),
             "days": saved_views.DELETED_STAY.days,
             "breadcrumbs": _crumbs(),
         },
@@ -134,13 +134,17 @@ def open_view(request: HttpRequest, view_id: int) -> HttpResponse:
     return redirect(saved_views.list_url(saved_views.view_of(person(request), view_id)))
 
 
+def _shown(request: HttpRequest) -> dict[str, Any]:
+    """The list that is kept, by what its address says."""
+    params = {name: str(value)[:2_000] for name, value in request.GET.items()}
+    return saved_views.shown_by(params, params.get("q", "").strip())
+
+
 @login_required
 @require_http_methods(["GET", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
     """Keep a list as it is shown."""
-    params = {name: str(value)[:2_000] for name, value in request.GET.items()}
-    shown = saved_views.shown_by(params, params.get("q", "").strip())
-    form = Form(ViewIn, initial=shown)
+    form = Form(ViewIn, initial=_shown(request))
     if request.method == "POST":
         form = Form(ViewIn, request.POST)
         if form.is_valid():
@@ -234,10 +238,8 @@ def save(request: HttpRequest, view_id: int) -> HttpResponse:
     """Have a view show what its list shows now."""
     user = person(request)
     view = saved_views.view_of(user, view_id)
-    params = {name: str(value)[:2_000] for name, value in request.GET.items()}
-    shown = saved_views.shown_by(params, params.get("q", "").strip())
     try:
-        view = saved_views.change_view(user=user, view=view, **shown)
+        view = saved_views.change_view(user=user, view=view, **_shown(request))
     except DomainError as error:
         messages.error(request, error.message)
         return redirect(saved_views.list_url(view))
@@ -253,11 +255,8 @@ def delete(request: HttpRequest, view_id: int) -> HttpResponse:
     view = saved_views.view_of(user, view_id)
     saved_views.delete_view(user=user, view=view)
     said = _("The view “%(name)s” is deleted.") % {"name": view.title}
-    if not request.headers.get("HX-Request"):
-        messages.success(request, said)
-        return redirect("portal:views")
     undo = reverse("portal:view-restore", args=[view.pk])
-    return HttpResponse("", headers={"HX-Trigger": json.dumps({"toast": {"text": said, "undo": undo}})})
+    return deleted(request, said, undo=undo, back=reverse("portal:views"))
 
 
 @login_required
@@ -265,6 +264,4 @@ def delete(request: HttpRequest, view_id: int) -> HttpResponse:
 def restore(request: HttpRequest, view_id: int) -> HttpResponse:
     """Take the deletion of a view back."""
     saved_views.restore_view(user=person(request), view_id=view_id)
-    if request.headers.get("HX-Request"):
-        return HttpResponse("", headers={"HX-Redirect": reverse("portal:views")})
-    return redirect("portal:views")
+    return restored(request, back=reverse("portal:views"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -27,6 +26,7 @@ from portal.forms import Form
 from portal.models import Watch
 from portal.people import person
 from portal.shell import favourites
+from portal.undoing import deleted, restored
 from portal.views.settings import shell_of
 from portal.widgets.activity import TYPE_LABELS, Type
 
@@ -300,11 +300,8 @@ def delete(request: HttpRequest, watch_id: int) -> HttpResponse:
     watch = watches.watch_of(person(request), watch_id)
     watches.delete_watch(watch=watch)
     said = _("The watch “%(name)s” is deleted.") % {"name": watch.name}
-    if not request.headers.get("HX-Request"):
-        messages.success(request, said)
-        return redirect("portal:settings-tell-me")
     undo = reverse("portal:settings-watch-restore", args=[watch.pk])
-    return HttpResponse("", headers={"HX-Trigger": json.dumps({"toast": {"text": said, "undo": undo}})})
+    return deleted(request, said, undo=undo, back=reverse("portal:settings-tell-me"))
 
 
 @login_required
@@ -312,6 +309,4 @@ def delete(request: HttpRequest, watch_id: int) -> HttpResponse:
 def restore(request: HttpRequest, watch_id: int) -> HttpResponse:
     """Take the deletion of a watch back."""
     watches.restore_watch(user=person(request), watch_id=watch_id)
-    if request.headers.get("HX-Request"):
-        return HttpResponse("", headers={"HX-Redirect": reverse("portal:settings-tell-me")})
-    return redirect("portal:settings-tell-me")
+    return restored(request, back=reverse("portal:settings-tell-me"))

@@ -293,9 +293,13 @@ def test_packs_bring_views_for_all_and_what_people_keep_is_no_part_of_one(
 
 def test_there_is_an_end_of_views(monkeypatch: pytest.MonkeyPatch, vic: User) -> None:
     monkeypatch.setattr(saved_views, "MOST_VIEWS", 1)
-    make_view(user=vic, title="a")
+    first = make_view(user=vic, title="a")
     with pytest.raises(TooManyViews):
         make_view(user=vic, title="b")
+    delete_view(user=vic, view=first)
+    make_view(user=vic, title="b")
+    with pytest.raises(TooManyViews):
+        restore_view(user=vic, view_id=first.pk)
 
 
 def test_who_saw_an_older_state_changes_nothing(vic: User) -> None:
