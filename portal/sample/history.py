@@ -153,12 +153,12 @@ class History:
     def _artifacts(self, versions: list[Row]) -> Iterator[Row]:
         newest = {row["about"][0]: row for row in sorted(versions, key=_moment)}
         said = {
-            component.artifact_key: component
+            component.artifact_key: [component.repo_key]
             for component in self.company.components
             if component.artifact_key
         }
         bases = {
-            f"image:{REGISTRY}/{row['image']}": row
+            f"image:{REGISTRY}/{row['image']}": [f"repo:{GIT}/{row['path']}"]
             for row in self.company.said["repositories"]
             if "image" in row
         }
@@ -166,16 +166,10 @@ class History:
             f"image:{REGISTRY}/shared/{name}": [f"repo:{GIT}/{path}" for path in paths]
             for name, paths in self.company.said["shared_images"].items()
         }
-        for key in [*said, *bases, *shared, f"image:{REGISTRY}/payments/checkout-legacy"]:
+        unknown: dict[str, list[str]] = {f"image:{REGISTRY}/payments/checkout-legacy": []}
+        for key, about in (said | bases | shared | unknown).items():
             scheme, _colon, name = key.partition(":")
             short = name.removeprefix(f"{REGISTRY}/")
-            about = (
-                [said[key].repo_key]
-                if key in said
-                else [f"repo:{GIT}/{bases[key]['path']}"]
-                if key in bases
-                else shared.get(key, [])
-            )
             last = newest.get(key)
             yield {
                 "type": "artifact",
