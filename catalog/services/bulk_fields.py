@@ -25,8 +25,10 @@ from catalog.services.edit import (
     override_id,
     parts_of,
     reasons_of,
+    said_on,
     say_words,
     source_of_person,
+    value_at,
     with_value,
     without_reason,
     without_value,
@@ -158,7 +160,11 @@ def _planned(
 ) -> PlannedField:
     """What a change does to one thing that the person may change."""
     is_union = tuple(parts) in current_kinds().unions_of(entity.kind)
-    said = [(claim, value_at(claim.document, parts)) for claim in people if _says(claim.document, parts)]
+    said = [
+        (claim, value_at(claim.document, parts))
+        for claim in people
+        if said_on(claim.document, parts) is not None
+    ]
     me = f"person:{user.pk}"
     own = next((value for claim, value in said if claim.source.key == me), None)
     counts = said[0][0].source if said else None  # of people's words
@@ -296,14 +302,3 @@ def fields_of(kinds: Iterable[str]) -> dict[str, str]:
             if "." not in name and isinstance(one, Mapping) and one.get("type") != "object":
                 found.setdefault(f"spec.{name}", _(str(one["title"])) if one.get("title") else name)
     return found
-
-
-def _says(document: Any, parts: Sequence[str]) -> bool:
-    """Whether a document says something of a field, null included, or of one above it that it replaces."""
-    for part in parts:
-        if not isinstance(document, Mapping):
-            return True
-        if part not in document:
-            return False
-        document = document[part]
-    return True

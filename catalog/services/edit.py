@@ -179,7 +179,7 @@ def _spoken_of(entity: Entity, path: str) -> list[Entity]:
     merged = [
         claim.redirected.redirect.loser
         for claim in _amendments(entity)
-        if hasattr(claim, "redirected") and _said_on(claim.document, parts) is not None
+        if hasattr(claim, "redirected") and said_on(claim.document, parts) is not None
     ]
     return list({one.pk: one for one in [entity, *merged]}.values())
 
@@ -209,7 +209,7 @@ def _check_nobody_did(user: Any, entity: Entity, parts: list[str], value: Any) -
     """
     adds = isinstance(value, list) and tuple(parts) in current_kinds().unions_of(entity.kind)
     for claim in _amendments(entity).exclude(source__key=f"person:{user.pk}"):
-        said = _said_on(claim.document, parts)
+        said = said_on(claim.document, parts)
         if said is not None and not (adds and isinstance(said[1], list)):
             raise OverriddenAlready(
                 _("%(who)s overrides %(path)s already. Drop that override first, or in the same step.")
@@ -268,14 +268,14 @@ def word_in(claims: Iterable[Claim], entity: Entity, path: str) -> dict[str, Any
     """What these claims, people's on an entity, say of a field; as `words_on` tells it."""
     parts, words = parts_of(path), []
     for claim in claims:
-        if (said := _said_on(claim.document, parts)) is not None:
+        if (said := said_on(claim.document, parts)) is not None:
             at, value = said
             reasons = {k: v for k, v in reasons_of(claim).items() if k == at or k.startswith(f"{at}.")}
             words.append({"source": claim.source.key, "path": at, "value": value, "reasons": reasons})
     return {"uid": str(entity.uid), "path": path, "words": words}
 
 
-def _said_on(document: Any, parts: list[str]) -> tuple[str, Any] | None:
+def said_on(document: Any, parts: list[str]) -> tuple[str, Any] | None:
     """The word of a document on a field, or on one above it that it replaces whole, and where; None for none."""
     for depth, part in enumerate(parts, 1):
         if not isinstance(document, dict) or part not in document:
@@ -498,6 +498,13 @@ def with_value(document: dict[str, Any], parts: list[str], value: Any) -> dict[s
     if not rest:
         return {**document, head: value}
     return {**document, head: with_value(inner if isinstance(inner, dict) else {}, rest, value)}
+
+
+def value_at(document: Any, parts: Sequence[str]) -> Any:
+    """What a document says at a place; None for nothing."""
+    for part in parts:
+        document = document.get(part) if isinstance(document, Mapping) else None
+    return document
 
 
 def without_value(document: dict[str, Any], parts: list[str]) -> tuple[dict[str, Any], bool]:
