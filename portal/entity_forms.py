@@ -88,10 +88,11 @@ _IDENTITY = ("name", "namespace")
 
 
 def schema_of(kind: KindView, *, is_new: bool) -> Schema:
-    """The schema of a whole document of a kind, without what a person does not say."""
+    """The schema of a whole document of a kind, without what a person does not say, such as what is worked out."""
     definition = kind.definition
     spec = dict(orjson.loads(orjson.dumps(definition.schema.source)))
-    known = {name: one for name, one in (spec.get("properties") or {}).items() if "." not in name}
+    said = (spec.get("properties") or {}).items()
+    known = {name: one for name, one in said if "." not in name and name not in kind.computed_names}
     # What is needed comes first, then what lists show: a stored schema keeps no order of its own.
     first = [*spec.get("required", ()), *(c.path[1] for c in definition.columns if c.path[0] == "spec")]
     properties = {name: known[name] for name in dict.fromkeys([*first, *known]) if name in known}

@@ -287,18 +287,17 @@ def _write(user: Any, plan: FieldPlan, reason: str) -> None:
 
 
 def fields_of(kinds: Iterable[str]) -> dict[str, str]:
-    """The fields that things of some kinds have in common, with their titles; of a list of kinds, all that any has."""
+    """The fields that people may change of things of some kinds, with their titles: all that any of these has."""
     known = current_kinds()
     found = {
         "metadata.title": _("Title"),
         "metadata.description": _("Description"),
         "metadata.tags": _("Tags"),
     }
-    for kind in kinds:
-        if kind not in known:
-            continue
-        properties = known.by_name(kind).definition.schema.source.get("properties") or {}
-        for name, one in properties.items():
-            if "." not in name and isinstance(one, Mapping) and one.get("type") != "object":
+    for kind in map(known.by_name, filter(known.__contains__, kinds)):
+        for name, one in (kind.definition.schema.source.get("properties") or {}).items():
+            if "." in name or name in kind.computed_names:
+                continue
+            if isinstance(one, Mapping) and one.get("type") != "object":
                 found.setdefault(f"spec.{name}", _(str(one["title"])) if one.get("title") else name)
     return found

@@ -12,13 +12,17 @@ from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
 
+from access.definitions import document_types
 from access.models import AuditEvent, Undoable, User
 from access.services.undo import undo_change
+from catalog.kinds import current_kinds
 from catalog.models import Claim, ClaimMode, Entity, Rank
+from catalog.services.bulk_fields import fields_of
 from catalog.services.edit import override_field
 from catalog.services.render import render_dirty
 from portal.forms import SchemaForm
 from tests.catalog.saying import claim, component, document, say
+from tests.catalog_data import forget_definitions
 
 pytestmark = pytest.mark.django_db
 Browse = Callable[[User], Client]
@@ -117,6 +121,22 @@ class TestNew:
         assert answer.status_code == 422
         assert f'href="{PAGE}"' in page
         assert not Claim.objects.filter(external_id__startswith="created:").exists()
+
+    def test_what_is_worked_out_is_not_asked(self, browse: Browse, ben: User) -> None:
+        mirror = {"path": ["ownedBy"], "field": "spec.cc"}
+        spec = {"kinds": ["Component"], "field": "spec.billing", "format": "text", "mirror": mirror}
+        document_types()["FieldDefinition"].edit("billing", spec, by="tests")
+        forget_definitions()
+        try:
+            assert "billing" in current_kinds().by_name("component").computed_names
+            for url in ("/catalog/new?kind=component", f"{PAGE}/edit"):
+                page = browse(ben).get(url).content.decode()
+                assert 'name="spec.lifecycle"' in page
+                assert 'name="spec.billing"' not in page
+            assert "spec.lifecycle" in fields_of(["component"])
+            assert "spec.billing" not in fields_of(["component"])
+        finally:
+            forget_definitions()
 
     def test_who_may_not_write_makes_nothing(self, browse: Browse, vic: User) -> None:
         assert browse(vic).get("/catalog/new?kind=component").status_code == 403
