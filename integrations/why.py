@@ -326,19 +326,20 @@ def _refused(viewer: Any, expected: Expected) -> Iterator[Finding]:
         )
     found = list(rows.filter(mine).order_by("first_seen_at", "pk")[:MOST])
     for problem in found:
-        yield _problem(problem, _("It is refused: %(reason)s"))
+        yield _problem(problem, _("It is refused: %(reason)s") % {"reason": problem.message})
     if expected.name and not found:
         # What cannot be read does not say what it declares.
         nameless = Q(type="refused-document", detail__ref__isnull=True)
         nameless |= Q(type="refused-record", detail__record__regex=r"#\d+$") & ~Q(detail__place__endswith=")")
         for problem in rows.filter(nameless).order_by("first_seen_at", "pk")[:5]:
-            yield _problem(problem, _("Perhaps it stands in what cannot be read: %(reason)s"), "unread")
+            message = _("Perhaps it stands in what cannot be read: %(reason)s") % {"reason": problem.message}
+            yield _problem(problem, message, "unread")
 
 
 def _problem(problem: Problem, message: str, state: str = "refused") -> Finding:
     return Finding(
         state,
-        message % {"reason": problem.message},
+        message,
         Place.of(problem.detail.get("place")),
         connection=problem.detail.get("connection", ""),
     )
@@ -405,10 +406,9 @@ def _under_way(viewer: Any) -> Iterator[Finding]:
 
 
 def _unread(viewer: Any) -> Iterator[Finding]:
-    for problem in visible(viewer, Problem.objects.filter(type="sync", resolved_at=None)).order_by("pk")[
-        :MOST
-    ]:
-        yield _problem(problem, f"{problem.cause}: %(reason)s", "unread")
+    failed = visible(viewer, Problem.objects.filter(type="sync", resolved_at=None))
+    for problem in failed.order_by("pk")[:MOST]:
+        yield _problem(problem, f"{problem.cause}: {problem.message}", "unread")
     for location in list_locations(viewer).exclude(message="").filter(removal_at=None)[:MOST]:
         yield _location(location)
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from access.models import User
 from catalog.models import AsideClaim, Audience, Claim, Rank, Tie
 from integrations.models import CatalogLocation, Connection, RunState, StoredRecord, SyncRun
+from integrations.services.runs import report_run
 from integrations.why import Answer, why
 from tests.catalog.saying import claim, component, entity, say, source, unsay
 
@@ -153,6 +154,18 @@ class TestEntities:
         messages = [finding.message for finding in states(why(ana, "component:pay"))["queued"]]
         assert any("Tool is being read" in message for message in messages)
         assert any("/srv/new waits to be read" in message for message in messages)
+
+    def test_a_connection_that_cannot_be_read_is_named_whatever_it_is_called(
+        self, ana: User, tool: Connection
+    ) -> None:
+        Connection.objects.update(label="50% off")
+        now = timezone.now()
+        run = SyncRun.objects.create(
+            connection=tool, state=RunState.FAILED, queued_at=now, message="100% of it is refused"
+        )
+        report_run(run_id=run.pk, now=now)
+        found = states(why(ana, "component:pay"))["unread"]
+        assert [one.message for one in found] == ["50% off cannot be read wholly: 100% of it is refused"]
 
     def test_names_like_it_are_offered_and_who_sees_everything_is_told_so(self, ana: User) -> None:
         say("yaml:a", component("payment-gateway"))
