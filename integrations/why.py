@@ -363,7 +363,9 @@ def _left_out(viewer: Any, expected: Expected) -> Iterator[Finding]:
     rows = _records(viewer, expected).filter(is_ignored=True).order_by("connection_id", "external_id")
     rules: dict[int, Ignored] = {}
     for record in rows[:MOST]:
-        rule = rules.setdefault(record.connection_id, Ignored.of(record.connection))
+        if record.connection_id not in rules:
+            rules[record.connection_id] = Ignored.of(record.connection)
+        rule = rules[record.connection_id]
         reason = rule.reason(record.resource, record.type, record.external_id, record.data.get)
         message = _("%(name)s lists it as %(record)s, and it is left out of the catalog. %(reason)s")
         said = {"name": record.connection.label, "record": record.external_id, "reason": reason}

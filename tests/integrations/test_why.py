@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.models import User
@@ -141,6 +143,18 @@ class TestEntities:
         found = states(why(ana, "repository:pay"))["ignored"][0]
         assert "Left out by the rule acme/pay." in found.message
         assert found.connection == "tool"
+
+    def test_it_costs_as_many_queries_however_much_is_left_out(self, ana: User, tool: Connection) -> None:
+        tool.rules = {"ignored": {"patterns": ["*/pay"]}}
+        tool.save()
+        counts = []
+        for group in ("acme", "emca", "mace"):
+            stored(tool, f"{group}/pay", name="pay", path=f"{group}/pay")
+            StoredRecord.objects.update(is_ignored=True)
+            with CaptureQueriesContext(connection) as asked:
+                assert len(states(why(ana, "repository:pay"))["ignored"]) == len(counts) + 1
+            counts.append(len(asked))
+        assert counts[2] == counts[1]
 
     def test_a_repository_of_which_no_component_is_made_says_why(self, ana: User, tool: Connection) -> None:
         stored(tool, "7", name="pay", path="acme/pay", keys=["repo:git.acme.example/acme/pay"])
