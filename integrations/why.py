@@ -166,7 +166,8 @@ def why(viewer: Any, text: str) -> Answer:
         answer.findings += _unread(viewer)
         answer.findings += _alike(viewer, expected)
         answer.findings += _beyond(viewer, expected)
-    answer.findings.sort(key=lambda finding: STATES.index(finding.state))
+    # A place that is waited for may be the one that was asked for.
+    answer.findings = sorted(dict.fromkeys(answer.findings), key=lambda finding: STATES.index(finding.state))
     return answer
 
 
