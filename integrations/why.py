@@ -30,6 +30,7 @@ from integrations.components import decide, rule_of
 from integrations.ignoring import Ignored
 from integrations.models import CatalogLocation, Connection, Delivery, StoredRecord
 from integrations.models.runs import ACTIVE
+from integrations.outbound import mask_url
 from integrations.queries import list_connections, list_locations, seen_records
 
 MOST = 20  # of each sort that is named
@@ -287,7 +288,7 @@ def _of_place(viewer: Any, expected: Expected) -> Iterator[Finding]:
 
 
 def _location(location: CatalogLocation) -> Finding:
-    said = {"address": location.address, "reason": location.message}
+    said = {"address": mask_url(location.address), "reason": location.message}
     if location.is_removed:
         return Finding("gone", _("%(address)s is being forgotten.") % said, location=location.pk)
     if location.message:

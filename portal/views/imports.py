@@ -17,6 +17,7 @@ from catalog.kinds import current_kinds
 from catalog.models import Problem
 from catalog.queries import open_problems
 from integrations import queries
+from integrations.outbound import mask_url
 from integrations.services import locations
 from integrations.tasks import start_forgetting, start_import, start_reading
 from portal.people import person
@@ -85,7 +86,7 @@ def catalog_files(request: HttpRequest) -> HttpResponse:
                 {
                     "row": row,
                     "label": locations.label_of(row.address),
-                    "address": row.address.partition(":")[2],
+                    "address": mask_url(row.address.partition(":")[2]),
                     "problems": found.get(row.raised_by, [])[:PROBLEMS],
                     "removed": max(row.removal_claims - left.get(row.pk, 0), 0),
                 }
@@ -130,7 +131,7 @@ def remove(request: HttpRequest, location_id: int) -> HttpResponse:
     values: dict[str, Any] = {
         "title": _("Remove these catalog files?"),
         "location": location,
-        "address": location.address.partition(":")[2],
+        "address": mask_url(location.address.partition(":")[2]),
         "removal": removal,
         "kinds": [
             {"label": kinds.by_name(name).definition.plural if name in kinds else name, "number": number}

@@ -206,6 +206,21 @@ class TestFiles:
         found = states(why(ana, "https://acme.example/c.yaml"))["unread"]
         assert ["404 Not Found" in one.message for one in found] == [True]
 
+    def test_the_secret_of_an_address_is_shown_nowhere(
+        self, browse: Callable[[User], Client], ana: User
+    ) -> None:
+        address = "https://acme.example/c.yaml?token=s3cr3t"
+        location = CatalogLocation.objects.create(address=f"url:{address}", message="404 Not Found")
+        assert [one.state for one in why(ana, address).findings] == ["unread", "unknown"]
+        for page in (
+            "/why?of=component:none",
+            "/connections/import",
+            f"/connections/import/{location.pk}/remove",
+        ):
+            text = browse(ana).get(page).content.decode()
+            assert "acme.example/c.yaml" in text, page
+            assert "s3cr3t" not in text, page
+
     def test_nothing_at_all_is_unknown(self, ana: User) -> None:
         assert [f.state for f in why(ana, "/srv/none.yaml").findings] == ["unknown"]
         assert why(ana, "  ").findings == []

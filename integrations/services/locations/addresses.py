@@ -12,8 +12,8 @@ from integrations.readers import ALL_YAML
 
 def label_of(address: str) -> str:
     """A location in a few words: the last parts of its path."""
-    target = address.partition(":")[2]
-    parts = [part for part in target.split("/") if part and "*" not in part]
+    target = mask_url(address.partition(":")[2])
+    parts = [part for part in target.split("/") if part and "*" not in part.replace("***", "")]
     return "/".join(parts[-2:]) or target
 
 
