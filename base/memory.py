@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 # New objects between two looks for cycles among them; and how many such looks lead to one at older ones.
 _RARE = (50_000, 20, 50)
+_lock = threading.Lock()
+_usual = gc.get_threshold()
+_blocks = 0  # that are going on, in whatever threads: the last of them brings back what is usual
 
 
 @contextmanager
@@ -17,11 +21,18 @@ def rare_collections() -> Iterator[None]:
     Bulk work makes hundreds of thousands of objects, hardly any of them in a cycle: looking through them again and
     again, and through all that the process has loaded, would take a good part of its time.
     """
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*_RARE)
+    global _blocks, _usual
+    with _lock:
+        _blocks += 1
+        if _blocks == 1:
+            _usual = gc.get_threshold()
+            gc.freeze()
+            gc.set_threshold(*_RARE)
     try:
         yield
     finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
+        with _lock:
+            _blocks -= 1
+            if not _blocks:
+                gc.set_threshold(*_usual)
+                gc.unfreeze()

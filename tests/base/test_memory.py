@@ -1,0 +1,21 @@
+"""Rare looks for garbage: for the time of a block, whatever other threads do meanwhile."""
+
+from __future__ import annotations
+
+import gc
+
+from base.memory import rare_collections
+
+
+def test_what_was_usual_is_so_again_however_blocks_overlap_and_end() -> None:
+    usual = gc.get_threshold()
+    first, second = rare_collections(), rare_collections()
+    first.__enter__()
+    second.__enter__()
+    assert gc.get_threshold() != usual
+    assert gc.get_freeze_count() > 0
+    first.__exit__(None, None, None)
+    assert gc.get_threshold() != usual
+    assert not second.__exit__(ValueError, ValueError("failed"), None)
+    assert gc.get_threshold() == usual
+    assert gc.get_freeze_count() == 0
