@@ -134,9 +134,9 @@ class EventStream:
             return b"retry: %d\n\n" % (RETRY_SECONDS * 1000) + self._told(self._items)
         while self._is_open and (now := time.monotonic()) < self._ends_at:
             time.sleep(LOOK_SECONDS)
-            if not self._may_read():
-                break
             try:
+                if not self._may_read():
+                    break
                 items, self._position = self._read(self._position)
             except (Error, DomainError):
                 # The database is away, or another one: the client comes again and is told.
