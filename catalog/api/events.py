@@ -133,7 +133,8 @@ class EventStream:
             self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
             return b"retry: %d\n\n" % (RETRY_SECONDS * 1000) + self._told(self._items)
         while self._is_open and (now := time.monotonic()) < self._ends_at:
-            time.sleep(LOOK_SECONDS)
+            if not self._is_behind:
+                time.sleep(LOOK_SECONDS)
             try:
                 if not self._may_read():
                     break
@@ -153,7 +154,9 @@ class EventStream:
 
     def _read(self, position: Position) -> tuple[list[Any], Position]:
         try:
-            return feed_since(self._viewer, position=position, limit=PAGE)
+            items, position = feed_since(self._viewer, position=position, limit=PAGE)
+            self._is_behind = len(items) == PAGE
+            return items, position
         finally:
             if not connection.in_atomic_block:
                 connection.close()  # a stream that sleeps keeps none from those who work

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.db import OperationalError
 
 from access.models import User
 from catalog.api import events
 from catalog.api.events import EventStream, slots
+from catalog.models import FeedItem
 from tests.catalog.saying import component, say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
@@ -28,3 +31,17 @@ def test_it_ends_quietly_and_leaves_its_place_when_nobody_can_say_whether_one_ma
     assert slots._taken == taken + 1
     assert [piece.partition(b"\n")[0] for piece in stream] == [b"retry: 3000"]
     assert slots._taken == taken
+
+
+def test_who_is_far_behind_is_sent_page_after_page_without_waiting(
+    ben: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PAGE", 2)
+    say("yaml:a", *[component(f"c{number}") for number in range(5)])
+    FeedItem.objects.update(transaction=0)  # what is written in a test's own transaction is not over
+    waits: list[float] = []
+    monkeypatch.setattr(events.time, "sleep", waits.append)
+    looks: Iterator[bool] = iter((True, True, False))
+    pieces = list(EventStream(ben, (0, 0), may_read=lambda: next(looks)))
+    assert [piece.count(b"data: ") for piece in pieces] == [2, 2, 1]
+    assert len(waits) == 1  # once nothing more was there
