@@ -211,7 +211,7 @@ def explore(
             if is_way or step.ref in opened:
                 following[step.far] = None
         frontier = list(following)
-    return _drawn(viewer, graph, levels, walked, kinds=kinds, types=types, direction=direction)
+    return _drawn(viewer, graph, levels, walked, kinds=kinds, types=types, direction=direction, most=most)
 
 
 def _drawn(
@@ -223,6 +223,7 @@ def _drawn(
     kinds: Collection[str],
     types: Collection[str],
     direction: Direction,
+    most: int,
 ) -> Graph:
     """The graph of the things that were reached, with all that is between them."""
     seen = list_entities(viewer)
@@ -250,7 +251,7 @@ def _drawn(
             if kinds and ref.partition(":")[0] not in kinds:
                 continue
             if ref not in graph.missing:
-                if len(graph.nodes) + len(graph.missing) >= MOST_NODES:
+                if len(graph.nodes) + len(graph.missing) >= most:
                     graph.is_cut = True
                     continue
                 graph.missing.append(ref)

@@ -112,6 +112,12 @@ class TestExploring:
         assert found.nodes[0].more == 21
         assert refs(found) == refs(graph.explore(ben, [entity("component:default/hub")], most=10))
 
+    def test_what_is_missing_counts_among_what_it_is_cut_to(self, ben: User) -> None:
+        say("yaml:a", component("hub", owner="", dependsOn=[f"component:gone-{n}" for n in range(9)]))
+        found = graph.explore(ben, [entity("component:default/hub")], most=5)
+        assert (len(found.nodes), len(found.missing), found.is_cut) == (1, 4, True)
+        assert len(found.edges) == 4
+
     def test_ties_are_ways_and_forbidden_ones_are_not(self, ben: User, shop: None) -> None:
         say("connection:git/repositories", claim("repository:pay", {}, rank=Rank.CONNECTION))
         tie = Tie.objects.create(
