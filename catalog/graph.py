@@ -228,6 +228,7 @@ def _drawn(
     """The graph of the things that were reached, with all that is between them."""
     seen = list_entities(viewer)
     entities = {one.pk: one for one in seen.filter(pk__in=levels).only(*LIGHT)}
+    levels = {pk: level for pk, level in levels.items() if pk in entities}  # some may have gone meanwhile
     more = _beyond(viewer, levels, kinds=kinds, types=types, direction=direction)
     graph.nodes = [
         Node(entities[pk], level, more.get(pk, 0), pk in walked)
@@ -239,11 +240,11 @@ def _drawn(
     graph.is_cut |= len(between) > MOST_EDGES
     label = current_kinds().label
     graph.edges = [
-        Edge(entities[step.near].ref, step.ref, step.type, label(step.type), step.is_tie)
+        Edge(entities[step.near].ref, entities[step.far].ref, step.type, label(step.type), step.is_tie)
         for step in between[:MOST_EDGES]
     ]
     if direction != Direction.IN:
-        dangling = Relation.objects.filter(source__in=walked, target=None)
+        dangling = Relation.objects.filter(source__in=walked & levels.keys(), target=None)
         if types:
             dangling = dangling.filter(type__in=types)
         rows = dangling.order_by("target_ref", "source__ref", "type")
@@ -400,12 +401,14 @@ def _told(
     viewer: Any, entity: Entity, reached: dict[int, tuple[int, int, Step, bool]], is_cut: bool
 ) -> Impact:
     entities = {one.pk: one for one in list_entities(viewer).filter(pk__in=reached).only(*LIGHT)}
+    entities[entity.pk] = entity
     kinds = current_kinds()
     hits = []
     for pk, (level, near, step, is_broken) in reached.items():
+        if pk not in entities or near not in entities:  # gone meanwhile
+            continue
         type_ = kinds.inverse(step.type) if step.is_out else step.type
-        by = entities.get(near, entity)
-        hits.append(Hit(entities[pk], level, by, type_, kinds.label(type_), is_broken))
+        hits.append(Hit(entities[pk], level, entities[near], type_, kinds.label(type_), is_broken))
     hits.sort(key=lambda hit: (hit.level, not hit.is_broken, hit.entity.ref))
     by_owner: dict[str, list[Hit]] = defaultdict(list)
     for hit in hits:

@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from access.definitions import document_types
 from access.models import User
@@ -128,6 +129,23 @@ class TestExploring:
         assert [edge.type for edge in found.edges if edge.is_tie] == ["hasSource"]
         Tie.objects.update(state="forbidden", decided_by="ana")
         assert "repository:default/pay" not in refs(graph.explore(ben, [tie.source], depth=1))
+
+    def test_what_goes_meanwhile_is_not_there(
+        self, ben: User, shop: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def meanwhile(*args: Any, **more: Any) -> list[Any]:
+            found = steps(*args, **more)
+            Entity.objects.filter(ref="component:default/web").update(deleted_at=timezone.now())
+            return found
+
+        steps = graph._steps
+        monkeypatch.setattr(graph, "_steps", meanwhile)
+        found = graph.explore(ben, [entity("api:default/pay-api")], depth=1)
+        assert "component:default/pay" in refs(found)
+        assert "component:default/web" not in refs(found)
+        Entity.objects.update(deleted_at=None)
+        hits = graph.impact_of(ben, entity("api:default/pay-api")).hits
+        assert not {"component:default/web", "component:default/far"} & {hit.entity.ref for hit in hits}
 
     @pytest.mark.parametrize("width", [3, 60])
     def test_one_statement_a_level_however_wide(self, ben: User, width: int) -> None:
