@@ -18,7 +18,7 @@ from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
 from base.text import whole_number
 from catalog import graph, queries, structure
-from catalog.api.views import by_ref
+from catalog.api.views import by_refs
 from catalog.kinds import current_kinds
 from catalog.models import Entity, Relation
 
@@ -192,7 +192,7 @@ class Graph(View):
         directions = chosen(request, "direction", list(graph.Direction))
         found = graph.explore(
             request.user,
-            [by_ref(request, ref, "entity") for ref in refs],
+            by_refs(request, refs, "entity"),
             depth=_number(request, "depth", default=2, least=1, most=graph.MOST_DEPTH),
             direction=graph.Direction(directions[0]) if directions else graph.Direction.BOTH,
             kinds=_kinds(request),

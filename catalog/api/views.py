@@ -244,7 +244,7 @@ class NameOwner(View):
             ref="{kind}:{namespace}/{name}".format(**names),
             name=data.get("name", ""),
             title=data.get("title", ""),
-            members=_by_refs(request, data.get("members", ()), "members"),
+            members=by_refs(request, data.get("members", ()), "members"),
         )
         return Response(queries.documents(request.user, [made])[made.pk], status=201)
 
@@ -627,7 +627,7 @@ def by_ref(request: Request, ref: str, field: str) -> Entity:
         raise InvalidInput(error.message, errors=[FieldError(field, error.message, got=ref[:200])]) from None
 
 
-def _by_refs(request: Request, refs: Iterable[str], field: str) -> list[Entity]:
+def by_refs(request: Request, refs: Iterable[str], field: str) -> list[Entity]:
     """The entities that a field names, looked up at once; old names and short ones singly.
 
     :raises InvalidInput: if the viewer may see none of one of these refs.
@@ -647,7 +647,7 @@ def _chosen(request: Request, data: Mapping[str, Any]) -> list[Entity]:
     if "q" in data:
         found = queries.search_entities(request.user, data["q"])
         return list(found.order_by("ref")[: bulk_plans.MOST + 1])
-    return _by_refs(request, data["entities"], "entities")
+    return by_refs(request, data["entities"], "entities")
 
 
 class ActivityList(View):
