@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from access.api.permissions import View
-from base.answers import chosen, one_answer
+from base.answers import chosen, one_answer, plain
 from base.errors import BadRequest, FieldError
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
@@ -98,19 +98,6 @@ class OrphanOut(ThingOut):
 
 
 OrphanListOut = list_of("OrphanListOut", OrphanOut)
-
-
-def thing(entity: Entity, **more: Any) -> dict[str, Any]:
-    """An entity in short."""
-    return {
-        "ref": entity.ref,
-        "uid": entity.uid,
-        "kind": entity.kind,
-        "title": entity.title,
-        "type": entity.type,
-        "owner": entity.owner,
-        **more,
-    }
 
 
 def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
@@ -200,30 +187,12 @@ class Graph(View):
             opened=[ref.lower() for ref in _refs(request, "open", least=0, most=graph.MOST_OPEN)],
             most=_number(request, "limit", default=graph.MOST_NODES, least=1, most=graph.MOST_NODES),
         )
-        return one_answer(request, drawn(found))
-
-
-def drawn(found: graph.Graph) -> dict[str, Any]:
-    """A graph as the API and the page's script take it."""
-    return {
-        "nodes": [
-            thing(node.entity, level=node.level, more=node.more, is_open=node.is_open) for node in found.nodes
-        ],
-        "edges": [
-            {
-                "source": edge.source,
-                "type": edge.type,
-                "label": edge.label,
-                "target": edge.target,
-                "is_tie": edge.is_tie,
-            }
-            for edge in found.edges
-        ],
-        "missing": found.missing,
-        "kinds": found.kinds,
-        "relations": found.relations,
-        "is_cut": found.is_cut,
-    }
+        nodes = [
+            plain(NodeOut, node.entity, level=node.level, more=node.more, is_open=node.is_open)
+            for node in found.nodes
+        ]
+        edges = [plain(EdgeOut, edge) for edge in found.edges]
+        return one_answer(request, plain(GraphOut, found, nodes=nodes, edges=edges))
 
 
 class EntityImpact(View):
@@ -244,7 +213,8 @@ class EntityImpact(View):
                 "entity": found.entity.ref,
                 "broken": found.broken,
                 "hits": [
-                    thing(
+                    plain(
+                        HitOut,
                         hit.entity,
                         level=hit.level,
                         effect="breaks" if hit.is_broken else "misses-part",
@@ -292,11 +262,11 @@ class Cycles(View):
 
 
 def _lonely(entity: Entity) -> dict[str, Any]:
-    return thing(entity)
+    return plain(ThingOut, entity)
 
 
 def _leading_nowhere(row: Relation) -> dict[str, Any]:
-    return thing(row.source, relation=row.type, target=row.target_ref)
+    return plain(OrphanOut, row.source, relation=row.type, target=row.target_ref)
 
 
 class Orphans(View):
