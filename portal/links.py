@@ -24,6 +24,11 @@ def graph_url(entity: Entity, **more: str) -> str:
     return "/graph?" + urlencode({"entity": entity.ref, **more}, safe=":/")
 
 
+def impact_url(entity: Entity) -> str:
+    """What breaks if an entity goes."""
+    return "/graph/impact?" + urlencode({"entity": entity.ref}, safe=":/")
+
+
 def ref_url(ref: str) -> str:
     """The page of a ref; leads to a helpful 404 when there is none."""
     kind, _, rest = ref.partition(":")

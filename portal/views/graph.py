@@ -161,18 +161,27 @@ def explore(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _start(request: HttpRequest, notices: list[str], *, text: str = "", status: int = 200) -> HttpResponse:
+def _start(
+    request: HttpRequest,
+    notices: list[str],
+    *,
+    active: str = "explore",
+    text: str = "",
+    status: int = 200,
+) -> HttpResponse:
     """The page before one has said where to begin."""
+    url = links.impact_url if active == "impact" else links.graph_url
     kept = bookmarks_of(person(request))
     near = list(dict.fromkeys([*kept.recent, *kept.favourites]))[:8]
     return render(
         request,
         "graph/start.html",
         {
-            **_around("explore"),
+            **_around(active),
+            "is_impact": active == "impact",
             "text": text,
             "notices": notices,
-            "near": [links.chip(one.ref, one) | {"url": links.graph_url(one)} for one in near],
+            "near": [links.chip(one.ref, one) | {"url": url(one)} for one in near],
         },
         status=status,
     )
@@ -180,12 +189,12 @@ def _start(request: HttpRequest, notices: list[str], *, text: str = "", status: 
 
 def _around(active: str, entity: Entity | None = None) -> dict[str, Any]:
     """Header, tabs and breadcrumbs of the pages of the graph."""
-    query = "?" + urlencode({"entity": entity.ref}, safe=":/") if entity else ""
     tabs = [
-        ("explore", _("Explore"), f"/graph{query}"),
-        ("impact", _("What breaks"), f"/graph/impact{query}"),
+        ("explore", _("Explore"), links.graph_url(entity) if entity else "/graph"),
+        ("impact", _("What breaks"), links.impact_url(entity) if entity else "/graph/impact"),
+        ("cycles", _("Circles"), "/graph/cycles"),
+        ("orphans", _("Orphans"), "/graph/orphans"),
     ]
-    tabs += [("cycles", _("Circles"), "/graph/cycles"), ("orphans", _("Orphans"), "/graph/orphans")]
     titles = {
         "explore": _("Around %(name)s"),
         "impact": _("If %(name)s goes"),
@@ -265,23 +274,23 @@ def _groups(found: graph.Graph, owners: Mapping[str, Entity], asked: Asked) -> l
     by_level: dict[int, list[graph.Node]] = {}
     for node in found.nodes:
         by_level.setdefault(node.level, []).append(node)
+    columns = [
+        {"label": _("Name")},
+        {"label": _("How"), "css": "po-col-auto po-keep"},
+        {"label": _("Owner")},
+        {"label": _("More"), "css": "po-col-m po-keep"},
+    ]
     groups = []
     for level, nodes in by_level.items():
-        if level == 0:
-            continue
-        heading = ngettext("%(n)d step away", "%(n)d steps away", level) % {"n": level}
-        for start in range(0, len(nodes), ROWS):
-            part = nodes[start : start + ROWS]
-            rows = [_row(node, how.get(node.entity.ref, ""), owners, asked) for node in part]
-            groups.append(
-                {"heading": "" if start else heading, "count": len(nodes), "table": _table(heading, rows)}
-            )
+        if level > 0:
+            rows = [_row(node, how.get(node.entity.ref, ""), owners, asked) for node in nodes]
+            groups += _tables(_away(level), columns, rows)
     if found.missing:
         rows = [
             {
                 "key": ref,
                 "cells": [
-                    {"chip": links.chip(ref) | {"url": f"{links.ref_url(ref)}"}},
+                    {"chip": links.chip(ref) | {"url": links.ref_url(ref)}},
                     {"text": how.get(ref, "")},
                     {"text": _("Nothing declares it")},
                     {"text": ""},
@@ -289,21 +298,24 @@ def _groups(found: graph.Graph, owners: Mapping[str, Entity], asked: Asked) -> l
             }
             for ref in found.missing
         ]
-        groups.append({"heading": _("Missing"), "count": len(rows), "table": _table(_("Missing"), rows)})
+        groups += _tables(_("Missing"), columns, rows)
     return groups
 
 
-def _table(caption: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "caption": caption,
-        "columns": [
-            {"label": _("Name")},
-            {"label": _("How"), "css": "po-col-auto po-keep"},
-            {"label": _("Owner")},
-            {"label": _("More"), "css": "po-col-m po-keep"},
-        ],
-        "rows": rows,
-    }
+def _away(level: int) -> str:
+    return ngettext("%(n)d step away", "%(n)d steps away", level) % {"n": level}
+
+
+def _tables(heading: str, columns: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as tables of `ROWS` each, of which the first has the heading."""
+    return [
+        {
+            "heading": "" if start else heading,
+            "count": len(rows),
+            "table": {"caption": heading, "columns": columns, "rows": rows[start : start + ROWS]},
+        }
+        for start in range(0, len(rows), ROWS)
+    ]
 
 
 def _row(node: graph.Node, how: str, owners: Mapping[str, Entity], asked: Asked) -> dict[str, Any]:
@@ -419,41 +431,25 @@ def impact(request: HttpRequest) -> HttpResponse:
     """What breaks if an entity goes, and whom to tell."""
     text = request.GET.get("entity", "").strip()[:1_000]
     if not text:
-        return render(request, "graph/start.html", {**_around("impact"), "is_impact": True})
+        return _start(request, [], active="impact")
     try:
         entity = queries.entity_of_ref(request.user, text)
     except (DomainError, InvalidRef) as error:
-        return render(
-            request,
-            "graph/start.html",
-            {**_around("impact"), "is_impact": True, "text": text, "notices": [error.message]},
-            status=404,
-        )
+        return _start(request, [error.message], active="impact", text=text, status=404)
     found = graph.impact_of(request.user, entity)
     owners = {owner.ref: owner.entity for owner in found.owners if owner.entity}
     by_level: dict[int, list[graph.Hit]] = {}
     for hit in found.hits:
         by_level.setdefault(hit.level, []).append(hit)
-    groups = [
-        {
-            "heading": ngettext("%(n)d step away", "%(n)d steps away", level) % {"n": level}
-            if not start
-            else "",
-            "count": len(hits),
-            "table": {
-                "caption": ngettext("%(n)d step away", "%(n)d steps away", level) % {"n": level},
-                "columns": [
-                    {"label": _("Name")},
-                    {"label": _("What happens"), "css": "po-col-m po-keep"},
-                    {"label": _("Why"), "css": "po-col-auto"},
-                    {"label": _("Owner")},
-                ],
-                "rows": [_hit_row(hit, owners) for hit in hits[start : start + ROWS]],
-            },
-        }
-        for level, hits in by_level.items()
-        for start in range(0, len(hits), ROWS)
+    columns = [
+        {"label": _("Name")},
+        {"label": _("What happens"), "css": "po-col-m po-keep"},
+        {"label": _("Why"), "css": "po-col-auto"},
+        {"label": _("Owner")},
     ]
+    groups: list[dict[str, Any]] = []
+    for level, hits in by_level.items():
+        groups += _tables(_away(level), columns, [_hit_row(hit, owners) for hit in hits])
     return render(
         request,
         "graph/impact.html",
@@ -474,7 +470,6 @@ def impact(request: HttpRequest) -> HttpResponse:
                 "rows": [_owner_row(owner) for owner in found.owners],
             },
             "copy": _as_text(request, found),
-            "most": graph.MOST_HIT,
         },
     )
 
@@ -528,8 +523,7 @@ def _as_text(request: HttpRequest, found: graph.Impact) -> str:
             + ("" if hit.is_broken else f", {_('misses a part')}")
             for hit in owner.hits
         ]
-    path = "/graph/impact?" + urlencode({"entity": entity.ref}, safe=":/")
-    return "\n".join([*lines, "", links.absolute(request, path)])
+    return "\n".join([*lines, "", links.absolute(request, links.impact_url(entity))])
 
 
 # --- what is odd ----------------------------------------------------------------------------------------------

@@ -152,7 +152,10 @@ class TestImpact:
         assert "Nothing breaks that you may see" in words(
             visit("/graph/impact?entity=component:default/lone")
         )
-        assert "Where to begin?" in words(visit("/graph/impact"))
+        visit("/catalog/default/component/web")
+        page = visit("/graph/impact")
+        assert "Where to begin?" in words(page)
+        assert 'href="/graph/impact?entity=component:default/web"' in page
 
 
 class TestReports:
