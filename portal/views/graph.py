@@ -590,7 +590,7 @@ def orphans(request: HttpRequest) -> HttpResponse:
                     {"text": kind_word(edge.source)},
                     {
                         "html": format_html(
-                            '{} <a class="po-mono" href="{}">{}</a>',
+                            '{} <a class="po-mono text-decoration-underline" href="{}">{}</a>',
                             kinds.label(edge.type),
                             links.ref_url(edge.target_ref),
                             edge.target_ref,
