@@ -20,6 +20,7 @@ from tests.e2e.test_pages import WATCH, watched
 pytestmark = pytest.mark.browser
 
 CHECKOUT = "/graph?entity=component:sample/checkout-api&depth=1"
+HUE = "document.querySelector('.po-graphcanvas')._cyreg.cy.nodes()[0].data('hue')"
 FRAMES = """() => {
   window.frames_ = [];
   let last = performance.now();
@@ -111,6 +112,13 @@ def test_it_is_saved_as_a_drawing_and_as_a_picture(tab: Tab, tmp_path: Path) -> 
     assert len(drawing.findall(f"{space}g/{space}rect")) == things
     assert "checkout-api" in {text.text for text in drawing.iter(f"{space}text")}
     assert (tmp_path / "graph.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_its_colours_follow_the_theme_of_the_system(tab: Tab) -> None:
+    drawn(tab, CHECKOUT)
+    light = tab.evaluate(HUE)
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_function(f"{HUE} !== '{light}'")
 
 
 def test_five_hundred_things_stay_fluid(tab: Tab, sample_portal: Portal) -> None:

@@ -228,9 +228,12 @@
     png: async () => keep(await cy.png({ output: "blob-promise", full: true, scale: 2, bg: colour("surface"), maxWidth: 8000, maxHeight: 8000 }), "png"),
   };
 
-  new MutationObserver(() => { if (cy) { cy.nodes().forEach((one) => { one.data("hue", colour(drawing.nodes[one.data("n")].hue)); }); cy.style(look()); } })
-    .observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => cy?.style(look()));
+  const recolour = () => {
+    cy?.nodes().forEach((one) => { one.data("hue", colour(drawing.nodes[one.data("n")].hue)); });
+    cy?.style(look());
+  };
+  new MutationObserver(recolour).observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
   new ResizeObserver(() => cy?.resize()).observe(canvas);
   drawing = read();
   document.fonts.ready.then(() => lay());
