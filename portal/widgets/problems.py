@@ -12,6 +12,7 @@ from pydantic import Field
 from access.permissions import visible
 from catalog import queries
 from catalog.models import PROBLEM_TYPES, UNCLEAR, Entity, Problem
+from integrations.why import Place
 from portal import links
 from portal.owners import settling
 from portal.sources import visible_connections
@@ -184,16 +185,7 @@ def _fix(problem: Problem, may: _Permitted) -> dict[str, str] | None:
 
 def _place(problem: Problem) -> str:
     place = problem.detail.get("place")
-    if isinstance(place, dict):
-        where = str(place.get("file") or place.get("address") or "")
-        if place.get("document"):
-            where += _(", document %(number)s") % {"number": place["document"]}
-        if place.get("line"):
-            where += _(", line %(line)s") % {"line": place["line"]}
-        if place.get("column"):
-            where += _(", column %(column)s") % {"column": place["column"]}
-        return where
-    return str(place or "")
+    return str((Place.of(place) if isinstance(place, dict) else place) or "")
 
 
 @register
