@@ -23,6 +23,7 @@ from catalog.kinds import current_kinds
 from catalog.models import Entity, Relation, Served, Tie, TieState
 from catalog.queries import LIGHT, list_entities
 from catalog.query.relations import directions, directions_called
+from catalog.services.people import email_of
 
 MOST_NODES = 500  # of a graph that stays fluid in a browser
 MOST_EDGES = 4_000
@@ -427,11 +428,4 @@ def _told(
 def _emails(ids: Collection[int]) -> dict[int, str]:
     """The addresses of some teams and people."""
     rows = Served.objects.filter(entity__in=ids).values_list("entity_id", "document")
-    found = {}
-    for pk, text in rows:
-        spec = orjson.loads(text).get("spec")
-        profile = spec.get("profile") if isinstance(spec, dict) else None
-        email = profile.get("email") if isinstance(profile, dict) else None
-        if isinstance(email, str) and email:
-            found[pk] = email
-    return found
+    return {pk: email_of(orjson.loads(text)) for pk, text in rows}

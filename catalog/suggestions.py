@@ -11,7 +11,7 @@ from typing import Any
 from access.permissions import visible
 from catalog.models import Entity, EntityKey, Tie, TieState
 from catalog.queries import documents, list_entities, titles_of
-from catalog.services.people import people_at
+from catalog.services.people import email_of, people_at
 
 SUGGESTED = 6
 _COMMITTER = re.compile(r"<([^<>\s]+@[^<>\s]+)>\s*$")
@@ -73,8 +73,6 @@ def _people_at(viewer: Any, emails: set[str]) -> dict[str, str]:
     told = visible(viewer, keys).values_list("key", "entity_id")
     found = {key.partition(":")[2]: rows[pk].ref for key, pk in told}
     for pk, document in documents(viewer, rows.values()).items():
-        profile = document.get("spec", {}).get("profile")
-        email = profile.get("email") if isinstance(profile, dict) else None
-        if isinstance(email, str):
+        if email := email_of(document):
             found[email.lower()] = rows[pk].ref
     return found

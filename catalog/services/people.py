@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
@@ -27,6 +28,14 @@ def people_at(emails: Iterable[str]) -> QuerySet[Entity]:
     known = EntityKey.objects.filter(kind="user", is_identity=True, key__in=keys).values("entity_id")
     said = Q(tokens__overlap=[token("spec.profile.email", email) for email in texts])
     return Entity.objects.filter(Q(pk__in=known) | said, kind="user", deleted_at=None)
+
+
+def email_of(document: dict[str, Any]) -> str:
+    """The address that the document of a person or team gives; empty if it gives none."""
+    spec = document.get("spec")
+    profile = spec.get("profile") if isinstance(spec, dict) else None
+    email = profile.get("email") if isinstance(profile, dict) else None
+    return email if isinstance(email, str) else ""
 
 
 def teams(source: str) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
@@ -18,7 +16,7 @@ from base.errors import DomainError
 from catalog import queries
 from catalog.models import Entity
 from catalog.permissions import person_of
-from catalog.services.people import accounts_of, people_at, say_who
+from catalog.services.people import accounts_of, email_of, people_at, say_who
 from portal import links
 from portal.people import person
 from portal.views.settings import shell_of
@@ -54,7 +52,7 @@ def who(request: HttpRequest) -> HttpResponse:
                 {
                     "entity": entity,
                     "chip": links.chip(entity.ref, entity),
-                    "email": _email(documents.get(entity.pk, {})),
+                    "email": email_of(documents.get(entity.pk, {})),
                     "account": accounts.get(entity.pk),
                 }
                 for entity in rows
@@ -105,9 +103,3 @@ def _likely(user: User) -> QuerySet[Entity]:
         output_field=IntegerField(),
     )
     return _people(user).annotate(rank=rank).order_by("rank", "title", "ref")
-
-
-def _email(document: dict[str, Any]) -> str:
-    profile = document.get("spec", {}).get("profile")
-    email = profile.get("email") if isinstance(profile, dict) else ""
-    return email if isinstance(email, str) else ""
