@@ -43,7 +43,7 @@ def file_of(claims: Iterable[Claim]) -> Claim | None:
 def overrides_of(claims: Sequence[Claim], *, unions: frozenset[Path]) -> list[Override]:
     """What people override of an entity.
 
-    :param claims: all on it, the strongest first, from `catalog.services.ingest.claims_of`.
+    :param claims: all on it, the strongest first, from `catalog.services.voices.claims_of`.
     """
     file = file_of(claims)
     said: dict[str, Any] = file.document if file else {}

@@ -50,9 +50,9 @@ from catalog.models import (
 from catalog.query.compile import compile_query
 from catalog.query.mine import own_refs
 from catalog.query.tokens import token
-from catalog.services.ingest import claims_of
 from catalog.services.merge import Said, provenance
 from catalog.services.render import reach_of
+from catalog.services.voices import claims_of
 
 MOST_OWNED = 500
 MOST_WAITING = 100

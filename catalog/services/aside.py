@@ -21,8 +21,9 @@ from catalog.kinds import current_kinds
 from catalog.models import Activity, AsideActivity, AsideClaim, Claim, Entity, Redirect, Source
 from catalog.services.activity import mark_evidence_dirty, mark_subjects_dirty, resolve_subjects
 from catalog.services.dirty import mark_dirty, sharers_of
-from catalog.services.ingest import drop_claims, guests_of, lock_entities, remerge, said_of
+from catalog.services.ingest import drop_claims, lock_entities, remerge
 from catalog.services.merge import diff, merge, provenance
+from catalog.services.voices import guests_of, said_of
 
 
 def set_claims_aside(*, source: Source, limit: int, at: datetime, by: str) -> int:

@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 
 from base.text import replace_nul
 from catalog import identity
-from catalog.audience import Groups, audiences, groups_in, is_for_all
+from catalog.audience import audiences, groups_in, is_for_all
 from catalog.bulk import BY_INDEX, among, insert, insert_values, reserve_ids, upsert
 from catalog.documents.patches import pack_words
 from catalog.kinds import KindView, current_kinds
@@ -46,8 +46,9 @@ from catalog.query.tokens import tokens_of
 from catalog.services import problems
 from catalog.services.dirty import mark_dirty, sharers_of
 from catalog.services.homes import HomeFinder, call, leave, remember
-from catalog.services.merge import Said, conflicts, diff, in_common, merge
+from catalog.services.merge import conflicts, diff, merge
 from catalog.services.relations import relate
+from catalog.services.voices import audience_of, guests_of, said_of
 
 # Serialises the creation of entities (not their change), so that two writers that meet the same new thing at the
 # same time make one entity of it.
@@ -733,79 +734,6 @@ def _vacate(tombstone: Entity) -> None:
     Entity.objects.filter(pk=tombstone.pk).update(ref=tombstone.ref, name=tombstone.name)
 
 
-def guests_of(entity_ids: Iterable[int]) -> set[int]:
-    """Ids of the claims on these entities that were said of others, which a person merged into them."""
-    rows = RedirectedClaim.objects.filter(claim__entity_id__in=among(entity_ids))
-    return set(rows.values_list("claim_id", flat=True))
-
-
-def said_of(
-    claims: list[Claim],
-    *,
-    guests: set[int],
-    known: dict[str, frozenset[int]],
-    kind: KindView,
-    shadow_changes: list[Claim] | None = None,
-) -> list[Said] | None:
-    """What counts of the claims on one entity, as the merge takes it; None if nobody asserts that it exists.
-
-    :param guests: `guests_of` the entity.
-    :param known: the sources that are not for everybody: `catalog.audience.audiences`.
-    :param kind: the entity's, into whose newest version all is brought.
-    :param shadow_changes: gains the claims that are shadowed now and were not, or the other way round.
-    """
-    effective = _effective(claims, known, shadow_changes if shadow_changes is not None else [])
-    said = [Said(c.id, c.rank, c.source_id, _document_of(c, guests, kind)) for c in effective]
-    if any(claim.mode == ClaimMode.ASSERT for claim in effective):
-        return said
-    asserting = _asserting(claims)
-    if not asserting:
-        return None
-    # None of those who assert it is for all of its people, so these know only what all of them say.
-    first = asserting[0]
-    agreed = in_common([_document_of(claim, guests, kind) for claim in asserting], unions=kind.unions)
-    return [Said(first.id, first.rank, first.source_id, agreed), *said]
-
-
-def audience_of(claims: Iterable[Claim], known: dict[str, frozenset[int]]) -> Groups:
-    """For whom an entity is, by the claims on it: see `catalog.audience`."""
-    if not known:
-        return None
-    found = [known.get(claim.source.name) for claim in _asserting(claims)]
-    return None if None in found or not found else frozenset().union(*(groups or () for groups in found))
-
-
-def _asserting(claims: Iterable[Claim]) -> list[Claim]:
-    """Those that say that the entity exists, the strongest first."""
-    found = (claim for claim in claims if claim.mode == ClaimMode.ASSERT)
-    return sorted(found, key=lambda claim: (claim.rank, claim.source_id, claim.id))
-
-
-def _document_of(claim: Claim, guests: set[int], kind: KindView) -> dict[str, Any]:
-    document = kind.definition.upgraded(claim.document)
-    return _nameless(document) if claim.id in guests else document
-
-
-def _effective(claims: list[Claim], known: dict[str, frozenset[int]], changes: list[Claim]) -> list[Claim]:
-    """The claims that count: those for all for whom the entity is; of several YAML locations the first."""
-    audience = audience_of(claims, known)
-    first_yaml: Claim | None = None
-    effective = []
-    for claim in claims:
-        shadowed = not is_for_all(known.get(claim.source.name), audience)
-        if not shadowed and claim.rank == Rank.YAML and claim.mode == ClaimMode.ASSERT:
-            if first_yaml is None:
-                first_yaml = claim
-            else:
-                shadowed = True
-        if claim.is_shadowed != shadowed:
-            claim.is_shadowed = shadowed
-            changes.append(claim)
-        if not shadowed:
-            effective.append(claim)
-    return effective
-
-
 def with_identity(document: dict[str, Any], entity: Entity, kind: KindView) -> dict[str, Any]:
     """The document with the envelope's fixed parts: what every entity has, whoever speaks of it."""
     metadata = dict(document.get("metadata") or {})
@@ -824,12 +752,6 @@ def with_identity(document: dict[str, Any], entity: Entity, kind: KindView) -> d
         "metadata": {"namespace": space, "name": display, **metadata},
         **body,
     }
-
-
-def _nameless(document: dict[str, Any]) -> dict[str, Any]:
-    """A document that was said of another entity names that one, not this."""
-    metadata = {k: v for k, v in document.get("metadata", {}).items() if k not in {"name", "namespace"}}
-    return {**document, "metadata": metadata}
 
 
 def _served_text(document: dict[str, Any], entity: Entity) -> str:
@@ -875,11 +797,3 @@ def _normal(keys: Iterable[str]) -> list[str]:
     found = (identity.normalise(key) for key in keys)
     # A name is no identity: it may say what an alert is about, and never what a thing is or is tied to.
     return list(dict.fromkeys(key for key in found if key and not key.startswith("ref:")))
-
-
-def claims_of(entity: Entity) -> list[Claim]:
-    """The claims on an entity, strongest first, those that do not count last."""
-    claims = list(Claim.objects.filter(entity=entity).select_related("source"))
-    for claim in claims:
-        claim.entity = entity
-    return sorted(claims, key=lambda claim: (claim.is_shadowed, claim.rank, claim.source_id, claim.id))

@@ -27,8 +27,9 @@ from catalog.bulk import among
 from catalog.documents.kinds import check_kind_definition
 from catalog.kinds import KindView, forget_kinds, kinds_with
 from catalog.models import Claim, DirtyEntity, Entity, Kind, KindChange
-from catalog.services.ingest import guests_of, said_of, values_of, with_identity
+from catalog.services.ingest import values_of, with_identity
 from catalog.services.merge import merge
+from catalog.services.voices import guests_of, said_of
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from catalog.models import Claim, Entity, Kind, KindChange, Problem, Rank
 from catalog.queries import provenance_of
 from catalog.services import kind_changes
 from catalog.services.edit import upsert_documents
-from catalog.services.ingest import claims_of
 from catalog.services.render import render_dirty
+from catalog.services.voices import claims_of
 from catalog.tasks import check_kind_changes
 from tests.catalog.saying import START, claim, document, entity, history, say, source
 from tests.catalog_data import forget_definitions

@@ -12,9 +12,9 @@ from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from catalog.models import Alias, Entity, Problem
 from catalog.queries import provenance_of
 from catalog.services.edit import override_field
-from catalog.services.ingest import claims_of
 from catalog.services.naming import create_owner, map_name, unmap_name, withdraw_created
 from catalog.services.relations import resolve_missed
+from catalog.services.voices import claims_of
 from tests.catalog.saying import claim, component, document, entity, relations, say, unsay
 
 pytestmark = pytest.mark.django_db

@@ -14,8 +14,8 @@ from base.yaml_edit import REMOVED, CannotEdit, set_values
 from catalog import overrides
 from catalog.documents.patches import kept_text, patch_of, path_in_repository
 from catalog.services import edit
-from catalog.services.ingest import claims_of
 from catalog.services.merge import COMMON_UNIONS
+from catalog.services.voices import claims_of
 from tests.catalog.saying import claim, component, entity, say
 
 FILE = """\

@@ -12,8 +12,8 @@ from access.models import AuditEvent, User
 from catalog.models import Entity, Problem, Revision
 from catalog.queries import provenance_of
 from catalog.services.edit import drop_override, override_field
-from catalog.services.ingest import claims_of
 from catalog.services.merge import leaves
+from catalog.services.voices import claims_of
 from integrations.models import Connection
 from integrations.services.locations import import_paths
 from tests.catalog.saying import document, relations
