@@ -24,7 +24,7 @@ from rest_framework.renderers import BaseRenderer
 from base.api import JSONRenderer, dump_json
 from base.errors import DomainError
 from catalog.api.serializers import feed_item
-from catalog.queries import feed_since
+from catalog.feed import feed_since
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from base.api import JSONRenderer, dump_json
 from base.errors import BadRequest, DomainError, FieldError, InvalidInput, NotFound
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, LIMIT, PAGE, choice, part_of
 from base.pagination import Page, paginate, read_limit, rows_answer
-from catalog import failing, past, queries
+from catalog import failing, feed, past, queries
 from catalog.api import serializers as shapes
 from catalog.api.events import EventsAlone, EventStream, EventStreamRenderer, events_response
 from catalog.deletion import deletion_of
@@ -751,9 +751,7 @@ class Feed(View):
         if request.accepted_renderer.format == "events":
             return self.stream(request)
         limit = read_limit(request.query_params.get("limit"))
-        items, (transaction, last) = queries.feed_since(
-            request.user, position=self.asked(request), limit=limit
-        )
+        items, (transaction, last) = feed.feed_since(request.user, position=self.asked(request), limit=limit)
         return Response(
             {"results": [shapes.feed_item(item) for item in items], "next": f"{transaction}.{last}"}
         )
@@ -765,7 +763,7 @@ class Feed(View):
         """
         since = since or request.query_params.get("since", "")
         if since == "now":
-            return queries.feed_end()
+            return feed.feed_end()
         try:
             transaction, _dot, last = since.partition(".")
             position = (int(transaction), int(last)) if since else (0, 0)

@@ -52,7 +52,7 @@ class CurrentTransaction(Func):
 class FeedItem(models.Model):
     """One row for each change of an entity, in the transaction that made it.
 
-    Readers stop below the oldest running transaction (`catalog.queries.feed_since`), so that a late commit with a
+    Readers stop below the oldest running transaction (`catalog.feed.feed_since`), so that a late commit with a
     lower id is not skipped.
     """
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from catalog.feed import next_transaction
 from catalog.models import FeedItem, Touched
-from catalog.queries import next_transaction
 
 # Who keeps entities in memory and has not looked for half as long reads them anew.
 TOUCHED_STAY = timedelta(hours=1)

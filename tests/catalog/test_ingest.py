@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog import queries
+from catalog.feed import feed_since
 from catalog.models import (
     Alias,
     Claim,
@@ -553,7 +554,7 @@ class TestWritersAtOnce:
 
         def read() -> None:
             nonlocal position
-            items, position = queries.feed_since(ana, position=position, limit=100)
+            items, position = feed_since(ana, position=position, limit=100)
             seen.extend(item.entity_ref for item in items)
 
         thread = threading.Thread(target=slow)

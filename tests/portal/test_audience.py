@@ -13,6 +13,7 @@ from access.permissions import visible
 from access.services import create_group, grant, invite, make_sign_in_link, set_members
 from base.errors import Forbidden, InvalidInput
 from catalog import queries
+from catalog.feed import feed_since
 from catalog.lookup import look_up
 from catalog.models import Activity, Audience, Claim, ClaimMode, Entity, FeedItem, Problem, Rank, Source, Tie
 from catalog.services.activity import ActivityIn, apply_activity, resolve_subjects
@@ -189,7 +190,7 @@ class TestSeeing:
         assert queries.search_entities(ben, "type:velours").exists()
         FeedItem.objects.update(transaction=1)
         for viewer, expected in ((vic, False), (ben, True)):
-            feed, _next = queries.feed_since(viewer, position=(0, 0), limit=1_000)
+            feed, _next = feed_since(viewer, position=(0, 0), limit=1_000)
             assert any(WORD in item.entity_ref for item in feed) is expected
 
 

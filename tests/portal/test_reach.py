@@ -16,6 +16,7 @@ from access.models import ApiToken, Role, User
 from access.services import create_token, grant
 from base.errors import NotFound
 from catalog import queries
+from catalog.feed import feed_since
 from catalog.models import Activity, Claim, Entity, FeedItem, Tie, TieState
 from catalog.query import facets
 from catalog.services.joining import merge_into
@@ -258,13 +259,11 @@ class TestOneNamespace:
 
     def test_the_feed_has_only_what_is_seen(self, world: dict[str, Any], cleo: User, vic: User) -> None:
         FeedItem.objects.update(transaction=1)  # of transactions that are over
-        assert {item.namespace for item in queries.feed_since(vic, position=(0, 0), limit=100)[0]} == {
+        assert {item.namespace for item in feed_since(vic, position=(0, 0), limit=100)[0]} == {
             "default",
             "elsewhere",
         }
-        assert {item.namespace for item in queries.feed_since(cleo, position=(0, 0), limit=100)[0]} == {
-            "elsewhere"
-        }
+        assert {item.namespace for item in feed_since(cleo, position=(0, 0), limit=100)[0]} == {"elsewhere"}
 
     def test_what_is_not_found_leads_to_what_is_like_it_and_seen(
         self, world: dict[str, Any], cleo: User, vic: User
