@@ -1,4 +1,4 @@
-"""The graph of the catalog: explored from any entity, what breaks if one goes, circles, and what hangs on nothing."""
+"""The graph of the catalog, explored from any entity; and what all pages of the graph have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from django.views.decorators.http import require_safe
 
 from base.errors import DomainError
 from base.text import whole_number
-from catalog import graph, queries, structure
+from catalog import graph, queries
 from catalog.documents import InvalidRef
 from catalog.kinds import current_kinds
 from catalog.models import Entity
@@ -27,11 +27,9 @@ from portal import links
 from portal.bookmarks import bookmarks_of
 from portal.people import person
 from portal.templatetags.portico import FALLBACK_KIND, KINDS, num
-from portal.views.connections import page_of
 from portal.views.pages import kind_word
 
 ROWS = 100  # of one table: more at once hold a browser up
-SHOWN = 50
 LAYOUTS = {
     "right": gettext_lazy("To the right"),
     "down": gettext_lazy("Downwards"),
@@ -109,11 +107,11 @@ def explore(request: HttpRequest) -> HttpResponse:
     """What lies around an entity, as a picture and as a list."""
     asked, notices = Asked.of(request)
     if not asked.entity:
-        return _start(request, notices)
+        return begin(request, notices)
     try:
         entity = queries.entity_of_ref(request.user, asked.entity)
     except (DomainError, InvalidRef) as error:
-        return _start(request, [error.message], text=asked.entity, status=404)
+        return begin(request, [error.message], text=asked.entity, status=404)
     if asked.entity != entity.ref:
         return redirect(asked.url(entity=entity.ref))
     found = graph.explore(
@@ -130,7 +128,7 @@ def explore(request: HttpRequest) -> HttpResponse:
         request,
         "graph/explore.html",
         {
-            **_around("explore", entity),
+            **around("explore", entity),
             "entity": entity,
             "asked": asked,
             "notices": notices,
@@ -161,7 +159,7 @@ def explore(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _start(
+def begin(
     request: HttpRequest,
     notices: list[str],
     *,
@@ -177,7 +175,7 @@ def _start(
         request,
         "graph/start.html",
         {
-            **_around(active),
+            **around(active),
             "is_impact": active == "impact",
             "text": text,
             "notices": notices,
@@ -187,7 +185,7 @@ def _start(
     )
 
 
-def _around(active: str, entity: Entity | None = None) -> dict[str, Any]:
+def around(active: str, entity: Entity | None = None) -> dict[str, Any]:
     """Header, tabs and breadcrumbs of the pages of the graph."""
     tabs = [
         ("explore", _("Explore"), links.graph_url(entity) if entity else "/graph"),
@@ -200,18 +198,18 @@ def _around(active: str, entity: Entity | None = None) -> dict[str, Any]:
         "impact": _("If %(name)s goes"),
     }
     title = titles[active] % {"name": entity.title} if entity else _("Graph")
-    around: dict[str, Any] = {
+    shell: dict[str, Any] = {
         "title": title,
         "page_title": title,
         "tabs": [{"label": label, "url": url, "is_active": name == active} for name, label, url in tabs],
     }
     if entity:
-        around["kind"] = links.icon_kind(entity)
-        around["breadcrumbs"] = [
+        shell["kind"] = links.icon_kind(entity)
+        shell["breadcrumbs"] = [
             {"label": _("Graph"), "url": "/graph"},
             {"label": entity.title, "url": links.entity_url(entity)},
         ]
-    return around
+    return shell
 
 
 def _choice(asked: Asked, label: str, is_active: bool, **changes: Any) -> dict[str, Any]:
@@ -284,7 +282,7 @@ def _groups(found: graph.Graph, owners: Mapping[str, Entity], asked: Asked) -> l
     for level, nodes in by_level.items():
         if level > 0:
             rows = [_row(node, how.get(node.entity.ref, ""), owners, asked) for node in nodes]
-            groups += _tables(_away(level), columns, rows)
+            groups += tables(away(level), columns, rows)
     if found.missing:
         rows = [
             {
@@ -298,15 +296,16 @@ def _groups(found: graph.Graph, owners: Mapping[str, Entity], asked: Asked) -> l
             }
             for ref in found.missing
         ]
-        groups += _tables(_("Missing"), columns, rows)
+        groups += tables(_("Missing"), columns, rows)
     return groups
 
 
-def _away(level: int) -> str:
+def away(level: int) -> str:
+    """How far something is, as a heading."""
     return ngettext("%(n)d step away", "%(n)d steps away", level) % {"n": level}
 
 
-def _tables(heading: str, columns: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def tables(heading: str, columns: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows as tables of `ROWS` each, of which the first has the heading."""
     return [
         {
@@ -420,212 +419,3 @@ def _drawing(found: graph.Graph, owners: Mapping[str, Entity], asked: Asked, roo
         "open": list(asked.opened),
         "name": root.title,
     }
-
-
-# --- what breaks ----------------------------------------------------------------------------------------------
-
-
-@login_required
-@require_safe
-def impact(request: HttpRequest) -> HttpResponse:
-    """What breaks if an entity goes, and whom to tell."""
-    text = request.GET.get("entity", "").strip()[:1_000]
-    if not text:
-        return _start(request, [], active="impact")
-    try:
-        entity = queries.entity_of_ref(request.user, text)
-    except (DomainError, InvalidRef) as error:
-        return _start(request, [error.message], active="impact", text=text, status=404)
-    found = graph.impact_of(request.user, entity)
-    owners = {owner.ref: owner.entity for owner in found.owners if owner.entity}
-    by_level: dict[int, list[graph.Hit]] = {}
-    for hit in found.hits:
-        by_level.setdefault(hit.level, []).append(hit)
-    columns = [
-        {"label": _("Name")},
-        {"label": _("What happens"), "css": "po-col-m po-keep"},
-        {"label": _("Why"), "css": "po-col-auto"},
-        {"label": _("Owner")},
-    ]
-    groups: list[dict[str, Any]] = []
-    for level, hits in by_level.items():
-        groups += _tables(_away(level), columns, [_hit_row(hit, owners) for hit in hits])
-    return render(
-        request,
-        "graph/impact.html",
-        {
-            **_around("impact", entity),
-            "entity": entity,
-            "found": found,
-            "missing_part": len(found.hits) - found.broken,
-            "groups": groups,
-            "owners": {
-                "caption": _("Owners to tell"),
-                "columns": [
-                    {"label": _("Owner")},
-                    {"label": _("Address"), "css": "po-col-l po-keep"},
-                    {"label": _("Of theirs"), "css": "po-col-auto"},
-                    {"label": _("Things"), "css": "po-num"},
-                ],
-                "rows": [_owner_row(owner) for owner in found.owners],
-            },
-            "copy": _as_text(request, found),
-        },
-    )
-
-
-def _hit_row(hit: graph.Hit, owners: Mapping[str, Entity]) -> dict[str, Any]:
-    entity = hit.entity
-    owner = links.owner_chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
-    return {
-        "key": entity.ref,
-        "cells": [
-            {"chip": links.chip(entity.ref, entity)},
-            {"text": _("Breaks") if hit.is_broken else _("Misses a part")},
-            {"text": f"{hit.label} {hit.by.title}"},
-            {"owner": owner} if owner else {"is_owner": True},
-        ],
-    }
-
-
-def _owner_row(owner: graph.Owner) -> dict[str, Any]:
-    names = ", ".join(hit.entity.title for hit in owner.hits[:3])
-    beyond = len(owner.hits) - 3
-    if beyond > 0:
-        names = _("%(names)s and %(n)s more") % {"names": names, "n": num(beyond)}
-    return {
-        "key": owner.ref,
-        "cells": [
-            {"owner": links.owner_chip(owner.ref, owner.entity)} if owner.ref else {"is_owner": True},
-            {"url": f"mailto:{owner.email}", "text": owner.email} if owner.email else {"text": ""},
-            {"text": names},
-            {"text": num(len(owner.hits))},
-        ],
-    }
-
-
-def _as_text(request: HttpRequest, found: graph.Impact) -> str:
-    """What is told to the owners, as a text to paste into a message."""
-    entity = found.entity
-    lines = [
-        ngettext(
-            "If %(name)s (%(ref)s) goes, %(n)d thing is hit:",
-            "If %(name)s (%(ref)s) goes, %(n)d things are hit:",
-            len(found.hits),
-        )
-        % {"name": entity.title, "ref": entity.ref, "n": len(found.hits)}
-    ]
-    for owner in found.owners:
-        name = owner.entity.title if owner.entity else owner.ref or _("No owner")
-        lines += ["", f"{name} <{owner.email}>" if owner.email else name]
-        lines += [
-            f"- {hit.entity.title} ({hit.entity.ref}): {hit.label} {hit.by.title}"
-            + ("" if hit.is_broken else f", {_('misses a part')}")
-            for hit in owner.hits
-        ]
-    return "\n".join([*lines, "", links.absolute(request, links.impact_url(entity))])
-
-
-# --- what is odd ----------------------------------------------------------------------------------------------
-
-
-@login_required
-@require_safe
-def cycles(request: HttpRequest) -> HttpResponse:
-    """Things that lead round to themselves."""
-    found = structure.cycles(request.user)
-    return render(
-        request,
-        "graph/cycles.html",
-        {
-            **_around("cycles"),
-            "cycles": [
-                {
-                    "label": _("Needs") if one.relation == structure.NEEDS else capfirst(one.label),
-                    "size": one.size,
-                    "path": [links.chip(entity.ref, entity) for entity in one.path],
-                    "first": links.chip(one.path[0].ref, one.path[0]),
-                    "url": links.graph_url(one.path[0], depth="1"),
-                }
-                for one in found.found
-                if one.path
-            ],
-            "is_cut": found.is_cut,
-        },
-    )
-
-
-ORPHANS = {
-    "alone": (
-        gettext_lazy("Alone"),
-        gettext_lazy("No relation and no tie leads to or from these."),
-    ),
-    "ownerless": (
-        gettext_lazy("No owner"),
-        gettext_lazy("These could have an owner, and have none that exists."),
-    ),
-    "dangling": (gettext_lazy("Lead nowhere"), gettext_lazy("These name what nothing declares.")),
-}
-
-
-@login_required
-@require_safe
-def orphans(request: HttpRequest) -> HttpResponse:
-    """What hangs on nothing."""
-    given = request.GET.get("type", "")
-    wanted = given if given in ORPHANS else "alone"
-    columns = [{"label": _("Name")}, {"label": _("Kind"), "css": "po-col-m po-keep"}]
-    rows: list[dict[str, Any]]
-    if wanted == "dangling":
-        edges, page = page_of(
-            request, structure.dangling(request.user).order_by("source__ref", "type", "target_ref"), SHOWN
-        )
-        kinds = current_kinds()
-        columns += [{"label": _("Names"), "css": "po-col-auto po-keep"}]
-        rows = [
-            {
-                "key": str(edge.pk),
-                "cells": [
-                    {"chip": links.chip(edge.source.ref, edge.source)},
-                    {"text": kind_word(edge.source)},
-                    {
-                        "html": format_html(
-                            '{} <a class="po-mono text-decoration-underline" href="{}">{}</a>',
-                            kinds.label(edge.type),
-                            links.ref_url(edge.target_ref),
-                            edge.target_ref,
-                        )
-                    },
-                ],
-            }
-            for edge in edges
-        ]
-    else:
-        make = structure.alone if wanted == "alone" else structure.ownerless
-        found, page = page_of(request, make(request.user).only(*queries.LIGHT).order_by("ref"), SHOWN)
-        columns += [{"label": _("Named as"), "css": "po-col-auto"}]
-        rows = [
-            {
-                "key": one.ref,
-                "cells": [
-                    {"chip": links.chip(one.ref, one)},
-                    {"text": kind_word(one)},
-                    {"mono": one.ref},
-                ],
-            }
-            for one in found
-        ]
-    return render(
-        request,
-        "graph/orphans.html",
-        {
-            **_around("orphans"),
-            "segments": [
-                {"label": label, "url": f"/graph/orphans?type={name}", "is_active": name == wanted}
-                for name, (label, _text) in ORPHANS.items()
-            ],
-            "text": ORPHANS[wanted][1],
-            "table": {"caption": ORPHANS[wanted][0], "columns": columns, "rows": rows},
-            "page": page,
-        },
-    )
