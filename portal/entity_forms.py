@@ -21,7 +21,7 @@ from base.paths import value_at
 from catalog.kinds import KindView
 from catalog.models import ClaimMode, Rank, SourceType
 from catalog.queries import FieldSource
-from catalog.services.edit import FIXED, value_at
+from catalog.services.edit import FIXED
 from portal.forms import Path, Schema, SchemaForm
 
 _METADATA: dict[str, Schema] = {

@@ -28,7 +28,6 @@ from catalog.services.edit import (
     said_on,
     say_words,
     source_of_person,
-    value_at,
     with_value,
     without_reason,
     without_value,

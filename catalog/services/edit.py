@@ -500,13 +500,6 @@ def with_value(document: dict[str, Any], parts: list[str], value: Any) -> dict[s
     return {**document, head: with_value(inner if isinstance(inner, dict) else {}, rest, value)}
 
 
-def value_at(document: Any, parts: Sequence[str]) -> Any:
-    """What a document says at a place; None for nothing."""
-    for part in parts:
-        document = document.get(part) if isinstance(document, Mapping) else None
-    return document
-
-
 def without_value(document: dict[str, Any], parts: list[str]) -> tuple[dict[str, Any], bool]:
     """A document that says nothing at a place, and whether it did."""
     head, *rest = parts
