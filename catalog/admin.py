@@ -13,6 +13,7 @@ from catalog.models import (
     FeedItem,
     Kind,
     KindField,
+    Passage,
     Problem,
     RelationType,
     Revision,
@@ -45,6 +46,17 @@ class EntityAdmin(_Rows):
     list_filter = ["kind", "namespace"]
     search_fields = ["ref", "title", "=uid"]
     exclude = ["tokens", "digest"]
+
+
+@admin.register(Passage)
+class PassageAdmin(_Rows):
+    """What search finds beside entities."""
+
+    list_display = ["entity", "sort", "key", "title"]
+    list_filter = ["sort"]
+    list_select_related = ["entity"]
+    search_fields = ["=entity__ref", "key"]
+    exclude = ["vector", "digest"]
 
 
 @admin.register(Source)

@@ -35,6 +35,7 @@ from catalog.models import (
     Kind,
     KindChange,
     KindField,
+    Passage,
     Problem,
     Redirect,
     Relation,
@@ -257,6 +258,7 @@ def register() -> None:
     register_scope(FeedItem, _labelled_within("entity_uid"), audience=_audience_of_labelled("entity_uid"))
     for edge in (Tie, Relation):
         register_scope(edge, _through("source", "target"), audience=_audience_through("source", "target"))
+    register_scope(Passage, _through("entity"), audience=_audience_through("entity"))
     register_scope(Claim, _through("entity"), audience=_audience_of_said("source__name"))
     register_scope(EntityKey, _through("entity"), audience=_audience_of_said("claim__source__name"))
     register_scope(FormerKey, _through("entity"), audience=_audience_of_said("source"))

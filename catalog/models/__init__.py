@@ -26,6 +26,7 @@ from catalog.models.entities import (
 )
 from catalog.models.history import FeedItem, News, Revision
 from catalog.models.kinds import Kind, KindChange, KindField, RelationType
+from catalog.models.passages import Passage, PassageSort
 from catalog.models.problems import PROBLEM_TYPES, UNCLEAR, Problem, Severity
 from catalog.models.touched import Touched
 
@@ -49,6 +50,8 @@ __all__ = [
     "KindChange",
     "KindField",
     "News",
+    "Passage",
+    "PassageSort",
     "Problem",
     "Rank",
     "Redirect",

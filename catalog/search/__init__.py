@@ -1,0 +1,1 @@
+"""Full-text search over everything: entities, and the passages of what they say."""
