@@ -277,12 +277,21 @@ def progress_of(viewer: Any, run_ids: Iterable[int]) -> dict[int, Progress]:
 
 
 def list_records(
-    viewer: Any, connection: Connection, *, resource: str = "", text: str = "", is_deleted: bool = False
+    viewer: Any,
+    connection: Connection,
+    *,
+    resource: str = "",
+    text: str = "",
+    is_deleted: bool = False,
+    is_kept: bool = False,
 ) -> QuerySet[StoredRecord]:
-    """What a connection brought, word by word; `is_deleted` gives what sweeps removed instead."""
-    rows = visible(
-        viewer, StoredRecord.objects.filter(connection=connection, deleted_at__isnull=not is_deleted)
-    )
+    """What a connection brought, word by word.
+
+    :param is_deleted: what sweeps removed instead.
+    :param is_kept: only what stays by a person's word.
+    """
+    found = StoredRecord.objects.filter(connection=connection, deleted_at__isnull=not is_deleted)
+    rows = visible(viewer, found.kept() if is_kept else found)
     if resource:
         rows = rows.filter(resource=resource)
     if text:
@@ -524,3 +533,9 @@ def get_record(viewer: Any, connection: Connection, record_id: int) -> StoredRec
 def held_records(viewer: Any, resource: ResourceRun) -> QuerySet[StoredRecord]:
     """What the guard holds back: what would go if a person says so, of what the viewer may know of."""
     return seen_records(viewer, unseen(resource)).defer("raw").order_by("external_id")
+
+
+def kept_records(viewer: Any, connection: Connection) -> QuerySet[StoredRecord]:
+    """What stays by a person's word though the tool lists it no more, of what the viewer may know of."""
+    rows = StoredRecord.objects.kept().filter(connection=connection)
+    return seen_records(viewer, rows).defer("raw").order_by("resource", "external_id")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import F, Q, QuerySet
 
 from catalog.models import Source
 from catalog.services.ingest import drop_claims
@@ -16,9 +16,19 @@ from integrations.records import RECORD_TYPES, AlertStatus, Record
 def unseen(row: ResourceRun) -> QuerySet[StoredRecord]:
     """Stored records of the resource that this pass did not show and nobody touched since it began.
 
-    A refused document spares what came from the same file: it may be the same thing, mistyped.
+    A refused document spares what came from the same file: it may be the same thing, mistyped. And what a person kept
+    stays.
     """
     return StoredRecord.objects.filter(pk__in=[pk for pk, _id, refusal in _not_shown(row) if refusal is None])
+
+
+def end_keeping(row: ResourceRun) -> None:
+    """What is listed again needs nobody's word to stay, and should it go once more, that is asked anew."""
+    kept = StoredRecord.objects.kept().filter(connection_id=row.run.connection_id, resource=row.name)
+    ids = dict(kept.values_list("external_id", "pk"))
+    if ids:
+        back = {external_id for page in row.pages.all() for external_id in page.ids} & ids.keys()
+        kept.filter(pk__in=[ids[external_id] for external_id in back]).update(kept_at=None)
 
 
 def spared(row: ResourceRun) -> list[Refused]:
@@ -64,7 +74,11 @@ def _not_shown(row: ResourceRun) -> list[tuple[int, str, dict[str, str] | None]]
         if outcome == RecordOutcome.REFUSED and "#" in external_id
     }
     rows = StoredRecord.objects.filter(
-        connection_id=row.run.connection_id, resource=row.name, deleted_at=None, touched_at__lt=row.started_at
+        Q(kept_at=None) | Q(kept_at__lt=F("touched_at")),
+        connection_id=row.run.connection_id,
+        resource=row.name,
+        deleted_at=None,
+        touched_at__lt=row.started_at,
     )
     return [
         (pk, external_id, refused.get(external_id.partition("#")[0]))

@@ -45,7 +45,7 @@ from integrations.models import (
 from integrations.records import Alert, Record
 from integrations.services.connections import build_connector, close_connector
 from integrations.services.network import note_barred, outbound_policy
-from integrations.sweep import ended, remove_unseen, spared, unseen
+from integrations.sweep import end_keeping, ended, remove_unseen, spared, unseen
 from integrations.writing import PAGE, RecordWriter, settle_ignored
 
 logger = logging.getLogger(__name__)
@@ -345,13 +345,13 @@ class _Execution:
         """Remove what a complete pass under one lease no longer showed, unless the guard holds it."""
         if row.pass_lease != self.lease or not _makes_entities(spec):
             return
+        end_keeping(row)
         gone = unseen(row)
         missing = gone.count()
         if not missing:
             return
-        before = StoredRecord.objects.filter(
-            connection=self.connection, resource=row.name, deleted_at=None
-        ).count()
+        records = StoredRecord.objects.filter(connection=self.connection, resource=row.name)
+        before = records.filter(deleted_at=None).count() - records.kept().count()
         is_empty = row.listed == 0
         if is_empty or is_much(missing, before):
             row.state = ResourceState.HELD

@@ -40,6 +40,7 @@ class RecordList(View):
             OpenApiParameter("resource", str, description="Of this list of the connector only."),
             OpenApiParameter("q", str, description="Text of an id, a name or a title."),
             OpenApiParameter("removed", bool, description="What a sync removed instead."),
+            OpenApiParameter("kept", bool, description="Only what was kept though it is listed no more."),
             *PAGE,
         ],
         responses={200: shapes.RecordListOut, 304: None},
@@ -54,6 +55,7 @@ class RecordList(View):
             resource=request.query_params.get("resource", ""),
             text=request.query_params.get("q", ""),
             is_deleted=is_set(request, "removed"),
+            is_kept=is_set(request, "kept"),
         )
         return rows_answer(
             request, rows.defer("raw"), ("resource", "external_id"), partial(plain, shapes.RecordOut)
@@ -243,7 +245,7 @@ class Guard(View):
         request=shapes.GuardIn,
         responses=shapes.RemovedOut,
         operation_id="sync_runs_guard_decide",
-        description="Keep what the guard held back, or have it removed.",
+        description="Keep what the guard held back until the tool tells of it again, or have it removed.",
     )
     def post(self, request: Request, run_id: int, resource: str) -> Response:
         remove = given(request, shapes.GuardIn)["decision"] == "remove"
@@ -261,8 +263,25 @@ class Restore(View):
         request=None,
         responses=shapes.RestoredOut,
         operation_id="sync_runs_restore",
-        description="Bring back what a run removed of one of its lists. The next sync decides anew.",
+        description="Bring back what a run removed of one of its lists. It stays as what was kept does.",
     )
     def post(self, request: Request, run_id: int, resource: str) -> Response:
         found = _resource(request, run_id, resource)
         return Response({"restored": runs.restore_removed(resource=found, by=person_of(request).label)})
+
+
+class DecideAnew(View):
+    """The way back for what was kept."""
+
+    verbs = {"POST": "connection.write"}
+
+    @extend_schema(
+        request=None,
+        responses=shapes.KeptOut,
+        operation_id="connections_decide_anew",
+        description="Let what was kept though the tool lists it no more be decided anew by the next sync.",
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        connection = queries.get_connection(request.user, slug)
+        require(request.user, "connection.write", connection)
+        return Response({"kept_no_more": runs.decide_anew(connection=connection)})

@@ -281,6 +281,10 @@ class RestoredOut(serializers.Serializer[Any]):
     restored = serializers.IntegerField()
 
 
+class KeptOut(serializers.Serializer[Any]):
+    kept_no_more = serializers.IntegerField(help_text="How many records that concerns.")
+
+
 class OfferedOut(serializers.Serializer[Any]):
     """Something that can be done in a tool to what an entity shows."""
 

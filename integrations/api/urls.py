@@ -33,6 +33,7 @@ urlpatterns = [
     path(f"{_CONNECTION}deliveries/replay/", deliveries.DeliveryReplay.as_view(), name="delivery-replay"),
     path(f"{_CONNECTION}deliveries/secret/", deliveries.DeliverySecret.as_view(), name="delivery-secret"),
     path(f"{_CONNECTION}deliveries/<int:delivery_id>/", deliveries.DeliveryDetail.as_view(), name="delivery"),
+    path(f"{_CONNECTION}decide-anew/", records.DecideAnew.as_view(), name="decide-anew"),
     path(f"{_CONNECTION}mute/", views.ConnectionMute.as_view(), name="connection-mute"),
     path("removed-connections/", views.RemovedConnectionList.as_view(), name="removed-connections"),
     path(

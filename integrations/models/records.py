@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from integrations.models.connections import Connection
+
+
+class StoredRecordQuerySet(models.QuerySet["StoredRecord"]):
+    """Sets of records."""
+
+    def kept(self) -> Self:
+        """Those that stay by a person's word though the tool lists them no more."""
+        return self.filter(kept_at__gte=F("touched_at"), deleted_at=None)
 
 
 class StoredRecord(models.Model):
@@ -15,6 +25,7 @@ class StoredRecord(models.Model):
     :ivar touched_at: when it was last written; a sweep spares what was touched since its pass began.
     :ivar is_ignored: the connection leaves it out (`integrations.ignoring`): it is kept, and nothing is made of it.
     :ivar deleted_at: when a sweep took it away; the row stays as the tombstone that undo brings back.
+    :ivar kept_at: when a person said that it stays though it is listed no more; what is told of it later ends that.
     """
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="records")
@@ -28,6 +39,9 @@ class StoredRecord(models.Model):
     touched_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True)
     is_ignored = models.BooleanField(default=False, db_default=False)
+    kept_at = models.DateTimeField(null=True)
+
+    objects = StoredRecordQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -36,6 +50,7 @@ class StoredRecord(models.Model):
         indexes = [
             models.Index(fields=["connection", "type"], name="record_by_type", condition=Q(deleted_at=None)),
             models.Index(fields=["connection"], name="record_ignored", condition=Q(is_ignored=True)),
+            models.Index(fields=["connection"], name="record_kept", condition=Q(kept_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -377,6 +377,9 @@ def update_connection(
                 keep_secret(owner_type=OWNER, owner_uid=str(connection.uid), name=name, value=value)
                 changed_secrets.append(name)
         changed_secrets += sorted(forgotten)
+        if changed_secrets or connection.config != before["config"]:
+            # With other settings it is another list: what is not on it is asked for anew.
+            connection.records.exclude(kept_at=None).update(kept_at=None)
     if network is not None:
         changed_secrets += keep_network(connection, network)
     given_facts: dict[str, Any] = {

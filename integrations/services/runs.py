@@ -25,7 +25,7 @@ from integrations.queries import removed_by
 from integrations.records import AlertStatus
 from integrations.registry import connectors
 from integrations.services.connections import lock_connection, require_at_work
-from integrations.sweep import remove_unseen
+from integrations.sweep import remove_unseen, unseen
 from integrations.writing import remap, settle_ignored
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,8 @@ def cancel_run(*, run: SyncRun) -> bool:
 def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
     """Answer the guard: keep what it held back, or remove it.
 
+    What is kept stays until the tool tells of it again, or somebody has it decided anew.
+
     :returns: how many were removed.
     :raises Conflict: if it was decided already, or a later run has read the resource anew.
     :raises Conflict: if the connection is muted, or on its way out.
@@ -118,6 +120,8 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
         ).exists():
             raise Conflict(_("A later run has read this anew; decide on that one."))
         row.removed = remove_unseen(row, now=now, by=by) if remove else 0
+        if not remove:
+            unseen(row).update(kept_at=now)
         if row.removed:
             apply_rules(now=now, guarded=False)
         row.finished_at = now  # what it removed bears this time, so that it can be brought back
@@ -142,7 +146,7 @@ def _close_decided(run: SyncRun) -> None:
 
 
 def restore_removed(*, resource: ResourceRun, by: str) -> int:
-    """Bring back what one resource's sweep removed. Nothing is fetched; the next sync decides anew.
+    """Bring back what one resource's sweep removed. Nothing is fetched, and it stays as what was kept does.
 
     :returns: how many records came back.
     :raises Conflict: if the connection is muted, or on its way out.
@@ -153,7 +157,9 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         require_at_work(lock_connection(connection))
         rows = list(removed_by(resource).select_for_update())
         remap(connection=connection, rows=rows, by=by, now=now)
-        StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(deleted_at=None, touched_at=now)
+        StoredRecord.objects.filter(pk__in=[row.pk for row in rows]).update(
+            deleted_at=None, touched_at=now, kept_at=now
+        )
         said = _("Brought back by %(who)s") % {"who": by}
         resource.decision = f"{resource.decision}. {said}" if resource.decision else said
         resource.decision = resource.decision[:200]
@@ -167,6 +173,19 @@ def restore_removed(*, resource: ResourceRun, by: str) -> int:
         )
     render_dirty(at=now)
     return len(rows)
+
+
+@transaction.atomic
+def decide_anew(*, connection: Connection) -> int:
+    """Forget what a person said stays: what the next sync does not list goes then, or is asked for again.
+
+    :returns: how many records that concerns.
+    """
+    kept = StoredRecord.objects.kept().filter(connection=connection)
+    count = kept.update(kept_at=None)
+    if count:
+        record_audit("connection.decide-anew", connection, changes={"records": count})
+    return count
 
 
 def schedule_due(*, now: datetime) -> list[int]:

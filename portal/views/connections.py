@@ -255,6 +255,23 @@ def held_banners(request: HttpRequest, resources: Iterable[ResourceRun]) -> list
     return found
 
 
+def _kept(request: HttpRequest, connection: Connection) -> dict[str, Any]:
+    """What stays by a person's word, in numbers and with the first names."""
+    rows = queries.kept_records(request.user, connection)
+    count = rows.count()
+    may_read = count and can(request.user, "raw.read", connection)
+    return {
+        "count": count,
+        "names": [
+            record_name(row.data, row.external_id) if may_read else row.external_id for row in rows[:NAMED]
+        ]
+        if count
+        else [],
+        "more": max(0, count - NAMED),
+        "url": f"{connection_url(connection)}/records?kept=1" if may_read else "",
+    }
+
+
 def page_of(request: HttpRequest, rows: Any, size: int) -> tuple[list[Any], dict[str, Any]]:
     """One numbered page of some rows, and where it stands for the pagination component."""
     found = Paginator(rows, size).get_page(request.GET.get("page"))
@@ -429,6 +446,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
         "hook_url": f"{connection_url(connection)}/deliveries" if is_told else "",
         "has_secret": is_told and deliveries.has_secret(connection),
         "held": held_banners(request, queries.held_resources(request.user, connection)),
+        "kept": _kept(request, connection),
         "resources": resource_labels(connection),
         "operations": [_(spec.label) for spec in kind.operations()] if kind else [],
         "is_missing": kind is None,
@@ -476,11 +494,11 @@ def records(request: HttpRequest, slug: str) -> HttpResponse:
     require(request.user, "raw.read", connection)
     labels = resource_labels(connection)
     resource, text = request.GET.get("resource", ""), request.GET.get("q", "").strip()[:200]
-    is_deleted = "removed" in request.GET
+    is_deleted, is_kept = "removed" in request.GET, "kept" in request.GET
     rows, page = page_of(
         request,
         queries.list_records(
-            request.user, connection, resource=resource, text=text, is_deleted=is_deleted
+            request.user, connection, resource=resource, text=text, is_deleted=is_deleted, is_kept=is_kept
         ).defer("raw"),
         RECORDS,
     )
@@ -495,6 +513,7 @@ def records(request: HttpRequest, slug: str) -> HttpResponse:
             "resource": resource,
             "q": text,
             "is_deleted": is_deleted,
+            "is_kept": is_kept,
         },
     )
 
@@ -648,7 +667,7 @@ def guard(request: HttpRequest, slug: str, resource_id: int) -> HttpResponse:
                 request,
                 ngettext("%(n)d record was removed.", "%(n)d records were removed.", count) % {"n": count}
                 if remove
-                else _("All is kept. The next sync asks again if it still finds as little."),
+                else _("All of it stays until the tool lists it again."),
             )
         return back_to(request, url)
     require(request.user, "connection.read", connection)
@@ -673,6 +692,25 @@ def guard(request: HttpRequest, slug: str, resource_id: int) -> HttpResponse:
             "may_see": can(request.user, "raw.read", connection),
         },
     )
+
+
+@login_required
+@require_POST
+def decide_anew(request: HttpRequest, slug: str) -> HttpResponse:
+    """Let what was kept be decided anew."""
+    connection = queries.get_connection(request.user, slug)
+    require(request.user, "connection.write", connection)
+    count = runs.decide_anew(connection=connection)
+    messages.success(
+        request,
+        ngettext(
+            "%(n)d record is kept no more: unless the next sync lists it, it goes or is asked for again.",
+            "%(n)d records are kept no more: what the next sync does not list goes or is asked for again.",
+            count,
+        )
+        % {"n": count},
+    )
+    return redirect(connection_url(connection))
 
 
 # --- settings ----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ urlpatterns = [
     path("<str:slug>/runs/<int:run_id>", sync_runs.run, name="connection-run"),
     path("<str:slug>/runs/<int:run_id>/restore", sync_runs.restore, name="connection-restore"),
     path("<str:slug>/guard/<int:resource_id>", connections.guard, name="connection-guard"),
+    path("<str:slug>/decide-anew", connections.decide_anew, name="connection-decide-anew"),
     path("<str:slug>/records", connections.records, name="connection-records"),
     path("<str:slug>/records/<int:record_id>", connections.record, name="connection-record"),
     path("<str:slug>/records/<int:record_id>/leave-out", rules.leave_out, name="connection-leave-out"),

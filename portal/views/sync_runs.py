@@ -179,8 +179,8 @@ def restore(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
     messages.success(
         request,
         ngettext(
-            "%(n)d record is back. The next sync removes it again unless the tool lists it.",
-            "%(n)d records are back. The next sync removes them again unless the tool lists them.",
+            "%(n)d record is back. It stays until the tool lists it again.",
+            "%(n)d records are back. They stay until the tool lists them again.",
             count,
         )
         % {"n": count},

@@ -24,9 +24,11 @@ from integrations.guard import COUNT
 from integrations.models import Connection, ResourceState, RunState, SeenPage, StoredRecord, SyncRun
 from integrations.queries import removed_by
 from integrations.records import Alert, AlertStatus
+from integrations.services.connections import update_connection
 from integrations.services.runs import (
     SyncAlreadyActive,
     cancel_run,
+    decide_anew,
     decide_guard,
     forget_old_runs,
     lost_runs,
@@ -291,6 +293,74 @@ class TestSweep:
         assert decide_guard(resource=things_of(held), remove=False, by="ana") == 0
         assert len(alive()) == 20
         assert things_of(held).state == ResourceState.COMPLETE
+
+    def test_what_was_kept_is_not_asked_for_again(self, held: SyncRun, tool: Tool) -> None:
+        decide_guard(resource=things_of(held), remove=False, by="ana")
+        for _again in range(2):
+            run = synced(held.connection)
+            assert (run.state, run.error_code) == (RunState.SYNCED, "")
+            assert numbers(things_of(run)) == {"listed": 10, "unchanged": 10}
+            assert len(alive()) == 20
+        tool.things = [thing(n) for n in range(9)]
+        run = synced(held.connection)
+        assert numbers(things_of(run)) == {"listed": 9, "unchanged": 9, "removed": 1}, "of 10, not of 20"
+        assert len(alive()) == 19
+
+    def test_nor_where_the_tool_lists_nothing_at_all(self, tool: Tool, connect: Connect) -> None:
+        connection = connect()
+        tool.things = [thing(1), thing(2)]
+        synced(connection)
+        tool.things = []
+        decide_guard(resource=things_of(synced(connection)), remove=False, by="ana")
+        assert synced(connection).state == RunState.SYNCED
+        assert len(alive()) == 2
+
+    def test_but_what_goes_besides_is(self, held: SyncRun, tool: Tool, connect: Connect, vic: User) -> None:
+        decide_guard(resource=things_of(held), remove=False, by="ana")
+        tool.things = [thing(n) for n in [*range(10), *range(100, 120)]]
+        synced(held.connection)
+        tool.things = [thing(n) for n in range(10)]
+        run = synced(held.connection)
+        assert things_of(run).state == ResourceState.HELD
+        assert {r.external_id for r in queries.held_records(vic, things_of(run))} == {
+            str(n) for n in range(100, 120)
+        }
+        assert decide_guard(resource=things_of(run), remove=True, by="ana") == 20
+        assert len(alive()) == 20
+
+    @pytest.mark.parametrize("described", ["", "anew"])
+    def test_nor_is_the_answer_for_ever(self, held: SyncRun, tool: Tool, described: str) -> None:
+        """What was listed again, changed or not, and goes once more is asked for once more."""
+        decide_guard(resource=things_of(held), remove=False, by="ana")
+        back = {"description": described} if described else {}
+        tool.things = [*[thing(n) for n in range(10)], *[thing(n, **back) for n in range(10, 20)]]
+        synced(held.connection)
+        assert not StoredRecord.objects.kept().exists()
+        tool.things = tool.things[:10]
+        assert things_of(synced(held.connection)).state == ResourceState.HELD
+
+    def test_other_settings_or_a_person_have_it_decided_anew(self, held: SyncRun, tool: Tool) -> None:
+        connection = held.connection
+        decide_guard(resource=things_of(held), remove=False, by="ana")
+        assert decide_anew(connection=connection) == 10
+        run = synced(connection)
+        assert things_of(run).state == ResourceState.HELD
+        decide_guard(resource=things_of(run), remove=False, by="ana")
+        update_connection(connection=connection, label="Another name", config={})
+        assert StoredRecord.objects.kept().count() == 10
+        update_connection(connection=connection, config={"token": "another"})
+        assert not StoredRecord.objects.kept().exists()
+
+    def test_what_was_brought_back_stays_at_the_next_sync(self, tool: Tool, connect: Connect) -> None:
+        connection = connect()
+        tool.things = [thing(n) for n in range(4)]
+        synced(connection)
+        tool.things = [thing(0)]
+        restore_removed(resource=things_of(synced(connection)), by="ana")
+        assert numbers(things_of(synced(connection))) == {"listed": 1, "unchanged": 1}
+        assert len(alive()) == 4
+        assert decide_anew(connection=connection) == 3
+        assert things_of(synced(connection)).removed == 3
 
     def test_but_not_on_a_list_that_was_read_anew_since(self, held: SyncRun, tool: Tool) -> None:
         tool.things = [thing(n) for n in range(20)]

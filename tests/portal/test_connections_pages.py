@@ -621,6 +621,22 @@ class TestGuard:
         assert "Kept by Ana Ruiz" in text_of(admin.get(f"/connections/images/runs/{held.run_id}"))
         assert "stopped before" not in text_of(admin.get("/connections"))
 
+    def test_what_was_kept_is_told_until_it_is_decided_anew(
+        self, admin: Client, images: Connection, held: ResourceRun
+    ) -> None:
+        url = "/connections/images"
+        assert "kept by a person" not in text_of(admin.get(url))
+        admin.post(f"{url}/guard/{held.pk}", {"decision": "keep"})
+        words = text_of(admin.get(url))
+        assert "35 records are kept by a person, though the tool lists them no more" in words
+        assert "and 30 more" in words
+        assert "1-35 of 35" in text_of(admin.get(f"{url}/records?kept=1"))
+        assert not sync(images).resources.filter(state="held").exists()
+        answer = admin.post(f"{url}/decide-anew", follow=True)
+        assert "35 records are kept no more" in text_of(answer)
+        assert "kept by a person" not in text_of(answer)
+        assert sync(images).resources.filter(state="held").exists()
+
     def test_removing_can_be_taken_back(self, admin: Client, held: ResourceRun) -> None:
         admin.post(f"/connections/images/guard/{held.pk}", {"decision": "remove"})
         assert Entity.objects.filter(deleted_at=None, kind="artifact").count() == 5
@@ -1024,6 +1040,7 @@ WRITING = [
     "/rules",
     "/left-out",
     "/guard/{resource}",
+    "/decide-anew",
     "/runs/{run}/restore",
 ]
 SYNCING = ["/sync", "/cancel"]
