@@ -81,6 +81,8 @@ def _moment(name: str, text: str, *, is_end: bool = False) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
         at = at if at.tzinfo else timezone.make_aware(at)
+        if not 1 < at.year < 9999:  # a time zone would carry it beyond the years that there are
+            raise ValueError(text)
         return at + timedelta(days=1) if is_end and len(text) <= len("2026-01-31") else at
     except (ValueError, OverflowError):
         expected = "2026-01-31, 2026-01-31T09:30:00Z"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from django.core.cache import cache
 from django.utils import timezone
@@ -245,7 +245,7 @@ async def _discover(http: HttpClient, issuer: str, *, is_fresh: bool = False) ->
     key = f"openid:{hashlib.sha256(issuer.encode()).hexdigest()}"
     if not is_fresh and (kept := _kept(key)):
         return kept
-    parts = urlsplit(issuer)
+    parts = _split(issuer)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise Misconfigured(
             _("An issuer begins with https://: else others could read and change who signs in.")
@@ -258,7 +258,7 @@ async def _discover(http: HttpClient, issuer: str, *, is_fresh: bool = False) ->
             % {"asked": issuer, "said": str(known["issuer"])[:300]}
         )
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"):
-        scheme = urlsplit(str(known.get(name) or issuer)).scheme
+        scheme = _split(str(known.get(name) or issuer)).scheme
         if scheme != "https" and scheme != parts.scheme:
             raise Misconfigured(
                 _("%(issuer)s has an address that does not begin with https:// (%(name)s).")
@@ -266,6 +266,15 @@ async def _discover(http: HttpClient, issuer: str, *, is_fresh: bool = False) ->
             )
     _keep(key, known)
     return known
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError as error:
+        raise Misconfigured(
+            _("%(url)s is not a web address: %(why)s.") % {"url": address[:300], "why": error}
+        ) from None
 
 
 def _kept(key: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator
 from playwright.sync_api import Page as Tab
 
 from tests.e2e.stack import ROOT, Portal
+from tests.integrations.servers import wait_for
 
 PASSWORD = "a green bicycle in the rain"
 THEMES = ("light", "dark")
@@ -78,6 +79,7 @@ PLACES = [
     Place("component-edit-field", f"{E}/component/checkout-api/edit?field=spec.owner"),
     Place("component-delete", f"{E}/component/checkout-api/delete"),
     Place("component-tie", f"{E}/component/checkout-api/tie"),
+    Place("component-merge", f"{E}/component/checkout-api/merge"),
     Place("component-long", "/catalog/crowded/component/{long}"),
     Place("component-changed", "/catalog/crowded/component/{long}?tab=history"),
     Place("tie", "/ties/{tie}"),
@@ -90,6 +92,10 @@ PLACES = [
     Place("resource", f"{E}/resource/{{resource}}", is_twin=True),
     Place("repository", f"{E}/repository/{{repository}}"),
     Place("pipeline", f"{E}/pipeline/{{pipeline}}", is_twin=True),
+    Place(
+        "pipeline-run",
+        "/catalog/crowded/pipeline/{nightly}/run?connection=hub&operation=dispatch&target=workflows/7",
+    ),
     Place("artifact", f"{E}/artifact/{{artifact}}", is_twin=True),
     Place("environment", f"{E}/environment/production"),
     Place("graph", "/graph?entity=component:sample/checkout-api"),
@@ -109,12 +115,17 @@ PLACES = [
     Place("connections", "/connections"),
     Place("gallery", "/connections/new"),
     Place("new-git", "/connections/new/git"),
+    Place("new-git-test", "/connections/new/git/test"),
+    Place("new-git-preview", "/connections/new/git/preview"),
+    Place("new-git-schedule", "/connections/new/git/schedule"),
     Place("new-github", "/connections/new/github"),
     Place("new-buildbot", "/connections/new/buildbot", is_twin=True),
     Place("import", "/connections/import"),
+    Place("import-remove", "/connections/import/{location}/remove"),
     Place("connection", "/connections/sample-git"),
     Place("connection-runs", "/connections/sample-git/runs", is_twin=True),
     Place("connection-run", "/connections/sample-git/runs/{run}"),
+    Place("connection-guard", "/connections/{holding}/guard/{held}"),
     Place("connection-records", "/connections/sample-git/records"),
     Place("connection-record", "/connections/sample-git/records/{record}"),
     Place("connection-rules", "/connections/sample-git/rules"),
@@ -127,6 +138,7 @@ PLACES = [
     Place("connection-operations", "/connections/hub/operations"),
     Place("connection-operation", "/connections/hub/operations/{operation}"),
     Place("notices", "/notices"),
+    Place("notices-end", "/notices/end/{mail}", who="nobody"),
     Place("settings", "/settings"),
     Place("settings-tell-me", "/settings/tell-me"),
     Place("settings-watch", "/settings/tell-me/{watch}"),
@@ -135,23 +147,31 @@ PLACES = [
     Place("settings-access", "/settings/access"),
     Place("settings-user", "/settings/access/users/{account}"),
     Place("settings-groups", "/settings/access/groups", is_twin=True),
+    Place("settings-group", "/settings/access/groups/{circle}"),
     Place("settings-roles", "/settings/access/roles"),
     Place("settings-sign-in", "/settings/access/sign-in"),
     Place("settings-who", "/settings/who"),
     Place("settings-kinds", "/settings/kinds"),
     Place("settings-kind", "/settings/kinds/component"),
+    Place("settings-kind-fields", "/settings/kinds/resource", is_twin=True),
+    Place("settings-kind-propose", "/settings/kinds/component/change"),
+    Place("settings-kind-change", "/settings/kind-changes/{proposal}"),
     Place("settings-relations", "/settings/relations"),
     Place("settings-relation", "/settings/relations/ownedBy"),
     Place("settings-field-new", "/settings/fields/new?kind=component"),
+    Place("settings-field", "/settings/fields/crowded"),
+    Place("settings-field-delete", "/settings/fields/crowded/delete"),
     Place("settings-packs", "/settings/packs"),
     Place("settings-sample", "/settings/sample"),
     Place("settings-outbound", "/settings/outbound"),
     Place("settings-changes", "/settings/changes"),
+    Place("settings-change", "/settings/changes/{change}"),
     Place("settings-audit", "/settings/audit"),
     Place("settings-about", "/settings/about"),
     Place("sign-in", "/sign-in", who="nobody"),
     Place("sign-in-link", "/sign-in/{link}", who="nobody"),
     Place("sign-in-link-gone", "/sign-in/gone", status=410, who="nobody"),
+    Place("sign-in-refused", "/sign-in/provider/callback?state=gone", status=401, who="nobody"),
     Place("forbidden", "/connections/new", status=403, who="viewer"),
     Place("not-found", "/nowhere", status=404),
     Place("pasted-not-found", "/to?text=https://git.nowhere.example/pay/gateway", status=404),
@@ -159,37 +179,34 @@ PLACES = [
 ]
 
 
-def _same(*names: str) -> list[Place]:
-    """Places of those above, for another portal."""
-    known = {place.name: place for place in PLACES}
-    return [known[name] for name in names]
-
-
-# The pages that differ where nothing is connected yet, and where there is very much.
-EMPTY = [
-    *_same(
-        "home", "catalog", "unknown-owners", "activity", "problems", "connections", "gallery", "import", "notices",
-        "settings-tell-me", "settings-tokens", "settings-access", "settings-groups", "settings-sign-in",
-        "settings-who", "settings-sample", "settings-outbound", "settings-changes", "settings-audit",
-        "pasted-not-found",
-    ),
-    Place("catalog-components", "/catalog?q=kind:component"),
-    Place("connection", "/connections/portico"),
-]  # fmt: skip
+# The pages that are about no one thing, so that they are there in every portal.
+COMMON = [
+    place
+    for place in PLACES
+    if place.who == "admin" and not any(word in place.path for word in ("{", "sample", "crowded", "hub"))
+]
+EMPTY = [*COMMON, Place("connection", "/connections/portico"), Place("catalog-last", "/catalog?order=-name")]
 MANY = 50_000
 M = "/catalog/default"
 CROWD = [
-    *_same(
-        "home", "catalog", "unknown-owners", "problems", "connections", "import", "settings-who", "settings-changes"
-    ),
-    Place("catalog-components", "/catalog?q=kind:component"),
-    Place("catalog-columns", "/catalog?q=kind:component&columns=type,owner,system,tags&limit=100"),
+    *COMMON,
+    Place("catalog-hundred", "/catalog?q=kind:component&columns=type,owner,system,tags&limit=100"),
     Place("catalog-last-page", "/catalog?q=kind:component&order=-name"),
-    Place("catalog-unowned", "/catalog?q=-has:owner"),
-    Place("owners", "/catalog/owners?q=kind:component+owner:team-0"),
+    Place("catalog-without-owner", "/catalog?q=-has:owner"),
+    Place("fields-of-many", "/catalog/fields?q=kind:component+owner:team-0"),
+    Place("owners-of-many", "/catalog/owners?q=kind:component+owner:team-0"),
     Place("owners-too-many", "/catalog/owners?q=kind:component", status=422),
     Place("component", f"{M}/component/component-0"),
     Place("component-relations", f"{M}/component/component-0?tab=relations"),
+    Place("component-history", f"{M}/component/component-0?tab=history"),
+    Place("component-edit", f"{M}/component/component-0/edit"),
+    Place("component-tie", f"{M}/component/component-0/tie"),
+    Place("component-delete", f"{M}/component/component-0/delete"),
+    Place("graph-around", "/graph?entity=component:default/component-0&depth=4"),
+    Place("graph-team", "/graph?entity=group:default/team-0"),
+    Place("impact", "/graph/impact?entity=component:default/component-0"),
+    Place("why-here", "/why?of=component:default/component-0"),
+    Place("history-of-many", "/history?q=kind:component"),
     Place("api", f"{M}/api/api-0"),
     Place("system", f"{M}/system/system-0"),
     Place("domain", f"{M}/domain/domain-0"),
@@ -214,6 +231,15 @@ KEYS = {
     "watch": "select max(id) from portal_watch",
     "view": "select max(id) from portal_savedview",
     "tie": "select min(id) from catalog_tie",
+    "change": "select max(event_id) from access_undoable",
+    "circle": "select id from access_group where name = 'Acme on call'",
+    "held": "select max(id) from integrations_resourcerun where state = 'held'",
+    "holding": """select max(slug) from integrations_connection c
+                  where exists (select from integrations_syncrun r join integrations_resourcerun h on h.run_id = r.id
+                                where r.connection_id = c.id and h.state = 'held')""",
+    "location": "select max(id) from integrations_cataloglocation where address like '%crowded%'",
+    "nightly": "select name from catalog_entity where namespace = 'crowded' and kind = 'pipeline'",
+    "proposal": "select max(id) from catalog_kindchange",
     "delivery": "select id from integrations_delivery where state = 'dead'",
     "operation": "select id from integrations_operationrun where state = 'failed'",
     "run": """select max(r.id) from integrations_syncrun r
@@ -221,6 +247,13 @@ KEYS = {
     "record": """select min(r.id) from integrations_storedrecord r
                  join integrations_connection c on c.id = connection_id where slug = 'sample-git'""",
 }
+
+# The same, where a command says it at the end of its last line.
+SAID = {
+    "link": ("sign_in_link", "--user", "vic"),
+    "mail": ("shell", "-v", "0", "-c", "from portal.mail import _token; from portal.models import Mail, Watch\n"
+             "last = Watch.objects.order_by('pk').last(); print(_token(Mail(user=last.user, watch=last)))"),
+}  # fmt: skip
 
 # A name, a title and lists as long as they may be. It stands last in lists.
 _NEIGHBOURS = [f"neighbour-with-quite-a-long-name-{n:02d}" for n in range(40)]
@@ -285,22 +318,31 @@ def crowd(portal: Portal) -> None:
     )  # fmt: skip
     portal.wait_until_synced()
     portal.manage("shell", "-v", "0", "-c", _HUB)
+    # The sample's registry answers a second time, with much less.
+    wait_for(lambda: portal.execute(KEYS["held"]) != [(None,)], "a sweep at the guard")
+    portal.wait_until_synced()
 
 
 # A tool that nobody reads here: what it delivered, and what was done to it.
 _HUB = """
+import copy
 from datetime import timedelta
 from django.utils import timezone
 from access.models import User
-from catalog.models import Entity
+from access.services import create_group
+from catalog.models import Entity, Kind
+from catalog.services import kind_changes
 from integrations.models import Delivery, OperationRun
+from integrations.records import Pipeline
 from integrations.services.connections import create_connection, update_connection
-from portal.models import Notice
+from integrations.writing import RecordWriter
+from portal.models import Notice, Watch
+from portal.packs import edit_definition
 from portal.saved_views import make_view
 from portal.watches import make_watch
 now = timezone.now()
 hub = create_connection(
-    slug="hub", label="Acme hub", connector="github", now=now + timedelta(days=1),
+    slug="hub", label="Acme hub", connector="github", namespace="crowded", now=now + timedelta(days=1),
     config={"token": "never-sent", "webhook_secret": "never-asked"},
 )
 update_connection(connection=hub, is_paused=True, allows_operations=True)
@@ -324,6 +366,25 @@ for state in ("done", "failed"):
         message=why if state == "failed" else "Started again.",
     )
 first = User.objects.order_by("pk").first()
+place = "https://github.com/acme/" + "settlement-" * 8 + "service"
+RecordWriter(connection=hub, resource="workflows", by="Acme hub", now=now).write(
+    [Pipeline(external_id="7", name="Nightly " + "settlement " * 17, url=place + "/actions/workflows/nightly.yaml")]
+)
+create_group(name="Acme on call", members=User.objects.filter(username__in=["vic", "noa"]), by=first)
+edit_definition(
+    kind="FieldDefinition", name="crowded", by="Ana Ruiz",
+    spec={
+        "field": "spec.retention", "kinds": ["Resource"], "title": "How long it keeps what it holds " * 4,
+        "format": "enum", "values": [{"value": "-".join(["forever"] * n)} for n in range(1, 13)],
+        "shown": ["page", "list", "filter"], "description": "What the lawyers ask for. " * 20,
+    },
+)
+resource = Kind.objects.get(name="resource")
+wanted = copy.deepcopy(resource.spec)
+wanted["version"] = wanted.get("version", 1) + 1
+wanted["schema"] = {**wanted["schema"], "required": [*wanted["schema"].get("required", []), "lastReviewedBy"]}
+proposal = kind_changes.propose(user=first, name="resource", spec=wanted)
+kind_changes.check(change_id=proposal.pk, now=now)
 for title, audience in (("Payments, by owner", "personal"), ("a-view-with-a-long-name-" * 4, "all")):
     make_view(
         user=first, title=title, audience=audience, query="kind:component owner:payments", group="owner",
@@ -332,6 +393,7 @@ for title, audience in (("Payments, by owner", "personal"), ("a-view-with-a-long
 come = list(Entity.objects.filter(namespace="crowded").order_by("ref").values_list("uid", flat=True))
 for number, query in enumerate(["kind:component", "kind:resource owner:crowded/" + "the-team-" * 20]):
     watch = make_watch(user=first, about="entities", query=query, name=query[:100], when="both")
+    Watch.objects.filter(pk=watch.pk).update(mail=Watch.Mail.NOW)
     Notice.objects.create(
         user=first, watch=watch, new=len(come), new_uids=come, gone=1, gone_uids=come[-1:], started_at=now, at=now,
         read_at=now if number else None,
@@ -356,14 +418,25 @@ class Visitors:
                 if name not in self._known:
                     self._known[name] = str(self._portal.execute(statement)[0][0])
                 path = path.replace(f"{{{name}}}", self._known[name])
-        if "{link}" in path:
-            if "link" not in self._known:
-                said = self._portal.manage("sign_in_link", "--user", "vic")
-                self._known["link"] = urlsplit(said.strip().splitlines()[-1].split()[-1]).path.rpartition(
-                    "/"
-                )[2]
-            path = path.replace("{link}", self._known["link"])
+        for name, words in SAID.items():
+            if f"{{{name}}}" in path:
+                if name not in self._known:
+                    self._known[name] = self._portal.manage(*words).split()[-1].rpartition("/")[2]
+                path = path.replace(f"{{{name}}}", self._known[name])
         return path
+
+    def _begin_connecting(self, tab: Tab) -> None:
+        """Go as far with a new connection as its first records: one part can be read, the other not."""
+        tab.goto("/connections/new/git")
+        rows = tab.locator("[name=repositories]")
+        rows.first.fill(str(ROOT))
+        tab.locator("#field-repositories [data-row-add]").click()
+        rows.last.fill(f"{self._portal.files}/" + "not-there-" * 15)
+        tab.get_by_role("button", name="Test connection").click()
+        tab.wait_for_url("**/test")
+        tab.goto("/connections/new/git/preview")
+        tab.get_by_role("button", name="Preview", exact=True).click()
+        tab.get_by_role("button", name="Read again").wait_for()
 
     @contextmanager
     def context(
@@ -396,6 +469,7 @@ class Visitors:
             tab = context.new_page()
             if who == "admin":
                 redeem(tab, self._portal)
+                self._begin_connecting(tab)
             else:
                 tab.goto("/sign-in")
                 tab.fill("#username", {"viewer": "vic", "stranger": "noa"}[who])

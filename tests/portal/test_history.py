@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from access.models import Undoable, User
 from access.services.undo import preview_undo, undo_change
+from base.errors import BadRequest
 from catalog import past
 from catalog.models import Claim, Entity, Rank, Revision
 from catalog.services.edit import override_field
@@ -168,6 +169,11 @@ class TestSpan:
         start, end = past.span_of("2026-01-01", "2026-01-01", now=self.NOW)
         assert end - start == timedelta(days=1)
         assert past.span_of("2026-01-01T10:00:00Z", "", now=self.NOW)[0].hour == 10
+
+    @pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "2026-02-30", "yesterday"])
+    def test_what_is_no_day_on_every_clock_is_refused_by_its_name(self, text: str) -> None:
+        with pytest.raises(BadRequest, match="“from” is a day"):
+            past.span_of(text, "", now=self.NOW)
 
 
 @pytest.mark.usefixtures("catalog")

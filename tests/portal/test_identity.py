@@ -307,6 +307,7 @@ class TestSettings:
         [
             ({"issuer": "http://127.0.0.1:9"}, "issuer"),
             ({"issuer": "no address"}, "issuer"),
+            ({"issuer": "https://[login.acme.example"}, "issuer"),
             ({"issuer": "http://login.acme.example"}, "issuer"),
             ({"roles__value": ["viewer", "pope"]}, "roles"),
             ({"access_groups__value": ["None"]}, "access_groups"),
