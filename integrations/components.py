@@ -131,8 +131,9 @@ def decide(
         for external_id, data, _as_of in rows
     }
     wanted = {key for key in repo_keys.values() if key}
-    declared = _declared(wanted, without)
-    evidence = _evidence(wanted, without, hidden_from(connection.slug))
+    silent = hidden_from(connection.slug)
+    declared = _declared(wanted, without, silent)
+    evidence = _evidence(wanted, without, silent)
     condition = compile_expression(rule.only_if, variables=["repository"]) if rule.only_if else None
     read_at = min(now, _read_at(connection) or now)
     groups = teams(connection.slug)
@@ -324,10 +325,12 @@ def _undecided(connection: Connection, error: Exception) -> problems.Seen:
     )
 
 
-def _declared(repo_keys: set[str], without: str) -> set[str]:
+def _declared(repo_keys: set[str], without: str, silent: list[str]) -> set[str]:
     """Repositories for which a declaration speaks: a component that is not inferred and lies in them.
 
     One that is shadowed speaks too: what was copied with its file is no second component.
+
+    :param silent: as of `_evidence`: what is declared for fewer takes from the others nothing that is inferred.
     """
     return set(
         EntityKey.objects.filter(
@@ -337,6 +340,7 @@ def _declared(repo_keys: set[str], without: str) -> set[str]:
             entity__deleted_at=None,
         )
         .exclude(_said_by(without))
+        .exclude(claim__source__name__in=silent)
         .exclude(claim__rank=Rank.INFERRED)
         .values_list("key", flat=True)
     )

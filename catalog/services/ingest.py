@@ -514,7 +514,9 @@ class _Page:
             was_seen = is_for_all(groups_in(entity.audience), audience)
             rows = diff(old, document) if old and was_seen else []
             changes = [row for row in rows if not kind.is_computed(row["path"])]
+            asserted = [claim.document for claim in own_claims if claim.mode == ClaimMode.ASSERT]
             own_claims = [claim for claim in own_claims if is_for_all(known.get(claim.source.name), audience)]
+            is_in_common = not any(claim.mode == ClaimMode.ASSERT for claim in own_claims)
             sources = sorted({claim.source.name for claim in own_claims})
             disagreeing = conflicts_of[entity.id]
             reported.append(
@@ -528,6 +530,7 @@ class _Page:
                         disagreeing,
                         wanted=refused.get(entity.id, ""),
                         faults=self.kinds.relation_faults(kind, document, entity.namespace),
+                        asserted=asserted if is_in_common else (),
                     ),
                 )
             )

@@ -118,7 +118,10 @@ def _is_same(one: Any, other: Any) -> bool:
 def in_common(
     documents: Sequence[dict[str, Any]], *, unions: frozenset[Path] = COMMON_UNIONS
 ) -> dict[str, Any]:
-    """What all of some documents say alike: equal values, and of lists that are unions the elements that all have."""
+    """What all of some documents say alike: equal values, and of lists the elements that all have.
+
+    Where the order of a list may matter, as of all that are no unions, it has to be one in all of them.
+    """
     return _in_common(list(documents), (), unions)
 
 
@@ -131,13 +134,22 @@ def _in_common(values: list[dict[str, Any]], path: Path, unions: frozenset[Path]
         if all(isinstance(voice, dict) for voice in (first, *others)):
             if agreed := _in_common([first, *others], here, unions):
                 common[key] = agreed
-        elif here in unions and all(isinstance(voice, list) for voice in (first, *others)):
-            told = [{_spelled(element) for element in voice} for voice in others]
-            if inner := [element for element in first if all(_spelled(element) in one for one in told)]:
+        elif all(isinstance(voice, list) for voice in (first, *others)) and (first or any(others)):
+            if inner := _elements_in_common([first, *others], in_any_order=here in unions):
                 common[key] = inner
         elif all(_is_same(first, voice) for voice in others):
             common[key] = first
     return common
+
+
+def _elements_in_common(lists: list[list[Any]], *, in_any_order: bool) -> list[Any]:
+    marked = [[(_spelled(element), element) for element in one] for one in lists]
+    shared = {mark for mark, _ in marked[0]}.intersection(*({mark for mark, _ in one} for one in marked[1:]))
+    told = [[(mark, element) for mark, element in one if mark in shared] for one in marked]
+    if in_any_order:
+        return list(dict(told[0]).values())
+    is_one = all([mark for mark, _ in one] == [mark for mark, _ in told[0]] for one in told[1:])
+    return [element for _, element in told[0]] if is_one else []
 
 
 def _without_nulls(value: Any) -> Any:

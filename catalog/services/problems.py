@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 
 from access.permissions import require, visible
 from access.services import audit
+from base.paths import parse_path, value_at
 from catalog.bulk import among
 from catalog.documents.relation_checks import RelationFault
 from catalog.models import PROBLEM_TYPES, Claim, Entity, Problem, Rank, Severity
@@ -80,11 +81,13 @@ def of_entity(
     *,
     wanted: str = "",
     faults: Sequence[RelationFault] = (),
+    asserted: Sequence[dict[str, Any]] = (),
 ) -> list[Seen]:
     """What is wrong with a merged entity: gaps, disagreement of equals, shadowed and stale claims, a taken name.
 
     :param wanted: the ref that its declaration gives it and another entity has.
     :param faults: relations that their types do not allow.
+    :param asserted: the documents of which the entity's is what they have in common, if it is.
     """
     seen = []
     if wanted:
@@ -100,6 +103,22 @@ def of_entity(
             )
         )
     for error in kind.gaps(document):
+        if asserted and all(value_at(one, map(str, parse_path(error.path))) is not None for one in asserted):
+            seen.append(
+                Seen(
+                    type="incomplete",
+                    severity=Severity.WARN,
+                    cause=_("What is said for different groups differs on %(field)s") % {"field": error.path},
+                    message=_(
+                        "%(field)s: each group sees beside it what its own source says, and no value in it."
+                    )
+                    % {"field": error.path},
+                    remedy=_("Set it here as an override: that is for all who see the entity."),
+                    discriminator=error.path,
+                    detail={"path": error.path},
+                )
+            )
+            continue
         seen.append(
             Seen(
                 type="incomplete",

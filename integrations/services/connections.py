@@ -30,7 +30,7 @@ from catalog.models import Audience, Entity, EntityKey, Source
 from catalog.services.activity import ActivityIn
 from catalog.services.audience import set_audience
 from catalog.services.ingest import ClaimIn
-from integrations.components import ComponentRule, apply_rule
+from integrations.components import ComponentRule, apply_rule, apply_rules
 from integrations.contract import (
     Check,
     ConnectionConfig,
@@ -398,6 +398,10 @@ def update_connection(
     if visible_to is not None:
         before["visible_to"] = visible_to_of(connection)
         show_to(connection, visible_to, by=by)
+        if sorted(visible_to) != sorted(before["visible_to"]):
+            apply_rules(
+                now=timezone.now()
+            )  # what it shows of others' repositories counts for more or fewer now
     if label is not None:
         Source.objects.filter(key__startswith=f"connection:{connection.slug}/").update(label=label)
     record_audit(

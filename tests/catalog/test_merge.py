@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.services.merge import Said, conflicts, diff, in_order, leaves, merge, provenance
+from catalog.services.merge import Said, conflicts, diff, in_common, in_order, leaves, merge, provenance
 
 UNIONS = frozenset({("metadata", "tags"), ("metadata", "links"), ("spec", "u")})
 
@@ -243,3 +243,44 @@ def test_names_and_kinds_are_never_in_conflict() -> None:
 def test_true_and_one_are_different_values() -> None:
     assert diff({"spec": {"a": True}}, {"spec": {"a": 1}}) == [{"path": "spec.a", "old": True, "new": 1}]
     assert conflicts([claim(1, YAML, {"spec": {"a": [1]}}), claim(2, YAML, {"spec": {"a": [True]}})])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "common"),
+    [
+        (["a", "b", "c"], ["a", "c", "d"], ["a", "c"]),
+        (["a", "b"], ["b", "a"], None),  # that both are in it is alike, and in what order is not
+        (["a", "a"], ["a"], None),
+        (["a"], ["b"], None),
+        ([1], [True], None),
+        ([], [], []),
+        ([{"x": 1, "y": 2}, "z"], [{"y": 2, "x": 1}], [{"x": 1, "y": 2}]),
+        (["a"], "a", None),
+    ],
+)
+def test_of_lists_those_for_different_groups_have_in_common_what_all_have_in_one_order(
+    one: Any, other: Any, common: Any
+) -> None:
+    for pair in ((one, other), (other, one)):
+        found = in_common([{"spec": {"a": value}} for value in pair], unions=UNIONS)
+        assert found == ({} if common is None else {"spec": {"a": common}})
+    if isinstance(other, list):
+        united = in_common([{"spec": {"u": one}}, {"spec": {"u": other}}], unions=UNIONS).get("spec", {})
+        assert sorted(map(plain, united.get("u", []))) == sorted({*map(plain, one)} & {*map(plain, other)})
+
+
+@given(st.lists(documents, min_size=2, max_size=4), st.randoms())
+def test_what_documents_have_in_common_tells_nothing_of_any_one_of_them(
+    given: list[dict[str, Any]], chance: random.Random
+) -> None:
+    """It is the same, whoever is asked first; only unions, which have no order, come in somebody's."""
+
+    def unordered(value: Any, path: tuple[str, ...] = ()) -> Any:
+        if isinstance(value, dict):
+            return {key: unordered(inner, (*path, key)) for key, inner in value.items()}
+        return sorted(map(plain, value)) if path in UNIONS and isinstance(value, list) else plain(value)
+
+    shuffled = list(given)
+    chance.shuffle(shuffled)
+    found = [unordered(in_common(those, unions=UNIONS)) for those in (given, shuffled)]
+    assert found[0] == found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -18,12 +19,13 @@ from catalog.lookup import look_up
 from catalog.models import Activity, Audience, Claim, ClaimMode, Entity, FeedItem, Problem, Rank, Source, Tie
 from catalog.services.activity import ActivityIn, apply_activity, resolve_subjects
 from catalog.services.audience import free_name
+from catalog.services.edit import drop_override, override_field
 from catalog.services.homes import leave
 from catalog.services.ingest import drop_claims, remerge
 from catalog.services.people import teams
 from catalog.services.render import render_dirty
 from catalog.suggestions import suggested_owners
-from integrations.components import decide, rule_of
+from integrations.components import apply_rules, decide, rule_of
 from integrations.models import Connection, RunState, StoredRecord, SyncRun
 from integrations.queries import list_connections
 from integrations.services.connections import show_to, update_connection, visible_to_of
@@ -300,6 +302,27 @@ class TestMerging:
         assert app.audience == [group.pk]
         assert app.last_run == "failed", "it counts for what it alone speaks of"
 
+    def test_what_had_come_together_by_its_keys_stays_so_and_comes_apart_under_another_name(
+        self, velours: Connection, group: Group
+    ) -> None:
+        pay = Entity.objects.get(ref="component:default/hush-pay")
+
+        def home(connection: str) -> Entity:
+            guest = claim("component:-", {}, id="g", keys=("npm:velours",), suggested_name="guest")
+            say(f"connection:{connection}/things", guest)
+            render_dirty(at=timezone.now())
+            return Entity.objects.get(claims__source__name=connection, claims__external_id="g")
+
+        assert home("open-ci") == pay
+        show_to(velours, ["Insiders"])
+        render_dirty(at=timezone.now())
+        assert home("open-ci") == pay
+        source = Source.objects.get(key="connection:open-ci/things")
+        drop_claims(source=source, external_ids=["g"], at=timezone.now(), by="x")
+        assert home("open-ci") == pay, "under its name it returns to where it was"
+        drop_claims(source=source, external_ids=["g"], at=timezone.now(), by="x")
+        assert home("open-two").ref == "component:default/guest"
+
     def test_opened_again_all_is_as_it_was(self, velours: Connection, group: Group, vic: User) -> None:
         def state() -> list[Any]:
             rows = Entity.objects.order_by("ref").values_list(
@@ -372,6 +395,48 @@ class TestMerging:
             assert (team[0] in teams("git")) is expected
             assert team[0] in teams(apart.slug)
 
+    def test_nor_does_what_it_declares_take_the_inferred_component_from_others(
+        self, velours: Connection, group: Group, vic: User, ben: User
+    ) -> None:
+        git = Connection.objects.create(slug="git", label="Git", connector="records", namespace="default")
+        at = timezone.now()
+        data = {"external_id": "r", "name": "left", "keys": ["repo:h.example/left"], "path": "x/left"}
+        StoredRecord.objects.create(
+            connection=git, resource="repositories", type="repository", external_id="r", digest=b"r",
+            data={**data, "build_files": ["Makefile"], "last_activity_at": at.isoformat()}, as_of=at, touched_at=at,
+        )  # fmt: skip
+        home = {"keys": ("component:h.example/left",), "about": ("repo:h.example/left",)}
+        file = claim("component:left", {"type": "x", "note": WORD}, id="file", rank=Rank.YAML, **home)
+
+        def shown() -> list[Any]:
+            render_dirty(at=timezone.now())
+            (reason,) = (one.reason for one in decide(connection=git, rule=rule_of(git), now=at))
+            found = (
+                Entity.objects.filter(keys__key="component:h.example/left", deleted_at=None).distinct().get()
+            )
+            spec = queries.documents(ben, [found])[found.pk]["spec"]
+            return [
+                reason,
+                found.name,
+                found.uid,
+                visible(vic, Entity.objects.filter(pk=found.pk)).exists(),
+                spec["type"],
+            ]
+
+        apply_rules(now=at)
+        reason, name, uid, *told = shown()
+        assert (reason, name, told) == ("Built: Makefile.", "x-left", [True, "service"])
+        say("connection:velours-ci/things", file)
+        apply_rules(now=at)
+        assert shown() == ["A catalog file declares its components.", "left", uid, True, "x"]
+        update_connection(connection=velours, visible_to=["Insiders"])
+        assert shown() == ["Built: Makefile.", "left", uid, True, "service"]
+        left = Entity.objects.get(uid=uid)
+        for viewer, expected in ((vic, ["git"]), (ben, ["git", "velours-ci"])):
+            assert [one.source.name for one in queries.claims_on(viewer, left)] == expected
+        update_connection(connection=velours, visible_to=[])
+        assert shown() == ["A catalog file declares its components.", "left", uid, True, "x"]
+
     def test_no_query_finds_a_problem_that_it_has_with_open_things(
         self, apart: Connection, vic: User, ben: User
     ) -> None:
@@ -442,11 +507,12 @@ class TestTwoGroups:
         render_dirty(at=timezone.now())
         return Entity.objects.get(keys__key=self.KEY, keys__claim__source__name="satin-ci")
 
-    def _said(self, word: str, **more: Any) -> Any:
+    def _said(self, word: str, *, about: tuple[str, ...] = (REPO,), **more: Any) -> Any:
         spec = {
             "type": word,
             "lifecycle": "production",
             "dependsOn": [f"component:{word}"],
+            **more,
         }
         return claim(
             "component:twofold",
@@ -455,7 +521,7 @@ class TestTwoGroups:
             id="twofold",
             rank=Rank.CONNECTION,
             keys=(self.KEY, f"npm:{word}-alone"),
-            **{"about": (REPO,), **more},
+            about=about,
         )
 
     def test_both_groups_see_it_and_of_it_merged_what_both_say(
@@ -481,13 +547,44 @@ class TestTwoGroups:
         page = signed_in(cleo).get("/catalog/default/component/twofold")
         assert page.status_code == 200
         assert "Both say so" in page.content.decode()
-        for path in ("", "/history", "/source", "/relations", "/problems"):
-            assert WORD not in signed_in(cleo).get(f"{page.request['PATH_INFO']}{path}").content.decode()
+        tabs = re.findall(r'href="(/catalog/default/component/twofold\?tab=\w+)"', page.content.decode())
+        assert len(tabs) > 3
+        for path in (page.request["PATH_INFO"], *tabs):
+            shown = signed_in(cleo).get(path)
+            assert shown.status_code == 200, path
+            assert WORD not in shown.content.decode(), path
         answer = signed_in(cleo).get("/api/v1/entities/default/component/twofold/history/")
         assert answer.status_code == 200
         assert WORD not in answer.content.decode()
         assert look_up(cleo, "npm:velours-alone").things == []
         assert look_up(cleo, "npm:satin-alone").things == [twofold]
+
+    def test_what_each_group_is_told_otherwise_is_no_gap_and_a_person_settles_it_for_all(
+        self, twofold: Entity, ana: User, ben: User, cleo: User
+    ) -> None:
+        for word in ("velours", "satin"):
+            more = {"owner": f"{word}-crew", "regions": ["here", word, "there"]}
+            say(f"connection:{word}-ci/things", self._said(word, **more))
+        render_dirty(at=timezone.now())
+
+        def gaps() -> dict[str, str]:
+            rows = Problem.objects.filter(subject_uid=twofold.uid, type="incomplete", resolved_at=None)
+            return dict(rows.values_list("detail__path", "cause"))
+
+        assert queries.documents(ben, [twofold])[twofold.pk]["spec"]["regions"] == ["here", "there"]
+        assert set(gaps()) == {"spec.type", "spec.owner"}
+        assert all("different groups differ" in cause for cause in gaps().values())
+        page = signed_in(cleo).get("/problems").content.decode()
+        assert "each group sees what its own source says" in page
+        assert WORD not in page
+        override_field(user=ana, entity=twofold, path="spec.owner", value="group:default/crew", reason="")
+        assert set(gaps()) == {"spec.type"}
+        for viewer in (ben, cleo):
+            assert queries.documents(viewer, [twofold])[twofold.pk]["spec"]["owner"] == "group:default/crew"
+        say("connection:satin-ci/things", self._said("satin", owner=None))
+        twofold.refresh_from_db()
+        drop_override(user=ana, entity=twofold, path="spec.owner")
+        assert gaps()["spec.owner"] == "No owner"
 
     def test_it_is_known_and_tied_by_the_keys_that_both_bring(self, twofold: Entity) -> None:
         tied = set(Tie.objects.filter(source=twofold).values_list("target__ref", flat=True))
