@@ -342,20 +342,20 @@ def _definition(name: str, api: Row) -> str:
     """A short definition in the API's own format."""
     match api["type"]:
         case "openapi":
-            paths = {
-                path: {
-                    "get": {"summary": f"Read {path}", "responses": {"200": {"description": "It is there."}}}
-                }
-                for path in api["paths"].split()
-            }
+            paths = {path: _operations(path) for path in api["paths"].split()}
             info = {"title": api["title"], "version": "1.4.0", "description": api["about"]}
             servers = [{"url": f"https://{name}.acme.example/v1"}]
-            return _yaml({"openapi": "3.1.0", "info": info, "servers": servers, "paths": paths})
+            key = {"type": "apiKey", "in": "header", "name": "X-Acme-Key"}
+            components = {"schemas": _SCHEMAS, "securitySchemes": {"key": key}}
+            said = {"openapi": "3.1.0", "info": info, "servers": servers, "security": [{"key": []}]}
+            return _yaml({**said, "paths": paths, "components": components})
         case "asyncapi":
-            channels = {event: {"address": event, "messages": {"event": {"contentType": "application/json"}}}
-                        for event in api["events"]}  # fmt: skip
+            message = {"contentType": "application/json", "payload": {"$ref": "#/components/schemas/Event"}}
+            channels = {event: {"address": event, "messages": {"event": message}} for event in api["events"]}
             info = {"title": api["title"], "version": "2.0.0", "description": api["about"]}
-            return _yaml({"asyncapi": "3.0.0", "info": info, "channels": channels})
+            broker = {"production": {"host": "events.acme.example", "protocol": "kafka"}}
+            said = {"asyncapi": "3.0.0", "info": info, "servers": broker, "channels": channels}
+            return _yaml({**said, "components": {"schemas": _EVENTS}})
         case "graphql":
             fields = "\n".join(f"  {field}(id: ID!): {field.capitalize()}" for field in api["fields"])
             types = "\n\n".join(
@@ -371,6 +371,66 @@ def _definition(name: str, api: Row) -> str:
         f'syntax = "proto3";\n\npackage acme.{name}.v1;\n\n// {api["about"]}\n'
         f"service {name.capitalize()} {{\n{calls}\n}}\n\n{messages}\n"
     )
+
+
+_TIME = {"type": "string", "format": "date-time"}
+_SCHEMAS: Row = {
+    "Thing": {
+        "type": "object",
+        "required": ["id", "state"],
+        "properties": {
+            "id": {"type": "string", "format": "uuid"},
+            "state": {"type": "string", "enum": ["open", "done", "failed"], "description": "How far it is."},
+            "amount": {"$ref": "#/components/schemas/Amount"},
+            "createdAt": _TIME,
+        },
+    },
+    "Amount": {
+        "type": "object",
+        "required": ["value", "currency"],
+        "properties": {
+            "value": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "In the smallest unit of the currency.",
+            },
+            "currency": {"type": "string", "minLength": 3, "maxLength": 3, "example": "EUR"},
+        },
+    },
+}
+_EVENTS: Row = {
+    "Event": {
+        "type": "object",
+        "required": ["id", "at"],
+        "properties": {"id": {"type": "string"}, "at": _TIME, "order": {"type": "string", "format": "uuid"}},
+    }
+}
+
+
+def _operations(path: str) -> Row:
+    """What can be done at a path: reading, and for a whole collection adding."""
+    thing = {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}
+    things = {"application/json": {"schema": {"type": "array", "items": thing["application/json"]["schema"]}}}
+    parts = path.strip("/").split("/")
+    names = [part.strip("{}") for part in parts if part.startswith("{")]
+    is_one = parts[-1].startswith("{")
+    found = {"200": {"description": "It is there.", "content": thing if is_one else things}}
+    get = {"tags": [parts[0]], "summary": f"Read {path}", "responses": found}
+    at = {
+        "parameters": [
+            {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
+        ]
+    }
+    if is_one:
+        return {**at, "get": {**get, "responses": {**found, "404": {"description": "There is none."}}}}
+    made = {"201": {"description": "It was made.", "content": thing}}
+    post = {
+        "tags": [parts[0]],
+        "summary": f"Add to {path}",
+        "requestBody": {"required": True, "content": thing},
+        "responses": made,
+    }
+    return {**at, "get": get, "post": post}
 
 
 def _yaml(data: Row) -> str:

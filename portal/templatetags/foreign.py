@@ -148,6 +148,14 @@ def render_markdown(text: str, base_url: str = "") -> SafeString:
     return mark_safe(_reachable(_below_a_card(_images_to_links(clean))))  # noqa: S308 - cleaned by the allow-list above
 
 
+_MARKED = re.compile(r"[\n*_`\[<>#&\\~|]|^\s*(?:[-+]|\d+[.)])\s|  ")
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text would be the same as Markdown, which is quicker to know than to render."""
+    return _MARKED.search(text) is None
+
+
 def _below_a_card(clean: str) -> str:
     """The text's headings stand below that of the card around it: h3 is its highest."""
     return re.sub(r"<(/?)h([1-6])\b", lambda tag: f"<{tag[1]}h{min(int(tag[2]) + 2, 6)}", clean)

@@ -501,6 +501,14 @@ def markdown(text: str, base_url: str = "") -> SafeString:
     return format_html('<div class="po-md">{}</div>', foreign.render_markdown(text or "", base_url))
 
 
+@register.simple_tag
+def foreign_text(text: str) -> SafeString:
+    """A description of others: Markdown, where there is any."""
+    if foreign.is_plain(text):
+        return format_html('<p class="po-md">{}</p>', text)
+    return markdown(text)
+
+
 @register.inclusion_tag("components/code.html")
 def code(text: str, language: str = "", filename: str = "", numbers: bool = True) -> dict[str, Any]:
     """A text with line numbers, highlighted by language or file name."""

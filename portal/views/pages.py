@@ -115,6 +115,9 @@ def render_page(
             "banner": context.cache.get("banner"),
             "looks_again": served.spec.slot == "home",
             "title": header["title"],
+            "styles": dict.fromkeys(
+                style for one in [*main, *aside] if one.placed.widget for style in one.placed.widget.styles
+            ),
         },
     )
 

@@ -102,6 +102,7 @@ class Widget(Generic[C]):
     :cvar needs: record types without which it is absent: `{"run"}`.
     :cvar slots: where it can stand; empty for anywhere.
     :cvar template: extends `components/card.html`, or is a fragment of its own.
+    :cvar styles: style sheets that only the pages with it load, as static files.
     """
 
     slug: ClassVar[str]
@@ -111,6 +112,7 @@ class Widget(Generic[C]):
     needs: ClassVar[frozenset[str]] = frozenset()
     slots: ClassVar[frozenset[str]] = frozenset()
     version: ClassVar[int] = 1
+    styles: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type[WidgetConfig]] = WidgetConfig
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -512,34 +512,6 @@ def _urgency(neighbour: Neighbour) -> tuple[int, str]:
 
 
 @register
-class Definition(Widget[WidgetConfig]):
-    """The definition that an API brings, as code."""
-
-    slug = "definition"
-    label = gettext_lazy("Definition")
-    description = gettext_lazy("The definition of an API")
-    template = "widgets/definition.html"
-
-    def data(self, context: PageContext) -> dict[str, Any]:
-        text = (document_of(context).get("spec") or {}).get("definition")
-        if not isinstance(text, str) or not text.strip():
-            raise NothingToShow(_("Its source brings no definition."), icon="api")
-        return {"text": text, "language": _language_of(text)}
-
-
-def _language_of(definition: str) -> str:
-    """How to highlight it: what it begins with says more than the word for its type."""
-    start = definition.lstrip()
-    if start.startswith(("{", "[")):
-        return "json"
-    if start.startswith(("syntax", "package ", "service ", "message ")):
-        return "protobuf"
-    if start.startswith(("type ", "schema ", "extend ", "interface ", "enum ", '"""')):
-        return "graphql"
-    return "yaml"
-
-
-@register
 class Readme(Widget[WidgetConfig]):
     """The README of the entity's repository, rendered safely."""
 
