@@ -575,7 +575,7 @@ class TestTwoGroups:
         assert set(gaps()) == {"spec.type", "spec.owner"}
         assert all("different groups differ" in cause for cause in gaps().values())
         page = signed_in(cleo).get("/problems").content.decode()
-        assert "each group sees what its own source says" in page
+        assert "each group sees beside it what its own source says" in page
         assert WORD not in page
         override_field(user=ana, entity=twofold, path="spec.owner", value="group:default/crew", reason="")
         assert set(gaps()) == {"spec.type"}
