@@ -72,3 +72,16 @@ def replace_nul(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [replace_nul(inner) for inner in value]
     return value
+
+
+def plain_markdown(text: str) -> str:
+    """Markdown's words without its marks, tags and addresses, roughly: for a search, never to be shown as HTML.
+
+    >>> plain_markdown("# See **[the guide](https://acme.example)**, `now`")
+    'See the guide, now'
+    """
+    text = re.sub(r"<!--.*?-->", " ", text, flags=re.DOTALL)
+    text = re.sub(r"!?\[([^\]\n]*)\](\([^)\n]*\)|\[[^\]\n]*\])?", r"\1", text)
+    text = re.sub(r"</?[a-zA-Z][^>\n]*>", " ", text)
+    text = re.sub(r"^[ \t]*(?:[#>]+|[-*+]|\d+[.)]|[=~`-]{3,}.*)(?=\s|$)", " ", text, flags=re.MULTILINE)
+    return " ".join(re.sub(r"[*`|]+|(?<!\w)_+|_+(?!\w)", "", text).split())

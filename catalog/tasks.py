@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from catalog.services import computing, kind_changes
+from catalog.services.definitions import read_definitions as read
 from catalog.services.render import A_WHILE
 from catalog.services.render import render_dirty as render
 
@@ -28,6 +29,12 @@ def check_kind_changes(**_from_newer_release: Any) -> None:
     now = timezone.now()
     for change_id in kind_changes.due(now=now):
         kind_changes.check(change_id=change_id, now=now)
+
+
+@shared_task(name="catalog.read_definitions")
+def read_definitions(**_from_newer_release: Any) -> None:
+    """Have the operations of changed APIs found by a search. It comes again, so a lost one is taken up."""
+    read()
 
 
 @shared_task(name="catalog.render_dirty")

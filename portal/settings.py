@@ -202,6 +202,7 @@ CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
     "render": {"task": "catalog.render_dirty", "schedule": 5.0, "options": {"expires": 5}},
     "kinds": {"task": "catalog.check_kind_changes", "schedule": 10.0, "options": {"expires": 5}},
+    "definitions": {"task": "catalog.read_definitions", "schedule": 10.0, "options": {"expires": 10}},
     "windows": {
         "task": "catalog.mark_what_time_changed",
         "schedule": 600.0,

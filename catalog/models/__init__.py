@@ -13,6 +13,7 @@ from catalog.models.claims import (
     Source,
     SourceType,
 )
+from catalog.models.definitions import ReadDefinition
 from catalog.models.entities import (
     Alias,
     ComputedValues,
@@ -54,6 +55,7 @@ __all__ = [
     "PassageSort",
     "Problem",
     "Rank",
+    "ReadDefinition",
     "Redirect",
     "RedirectedClaim",
     "Relation",
