@@ -302,8 +302,11 @@ class _Page:
             [claim for claim, _, _ in todo], [old for _, _, old in todo], normalised
         )
         affected = {entity.id for entity in homes} | moved
-        self.lock(affected - set(fresh))
+        refs = self.lock(affected - set(fresh))
         self._look_again([old for _, _, old in todo if old is not None])
+        for (_claim, _digest, old), home in zip(todo, homes, strict=True):
+            if old is None and refs.get(home.id, home.ref) != home.ref:
+                raise _Overtaken  # it was found by a name that is no longer its own
 
         new_ids = iter(reserve_ids(Claim, sum(old is None for _, _, old in todo)))
         rows = []
@@ -415,9 +418,9 @@ class _Page:
 
     # --- entities -----------------------------------------------------------------------------------------
 
-    def lock(self, entity_ids: set[int]) -> None:
-        if entity_ids:
-            list(lock_entities(entity_ids).values_list("id", flat=True))
+    def lock(self, entity_ids: set[int]) -> dict[int, str]:
+        """Hold entities; gives what they are called now, by id."""
+        return dict(lock_entities(entity_ids).values_list("id", "ref")) if entity_ids else {}
 
     def merge_entities(
         self,
@@ -582,6 +585,9 @@ class _Page:
         """
         refused: dict[int, str] = {}
         wishes: dict[str, Entity] = {}
+        new = {
+            entity.ref for entity in entities.values() if entity.revision == 0
+        }  # whom the database does not know
         for entity in entities.values():
             document = merged_of[entity.id]
             metadata = (document or {}).get("metadata") or {}
@@ -591,7 +597,7 @@ class _Page:
             ref = f"{entity.kind}:{namespace}/{str(metadata['name']).lower()}"
             if ref == entity.ref:
                 continue
-            if ref in wishes:
+            if ref in wishes or ref in new:
                 refused[entity.id] = ref
             else:
                 wishes[ref] = entity
