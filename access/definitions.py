@@ -90,13 +90,17 @@ class DefinitionType(Generic[D]):
         """The spec that is served under this name now, or None."""
         return self.model._default_manager.filter(name=name).values_list("spec", flat=True).first()
 
+    def has_to_wait(self, name: str, spec: Any) -> bool:
+        """Whether a pack's definition is served only once something in the background is done."""
+        return False
+
     def apply(
         self, name: str, spec: Any, *, pack: str, by: str, keep_edits: bool = False
     ) -> DefinitionChange | None:
         """Serve a pack's definition.
 
         :param keep_edits: leave what a person has edited since; only the pristine copy is renewed.
-        :returns: what changed, for the audit log; None if nothing did.
+        :returns: what changed, for the audit log; None if nothing did, or it has to wait.
         :raises InvalidInput: if the spec is wrong, with each place.
         """
         spec = self.validate(name, spec)

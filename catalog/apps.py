@@ -10,7 +10,9 @@ class CatalogConfig(AppConfig):
         from catalog import kinds, permissions
         from catalog.services import computing, kind_changes, undo
 
-        kinds.register_kinds(check_edited_field=computing.check_query)
+        kinds.register_kinds(
+            check_edited_field=computing.check_query, propose_kind=kind_changes.propose_shipped
+        )
         permissions.register()
         undo.register()
         kind_changes.register()

@@ -394,9 +394,11 @@ class _Shaping(DefinitionType[D]):
 
     :ivar check_edited: what is checked besides where people and programs edit a field. A pack may bring what a field
         speaks of along with it.
+    :ivar propose: has what a pack brings checked on stored entities before it is served.
     """
 
     check_edited: Callable[[FieldDef], None] | None = None
+    propose: Callable[..., None] | None = None
 
     def validate(self, name: str, spec: Any) -> Any:
         if not _NAME.match(name):
@@ -404,9 +406,24 @@ class _Shaping(DefinitionType[D]):
             raise InvalidInput(message, errors=[FieldError("metadata.name", message, got=name[:80])])
         return super().validate(name, spec)
 
-    def apply(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
+    def has_to_wait(self, name: str, spec: Any) -> bool:
+        """Whether stored entities could break by it: what decides of a kind what its documents must say is another."""
+        now = self.current(name) if self.propose is not None else None
+        if now is None or now["kind"] != spec["kind"] or _but_looks(now) == _but_looks(spec):
+            return False
+        return Entity.objects.filter(kind=now["kind"].lower(), deleted_at=None).exists()
+
+    def apply(
+        self, name: str, spec: Any, *, pack: str, by: str, keep_edits: bool = False
+    ) -> DefinitionChange | None:
         with self.changing():
-            return self._changed(super().apply(name, *args, **options))
+            spec = self.validate(name, spec)
+            row = self.model._default_manager.filter(name=name).first()
+            is_kept = row is not None and keep_edits and row.is_edited
+            if self.propose is not None and not is_kept and self.has_to_wait(name, spec):
+                self.propose(name=name, spec=spec, pack=pack, by=by, again=not keep_edits)
+                return None
+            return self._changed(super().apply(name, spec, pack=pack, by=by, keep_edits=keep_edits))
 
     def edit(self, name: str, *args: Any, **options: Any) -> DefinitionChange | None:
         with self.changing():
@@ -513,15 +530,27 @@ def _only_looks(change: DefinitionChange) -> bool:
     return bool(before == after)
 
 
+_LOOKS_OF_KINDS = ("title", "plural", "icon", "colour", "description", "columns", "unknownFor")
+
+
+def _but_looks(spec: dict[str, Any]) -> dict[str, Any]:
+    """Of a kind's definition, what decides what its documents must say, and what is made of them."""
+    return {key: value for key, value in spec.items() if key not in _LOOKS_OF_KINDS}
+
+
 def _kinds_of(spec: Any) -> set[str]:
     """The kinds that a definition of a kind or field shapes."""
     return {kind.lower() for kind in ([spec["kind"]] if "kind" in spec else spec["kinds"])} if spec else set()
 
 
-def register_kinds(*, check_edited_field: Callable[[FieldDef], None]) -> None:
+def register_kinds(
+    *, check_edited_field: Callable[[FieldDef], None], propose_kind: Callable[..., None]
+) -> None:
     """Make kinds, fields and relation types known as pack documents."""
     register_document_type(_Shaping(kind="RelationType", model=RelationType, check=_check_relation))
-    register_document_type(_Shaping(kind="KindDefinition", model=Kind, check=check_kind_definition))
+    register_document_type(
+        _Shaping(kind="KindDefinition", model=Kind, check=check_kind_definition, propose=propose_kind)
+    )
     register_document_type(
         _Shaping(
             kind="FieldDefinition",

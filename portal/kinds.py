@@ -148,6 +148,12 @@ def get_change(viewer: Any, change_id: int) -> KindChange:
     return changes_for(viewer, [found])[0]
 
 
+def waiting_changes(viewer: Any) -> list[KindChange]:
+    """What packs brought and waits, for it would break something."""
+    rows = KindChange.objects.filter(state=KindChange.State.CHECKED).exclude(pack="")
+    return list(visible(viewer, rows, kind_changes.VERB).order_by("kind"))
+
+
 def changes_for(viewer: Any, changes: list[KindChange]) -> list[KindChange]:
     """Changes with how far they are; of what they would break those are named that the viewer may see."""
     seen = queries.titles_of(

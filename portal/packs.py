@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from django.conf import settings
 from django.db import transaction
+from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
-from access.definitions import Definition, document_types
+from access.definitions import Definition, DefinitionType, document_types
 from access.services.audit import Subject, differences, record_audit
 from base.answers import names_state
-from base.errors import DomainError, FieldError, InvalidInput, NotFound, PreconditionFailed
+from base.errors import Conflict, DomainError, FieldError, InvalidInput, NotFound, PreconditionFailed
 from base.safe_yaml import parse_documents
 from catalog.kinds import forget_kinds
 from catalog.query.relations import forget_directions
+from catalog.services.merge import diff
 from portal.pages import forget_pages
 
 FORMAT = "portico/v1"
@@ -34,12 +39,29 @@ class PackDocument:
     place: str
 
 
+class Action(StrEnum):
+    """What applying a pack does to one definition."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    CHECK = "check"  # on what is stored; then it changes by itself, or waits where that breaks something
+    KEEP = "keep"  # as people edited it
+    LEAVE = "leave"
+    DELETE = "delete"  # the pack brought it once
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What applying one document does: create, change or leave."""
+    """What applying one document does.
+
+    :ivar changes: of what is served, field by field: rows of path, old and new.
+    :ivar is_edited: whether people edited what is served now.
+    """
 
     document: PackDocument
-    action: str
+    action: Action
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    is_edited: bool = False
 
 
 def read_pack(folder: Path) -> list[PackDocument]:
@@ -51,6 +73,7 @@ def read_pack(folder: Path) -> list[PackDocument]:
     known: dict[tuple[str, str], PackDocument] = {}
     errors: list[FieldError] = []
     wrong: set[str] = set()
+    folder = folder.resolve()  # its name is the pack's, however it is written
     if not folder.is_dir():
         raise InvalidInput(_("The pack %(folder)s is no folder.") % {"folder": folder})
     types = document_types()
@@ -113,29 +136,55 @@ def _envelope_fault(data: Any, types: dict[str, Any]) -> str:
     return ""
 
 
-def plan(documents: list[PackDocument]) -> list[Step]:
+def plan(documents: list[PackDocument], *, keep_edits: bool = False) -> list[Step]:
     """What applying would do. Writes nothing."""
     types = document_types()
-    steps = []
-    for document in documents:
-        kind = types[document.kind]
-        now = kind.current(document.name)
-        wanted = kind.validate(document.name, document.spec)
-        action = "create" if now is None else "leave" if now == wanted else "change"
-        steps.append(Step(document, action))
-    return steps
+    return [_step(document, types[document.kind], keep_edits=keep_edits) for document in documents]
 
 
-def apply_packs(folders: Sequence[Path], *, by: str, keep_edits: bool = False) -> list[Step]:
+def _step(document: PackDocument, kind: DefinitionType[Any], *, keep_edits: bool) -> Step:
+    row = kind.model._default_manager.filter(name=document.name).first()
+    wanted = kind.validate(document.name, document.spec)
+    if row is None:
+        return Step(document, Action.CREATE, diff({}, {"spec": wanted}))
+    if row.spec == wanted:
+        return Step(document, Action.LEAVE)
+    action = Action.CHECK if kind.has_to_wait(document.name, wanted) else Action.CHANGE
+    action = Action.KEEP if keep_edits and row.is_edited else action
+    return Step(document, action, diff({"spec": row.spec}, {"spec": wanted}), row.is_edited)
+
+
+def no_longer_in(documents: list[PackDocument], *, pack: str) -> list[Step]:
+    """The definitions that a pack brought once and does not hold any more."""
+    held = {(document.kind, document.name) for document in documents}
+    return [
+        Step(
+            PackDocument(pack, kind, row.name, None, ""),
+            Action.DELETE,
+            diff({"spec": row.spec}, {}),
+            row.is_edited,
+        )
+        for kind, document_type in reversed(document_types().items())
+        for row in document_type.model._default_manager.filter(pack=pack).order_by("name")
+        if (kind, row.name) not in held
+    ]
+
+
+def apply_packs(
+    folders: Sequence[Path], *, by: str, keep_edits: bool = False, prune: bool = False
+) -> list[Step]:
     """Apply packs wholly or not at all; of two definitions of one name the later pack's counts.
 
     :param keep_edits: leave what people composed on top; only the pristine copies are renewed.
+    :param prune: take away what the packs brought once and do not hold any more.
     :raises InvalidInput: when something of them is wrong; nothing is applied then.
     """
     types = document_types()
     by_name = {(d.kind, d.name): d for folder in folders for d in read_pack(folder)}
     documents = sorted(by_name.values(), key=lambda document: list(types).index(document.kind))
-    steps = plan(documents)
+    steps = plan(documents, keep_edits=keep_edits)
+    for folder in folders if prune else ():
+        steps += no_longer_in(documents, pack=folder.resolve().name)
     with transaction.atomic():
         changed = False
         transaction.on_commit(_forget_definitions)
@@ -144,21 +193,145 @@ def apply_packs(folders: Sequence[Path], *, by: str, keep_edits: bool = False) -
                 document.name, document.spec, pack=document.pack, by=by, keep_edits=keep_edits
             )
             changed = changed or change is not None
+        for step in steps:
+            if step.action == Action.DELETE:
+                types[step.document.kind].delete(step.document.name)
+                changed = True
         if changed:
+            names = [folder.resolve().name for folder in folders]
+            told = {"created": Action.CREATE, "changed": Action.CHANGE, "deleted": Action.DELETE}
             record_audit(
                 "pack.apply",
-                Subject("pack", folders[-1].name, ", ".join(folder.name for folder in folders)),
+                Subject("pack", names[-1], ", ".join(names)),
                 changes={
-                    "created": [s.document.name for s in steps if s.action == "create"],
-                    "changed": [s.document.name for s in steps if s.action == "change"],
+                    word: found
+                    for word, action in told.items()
+                    if (found := [step.document.name for step in steps if step.action == action])
                 },
             )
     return steps
 
 
-def apply_pack(folder: Path, *, by: str, keep_edits: bool = False) -> list[Step]:
+def apply_pack(folder: Path, *, by: str, keep_edits: bool = False, prune: bool = False) -> list[Step]:
     """Apply one pack; see `apply_packs`."""
-    return apply_packs([folder], by=by, keep_edits=keep_edits)
+    return apply_packs([folder], by=by, keep_edits=keep_edits, prune=prune)
+
+
+# --- out again --------------------------------------------------------------------------------------------
+
+
+def export_pack(folder: Path, *, pack: str | None = None, everything: bool = False) -> list[Path]:
+    """Write definitions as a pack: what people composed or edited, one pack's, or everything. A file each.
+
+    :param pack: the pack whose definitions are written, as they are served now.
+    :returns: the files, in their order.
+    :raises Conflict: if something is there already.
+    :raises NotFound: if there is nothing to write.
+    """
+    found = [
+        (kind, row)
+        for kind, document_type in document_types().items()
+        for row in document_type.rows()
+        if everything or (row.pack == pack if pack is not None else not row.pack or row.is_edited)
+    ]
+    if not found:
+        raise NotFound(
+            _("There is no definition of the pack “%(pack)s”.") % {"pack": pack}
+            if pack is not None
+            else _("Nothing was composed or edited here.")
+        )
+    _check_empty(folder)
+    written = []
+    for kind, row in found:
+        file = folder / _folder_of(kind) / f"{_NO_FILE_NAME.sub('-', row.name)}.yaml"
+        while file in written:  # two names that a file cannot tell apart
+            file = file.with_stem(f"{file.stem}-2")
+        _write(file, {"apiVersion": FORMAT, "kind": kind, "metadata": {"name": row.name}, "spec": row.spec})
+        written.append(file)
+    return written
+
+
+_NO_FILE_NAME = re.compile(r"[^A-Za-z0-9_.-]|^\.")
+
+
+def _folder_of(kind: str) -> str:
+    """`kinds` of KindDefinition, `relation-types` of RelationType."""
+    words = re.findall(r"[A-Z][a-z]+", kind.removesuffix("Definition"))
+    return "-".join(word.lower() for word in words) + "s"
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(_("%(folder)s is there already; name a new or an empty folder.") % {"folder": folder})
+
+
+def _write(file: Path, *documents: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        "---\n".join(
+            yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110) for document in documents
+        ),
+        encoding="utf-8",
+    )
+
+
+def new_pack(folder: Path) -> list[Path]:
+    """Write a small pack to begin with: a kind with its page, and a view.
+
+    :returns: the files.
+    :raises Conflict: if something is there already.
+    """
+    _check_empty(folder)
+    name = slugify(folder.resolve().name)[:40] or "pack"
+    kind = f"{name.title().replace('-', '')}Thing"
+    lower = kind.lower()
+
+    def document(type_: str, called: str, spec: dict[str, Any]) -> dict[str, Any]:
+        return {"apiVersion": FORMAT, "kind": type_, "metadata": {"name": called}, "spec": spec}
+
+    owner = {
+        "title": "Owner",
+        "description": "The team that looks after it.",
+        "type": "string",
+        "minLength": 1,
+    }
+    files = {
+        f"kinds/{lower}.yaml": document(
+            "KindDefinition",
+            lower,
+            {
+                "apiVersions": [f"{name}.example/v1"],
+                "kind": kind,
+                "plural": f"{kind}s",
+                "icon": "cube",
+                "colour": "c3",
+                "description": "Say here what it is.",
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "owner": owner,
+                        "tier": {"title": "Tier", "format": "enum", "enum": ["gold", "silver"]},
+                    },
+                },
+                "relations": [
+                    {
+                        "field": "spec.owner",
+                        "type": "ownedBy",
+                        "inverse": "ownerOf",
+                        "targetKinds": ["Group", "User"],
+                        "defaultKind": "Group",
+                    }
+                ],
+                "columns": [{"field": "spec.tier", "label": "Tier"}],
+            },
+        ),
+        f"views/{name}-gold.yaml": document(
+            "View", f"{name}-gold", {"title": f"Gold {kind}s", "query": f"kind:{lower} spec.tier:gold"}
+        ),
+    }
+    for file, content in files.items():
+        _write(folder / file, content)
+    return [folder / file for file in files]
 
 
 def restore_definition(*, kind: str, name: str, by: str) -> bool:

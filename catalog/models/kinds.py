@@ -31,6 +31,7 @@ class KindChange(models.Model):
 
     :ivar definition: name of the kind's definition; `spec` is what it is to be.
     :ivar before: the spec that it was checked against.
+    :ivar pack: the pack that brought it, applied by itself where nothing breaks; empty for what people propose.
     :ivar breaks: how many entities lack something afterwards that they do not lack now.
     :ivar report: why: rows of `path`, `reason`, `count` and some `refs`.
     :ivar held_until: who works on it renews this; what is not renewed is taken up by another.
@@ -57,6 +58,7 @@ class KindChange(models.Model):
     error = models.TextField(blank=True)
     made_at = models.DateTimeField()
     made_by = models.TextField()
+    pack = models.TextField(blank=True, default="", db_default="")
     finished_at = models.DateTimeField(null=True)
     held_until = models.DateTimeField(null=True)
 

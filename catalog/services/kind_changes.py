@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from access.actors import acting_as, system
 from access.definitions import document_types
 from access.models import Undoable, User
 from access.permissions import Viewer, can, require
@@ -76,6 +78,38 @@ def propose(*, user: Any, name: str, spec: Any) -> KindChange:
     return change
 
 
+def propose_shipped(*, name: str, spec: Any, pack: str, by: str, again: bool) -> None:
+    """Have a definition that a pack brings checked; it is applied by itself if nothing breaks, and waits else.
+
+    Of what waits already the check is made again, for entities may have been mended.
+
+    :param again: also where somebody said that it is to be let be.
+    """
+    before = Kind.objects.values_list("spec", flat=True).get(name=name)
+    mine = KindChange.objects.filter(definition=name).exclude(pack="").select_for_update()
+    same = mine.filter(spec=spec, before=before)
+    waiting = mine.filter(state__in=[State.CHECKING, State.CHECKED])
+    waiting.exclude(pk__in=same.values("pk")).update(
+        state=State.CANCELLED, finished_at=timezone.now(), held_until=None
+    )
+    if same.filter(state=State.CHECKING).exists():
+        return
+    if same.filter(state=State.CHECKED).update(state=State.CHECKING, report=[], breaks=0):
+        return
+    if not again and same.filter(state=State.CANCELLED).exists():
+        return
+    change = KindChange.objects.create(
+        definition=name,
+        kind=spec["kind"].lower(),
+        spec=spec,
+        before=before,
+        made_at=timezone.now(),
+        made_by=by,
+        pack=pack,
+    )
+    record_audit("kind.propose", Subject("kind", name, f"Kind {name}"), changes={"change": change.pk})
+
+
 # --- the check --------------------------------------------------------------------------------------------
 
 
@@ -91,6 +125,7 @@ def check(*, change_id: int, now: datetime) -> None:
     change = mine.get()
     try:
         _check(change, mine)
+        _go_on(change_id)
     except (OperationalError, InterfaceError):
         raise  # a lost database comes back, and the check with it
     except Exception:
@@ -100,6 +135,26 @@ def check(*, change_id: int, now: datetime) -> None:
 
 def _fail(mine: QuerySet[KindChange], error: str) -> None:
     mine.update(state=State.FAILED, error=error, finished_at=timezone.now(), held_until=None)
+
+
+def _go_on(change_id: int) -> None:
+    """Apply what a pack brought and nothing breaks by."""
+    ready = KindChange.objects.filter(pk=change_id, state=State.CHECKED, breaks=0).exclude(pack="")
+    for change in ready:
+        # Meanwhile somebody may have let it be, or changed the kind.
+        with acting_as(system("packs")), suppress(Conflict):
+            _apply(change_id, by=change.made_by)
+
+
+def check_again(*, user: Any, change: KindChange) -> None:
+    """Check anew what is checked, for entities may have been mended since.
+
+    :raises Conflict: if it is not checked, or over.
+    """
+    require(user, VERB)
+    checked = KindChange.objects.filter(pk=change.pk, state=State.CHECKED)
+    if not checked.update(state=State.CHECKING, report=[], breaks=0, done=0):
+        raise Conflict(_("Only what is checked and waits can be checked again."))
 
 
 def _check(change: KindChange, mine: QuerySet[KindChange]) -> None:
@@ -182,8 +237,12 @@ def apply_change(*, user: Any, change: KindChange, anyway: bool = False) -> Kind
     :raises Conflict: if it is not checked, would break some, or the kind was changed since.
     """
     require(user, VERB)
+    return _apply(change.pk, by=user.label, anyway=anyway)
+
+
+def _apply(change_id: int, *, by: str, anyway: bool = False) -> KindChange:
     with transaction.atomic():
-        locked = KindChange.objects.select_for_update().get(pk=change.pk)
+        locked = KindChange.objects.select_for_update().get(pk=change_id)
         if locked.state != State.CHECKED:
             raise Conflict(
                 _("Only what is checked and not applied yet can be applied; this is: %(state)s.")
@@ -199,7 +258,9 @@ def apply_change(*, user: Any, change: KindChange, anyway: bool = False) -> Kind
         row = Kind.objects.select_for_update().get(name=locked.definition)
         if row.spec != locked.before:
             raise Conflict(_("The kind was changed since this was checked. Propose it again."))
-        _serve(locked, locked.spec, by=user.label)
+        _serve(locked, locked.spec, by=by)
+        if locked.pack:
+            Kind.objects.filter(pk=row.pk).update(pack=locked.pack, pristine=locked.spec)
         event = record_audit(
             "kind.upgrade",
             Subject("kind", locked.definition, f"Kind {locked.definition}"),

@@ -196,6 +196,10 @@ class KindChangeOut(serializers.Serializer[Any]):
     spec = serializers.DictField()
     made_at = serializers.DateTimeField()
     made_by = serializers.CharField()
+    pack = serializers.CharField(
+        allow_blank=True,
+        help_text="That brought it; where nothing breaks it is applied by itself. Empty for what people propose.",
+    )
     finished_at = serializers.DateTimeField(allow_null=True)
 
 
@@ -287,6 +291,22 @@ class KindChangeApply(View):
             change=get_change(request.user, change_id),
             anyway=given(request, ApplyIn)["anyway"],
         )
+        return Response(change_shape(get_change(request.user, change_id)), status=202)
+
+
+class KindChangeCheck(View):
+    """The check of a change, made again."""
+
+    verbs = {"POST": "kind.write"}
+
+    @extend_schema(
+        request=None,
+        responses={202: KindChangeOut},
+        operation_id="kind_changes_check",
+        description="Check what waits anew on all stored entities, for some may have been mended since.",
+    )
+    def post(self, request: Request, change_id: int) -> Response:
+        kind_changes.check_again(user=person_of(request), change=get_change(request.user, change_id))
         return Response(change_shape(get_change(request.user, change_id)), status=202)
 
 

@@ -23,6 +23,7 @@ urlpatterns = [
     path("relations/<str:name>/", kinds.RelationTypeDetail.as_view(), name="relation-type"),
     path("kinds/<str:kind>/changes/", kinds.KindChanges.as_view(), name="kind-changes"),
     path("kind-changes/<int:change_id>/", kinds.KindChangeDetail.as_view(), name="kind-change"),
+    path("kind-changes/<int:change_id>/check/", kinds.KindChangeCheck.as_view(), name="kind-change-check"),
     path("kind-changes/<int:change_id>/apply/", kinds.KindChangeApply.as_view(), name="kind-change-apply"),
     path("kinds/<str:kind>/fields/", kinds.KindFields.as_view(), name="kind-fields"),
     path("favourites/", own.FavouriteList.as_view(), name="favourites"),

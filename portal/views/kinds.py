@@ -23,7 +23,7 @@ from catalog.services import kind_changes
 from catalog.services.kind_changes import VERB
 from portal import links
 from portal.forms import Form
-from portal.kinds import fields_of, get_change, kind_called
+from portal.kinds import fields_of, get_change, kind_called, waiting_changes
 from portal.people import person
 from portal.views.settings import shell_of
 
@@ -46,7 +46,11 @@ def index(request: HttpRequest) -> HttpResponse:
         }
         for kind in sorted(current_kinds(), key=lambda kind: kind.definition.plural)
     ]
-    return render(request, "settings/kinds.html", shell_of(request, "settings-kinds") | {"rows": rows})
+    return render(
+        request,
+        "settings/kinds.html",
+        shell_of(request, "settings-kinds") | {"rows": rows, "waiting": waiting_changes(request.user)},
+    )
 
 
 @login_required
@@ -142,6 +146,9 @@ def change(request: HttpRequest, change_id: int) -> HttpResponse:
     error = ""
     if request.method == "POST":
         try:
+            if request.POST.get("action") == "check":
+                kind_changes.check_again(user=person(request), change=found)
+                return redirect("portal:settings-kind-change", change_id=change_id)
             if request.POST.get("action") == "cancel":
                 kind_changes.cancel(user=person(request), change=found)
                 return redirect("portal:settings-kind", kind=found.kind)

@@ -20,7 +20,7 @@ from integrations.models import Connection
 from integrations.services.connections import create_connection
 from integrations.tasks import start_sync
 from portal.backups import before_migrating
-from portal.packs import apply_packs, installed_packs
+from portal.packs import Action, apply_packs, installed_packs
 from portal.sample import load_sample
 from portal.staticfiles import collect
 
@@ -46,11 +46,17 @@ class Command(BaseCommand):
         with acting_as(system("prepare")):
             try:
                 steps = apply_packs(installed_packs(), by=_("Start"), keep_edits=True)
-                changed = sum(step.action != "leave" for step in steps)
+                changed = sum(step.action in {Action.CREATE, Action.CHANGE} for step in steps)
                 self.stdout.write(
                     _("Packs: %(count)d definitions, %(changed)d changed.")
                     % {"count": len(steps), "changed": changed}
                 )
+                for step in steps:
+                    if step.action == Action.CHECK:
+                        self.stdout.write(
+                            _("The kind %(name)s of the pack %(pack)s is first checked on its entities.")
+                            % {"name": step.document.name, "pack": step.document.pack}
+                        )
                 token = ensure_first_account()
                 if options["welcome"] and not token:
                     first = User.objects.filter(username="admin", is_active=True).first()
