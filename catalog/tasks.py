@@ -9,7 +9,7 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from catalog.services import computing, kind_changes
+from catalog.services import bulk_changes, computing, kind_changes
 from catalog.services.definitions import read_definitions as read
 from catalog.services.render import A_WHILE
 from catalog.services.render import render_dirty as render
@@ -35,6 +35,13 @@ def check_kind_changes(**_from_newer_release: Any) -> None:
 def read_definitions(**_from_newer_release: Any) -> None:
     """Have the operations of changed APIs found by a search. It comes again, so a lost one is taken up."""
     read()
+
+
+@shared_task(name="catalog.change_many")
+def change_many(**_from_newer_release: Any) -> None:
+    """Do the changes of many things that wait. It comes again, so that none is lost."""
+    for change_id in bulk_changes.due():
+        bulk_changes.execute(change_id=change_id)
 
 
 @shared_task(name="catalog.render_dirty")

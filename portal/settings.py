@@ -201,6 +201,7 @@ CELERY_TASK_ROUTES = {
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "integrations.tick", "schedule": 5.0, "options": {"expires": 10}},
     "render": {"task": "catalog.render_dirty", "schedule": 5.0, "options": {"expires": 5}},
+    "bulk": {"task": "catalog.change_many", "schedule": 30.0, "options": {"expires": 20}},
     "kinds": {"task": "catalog.check_kind_changes", "schedule": 10.0, "options": {"expires": 5}},
     "definitions": {"task": "catalog.read_definitions", "schedule": 10.0, "options": {"expires": 10}},
     "windows": {

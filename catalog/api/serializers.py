@@ -23,7 +23,7 @@ from catalog.models import (
 )
 from catalog.services.bulk_edit import Planned
 from catalog.services.bulk_fields import ACTIONS, PlannedField
-from catalog.services.bulk_plans import MOST, Outcome
+from catalog.services.bulk_plans import MOST_OF_PROGRAMS, Outcome
 from catalog.services.problems import LONGEST_SNOOZE
 from catalog.services.restoring import Restoring
 
@@ -133,7 +133,10 @@ class FieldsIn(serializers.Serializer[Any]):
     """One field of many things; either `entities` or `q` says of which."""
 
     entities = serializers.ListField(
-        child=serializers.CharField(max_length=1_000), required=False, max_length=MOST, help_text="Refs."
+        child=serializers.CharField(max_length=1_000),
+        required=False,
+        max_length=MOST_OF_PROGRAMS,
+        help_text="Refs.",
     )
     q = serializers.CharField(required=False, allow_blank=True, max_length=2_000)
     path = serializers.CharField(max_length=300, help_text="Dotted: spec.lifecycle, metadata.tags.")

@@ -638,15 +638,18 @@ def by_refs(request: Request, refs: Iterable[str], field: str) -> list[Entity]:
 
 
 def _chosen(request: Request, data: Mapping[str, Any]) -> list[Entity]:
-    """The entities that a bulk change names or finds; one more than it may be of, if it finds too many.
+    """The entities that a bulk change names or finds.
 
-    :raises InvalidInput: if it names none, or does both.
+    :raises InvalidInput: if it names none, or does both, or finds too many.
     """
     if ("q" in data) == ("entities" in data):
         raise InvalidInput(_("Expected either `entities` or `q`."))
     if "q" in data:
         found = queries.search_entities(request.user, data["q"])
-        return list(found.order_by("ref")[: bulk_plans.MOST + 1])
+        most = min(bulk_plans.MOST, bulk_plans.MOST_OF_PROGRAMS)
+        rows = list(found.order_by("ref")[: most + 1])
+        bulk_plans.check_count(len(rows), most)
+        return rows
     return by_refs(request, data["entities"], "entities")
 
 

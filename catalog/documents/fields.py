@@ -144,15 +144,6 @@ def _faults(spec: Mapping[str, Any]) -> Iterable[FieldError]:
         yield FieldError("spec.unit", _("Only a number has a unit."))
     if (spec.get("targetKinds") or spec.get("relation")) and not is_reference:
         yield FieldError("spec.relation", _("Only a reference to entities can be a relation."))
-    if FILTER in spec.get("shown", ()) and not (format_.is_choice or spec.get("relation")):
-        yield FieldError(
-            "spec.shown",
-            _(
-                "A list can be narrowed by the values of an enum, by yes or no, and by references that are a relation; "
-                "anything else is found by a query, such as %(field)s:>5."
-            )
-            % {"field": spec["field"]},
-        )
     yield from faults_of(spec, type_=format_.schema.get("type"))
     if (default := spec.get("default")) is not None:
         targets = spec.get("targetKinds") or []

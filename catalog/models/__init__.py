@@ -1,6 +1,7 @@
 """State and invariants of the catalog: what exists, what was said of it, and what happened."""
 
 from catalog.models.activity import Activity, AsideActivity, Transition
+from catalog.models.bulk import BulkChange
 from catalog.models.claims import (
     AsideClaim,
     Audience,
@@ -39,6 +40,7 @@ __all__ = [
     "AsideActivity",
     "AsideClaim",
     "Audience",
+    "BulkChange",
     "Claim",
     "ClaimMode",
     "ComputedValues",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.models import AuditEvent
@@ -33,6 +34,7 @@ from catalog.services.edit import (
 )
 from catalog.services.ingest import lock_entities
 from catalog.services.naming import OWNERS
+from catalog.services.render import A_WHILE, render_dirty
 
 PATH = "spec.owner"
 _PARTS = ["spec", "owner"]
@@ -140,6 +142,13 @@ def set_owners(
     :raises StalePlan: if something changed since.
     :raises: as `plan_owners` does.
     """
+    plan = set_apart(user=user, entities=entities, owner=owner, reason=reason, expected=expected)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return plan
+
+
+def set_apart(*, user: Any, entities: Sequence[Entity], owner: Entity, reason: str, expected: str) -> Plan:
+    """The same for a caller who renders what it changed."""
     return carry_out(
         lambda found: plan_owners(user=user, entities=found, owner=owner),
         lambda plan: _write(user, plan, reason),

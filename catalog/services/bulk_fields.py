@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 from django.db.models.fields.json import KeyTransform
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from access.services.audit import record_audit
@@ -33,6 +34,7 @@ from catalog.services.edit import (
     without_value,
     word_in,
 )
+from catalog.services.render import A_WHILE, render_dirty
 
 Action = Literal["set", "add", "remove", "clear"]
 ACTIONS: tuple[str, ...] = get_args(Action)
@@ -237,6 +239,15 @@ def change_fields(
     :raises StalePlan: if something changed since.
     :raises: as `plan_fields` does.
     """
+    plan = change_apart(user=user, entities=entities, change=change, reason=reason, expected=expected)
+    render_dirty(at=timezone.now(), limit=A_WHILE)
+    return plan
+
+
+def change_apart(
+    *, user: Any, entities: Sequence[Entity], change: Change, reason: str, expected: str
+) -> FieldPlan:
+    """The same for a caller who renders what it changed."""
     return carry_out(
         lambda found: plan_fields(user=user, entities=found, change=change),
         lambda plan: _write(user, plan, reason),

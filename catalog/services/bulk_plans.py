@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -19,9 +18,12 @@ from access.services.audit import Subject
 from base.errors import InvalidInput, PreconditionFailed
 from catalog.models import Entity
 from catalog.services.ingest import lock_entities
-from catalog.services.render import A_WHILE, render_dirty
 
-MOST = 1_000
+MOST = 10_000
+# What is more than this takes too long for a page: a worker does it (`catalog.services.bulk_changes`).
+AT_ONCE = 200
+# Programs may wait longer for an answer.
+MOST_OF_PROGRAMS = 1_000
 
 
 class StalePlan(PreconditionFailed):
@@ -83,15 +85,22 @@ class BulkPlan(Generic[R]):
 P = TypeVar("P", bound=BulkPlan[Any])
 
 
+def check_count(count: int, most: int) -> None:
+    """
+    :raises InvalidInput: if these are more things than are changed at once.
+    """
+    if count > most:
+        raise InvalidInput(
+            _("At most %(max)d things at once, but %(got)d came.") % {"max": most, "got": count}
+        )
+
+
 def writable(user: Any, entities: Sequence[Entity]) -> set[int]:
     """The ids of those that somebody may change.
 
     :raises InvalidInput: if there are too many.
     """
-    if len(entities) > MOST:
-        raise InvalidInput(
-            _("At most %(max)d things at once, but %(got)d came.") % {"max": MOST, "got": len(entities)}
-        )
+    check_count(len(entities), MOST)
     rows = Entity.objects.filter(pk__in=[entity.pk for entity in entities])
     return set(visible(user, rows, "entity.write").values_list("pk", flat=True))
 
@@ -103,7 +112,7 @@ def carry_out(
     entities: Sequence[Entity],
     expected: str,
 ) -> P:
-    """Plan again for what is there, which nobody else changes meanwhile, and do it; render what follows.
+    """Plan again for what is there, which nobody else changes meanwhile, and do it. The caller renders what follows.
 
     :param expected: the mark of the plan that the person saw; empty for any.
     :returns: what was done.
@@ -119,7 +128,6 @@ def carry_out(
             )
         if plan.changing:
             write(plan)
-    render_dirty(at=timezone.now(), limit=A_WHILE)
     return plan
 
 

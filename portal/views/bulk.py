@@ -16,13 +16,14 @@ from django.views.decorators.http import require_http_methods
 from access.permissions import require
 from base.errors import DomainError
 from catalog.models import Entity
-from catalog.services import bulk_fields
+from catalog.services import bulk_changes, bulk_fields
 from catalog.services.bulk_fields import Change, FieldPlan, PlannedField
-from catalog.services.bulk_plans import Outcome, StalePlan
+from catalog.services.bulk_plans import AT_ONCE, Outcome, StalePlan
 from portal import links
+from portal.people import person
 from portal.values import in_words
 from portal.views.edit import typed_value
-from portal.views.many import SHOWN, asked_query, back_from, chosen, frame, groups
+from portal.views.many import SHOWN, asked_query, back_from, chosen, frame, groups, later, mark_of
 
 LONGEST_WORDS = 200
 _LABELS = {
@@ -77,12 +78,15 @@ def fields(request: HttpRequest) -> HttpResponse:
 def _change(
     request: HttpRequest, query: str, entities: list[Entity], change: Change, reason: str
 ) -> HttpResponse:
+    if len(entities) > AT_ONCE:
+        what = {"path": change.path, "action": change.action, "value": change.value}
+        return later(request, query, entities, what, reason)
     done = bulk_fields.change_fields(
         user=request.user,
         entities=entities,
         change=change,
         reason=reason,
-        expected=request.POST.get("mark", "")[:100] or "none",
+        expected=mark_of(request),
     )
     count = len(done.changing)
     messages.success(
@@ -91,6 +95,41 @@ def _change(
         % {"path": change.path, "n": number_format(count, force_grouping=True)},
     )
     return redirect(back_from(query, entities))
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def change(request: HttpRequest, change_id: int) -> HttpResponse:
+    """How far a change of many things is that a worker does."""
+    found = bulk_changes.change_of(person(request), change_id)
+    error = ""
+    if request.method == "POST":
+        try:
+            bulk_changes.cancel(user=person(request), change=found)
+            return redirect("portal:bulk-change", change_id=change_id)
+        except DomainError as failure:
+            error = failure.message
+    subject = found.subject
+    title = _("Set owner") if "owner" in found.what else _("Edit a field")
+    return render(
+        request,
+        "edit/bulk_change.html",
+        {
+            "title": title,
+            "breadcrumbs": [
+                {"label": _("Catalog"), "url": links.catalog_url(found.back)},
+                {"label": title, "url": ""},
+            ],
+            "change": found,
+            "is_active": found.is_active,
+            "path": subject["path"],
+            "way": _ACTIONS[subject["action"]],
+            "value": _words(subject.get("value")),
+            "error": error,
+            "back_url": links.catalog_url(found.back),
+        },
+        status=409 if error else 200,
+    )
 
 
 def _value(asked: dict[str, str]) -> Any:

@@ -7,18 +7,22 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from kombu.exceptions import OperationalError
 
 from base.errors import InvalidInput
 from catalog import queries
 from catalog.models import Entity
-from catalog.services import bulk_plans
+from catalog.services import bulk_changes, bulk_plans
 from catalog.services.bulk_plans import BulkPlan, Outcome, Row
+from catalog.tasks import change_many
 from portal import links
+from portal.people import person
 
 SHOWN = 200
 FEW = 20
@@ -73,6 +77,28 @@ def _uids(texts: list[str]) -> list[uuid.UUID]:
         with suppress(ValueError):
             found.append(uuid.UUID(text))
     return found
+
+
+def later(
+    request: HttpRequest, query: str, entities: list[Entity], what: dict[str, Any], reason: str
+) -> HttpResponse:
+    """Have a worker do what takes too long for a page."""
+    change = bulk_changes.queue(
+        user=person(request),
+        what=what,
+        entities=entities,
+        reason=reason,
+        expected=mark_of(request),
+        back=query,
+    )
+    with suppress(OperationalError):  # Redis is away; the change is looked for once it is back
+        change_many.apply_async(retry=False)
+    return redirect("portal:bulk-change", change_id=change.pk)
+
+
+def mark_of(request: HttpRequest) -> str:
+    """What names the plan that somebody looked at."""
+    return request.POST.get("mark", "")[:100] or "none"
 
 
 def back_from(query: str, entities: list[Entity]) -> str:

@@ -19,10 +19,10 @@ from catalog import queries
 from catalog.models import Entity
 from catalog.services import bulk_edit
 from catalog.services.bulk_edit import Plan, Planned
-from catalog.services.bulk_plans import Outcome, StalePlan
+from catalog.services.bulk_plans import AT_ONCE, Outcome, StalePlan
 from catalog.suggestions import suggested_owners
 from portal import links
-from portal.views.many import SHOWN, asked_query, back_from, chosen, frame, groups
+from portal.views.many import SHOWN, asked_query, back_from, chosen, frame, groups, later, mark_of
 
 _LABELS = {
     Outcome.SET: gettext_lazy("Nobody owns it yet"),
@@ -68,12 +68,14 @@ def owners(request: HttpRequest) -> HttpResponse:
 def _set(
     request: HttpRequest, query: str, entities: list[Entity], owner: Entity, reason: str
 ) -> HttpResponse:
+    if len(entities) > AT_ONCE:
+        return later(request, query, entities, {"owner": owner.ref}, reason)
     done = bulk_edit.set_owners(
         user=request.user,
         entities=entities,
         owner=owner,
         reason=reason,
-        expected=request.POST.get("mark", "")[:100] or "none",
+        expected=mark_of(request),
     )
     count = len(done.changing)
     messages.success(

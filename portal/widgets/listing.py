@@ -18,7 +18,7 @@ from base.errors import BadRequest
 from base.pagination import BadCursor, Page, paginate, read_limit
 from base.text import whole_number
 from catalog import queries
-from catalog.documents.fields import FILTER
+from catalog.documents.fields import FILTER, FieldDef
 from catalog.documents.formats import FORMATS
 from catalog.documents.kinds import Column as KindColumn
 from catalog.kinds import current_kinds
@@ -144,6 +144,8 @@ class EntityList(Widget[EntityListConfig]):
             if column.is_reference:
                 named |= {ref for refs in said[name].values() for ref in refs}
         owners = queries.titles_of(context.viewer, named)
+        understood = [(name, value) for name, value in keep if name != "limit" or value == str(limit)]
+        filter_url = "/catalog/filter?" + urlencode([("q", text), *understood], safe=",:")
         may_write, whole = can(context.viewer, "entity.write"), self._whole(text)
         return {
             "columns": {
@@ -164,11 +166,13 @@ class EntityList(Widget[EntityListConfig]):
             ],
             "bulk": _bulk(total, len(page.rows)) if may_write and page.rows else None,
             "owners_url": _owners_url(whole) if may_write and total and _is_unowned(text) else "",
+            "filter_url": filter_url,
             "whole": whole,
             "query": query,
             "table": self._table(context, page.rows, owners, order_text, shown, own, said, group, sizes)
             | ({"select": "entity", "form": BULK} if may_write and page.rows else {}),
             "facets": self._facets(context, text, counted, owners),
+            "more_filters": self._more_filters(text, filter_url),
             "total": total,
             "tell_me": links.tell_me(query=self._whole(text)),
             "save_view": _save_view(text, kept),
@@ -406,12 +410,24 @@ class EntityList(Widget[EntityListConfig]):
         def found(query: str) -> QuerySet[Entity]:
             return queries.search_entities(context.viewer, self._whole(query), now=context.now)
 
-        kinds, kind = current_kinds(), kind_of(text) or kind_of(self.config.query)
-        added = [one for one in kinds.by_name(kind).fields if FILTER in one.shown] if kind in kinds else []
+        added = self._as_filters(text)
         names = [name for name in self.config.facets if name in FACETS and self._exists(context, name)]
         return [
             *facets(found, text, names, limit=MOST_VALUES),
             *field_facets(found, text, added, limit=MOST_VALUES),
+        ]
+
+    def _as_filters(self, text: str) -> list[FieldDef]:
+        """The added fields that the list is narrowed by."""
+        kinds, kind = current_kinds(), kind_of(text) or kind_of(self.config.query)
+        return [one for one in kinds.by_name(kind).fields if FILTER in one.shown] if kind in kinds else []
+
+    def _more_filters(self, text: str, filter_url: str) -> list[dict[str, str]]:
+        """Those of them whose values are too many to be counted: where one says what is looked for."""
+        return [
+            {"label": one.title, "url": f"{filter_url}&field={one.path}"}
+            for one in self._as_filters(text)
+            if not (one.relation or one.format.is_choice)
         ]
 
     def _facets(

@@ -88,7 +88,7 @@ class TestPreview:
 
     def test_it_has_a_limit(self, ben: User) -> None:
         many = [entity(CREW)] * (MOST + 1)
-        with pytest.raises(InvalidInput, match="At most 1000"):
+        with pytest.raises(InvalidInput, match=f"At most {MOST}"):
             plan_owners(user=ben, entities=many, owner=entity(CREW))
 
 
