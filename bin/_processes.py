@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from _setup import PYTHON, ROOT, VENV
 from _supervise import Service, Supervisor
 
 WILDCARDS = ("0.0.0.0", "::")
-_WEB_THREADS = 4  # a worker; more only make the slowest answers slower
+NAMES = ("web", "sync", "tasks", "beat")
 
 
 def application_environment(home: Home, *, address: str) -> dict[str, str]:
@@ -126,42 +127,20 @@ class Preparation:
 _CODE = ("base", "access", "catalog", "integrations", "portal", "plugins", "packs")
 
 
-def web_server(environment: dict[str, str], *, bind: str, port: int) -> Service:
-    """Describe the web server."""
-    command = [str(PYTHON), "-m", "portal.serve", "--workers", "2"]
-    command += ["--blocking-threads", str(_WEB_THREADS), "--host", bind, "--port", str(port)]
-    command += ["--respawn-failed-workers", "--workers-kill-timeout", "3", "--log-level", "warning"]
-    variables = environment | {"PORTICO_DATABASE_POOL": str(_WEB_THREADS)}
-    if bind not in ("localhost", "127.0.0.1", "::1"):
-        variables.setdefault("PORTICO_ALLOWED_HOSTS", ",".join(_names(bind)))
-    return Service("web", command, variables)
-
-
-def workers(home: Home, environment: dict[str, str]) -> list[Service]:
-    """Describe the Celery workers and the one that tells them what is due."""
-    celery = [str(PYTHON), "-m", "celery", "-A", "portal.celery"]
-    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--pool", "prefork"]
+def portal(home: Home, environment: dict[str, str], *, bind: str, port: int) -> list[Service]:
+    """Describe the web server, the workers, and beat, which tells them what is due (portal.processes)."""
+    command = [str(PYTHON), "-m", "portal.processes", "--bind", bind, "--port", str(port)]
+    command += ["--schedule", str(home.path / "beat")]
     # As root, Celery warns at each start; the pickle that it warns of is not accepted here.
     known = "ignore:You're running the worker with superuser privileges"
     variables = environment | {
         "PYTHONWARNINGS": ",".join(filter(None, [environment.get("PYTHONWARNINGS"), known]))
     }
-    queues = {"sync": "sync", "tasks": "webhooks,operations,default"}
-    return [
-        *(
-            Service(
-                name,
-                [*celery, "-q", "worker", "-n", f"{name}@%h", "-Q", queue, "--concurrency", "2", *quiet],
-                variables,
-            )
-            for name, queue in queues.items()
-        ),
-        Service(
-            "beat",
-            [*celery, "-q", "beat", "--pidfile=", "-s", str(home.path / "beat"), "-l", "WARNING"],
-            environment,
-        ),
-    ]
+    if bind not in ("localhost", "127.0.0.1", "::1"):
+        variables.setdefault("PORTICO_ALLOWED_HOSTS", ",".join(_names(bind)))
+    if sys.platform.startswith("linux"):
+        return [Service("portico", [*command, *NAMES], variables, voices=NAMES)]
+    return [Service(name, [*command, name], variables) for name in NAMES]  # elsewhere forks are not safe
 
 
 def _names(bind: str) -> list[str]:

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from _console import Console, Refusal, explain
 from _home import Home
@@ -41,6 +42,7 @@ class Service:
     :ivar stage: the higher ones are ended first.
     :ivar before: called before each start, to clear what a killed predecessor left.
     :ivar noise: what a line holds that tells nothing; it is not shown.
+    :ivar voices: of processes that it starts itself; each is given a pipe, so that its lines go by its name.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Service:
     folder: Path = ROOT
     before: Callable[[], None] | None = None
     noise: re.Pattern[str] | None = None
+    voices: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started_at: float = field(default=0.0, init=False)
     start_at: float = field(default=0.0, init=False)
@@ -119,15 +122,26 @@ class Supervisor:
     def _attach(
         self, service: Service, relay: Callable[[str], None] | None = None
     ) -> subprocess.Popen[bytes]:
-        process = service.process = self._popen(service)
+        pipes = {name: os.pipe() for name in service.voices}
+        try:
+            process = service.process = self._popen(service, {name: end for name, (_, end) in pipes.items()})
+        finally:
+            for _, end in pipes.values():
+                os.close(end)
         assert process.stdout
-        os.set_blocking(process.stdout.fileno(), False)
-        self._selector.register(process.stdout, selectors.EVENT_READ, _Reader(service, relay))
+        self._listen(process.stdout, _Reader(service, service.name, relay))
+        for name, (pipe, _) in pipes.items():
+            self._listen(os.fdopen(pipe, "rb", 0), _Reader(service, name, relay))
         self._tell_watcher()
         return process
 
-    def _popen(self, service: Service) -> subprocess.Popen[bytes]:
+    def _listen(self, pipe: IO[bytes], reader: _Reader) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self._selector.register(pipe, selectors.EVENT_READ, reader)
+
+    def _popen(self, service: Service, voices: Mapping[str, int]) -> subprocess.Popen[bytes]:
         name, _, value = f"{self._marker}/{service.name}".partition("=")
+        said = {"PORTICO_VOICES": ",".join(f"{name}={end}" for name, end in voices.items())} if voices else {}
         user = {"user": service.user[0], "group": service.user[1], "extra_groups": []} if service.user else {}
         return subprocess.Popen(
             list(service.command),
@@ -136,7 +150,8 @@ class Supervisor:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=service.folder,
-            env={**service.environment, name: value},
+            env={**service.environment, **said, name: value},
+            pass_fds=tuple(voices.values()),
             preexec_fn=dying_with_parent(service.stop_signal),
             **user,  # type: ignore[call-overload]
         )
@@ -267,7 +282,7 @@ class Supervisor:
             if reader.relay:
                 reader.relay(line)
             elif line and not (reader.service.noise and reader.service.noise.search(line)):
-                self.tell(reader.service.name, line)
+                self.tell(reader.name, line)
         return bool(data)
 
     def _drain(self, service: Service) -> None:
@@ -322,10 +337,11 @@ class Supervisor:
 
 
 class _Reader:
-    """Cuts one child's output into lines."""
+    """Cuts what is said under one name into lines."""
 
-    def __init__(self, service: Service, relay: Callable[[str], None] | None = None) -> None:
+    def __init__(self, service: Service, name: str, relay: Callable[[str], None] | None = None) -> None:
         self.service = service
+        self.name = name
         self.relay = relay
         self._rest = b""
 

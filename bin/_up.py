@@ -17,10 +17,9 @@ from _processes import (
     Preparation,
     application_environment,
     check_environment,
+    portal,
     runs_own_servers,
     start_servers,
-    web_server,
-    workers,
 )
 from _setup import PYTHON, ROOT, ensure
 from _supervise import Service, Supervisor
@@ -134,12 +133,11 @@ def _start(
         home.note(welcomed="yes")
     console.say("  Web server and workers ...")
     _check_port(options)
-    supervisor.start(web_server(environment, bind=options.bind, port=options.port))
+    for service in portal(home, environment, bind=options.bind, port=options.port):
+        supervisor.start(service)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.bind, options.bind)
     ready = _Readiness(host, options.port)
     supervisor.until(ready, seconds=120, what="The web server did not become ready")
-    for service in workers(home, environment):
-        supervisor.start(service)
     if options.sample or not welcomed:
         # The first page shall be full when it is first seen, or say that it is being filled.
         command = [str(PYTHON), "manage.py", "await_first_syncs", "--seconds", "60"]

@@ -195,8 +195,7 @@ def servers(home: Path) -> Mapping[str, str]:
 def database(name: str, *, home: Path) -> dict[str, Any]:
     """Read the database's address, a PostgreSQL URL or connection string.
 
-    A process that serves requests by several threads is given `PORTICO_DATABASE_POOL`, the most connections
-    that it shares among them; any other keeps one connection of its own.
+    Each thread keeps a connection of its own; the web server's share some instead (portal.serve).
 
     :raises BadSetting: if the address cannot be understood or is another database's.
     """
@@ -211,19 +210,16 @@ def database(name: str, *, home: Path) -> dict[str, Any]:
     main = {key.upper(): str(options.pop(option, "")) for key, option in _DATABASE.items()}
     if not main["NAME"]:
         raise BadSetting(f"{name} names no database; expected: {form}.")
-    pool = integer("PORTICO_DATABASE_POOL", default=0, maximum=100)
-    if pool:
-        options["pool"] = {"min_size": min(2, pool), "max_size": pool, "timeout": 10}
     if boolean("PORTICO_DATABASE_PREPARE", default=True):
         options["prepare_threshold"] = (
             5  # of those statements that are bound in the server (catalog.index.statements)
         )
     return {
-        "ENGINE": "portal.database" if pool else "django.db.backends.postgresql",
+        "ENGINE": "portal.database",
         **main,
         "OPTIONS": options,
-        "CONN_MAX_AGE": 0 if pool else 600,
-        "CONN_HEALTH_CHECKS": not pool,
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
     }
 
 

@@ -79,6 +79,7 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": env.database("DATABASE_URL", home=PORTICO_HOME)}
+DATABASE_POOL = env.integer("PORTICO_DATABASE_POOL", default=4, maximum=100)  # of a web process; 0: none
 # Server-sent events that a process of the web server sends at once; each holds one of its threads.
 EVENT_STREAMS = env.integer("PORTICO_EVENT_STREAMS", default=2, maximum=100)
 REDIS_URL = env.redis("REDIS_URL", home=PORTICO_HOME)

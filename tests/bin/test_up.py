@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
 
 
 def family(process: int) -> dict[int, str]:
-    """All descendants of a process with their command lines."""
+    """All descendants of a process with their names and command lines."""
     parents: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -53,7 +53,9 @@ def family(process: int) -> dict[int, str]:
         pending = [child for parent in pending for child in parents.get(parent, [])]
         for child in pending:
             try:
-                found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                name = Path(f"/proc/{child}/comm").read_text().strip()
+                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found[child] = f"{name}: {line}"
             except (FileNotFoundError, ProcessLookupError):
                 found[child] = ""
     return found
@@ -325,7 +327,9 @@ def test_killed_at_any_moment_it_starts_again(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["postgres -D", "valkey-server", "portal.serve", "celery"])
+@pytest.mark.parametrize(
+    "name", ["postgres -D", "valkey-server", "portal.processes", "portico-web", "portico-tasks"]
+)
 def test_whatever_is_killed_the_portal_comes_back(up: Callable[..., Up], wait: Wait, name: str) -> None:
     one = up()
     one.become_ready(wait)

@@ -101,7 +101,6 @@ def run_portal(
                 folder=folder / "web",
                 ready=lambda: _is_ready(url),
                 **environment,
-                PORTICO_DATABASE_POOL="4",
             ),
         ):
             yield Portal(url, files, environment, link[0])

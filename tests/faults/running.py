@@ -72,7 +72,7 @@ class Stack:
             return []
 
     def processes(self, name: str) -> list[int]:
-        """The processes of one service, its own children included, the oldest first."""
+        """The processes of one name, their own children included, the oldest first; `portico`: all but the servers."""
         return sorted(
             int(folder.name)
             for folder in Path("/proc").iterdir()
@@ -90,7 +90,10 @@ class Stack:
                 if b"PORTICO_SUPERVISOR=" in word
             ]
             own = f"PORTICO_SUPERVISOR={self.process.pid}-".encode()
-            return any(mark.startswith(own) and mark.endswith(f"/{name}".encode()) for mark in marks)
+            is_ours = (folder / "comm").read_text().strip() == f"portico-{name}"
+            return any(
+                mark.startswith(own) and (is_ours or mark.endswith(f"/{name}".encode())) for mark in marks
+            )
         return False
 
     def kill(self, name: str, chance: random.Random) -> str:

@@ -33,12 +33,9 @@ def run() -> int:
         supervisor.run_once(
             Service("prepare", prepare, environment), relay=lambda line: print(line, flush=True)
         )
-        supervisor.start(_processes.web_server(environment, bind="127.0.0.1", port=int(port)))
-        for service in _processes.workers(home, environment):
+        for service in _processes.portal(home, environment, bind="127.0.0.1", port=int(port)):
             if addresses:
-                service.command = [
-                    APPLICATION if word == "portal.celery" else word for word in service.command
-                ]
+                service.command = [*service.command, "--celery", APPLICATION]
             supervisor.start(service)
         while not supervisor.stops_asked:
             supervisor.turn(0.5)

@@ -53,7 +53,7 @@ class Server:
     def running(self) -> Iterator[int]:
         web = [sys.executable, "-m", "portal.serve", "--workers", "1", "--blocking-threads", "4"]
         web += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
-        environment = dict(self.portal.environment) | {"PORTICO_DATABASE_POOL": "4", "PYTHONPATH": str(ROOT)}
+        environment = dict(self.portal.environment) | {"PYTHONPATH": str(ROOT)}
         with program(web, folder=self.folder, ready=self.answers, **environment) as process:
             yield process
 

@@ -144,7 +144,7 @@ class Portico(Contender):
         self._running.__exit__(None, None, None)
 
     def processes(self) -> list[int]:
-        return [pid for name in ("web", "sync", "tasks", "beat") for pid in self.stack.processes(name)]
+        return self.stack.processes("portico")
 
     def database(self) -> psycopg.Connection:
         return psycopg.connect(self.stack.database, autocommit=True)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionHandler
 
+from portal import serve
 from portal.database.base import DatabaseWrapper
 
 SIZE = 3
+
+
+def test_a_web_server_shares_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"OPTIONS": {}, "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+    monkeypatch.setattr(serve, "connections", ConnectionHandler({"default": settings}))
+    serve.share_connections(0)
+    assert "pool" not in serve.connections.settings["default"]["OPTIONS"]
+    serve.share_connections(SIZE)
+    assert serve.connections.settings["default"]["OPTIONS"]["pool"]["max_size"] == SIZE
+    assert serve.connections.settings["default"]["CONN_MAX_AGE"] == 0
 
 
 @pytest.fixture

@@ -168,16 +168,6 @@ class TestDatabase:
         assert env.database(NAME, home=tmp_path)["HOST"] == "/short"
         assert env.redis(NAME, home=tmp_path) == "unix:///short/r?db=0"
 
-    def test_a_pool_for_threads_alone(
-        self, given: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.delenv("PORTICO_DATABASE_POOL", raising=False)
-        assert "pool" not in env.database(NAME, home=tmp_path)["OPTIONS"]
-        monkeypatch.setenv("PORTICO_DATABASE_POOL", "4")
-        found = env.database(NAME, home=tmp_path)
-        assert found["OPTIONS"]["pool"]["max_size"] == 4
-        assert found["CONN_MAX_AGE"] == 0
-
     @pytest.mark.parametrize(
         "value", ["mysql://a:hidden@b/c", "postgresql://a:hidden@b", "postgresql://a:hidden@[b/c", "nonsense"]
     )
