@@ -159,16 +159,27 @@ def _copy(
     left = iter(rows)
     with connection.wrap_database_errors, cursor.copy(statement) as copy:
         while batch := list(islice(left, _BATCH)):
-            lines = [
-                "\t".join(
-                    [
-                        "\\N" if value is None else write(value)
-                        for write, value in zip(writers, row, strict=True)
-                    ]
-                )
-                for row in batch
+            columns = [
+                _column(write, values)
+                for write, values in zip(writers, zip(*batch, strict=True), strict=True)
             ]
-            copy.write("\n".join(lines) + "\n")
+            copy.write("\n".join(map("\t".join, zip(*columns, strict=True))) + "\n")
+
+
+def _column(write: Callable[[Any], str], values: Sequence[Any]) -> Iterable[str]:
+    """One column of some rows, as it stands in their lines."""
+    if write is _text and _is_plain(values):
+        return values
+    return ["\\N" if value is None else write(value) for value in values]
+
+
+def _is_plain(values: Sequence[Any]) -> bool:
+    """Whether all are texts in which nothing is to be escaped."""
+    try:
+        whole = " ".join(values)
+    except TypeError:
+        return False
+    return whole.isprintable() and "\\" not in whole
 
 
 def _values(

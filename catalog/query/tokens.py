@@ -92,7 +92,13 @@ def _collect(key: str, value: Any, found: set[int]) -> None:
         if value:
             found.add(_hash(f"{key}."))
         for name, inner in value.items():
-            _collect(f"{key}.{name.lower()}", inner, found)
+            below = f"{key}.{name.lower()}"
+            if type(inner) is str and len(below) <= MAX_KEY and len(found) < MAX_TOKENS - 2:  # most are
+                found.add(_hash(below))
+                if len(inner) <= MAX_VALUE:
+                    found.add(_hash(f"{below}\0{inner.lower()}"))
+            else:
+                _collect(below, inner, found)
     elif isinstance(value, list):
         for element in value:
             _collect(key, element, found)

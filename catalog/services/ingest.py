@@ -487,7 +487,7 @@ class _Page:
         written: list[Entity] = []
         revisions: list[Row] = []
         feed: list[Row] = []
-        served: list[Served] = []
+        served: list[tuple[int, str]] = []
         relations: dict[int, set[tuple[str, str]]] = {}
         reported: list[problems.Finding] = []
         born: list[int] = []
@@ -568,7 +568,7 @@ class _Page:
                     feed.append(self._feed_item(entity, Action.DELETED, ref=renames[entity.id]))
                 self._note(entity, action, changes, own_claims, revisions, feed)
             written.append(entity)
-            served.append(Served(entity=entity, document=_served_text(document, entity)))
+            served.append((entity.id, _served_text(document, entity)))
 
         self._save(written, served, revisions, feed, fresh=set(fresh), renamed=set(renames))
         self._relabel([entities[entity_id] for entity_id in renames])
@@ -691,7 +691,7 @@ class _Page:
     def _save(
         self,
         written: list[Entity],
-        served: list[Served],
+        served: list[tuple[int, str]],
         revisions: list[Row],
         feed: list[Row],
         *,
@@ -699,7 +699,9 @@ class _Page:
         renamed: set[int],
     ) -> None:
         insert([entity for entity in written if entity.id in fresh])
-        insert([row for row in served if row.entity_id in fresh])
+        insert_values(
+            Served, ("entity", "document", "relations"), [(*row, "[]") for row in served if row[0] in fresh]
+        )
         columns = [
             "kind", "namespace", "name", "title", "description", "type", "lifecycle", "owner", "system", "tags",
             "audience", "sources", "tokens", "digest", "revision", "changed_at", "deleted_at",
@@ -708,7 +710,11 @@ class _Page:
         upsert([entity for entity in stored if entity.id not in renamed], unique=["id"], update=columns)
         # A new ref is a new key, for which nobody may refer to the row meanwhile.
         upsert([entity for entity in stored if entity.id in renamed], unique=["id"], update=["ref", *columns])
-        upsert([row for row in served if row.entity_id not in fresh], unique=["entity"], update=["document"])
+        upsert(
+            [Served(entity_id=pk, document=document) for pk, document in served if pk not in fresh],
+            unique=["entity"],
+            update=["document"],
+        )
         insert_values(Revision, _REVISION, revisions)
         insert_values(FeedItem, _FEED_ITEM, feed)
 

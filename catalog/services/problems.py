@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from access.permissions import require, visible
@@ -218,6 +218,11 @@ def report(findings: Iterable[Finding], *, at: datetime) -> None:
 def subject_of(entity: Entity) -> Subject:
     """An entity as the subject of a problem."""
     return Subject(type="entity", label=entity.ref, uid=entity.uid, namespace=entity.namespace)
+
+
+def uids_of(entity_ids: Iterable[int]) -> QuerySet[Entity, Any]:
+    """The uids of some entities, for what `sync` speaks of; looked up where the problems are."""
+    return Entity.objects.filter(id__in=among(entity_ids)).values("uid")
 
 
 def fingerprint(*, raised_by: str, type: str, subject: Subject, discriminator: str) -> str:

@@ -382,16 +382,17 @@ def _newest(
 
 def _report_missing(ids: set[int], *, at: datetime) -> None:
     """Targets that do not exist, as problems of the entities that name them."""
-    rows = Entity.objects.filter(id__in=among(ids)).only("uid", "ref", "namespace")
-    entities = {entity.id: entity for entity in rows}
     seen = []
-    for source_id, type_, ref in Relation.objects.filter(
-        source_id__in=among(ids), target=None, source__deleted_at=None
-    ).values_list("source_id", "type", "target_ref"):
+    for relation in (
+        Relation.objects.filter(source_id__in=among(ids), target=None, source__deleted_at=None)
+        .select_related("source")
+        .only("type", "target_ref", "source__uid", "source__ref", "source__namespace")
+    ):
+        source, type_, ref = relation.source, relation.type, relation.target_ref
         kind = ref.partition(":")[0].capitalize()
         seen.append(
             (
-                problems.subject_of(entities[source_id]),
+                problems.subject_of(source),
                 problems.Seen(
                     type="missing-target",
                     severity=Severity.WARN,
@@ -402,7 +403,7 @@ def _report_missing(ids: set[int], *, at: datetime) -> None:
                     )
                     % {"ref": ref, "kind": kind},
                     message=_("%(subject)s names %(ref)s (%(type)s), which no source declares.")
-                    % {"subject": entities[source_id].ref, "ref": ref, "type": type_},
+                    % {"subject": source.ref, "ref": ref, "type": type_},
                     remedy=_("Import what declares it, create it, say what the name means, or correct it.")
                     if type_ == "ownedBy"
                     else _("Import what declares it, or correct the name."),
@@ -414,7 +415,7 @@ def _report_missing(ids: set[int], *, at: datetime) -> None:
     problems.sync(
         raised_by=problems.CATALOG,
         seen=seen,
-        within=Q(type="missing-target", subject_uid__in=among((e.uid for e in entities.values()), "uuid")),
+        within=Q(type="missing-target", subject_uid__in=problems.uids_of(ids)),
         at=at,
     )
 

@@ -480,8 +480,7 @@ def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) 
             "target_id", flat=True
         )
     )
-    asked = set(contradicted) | ids
-    rows = Entity.objects.filter(id__in=among(asked)).only("uid", "ref", "namespace")
+    rows = Entity.objects.filter(id__in=among(contradicted)).only("uid", "ref", "namespace")
     entities = {entity.id: entity for entity in rows}
     problems.sync(
         raised_by=problems.CATALOG,
@@ -504,6 +503,6 @@ def _report(contradicted: dict[int, list[str]], *, ids: set[int], at: datetime) 
             for entity_id, keys in contradicted.items()
             if entity_id in entities and entity_id not in decided
         ],
-        within=Q(type="ambiguous-tie", subject_uid__in=among((e.uid for e in entities.values()), "uuid")),
+        within=Q(type="ambiguous-tie", subject_uid__in=problems.uids_of(set(contradicted) | ids)),
         at=at,
     )

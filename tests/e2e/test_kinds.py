@@ -75,7 +75,8 @@ def test_a_new_version_is_checked_applied_and_undone(tab: Tab) -> None:
     eventually(tab, f"{DOMAIN}?tab=source", "money!")
     tab.goto("/settings/changes")
     tab.get_by_role("link", name="Undo: Changed the kind Domain to version 2").click()
-    tab.get_by_role("button", name="Undo it").click()
+    with tab.expect_navigation():
+        tab.get_by_role("button", name="Undo it").click()
     tab.goto("/settings/kinds/domain")
     expect(tab.get_by_role("heading", name="Version 1")).to_be_visible()
 

@@ -98,7 +98,7 @@ MUTATIONS = [
     ),
     Mutation(
         "permission filter of the feed",
-        "catalog/queries.py",
+        "catalog/feed.py",
         "visible(viewer, FeedItem.objects.filter(transaction__lt=horizon)).filter(",
         "FeedItem.objects.filter(transaction__lt=horizon).filter(",
         (f"{REACH}::TestOneNamespace",),

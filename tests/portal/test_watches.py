@@ -239,11 +239,11 @@ class TestBell:
 
         make_watch(user=vic, about="entities", query="kind:component")
         come()
-        few = cost()
+        few = min(cost(), cost())  # what is remembered for a second is asked now and then
         for number in range(5):
             make_watch(user=vic, about="entities", query="kind:component", name=f"w{number}")
         come("more")
-        assert cost() == few
+        assert min(cost(), cost()) == few
 
 
 class TestSettings:
