@@ -32,7 +32,7 @@ from catalog.query.mine import own_refs
 from portal.forms import readable
 from portal.models import SavedView, SavedViewQuerySet
 from portal.watches import one_line
-from portal.widgets.listing import GROUPS, labels_of
+from portal.widgets.listing import GROUPS, kind_of, labels_of
 
 Audience = SavedView.Audience
 MOST_VIEWS = 200
@@ -205,11 +205,20 @@ def is_as_kept(view: SavedView, shown: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NavItem:
-    """A view in the navigation."""
+    """A view in the navigation.
+
+    :ivar kind: the one kind that it lists; empty if it is not one.
+    """
 
     id: int
     title: str
     url: str
+    kind: str
+
+
+def nav_item(view: SavedView) -> NavItem:
+    """A view as the navigation has it."""
+    return NavItem(view.pk, view.title, list_url(view), kind_of(view.spec.get("query", "")))
 
 
 class _Navigation:
@@ -230,7 +239,7 @@ class _Navigation:
         found: list[NavItem] = []
         if stamp and stamp[0]:  # there is one at all
             rows = views_of(user).select_related(None)[: IN_NAVIGATION + 1]
-            found = [NavItem(view.pk, view.title, list_url(view)) for view in rows]
+            found = [nav_item(view) for view in rows]
         with self._lock:
             if len(self._known) >= self.SIZE:
                 self._known.pop(next(iter(self._known)))

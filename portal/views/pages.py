@@ -176,14 +176,17 @@ def catalog(request: HttpRequest) -> HttpResponse:
     title = kinds.by_name(kind).definition.plural if kind in kinds else ""
     if served.spec.kinds or not title:  # a page of some kinds says itself what it shows
         title = served.spec.title or title or _("Catalog")
+    view = _view_of(context)
     tabs, more = _kind_tabs(counts, kind)
-    header: dict[str, Any] = {"title": title, "kind_tabs": tabs, "more_kinds": more}
+    views, more_views = _view_tabs(context.viewer, kind, view)
+    if view is not None:
+        tabs = [tab | {"is_active": False} for tab in tabs]
+    header: dict[str, Any] = {"title": title, "kind_tabs": tabs + views, "more_kinds": more + more_views}
     if can(request.user, "entity.write"):
         title_ = kinds.by_name(kind).definition.title if kind in kinds else ""
         what = links.kind_in_sentence(title_) or _("entity")
         url = f"/catalog/new?kind={kind}" if kind in kinds else "/catalog/new"
         header["actions"] = [{"label": _("New %(kind)s") % {"kind": what}, "url": url, "icon": "plus"}]
-    view = _view_of(context)
     if view is not None:
         header |= view_header(context, view)
     return render_page(
@@ -260,6 +263,7 @@ def _query(request: HttpRequest) -> str:
 # Kinds that people look for most, in the order of their tabs; others follow by their number.
 _FIRST_KINDS = ["component", "api", "resource", "system", "domain", "repository", "pipeline", "artifact"]
 _KIND_TABS = 7
+_VIEW_TABS = 3
 
 
 def _kind_tabs(counts: dict[str, int], active: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -288,6 +292,23 @@ def _kind_tabs(counts: dict[str, int], active: str) -> tuple[list[dict[str, Any]
     whole = {"label": _("All"), "count": sum(counts.values()), "url": "/catalog", "is_active": not active}
     rest = tabs[len(shown) :]
     return [whole, *tabs[: len(shown)]], rest
+
+
+def _view_tabs(
+    user: Any, kind: str, active: SavedView | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The views of what is listed as tabs, and those for which there is no room."""
+    chosen = saved_views.nav_item(active) if active is not None else None
+    found = [item for item in saved_views.navigation_of(user) if item.kind == kind or item == chosen]
+    shown = found[:_VIEW_TABS]
+    if chosen is not None and chosen not in shown:
+        shown[_VIEW_TABS - 1 :] = [chosen]
+    tabs: list[dict[str, Any]] = [
+        {"label": item.title, "url": item.url, "icon": "bookmark", "is_active": item == chosen}
+        for item in [*shown, *(item for item in found if item not in shown)]
+    ]
+    rest = tabs[len(shown) :]
+    return tabs[: len(shown)], [{"heading": _("Views")}, *rest] if rest else []
 
 
 @login_required

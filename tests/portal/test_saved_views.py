@@ -322,3 +322,32 @@ def test_the_navigation_costs_nothing_until_a_view_changes(
     forget_stamps()
     with django_assert_num_queries(2):  # 1 whether anything changed, 2 the views
         saved_views.navigation_of(vic)
+
+
+def test_views_are_tabs_above_the_lists_that_they_show(browse: Browse, vic: User) -> None:
+    say("yaml:t", component("tabbed"))
+    made = [make_view(user=vic, title=f"Own {n}", query="kind:component type:service") for n in range(5)]
+    wide = make_view(user=vic, title="Anything", query="has:owner")
+    saved_views.forget_navigation()
+
+    def tabs(url: str) -> list[tuple[str, bool]]:
+        page = browse(vic).get(url).content.decode()
+        (nav,) = re.findall(r'<nav class="po-tabs" aria-label="Kinds">(.*?)</nav>', page)
+        return [
+            (html.unescape(label.strip()), "aria-current" in attributes)
+            for attributes, label in re.findall(r"<a ([^>]*)>(?:<svg.*?</svg>)?([^<]*)", nav)
+        ]
+
+    # The list of all has what is of no one kind, the list of a kind what is of that.
+    assert ("Anything", False) in tabs("/catalog")
+    assert "Own 0" not in dict(tabs("/catalog"))
+    of_kind = tabs("/catalog?q=kind:component")
+    assert [label for label, _active in of_kind if label.startswith("Own")] == ["Own 0", "Own 1", "Own 2"]
+    assert dict(of_kind)["Components"]
+    # An opened view is the one tab that is chosen, also where there is no room for all; the others are behind "More".
+    opened = tabs(saved_views.list_url(made[4]))
+    assert [label for label, is_active in opened if is_active] == ["Own 4"]
+    assert [label for label, _active in opened if label.startswith("Own")] == ["Own 0", "Own 1", "Own 4"]
+    page = browse(vic).get("/catalog?q=kind:component").content.decode()
+    assert f'href="{html.escape(saved_views.list_url(made[3]))}"' in page
+    assert [label for label, is_active in tabs(saved_views.list_url(wide)) if is_active] == ["Anything"]
