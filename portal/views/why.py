@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
@@ -66,7 +67,11 @@ def _shown(request: HttpRequest, finding: Finding, ref: str) -> dict[str, Any]:
         tab = {"shadowed": "problems", "refused": "problems", "gone": "history"}.get(finding.state, "")
         url = links.entity_url(entity, "" if finding.state == "gone" else tab)
         shown["actions"].append(
-            {"label": _("Open %(name)s") % {"name": entity.title}, "url": url, "small": True}
+            {
+                "label": _("Open %(name)s") % {"name": Truncator(entity.title).chars(30)},
+                "url": url,
+                "small": True,
+            }
         )
     if finding.state == "expected" and ref:
         shown["actions"].append(

@@ -86,6 +86,22 @@ PLACES = [
     Place("component-merge", f"{E}/component/checkout-api/merge"),
     Place("component-long", "/catalog/crowded/component/{long}"),
     Place("component-changed", "/catalog/crowded/component/{long}?tab=history"),
+    *(
+        Place(f"long-{page}", f"/catalog/crowded/component/{{long}}/{page}", is_twin=True)
+        for page in ("edit", "tie", "merge", "delete")
+    ),
+    Place(
+        "long-catalog",
+        "/catalog?q=namespace:crowded&columns=type,owner,lifecycle,tags&group=owner",
+        is_twin=True,
+    ),
+    Place("long-fields", "/catalog/fields?q=namespace:crowded", is_twin=True),
+    Place("long-owners", "/catalog/owners?q=namespace:crowded", is_twin=True),
+    Place("long-graph", "/graph?entity=component:crowded/{long}", is_twin=True),
+    Place("long-impact", "/graph/impact?entity=component:crowded/{long}", is_twin=True),
+    Place("long-why", "/why?of=component:crowded/{long}", is_twin=True),
+    Place("long-pasted", "/to?text={long}{long}{long}{long}", status=404, is_twin=True),
+    Place("long-search", "/catalog?q=kind:component+{long}", is_twin=True),
     Place("tie", "/ties/{tie}"),
     Place("library", f"{E}/component/ui-kit", is_twin=True),
     Place("api", f"{E}/api/{{api}}"),

@@ -27,7 +27,7 @@ from tests.e2e.hostile import (
     documents,
     tools,
 )  # fmt: skip
-from tests.e2e.site import Visitors, settle
+from tests.e2e.site import COMMON, Visitors, settle
 from tests.e2e.stack import redis_program, run_portal
 from tests.e2e.test_pages import OVERFLOW, WATCH, elsewhere, watched
 
@@ -139,6 +139,22 @@ sign_in_person(Person(
     issuer="https://id.example", subject=markup, email="evil@acme.example", is_email_verified=True,
     name=markup, username=markup, groups=frozenset(words),
 ), provider=identity_provider())
+from access.models import User
+from portal.packs import edit_definition
+from portal.saved_views import make_view
+from portal.watches import make_watch
+first = User.objects.order_by("pk").first()
+for one in words:
+    make_view(user=first, title=one[:100], audience="all", query="kind:component", description=one)
+    make_watch(user=first, about="entities", query="kind:component", name=one[:100], when="both")
+edit_definition(
+    kind="FieldDefinition", name="odd", by="Ana",
+    spec={{
+        "field": "spec.odd", "kinds": ["Component"], "title": markup, "description": markup, "format": "enum",
+        "values": [{{"value": one[:100], "title": one}} for one in words], "default": markup[:100],
+        "shown": ["page", "list", "filter"],
+    }},
+)
 """
 
 
@@ -236,7 +252,13 @@ PAGES = [
     "/connections", "/connections/records", "/connections/hub", "/connections/hub/records", "/connections/away",
     "/connections/registry/records", "/connections/records/settings", "/connections/records/rules",
     "/connections/hub/deliveries", "/connections/import", "/settings/audit", "/settings/changes", "/settings/access",
-    "/settings/access/groups", "/settings/access/sign-in", "/settings/who",
+    "/settings/access/groups", "/settings/access/sign-in", "/settings/who", "/views", "/settings/tell-me",
+    "/history?q=kind:component", "/catalog/fields?q=kind:component", "/catalog/owners?q=kind:component",
+    "/catalog/unknown-owners", "/catalog?q=kind:component&group=odd", "/catalog/new?kind=component",
+    "/settings/kinds/component", "/settings/fields/odd", "/settings/fields/odd/delete",
+    "/graph?entity=component:default/yaml-0", "/graph/impact?entity=component:default/yaml-0",
+    "/graph/orphans?type=dangling", f"/why?of={quote(MARKUP)}", f"/views/new?q={quote(MARKUP)}",
+    *(f"/catalog/default/component/yaml-0{page}" for page in ("/edit", "/tie", "/merge", "/delete")),
     f"/catalog?q={quote(MARKUP)}", f"/activity?q={quote(MARKUP)}", f"/sign-in?next={quote(LINKS[0])}",
 ]  # fmt: skip
 # What is looked up: the pages of one thing of each sort, and in the long round of all.
@@ -273,8 +295,9 @@ def test_no_page_runs_it(ways: Ways, tab: Any, filled: dict[str, Any], every: bo
     tabbed = paths if every else [firsts["repository"]]
     paths += [f"{path}?tab={name}" for path in tabbed if path.startswith("/catalog/") for name in TABS]
     showing = 0
-    for path in [*PAGES, *paths]:
-        look(tab, path)
+    statuses = {place.path: place.status for place in COMMON} if every else {}
+    for path in [*PAGES, *paths, *statuses]:
+        look(tab, path, status=statuses.get(path, 200))
         assert tab.evaluate(OVERFLOW) == [], path
         showing += "<script>" in tab.locator("main").inner_text()
     assert showing > 30, "the words must have been on the pages"

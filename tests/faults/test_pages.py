@@ -209,6 +209,26 @@ HOLES = [
     "/api/v1/activity/?entity={}", "/api/v1/activity/?cursor={}", "/api/v1/feed?since={}",
     "/api/v1/feed?cursor={}", "/api/v1/feed?limit={}", "/api/v1/problems/?type={}",
     "/api/v1/problems/?cursor={}", "/api/v1/sync-runs/?connection={}", "/api/v1/connections/{}/", "/api/v1/{}",
+    "/graph?entity={}&relations={}", "/graph?entity=component:default/comp-svc001&depth={}&direction={}&kinds={}",
+    "/graph?entity=component:default/comp-svc001&layout={}&open={}&hide={}", "/graph/impact?entity={}",
+    "/graph/impact?entity=component:default/comp-svc001&page={}", "/graph/cycles?page={}",
+    "/graph/orphans?type={}&page={}", "/why?of={}", "/to/{}", "/to?text={}", "/to?{}", "/history?q={}",
+    "/history?q=kind:component&from={}", "/history?q=kind:component&to={}", "/history?cursor={}",
+    "/history.csv?q={}&from={}", "/catalog.csv?q={}", "/catalog.csv?columns={}&order={}",
+    "/catalog?q=kind:component&group={}", "/catalog?q=kind:component&view={}", "/catalog/fields?q={}",
+    "/catalog/owners?q={}", "/catalog/new?kind={}", "/catalog/unknown-owners?page={}",
+    "/catalog/default/group/{}/unknown", "/catalog/default/component/comp-svc001/restore/{}",
+    "/catalog/default/component/comp-svc001/run?connection={}&operation={}&target={}",
+    "/views/new?q={}", "/views/new?columns={}&order={}&group={}", "/views/{}/edit",
+    "/settings/tell-me/new?about={}", "/settings/tell-me/new?about=activity&q={}&type={}", "/settings/who?q={}",
+    "/settings/kinds/{}", "/settings/kinds/{}/change", "/settings/relations/{}", "/settings/fields/{}",
+    "/settings/fields/new?kind={}", "/settings/changes?cursor={}", "/settings/changes/{}", "/notices?cursor={}",
+    "/notices/end/{}", "/connections/paged/operations?page={}", "/connections/paged/deliveries?page={}",
+    "/sign-in/provider/callback?state={}", "/api/v1/entities/default/component/comp-svc001/history/?cursor={}",
+    "/api/v1/entities/default/component/comp-svc001/impact/?limit={}", "/api/v1/graph/?entity={}",
+    "/api/v1/graph/?entity=component:default/comp-svc001&depth={}", "/api/v1/graph/cycles/?limit={}",
+    "/api/v1/graph/orphans/?type={}", "/api/v1/history/?q={}", "/api/v1/history/?q=kind:component&from={}&to={}",
+    "/api/v1/names/?cursor={}", "/api/v1/views/{}/",
 ]  # fmt: skip
 WORST = [
     "\0",
@@ -231,7 +251,13 @@ MORE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("values", [WORST, pytest.param(MORE, marks=pytest.mark.full)], ids=["worst", "more"])
+ROUNDS = [
+    pytest.param(WORST, id="worst"),
+    *(pytest.param(MORE[n::4], id=f"more-{n}", marks=pytest.mark.full) for n in range(4)),
+]
+
+
+@pytest.mark.parametrize("values", ROUNDS)
 def test_no_address_makes_a_failure_of_ours(
     portal: Portal, connected: Upstream, admin_client: Client, values: list[str]
 ) -> None:
@@ -273,10 +299,81 @@ FORMS = [
     ("/settings/access", {"username": "{}", "name": "{}", "email": "{}", "role": "{}", "scope": "{}"}),
     ("/settings/you", {"name": "{}", "email": "{}"}),
     ("/settings/look", {"theme": "{}", "density": "{}"}),
+    ("/catalog/fields", {"q": "kind:component", "field": "{}", "do": "{}", "value": "{}", "reason": "{}"}),
+    (
+        "/catalog/fields",
+        {"q": "kind:component", "field": "spec.lifecycle", "value": "{}", "action": "set", "mark": "{}"},
+    ),
+    (
+        "/catalog/owners",
+        {"q": "kind:component", "owner": "{}", "reason": "{}", "action": "set", "mark": "{}"},
+    ),
+    ("/catalog/new?kind=component", {"name": "{}", "namespace": "{}", "spec.type": "{}", "spec.owner": "{}"}),
+    (
+        "/catalog/default/component/comp-svc001/edit",
+        {"metadata.title": "{}", "spec.type": "{}", "seen": "{}"},
+    ),
+    ("/catalog/default/component/comp-svc001/delete", {"etag": "{}"}),
+    ("/catalog/default/component/comp-svc001/restore/1", {"etag": "{}", "reason": "{}"}),
+    ("/catalog/default/group/nobody/unknown", {"action": "map", "target": "{}", "reason": "{}"}),
+    (
+        "/catalog/default/group/nobody/unknown",
+        {"action": "create", "name": "{}", "title": "{}", "members": "{}"},
+    ),
+    ("/catalog/unknown-owners", {"unmap": "{}", "withdraw": "{}"}),
+    (
+        "/views/new",
+        {"title": "{}", "query": "{}", "columns": "{}", "order": "{}", "group": "{}", "audience": "{}"},
+    ),
+    (
+        "/views/new",
+        {"title": "A", "description": "{}", "query": "kind:component", "audience": "team", "team": "{}"},
+    ),
+    ("/settings/tell-me/new", {"name": "{}", "query": "{}", "when": "{}", "mail": "{}"}),
+    (
+        "/settings/tell-me/new?about=activity",
+        {"name": "{}", "query": "kind:component", "types": "{}", "status": "{}"},
+    ),
+    ("/settings/kinds/component/change", {"spec": "{}"}),
+    ("/settings/fields/new", {"title": "{}", "field": "{}", "kinds": "{}", "format": "{}"}),
+    (
+        "/settings/fields/new",
+        {
+            "title": "{}",
+            "field": "spec.odd",
+            "kinds": "Component",
+            "format": "enum",
+            "values": "{}",
+            "default": "{}",
+        },
+    ),
+    (
+        "/settings/fields/new",
+        {"title": "A", "field": "spec.odd", "kinds": "Component", "format": "number", "expression": "{}"},
+    ),
+    (
+        "/settings/fields/new",
+        {
+            "title": "A",
+            "field": "spec.odd",
+            "kinds": "Component",
+            "format": "number",
+            "count.path": "{}",
+            "count.query": "{}",
+        },
+    ),
+    ("/settings/relations/ownedBy", {"check": "{}", "most": "{}", "inverse_most": "{}", "etag": "{}"}),
+    ("/settings/outbound", {"host": "{}", "reason": "{}"}),
+    ("/settings/who", {"entity": "{}"}),
+    ("/settings/who", {"action": "withdraw", "entity": "{}"}),
+    ("/settings/packs/restore", {"kind": "{}", "name": "{}"}),
+    ("/settings/access/sign-in", {"label": "{}", "issuer": "{}", "client_id": "{}", "client_secret": "{}"}),
+    ("/connections/paged/left-out", {"patterns": "{}", "action": "{}"}),
+    ("/connections/paged/delete", {"confirm": "{}", "with_secrets": "{}"}),
 ]
 
 
-@pytest.mark.parametrize("values", [WORST, pytest.param(MORE, marks=pytest.mark.full)], ids=["worst", "more"])
+@pytest.mark.parametrize("values", ROUNDS)
 def test_no_form_makes_a_failure_of_ours(
     portal: Portal,
     connected: Upstream,
