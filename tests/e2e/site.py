@@ -62,6 +62,7 @@ PLACES = [
     Place("bulk-change", "/catalog/changes/{bulk}"),
     Place("filter", "/catalog/filter?q=kind:resource"),
     Place("filter-field", "/catalog/filter?q=kind:resource&field=changed"),
+    Place("filter-enum", "/catalog/filter?q=kind:resource&field=spec.retention", is_twin=True),
     Place("filter-wrong", "/catalog/filter?q=kind:resource&field=owner&value=::&action=apply", status=422),
     Place("owners", "/catalog/owners?q=kind:component+-has:owner"),
     Place("unknown-owners", "/catalog/unknown-owners"),

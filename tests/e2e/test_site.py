@@ -16,7 +16,7 @@ from tests.routes import routes
 NO_PAGE = {
     "catalog-csv", "history-csv",
     "widget", "notices-bell", "notices-newest", "shell-sync", "search-suggest", "search-terms", "search-refs",
-    "view", "sign-in-provider", "sign-in-link-provider",
+    "entity-definition", "view", "sign-in-provider", "sign-in-link-provider",
 }  # fmt: skip
 
 
