@@ -63,6 +63,16 @@ TIE_TYPES: dict[tuple[str, str], tuple[str, str]] = {
 }
 
 
+def tie_between(one: str, other: str) -> tuple[str, str] | None:
+    """From which of two kinds a tie between them goes, and its type; None if nothing ties them."""
+    return TIE_TYPES.get((one, other)) or TIE_TYPES.get((other, one))
+
+
+def tied_to(kind: str) -> list[str]:
+    """The kinds to which entities of a kind can be tied."""
+    return sorted({other for pair in TIE_TYPES if kind in pair for other in pair} - {kind})
+
+
 class KindView:
     """One kind, as ingest and pages use it.
 

@@ -32,7 +32,7 @@ from base.errors import (
 from base.paths import format_path
 from catalog.bulk import among, insert, reserve_ids
 from catalog.documents.envelope import DocumentInvalid, validate_document
-from catalog.kinds import TIE_TYPES, current_kinds
+from catalog.kinds import current_kinds, tie_between
 from catalog.models import (
     Claim,
     ClaimMode,
@@ -710,10 +710,10 @@ def decide_tie(
             _("There is no tie of type %(type)s; there are: %(types)s.")
             % {"type": type, "types": ", ".join(sorted(kinds.tie_types))}
         )
-    fitting = TIE_TYPES.get((source.kind, target.kind)) or TIE_TYPES.get((target.kind, source.kind))
+    fitting = tie_between(source.kind, target.kind)
     if fitting != (source.kind, type):
         raise InvalidInput(
-            _("A tie %(type)s does not go from a %(source)s to a %(target)s; %(expected)s")
+            _("No tie %(type)s goes from %(source)s to %(target)s; %(expected)s")
             % {
                 "type": type,
                 "source": source.kind,

@@ -19,7 +19,7 @@ from base.errors import DomainError, InvalidInput
 from base.safe_yaml import parse_documents
 from base.text import whole_number
 from catalog import queries
-from catalog.kinds import current_kinds
+from catalog.kinds import current_kinds, tie_between, tied_to
 from catalog.models import Entity, Rank, Revision, TieState
 from catalog.overrides import overrides_of
 from catalog.services import edit as service
@@ -218,17 +218,22 @@ def tie(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRespo
     """Tie an entity to another by hand."""
     entity = _entity(request, namespace, kind, name)
     require(request.user, "tie.write", entity)
-    kinds = current_kinds()
+    fitting = tied_to(entity.kind)
     error = ""
-    values = {"type": request.POST.get("type", "hasSource"), "target": request.POST.get("target", "").strip()}
+    target = request.POST.get("target", "").strip()
     if request.method == "POST":
         try:
-            other = queries.entity_of_ref(request.user, values["target"])
+            other = queries.entity_of_ref(request.user, target)
+            rule = tie_between(entity.kind, other.kind)
+            if rule is None:
+                raise InvalidInput(_not_tied(entity, other, fitting))
+            source, type_ = rule
+            ends = (entity, other) if source == entity.kind else (other, entity)
             service.decide_tie(
                 user=request.user,
-                source=entity,
-                type=values["type"],
-                target=other,
+                source=ends[0],
+                type=type_,
+                target=ends[1],
                 state=TieState.CONFIRMED,
                 reason=request.POST.get("reason", "")[:1_000],
             )
@@ -242,14 +247,24 @@ def tie(request: HttpRequest, namespace: str, kind: str, name: str) -> HttpRespo
         {
             "title": _("Tie %(name)s to...") % {"name": entity.title},
             "entity": entity,
-            "types": [{"value": t, "label": kinds.label(t)} for t in sorted(kinds.tie_types)],
-            "values": values,
+            "fitting": fitting,
+            "target": target,
             "error": error,
             "back_url": links.entity_url(entity, "relations"),
             "breadcrumbs": _crumbs(entity, _("Tie")),
         },
         status=422 if error else 200,
     )
+
+
+def _not_tied(entity: Entity, other: Entity, fitting: list[str]) -> str:
+    if not fitting:
+        return _("Nothing ties a thing of the kind %(kind)s.") % {"kind": entity.kind}
+    return _("%(name)s is of the kind %(kind)s; expected is one of: %(expected)s.") % {
+        "name": other.title,
+        "kind": other.kind,
+        "expected": ", ".join(fitting),
+    }
 
 
 @login_required

@@ -22,7 +22,7 @@ from access.services import note_visit
 from base.errors import NotFound
 from base.expressions import Context, ExpressionError, compile_expression
 from catalog import queries
-from catalog.kinds import current_kinds
+from catalog.kinds import current_kinds, tied_to
 from catalog.lookup import look_up
 from catalog.models import Entity
 from catalog.unknown import mentions_of
@@ -472,7 +472,7 @@ def _entity_header(context: PageContext, entity: Entity) -> dict[str, Any]:
     if can(context.viewer, "entity.write", entity):
         url = f"{links.entity_url(entity)}/edit"
         acts.append({"label": _("Edit"), "url": url, "icon": "pencil", "key": "e"})
-    if can(context.viewer, "tie.write", entity):
+    if tied_to(entity.kind) and can(context.viewer, "tie.write", entity):
         acts.append({"label": _("Tie to..."), "url": f"{links.entity_url(entity)}/tie", "icon": "link"})
     if can(context.viewer, "entity.write", entity):
         acts.append({"label": _("Merge..."), "url": f"{links.entity_url(entity)}/merge", "icon": "git-merge"})

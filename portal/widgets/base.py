@@ -202,7 +202,9 @@ class Placed:
         except Absent:
             return None
         except NothingToShow as nothing:
-            if hide_empty:
+            if hide_empty or context.cache.get(
+                "sees_nothing"
+            ):  # then nothing is no news, and all is not well
                 return None
             card |= {
                 "state": "empty",

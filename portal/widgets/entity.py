@@ -18,7 +18,7 @@ from access.permissions import can, visible
 from base.paths import value_at
 from catalog import queries
 from catalog.documents.fields import PAGE
-from catalog.kinds import current_kinds
+from catalog.kinds import current_kinds, tied_to
 from catalog.models import Claim, Entity, Rank
 from catalog.overrides import overrides_of, patch_for
 from catalog.queries import FieldSource, Neighbour
@@ -368,7 +368,8 @@ class RelationList(Widget[WidgetConfig]):
         return {
             "groups": [{"label": capfirst(label), "items": items} for label, items in groups.items()],
             "forbidden": forbidden,
-            "can_tie": can(context.viewer, "tie.write", entity_of(context)),
+            "can_tie": bool(tied_to(entity_of(context).kind))
+            and can(context.viewer, "tie.write", entity_of(context)),
         }
 
     def _forbidden(self, context: PageContext) -> list[dict[str, Any]]:

@@ -34,9 +34,16 @@ def is_empty(context: PageContext) -> bool:
     return context.cache["is_empty"]
 
 
+def _counts(context: PageContext) -> dict[str, int]:
+    if "counts" not in context.cache:
+        context.cache["counts"] = queries.counts_by_kind(context.viewer)
+    found: dict[str, int] = context.cache["counts"]
+    return found
+
+
 @register
 class GetStarted(Widget[WidgetConfig]):
-    """Three ways on from an empty portal."""
+    """Three ways on from an empty portal; and a word to those who may see nothing of a full one."""
 
     slug = "get-started"
     label = gettext_lazy("Get started")
@@ -45,7 +52,10 @@ class GetStarted(Widget[WidgetConfig]):
 
     def data(self, context: PageContext) -> dict[str, Any]:
         if not is_empty(context):
-            raise Absent
+            if _counts(context):
+                raise Absent
+            context.cache["sees_nothing"] = True
+            return {"sees_nothing": True}
         return {"can_connect": can(context.viewer, "connection.write")}
 
 
@@ -100,7 +110,7 @@ class KindCounts(Widget[CountsConfig]):
     template = "widgets/kind_counts.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        counts = context.cache.setdefault("counts", queries.counts_by_kind(context.viewer))
+        counts = _counts(context)
         if not counts:
             raise Absent
         known = [kind for kind in self.config.kinds if counts.get(kind)]
@@ -149,7 +159,7 @@ class ToSeeTo(Widget[WidgetConfig]):
     template = "widgets/entities.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        if is_empty(context):
+        if is_empty(context) or context.cache.get("sees_nothing"):
             raise Absent
         counts = queries.counts_of(
             context.viewer, {query: query for _label, query, _step in _TO_SEE_TO}, now=context.now

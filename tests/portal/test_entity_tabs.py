@@ -68,6 +68,30 @@ class TestForbiddenTies:
         assert "Source of 1 pay" in said
 
 
+class TestTying:
+    def test_one_says_only_to_what_and_from_either_end(
+        self, browse: Callable[[User], Client], ben: User
+    ) -> None:
+        say("connection:g/r", claim("repository:pay", {}, keys=("repo:h.example/pay",)))
+        say("connection:r/a", claim("artifact:pay", {}, keys=("image:h.example/pay",)))
+        say("yaml:a", claim("component:pay", {"type": "x"}), claim("group:crew", {"type": "team"}, id="g"))
+        client = browse(ben)
+        image = "/catalog/default/artifact/pay/tie"
+        assert "It can be of these kinds: component, pipeline, repository, workload." in text(client, image)
+        answer = client.post(image, {"target": "group:default/crew"})
+        assert answer.status_code == 422
+        assert "expected is one of: component, pipeline" in html.unescape(answer.content.decode())
+        for url, target in ((image, "repository:default/pay"), (f"{PAGE}/tie", "repository:default/pay")):
+            answer = client.post(url, {"target": target})
+            assert (answer.status_code, answer["Location"]) == (302, url.replace("/tie", "?tab=relations"))
+        assert set(Tie.objects.values_list("source__kind", "type", "target__kind", "state")) == {
+            ("repository", "packagedAs", "artifact", "confirmed"),
+            ("component", "hasSource", "repository", "confirmed"),
+        }
+        assert "Tie to..." in text(client, "/catalog/default/artifact/pay")
+        assert "Tie to..." not in text(client, "/catalog/default/group/crew")
+
+
 class TestOverrides:
     @pytest.fixture(autouse=True)
     def pay(self, core_pack: None) -> None:

@@ -334,6 +334,22 @@ class TestGetStarted:
         Connection.objects.create(slug="git", label="Git main", connector="git")
         assert "Your portal is empty" not in text(browse(cleo), "/")
 
+    def test_who_sees_nothing_is_told_so_and_not_that_all_is_well(
+        self, browse: Callable[[User], Client], cleo: User, vic: User
+    ) -> None:
+        Connection.objects.create(slug="git", label="Git main", connector="git")
+        say("yaml:a", component("pay"))
+        said = text(browse(cleo), "/")
+        assert "Nothing here is for you to see yet" in said
+        assert not [
+            words
+            for words in ("All is settled", "Nothing fails", "has an owner", "Connect a tool")
+            if words in said
+        ]
+        assert "as far as your roles reach it" in text(browse(cleo), "/catalog")
+        assert "Nothing here is for you" not in text(browse(vic), "/")
+        assert "To see to" in text(browse(vic), "/")
+
     def test_an_empty_list_offers_connecting_to_those_who_may(
         self, browse: Callable[[User], Client], ana: User, vic: User
     ) -> None:
