@@ -16,10 +16,9 @@ from base.answers import chosen, one_answer, plain
 from base.errors import BadRequest, FieldError
 from base.openapi import FIELDS, IF_NONE_MATCH, PAGE, choice, list_of, part_of
 from base.pagination import rows_answer
-from base.text import whole_number
 from catalog import graph, queries, structure
+from catalog.api.parameters import kinds, number, words
 from catalog.api.views import by_refs
-from catalog.kinds import current_kinds
 from catalog.models import Entity, Relation
 
 MOST_ROOTS = 20
@@ -100,39 +99,9 @@ class OrphanOut(ThingOut):
 OrphanListOut = list_of("OrphanListOut", OrphanOut)
 
 
-def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    """:raises BadRequest: if a parameter is no number within its limits."""
-    text = request.query_params.get(name, "")
-    number = whole_number(text, default=default if not text else -1)
-    if not least <= number <= most:
-        raise BadRequest(
-            _("`%(name)s` is a number from %(least)d to %(most)d, but “%(got)s” came.")
-            % {"name": name, "least": least, "most": most, "got": text[:60]},
-            errors=[FieldError(name, _("Out of range."), expected=f"{least} to {most}", got=text[:60])],
-        )
-    return number
-
-
-def _words(request: Request, name: str) -> list[str]:
-    return [word for text in request.query_params.getlist(name) for word in text.split(",") if word]
-
-
-def _kinds(request: Request) -> list[str]:
-    """:raises BadRequest: if one of them is not defined."""
-    names = [kind.lower() for kind in _words(request, "kind")]
-    known = current_kinds()
-    for name in names:
-        if name not in known:
-            raise BadRequest(
-                _("There is no kind “%(name)s”.") % {"name": name[:60]},
-                errors=[FieldError("kind", _("Unknown."), got=name[:60])],
-            )
-    return names
-
-
 def _refs(request: Request, name: str, *, least: int, most: int) -> list[str]:
     """:raises BadRequest: if there are too few or too many."""
-    refs = _words(request, name)
+    refs = words(request, name)
     if not least <= len(refs) <= most:
         raise BadRequest(
             _("`%(name)s` takes %(least)d to %(most)d refs, but %(count)d came.")
@@ -180,12 +149,12 @@ class Graph(View):
         found = graph.explore(
             request.user,
             by_refs(request, refs, "entity"),
-            depth=_number(request, "depth", default=2, least=1, most=graph.MOST_DEPTH),
+            depth=number(request, "depth", default=2, least=1, most=graph.MOST_DEPTH),
             direction=graph.Direction(directions[0]) if directions else graph.Direction.BOTH,
-            kinds=_kinds(request),
-            relations=_words(request, "relation"),
+            kinds=kinds(request),
+            relations=words(request, "relation"),
             opened=[ref.lower() for ref in _refs(request, "open", least=0, most=graph.MOST_OPEN)],
-            most=_number(request, "limit", default=graph.MOST_NODES, least=1, most=graph.MOST_NODES),
+            most=number(request, "limit", default=graph.MOST_NODES, least=1, most=graph.MOST_NODES),
         )
         nodes = [
             plain(NodeOut, node.entity, level=node.level, more=node.more, is_open=node.is_open)
@@ -285,12 +254,12 @@ class Orphans(View):
     )
     def get(self, request: Request) -> HttpResponse:
         wanted = (chosen(request, "type", ["alone", "ownerless", "dangling"]) or ["alone"])[0]
-        kinds = _kinds(request)
+        named = kinds(request)
         if wanted == "dangling":
             edges = structure.dangling(request.user)
-            edges = edges.filter(source__kind__in=kinds) if kinds else edges
+            edges = edges.filter(source__kind__in=named) if named else edges
             return rows_answer(request, edges, ("id",), _leading_nowhere)
         make: Callable[[Any], Any] = structure.alone if wanted == "alone" else structure.ownerless
         rows = make(request.user)
-        rows = rows.filter(kind__in=kinds) if kinds else rows
+        rows = rows.filter(kind__in=named) if named else rows
         return rows_answer(request, rows.only(*queries.LIGHT), ("ref",), _lonely)

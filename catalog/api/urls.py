@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.api import graph, people, views
+from catalog.api import graph, people, search, views
 
 NAMES = "<str:namespace>/<str:kind>/<str:name>/"
 
@@ -42,6 +42,7 @@ urlpatterns = [
     path("users/<str:username>/person/", people.PersonOfUser.as_view(), name="user-person"),
     path("person-claims/", people.PersonClaimList.as_view(), name="person-claims"),
     path("person-claims/<str:username>/", people.PersonClaim.as_view(), name="person-claim"),
+    path("search", search.Search.as_view(), name="search"),
     path("feed", views.Feed.as_view(), name="feed"),
     path("feed/events", views.FeedEvents.as_view(), name="feed-events"),
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex, HashIndex
+from django.contrib.postgres.indexes import GinIndex, HashIndex, OpClass
 from django.db import models
+from django.db.models.functions import Upper
 
 
 class ActivityFields(models.Model):
@@ -69,6 +70,10 @@ class Activity(ActivityFields):
             GinIndex(fields=["keys"], name="activity_digests", condition=models.Q(type="version")),
             # An address can be longer than an ordered index takes.
             HashIndex(fields=["url"], name="activity_url"),
+            # What a search looks for; UPPER, as everywhere.
+            GinIndex(
+                OpClass(Upper("title"), "gin_trgm_ops"), name="activity_title", gin_pending_list_limit=512
+            ),
             # Those that wait for a subject, or for the one that an earlier key names.
             GinIndex(
                 fields=["keys"],

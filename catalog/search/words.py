@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 MAX_WORD = 64
 MAX_WORDS = 10_000  # of one passage; PostgreSQL knows the places of the first 16,383
@@ -47,11 +48,25 @@ def spellings(word: str) -> list[str]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of what somebody types, folded, in order."""
-    found = []
+    """The words of a text, folded, in order."""
+    return [fold(match[0])[:MAX_WORD] for match in _WORD.finditer(text)]
+
+
+def query(word: str) -> str:
+    """What PostgreSQL takes as a tsquery: what begins with a folded word."""
+    parts = [f"'{part[:MAX_WORD]}':*" for part in _cut(word)]
+    return f"({' & '.join(parts)})" if len(parts) > 1 else parts[0]
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether a text is in a script that puts no blanks between words."""
+    return not text.isascii() and _UNSPACED.search(text) is not None
+
+
+def words_in(text: str) -> Iterator[tuple[int, int, str]]:
+    """The words of a text as they stand there, each with its beginning and end."""
     for match in _WORD.finditer(text):
-        found += [part[:MAX_WORD] for part in _cut(fold(match[0]))]
-    return found
+        yield match.start(), match.end(), match[0]
 
 
 def vector(*texts: tuple[str, str]) -> str:
@@ -66,20 +81,20 @@ def vector(*texts: tuple[str, str]) -> str:
             number += 1
             if number > MAX_WORDS:
                 break
-            for word in dict.fromkeys(_forms(match[0])):
+            for word in _forms(match[0]):
                 places.setdefault(word, []).append(f"{number}{weight}")
     # PostgreSQL keeps 255 places of a word, and sorts them out itself.
     return " ".join(f"'{word}':{','.join(at[:255])}" for word, at in places.items())
 
 
-def _forms(word: str) -> Iterator[str]:
-    """As what a word is found."""
-    for spelling in spellings(word):
-        for part in _cut(spelling):
-            yield part[:MAX_WORD]
+@lru_cache(maxsize=20_000)
+def _forms(word: str) -> tuple[str, ...]:
+    """As what a word is found. Few words make up most texts."""
+    found = [part for spelling in spellings(word) for part in _cut(spelling)]
     parts = _PARTS.findall(word)
     if len(parts) > 1:
-        yield from (part.lower()[:MAX_WORD] for part in parts if len(part) > 1)
+        found += [part.lower() for part in parts if len(part) > 1]
+    return tuple(dict.fromkeys(part[:MAX_WORD] for part in found))
 
 
 def _cut(word: str) -> Iterator[str]:
