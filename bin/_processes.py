@@ -18,7 +18,7 @@ from _setup import PYTHON, ROOT, VENV
 from _supervise import Service, Supervisor
 
 WILDCARDS = ("0.0.0.0", "::")
-NAMES = ("web", "sync", "tasks", "beat")
+NAMES = ("web", "sync", "tasks", "beat", "watch")
 
 
 def application_environment(home: Home, *, address: str) -> dict[str, str]:

@@ -204,9 +204,10 @@ class FileReader:
 
         :raises Misconfigured: as `walk`.
         """
-        return await asyncio.to_thread(self._find, folder, tuple(patterns))
+        return await asyncio.to_thread(self.listing, folder, tuple(patterns))
 
-    def _find(self, folder: Path | str, patterns: tuple[str, ...]) -> Listing:
+    def listing(self, folder: Path | str, patterns: tuple[str, ...]) -> Listing:
+        """What `find` gives, without an event loop."""
         top = self._true_place(str(folder))
         if not os.path.isdir(top):
             raise Misconfigured(_("%(path)s is not a folder.") % {"path": folder})

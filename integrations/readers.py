@@ -322,22 +322,10 @@ class CatalogReader:
                 _("%(url)s is a pattern, but the web has no list of its files. Name each file, or the Git "
                   "repository.") % {"url": mask_url(pattern.target)}
             )  # fmt: skip
-        folder, inside = _split_pattern(pattern.target)
-        try:
-            top = self._files.confine(folder)
-            if not inside:
-                return [pattern]
-            found = await self._files.find(folder, [inside])
-        except NotThere as error:
-            raise Missing(error.message) from error
-        # As the pattern writes them, though its folder may be a link.
-        targets = {str(path): str(folder / path.relative_to(top)) for path in found.paths}
+        targets, unlisted = await asyncio.to_thread(local_files, pattern.target, self._files)
         contents = await self._files.read_many(targets, limit=MAX_FILE_BYTES, total=_PREFETCH_BYTES)
         self._prefetched |= {targets[path]: content for path, content in contents.items()}
-        unlisted = {str(folder / path.relative_to(top)): error for path, error in found.unreadable.items()}
         self._unlisted |= unlisted
-        if not targets and not unlisted:
-            raise _nothing_fits(inside, str(folder))
         return [Location("file", target) for target in [*targets.values(), *unlisted]]
 
     async def _glob_committed(self, type_: str, place: GitPlace) -> list[Location]:
@@ -394,6 +382,29 @@ def _nothing_fits(pattern: str, where: str) -> Missing:
         _("There is no *.yaml or *.yml file in %(where)s, nor in a folder below. Put a catalog file there, "
           "or name the folder that has some.") % {"where": where}
     )  # fmt: skip
+
+
+def local_files(pattern: str, files: FileReader) -> tuple[dict[str, str], dict[str, SourceError]]:
+    """The files of this machine that a target stands for, one alone or by a pattern.
+
+    :returns: their targets, as the pattern writes them though its folder may be a link, by their true paths; and what
+        cannot be listed, with why.
+    :raises Missing: if there is none.
+    :raises SourceError: if nothing can be listed.
+    """
+    folder, inside = _split_pattern(pattern)
+    try:
+        top = files.confine(folder)
+        if not inside:
+            return {str(top): pattern}, {}
+        found = files.listing(folder, (inside,))
+    except NotThere as error:
+        raise Missing(error.message) from error
+    targets = {str(path): str(folder / path.relative_to(top)) for path in found.paths}
+    unlisted = {str(folder / path.relative_to(top)): error for path, error in found.unreadable.items()}
+    if not targets and not unlisted:
+        raise _nothing_fits(inside, str(folder))
+    return targets, unlisted
 
 
 def _split_pattern(pattern: str) -> tuple[Path, str]:

@@ -24,7 +24,7 @@ from portal import serve
 
 WEB_WORKERS, WEB_THREADS = 2, 4  # more threads only make the slowest answers slower
 QUEUES = {"sync": "sync", "tasks": "webhooks,operations,default"}
-NAMES = ("web", *QUEUES, "beat")
+NAMES = ("web", *QUEUES, "beat", "watch")
 VOICES = "PORTICO_VOICES"
 """The variable that says where each process writes what it says: `web=5,sync=6`, by numbers of open files."""
 
@@ -45,6 +45,10 @@ def run(name: str, options: argparse.Namespace) -> None:
         command += ["--host", options.bind, "--port", str(options.port), "--log-level", "warning"]
         serve.serve([*command, "--respawn-failed-workers", "--workers-kill-timeout", "3"])
         return
+    if name == "watch":
+        from integrations.watching import watch_files  # not before Django is set up
+
+        watch_files()
     celery = importlib.import_module(options.celery).app
     if name == "beat":
         celery.start(["-q", "beat", "--pidfile=", "-s", options.schedule, "-l", "WARNING"])

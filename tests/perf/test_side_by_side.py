@@ -205,6 +205,7 @@ def test_side_by_side(size: int, program: tuple[list[str], Path], ports: tuple[i
             lines += ingest(portico, backstage, size, postgres)
             lines += asked(portico, backstage, size, postgres)
             lines += at_rest(portico, backstage, postgres)
+            lines.append(line("database after all of it, MB", backstage.size(), portico.size()))
     finally:
         for contender in contenders:
             contender.go_on()
@@ -228,7 +229,7 @@ def ingest(
         wait_for(contender, size + 1, 3_600)
         wall = time.monotonic() - begun
         cpu = cpu_of(contender.processes() + postgres()) - before
-        took[contender.name] = wall, cpu + getattr(contender, "importing", 0.0)
+        took[contender.name] = wall, cpu
         if contender is backstage:
             portico.go_on()
             backstage.pause()

@@ -8,6 +8,7 @@ from integrations.services.locations.imports import (
     import_paths,
     move_location,
     preview,
+    refresh_files,
     refresh_location,
     register_location,
     restore_location,
@@ -22,13 +23,16 @@ from integrations.services.locations.removal import (
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
 from integrations.services.locations.trying import documents_at, faults_of_document
 from integrations.services.locations.turns import LocationBusy
+from integrations.services.locations.watching import Changed, Watch
 
 __all__ = [
+    "Changed",
     "DocumentProblem",
     "ImportSummary",
     "LocationBusy",
     "LocationKnown",
     "LocationRemoval",
+    "Watch",
     "ask_again",
     "documents_at",
     "due_locations",
@@ -37,6 +41,7 @@ __all__ = [
     "label_of",
     "move_location",
     "preview",
+    "refresh_files",
     "refresh_location",
     "register_location",
     "removal_of",

@@ -8,7 +8,7 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +28,7 @@ from catalog.services.render import render_dirty
 from integrations.models import CatalogLocation
 from integrations.outbound import mask_url
 from integrations.services.locations.addresses import is_local, label_of, root_of
-from integrations.services.locations.reading import MAX_SECONDS, Reading, ReadingLoop
+from integrations.services.locations.reading import MAX_SECONDS, Reading, ReadingLoop, claims_of
 from integrations.services.locations.removal import SILENT_FOR, record_import
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
 from integrations.services.locations.turns import REGISTERED_FOR, LocationBusy, alone
@@ -221,6 +221,32 @@ def refresh_location(*, location_id: int, now: datetime, is_guarded: bool = True
         return None
     render_dirty(at=timezone.now())
     return reading.summary if reading.was_read else None
+
+
+@rare_collections()
+def refresh_files(*, location_id: int, paths: Collection[str]) -> bool:
+    """Read some of a location's local files again, those that are gone included, and what they alone say.
+
+    :returns: whether that was enough: not if one of them cannot be read, or leads to other files.
+    :raises LocationBusy: while another process is reading the location.
+    """
+    location = CatalogLocation.objects.filter(pk=location_id, removal_at=None).first()
+    if location is None:
+        return True
+    start, part = Location.of(location.address), frozenset(paths)
+    with (
+        alone(location.address, seconds=0),
+        ReadingLoop(location.roots) as loop,
+        closing(Reading(start, part=part)) as reading,
+    ):
+        if claims_of(start, part).filter(Q(entity__kind="location") | Q(place__has_key="by")).exists():
+            return False
+        reading.read(loop, seconds=MAX_SECONDS)
+        if reading.leads_on or reading.summary.unread:
+            return False
+        Writing(reading, by=label_of(location.address), is_guarded=True, only_known=True).write()
+    render_dirty(at=timezone.now())
+    return True
 
 
 def due_locations(*, now: datetime) -> list[CatalogLocation]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import marshal
+import os
 import posixpath
 import struct
 import tempfile
@@ -14,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -93,12 +95,14 @@ class ReadingLoop:
             raise InvalidInput(_("This address is longer than %(limit)d bytes.") % {"limit": MAX_ADDRESS})
         return start
 
-    def documents(self, start: Location, *, seconds: float) -> Iterator[SourceDocument | Unreadable]:
-        """What is read from an address.
+    def documents(
+        self, starts: Sequence[Location], *, seconds: float
+    ) -> Iterator[SourceDocument | Unreadable]:
+        """What is read from some addresses.
 
         :raises TimeoutError: when that takes longer.
         """
-        stream = read_documents([start], self.reader)
+        stream = read_documents(starts, self.reader)
         until = self._loop.time() + seconds
         found: list[SourceDocument | Unreadable] = []
 
@@ -170,15 +174,17 @@ class Shelf:
 
 
 class Reading:
-    """One reading of one location.
+    """One reading of one location, or of some of its files alone.
 
+    :ivar part: the local files that it is of, those that are gone included; None for all.
+    :ivar leads_on: whether a document led to other files, of which a reading of some files knows nothing.
     :ivar seen: the ids of what is accepted; `stale`, `unknown` and `broken_files` say why the others are not: by id,
         by file and name of what is of no known kind, and by file of what names nothing.
     :ivar kept: ids of the entities of which the very text was read before; no claims of them wait to be written.
     """
 
-    def __init__(self, start: Location, *, dry_run: bool = False) -> None:
-        self.start, self.dry_run = start, dry_run
+    def __init__(self, start: Location, *, dry_run: bool = False, part: frozenset[str] | None = None) -> None:
+        self.start, self.dry_run, self.part, self.leads_on = start, dry_run, part, False
         self.now = timezone.now()
         self.kinds = current_kinds()
         self.summary = ImportSummary()
@@ -211,9 +217,12 @@ class Reading:
         most = most or MAX_BYTES
         size = 0
         if not self.dry_run:
-            self._known = _known(self.start)
+            self._known = _known(claims_of(self.start, self.part))
+        starts = [self.start]
+        if self.part is not None:
+            starts = [Location("file", path) for path in sorted(self.part) if os.path.lexists(path)]
         try:
-            for item in loop.documents(self.start, seconds=seconds):
+            for item in loop.documents(starts, seconds=seconds):
                 if isinstance(item, Unreadable):
                     self._unreadable(item)
                     continue
@@ -321,6 +330,7 @@ class Reading:
             self._refuse(document, list(error.errors or []), ref=error.ref, error=error)
             return None
         self.summary.accepted += 1
+        self.leads_on |= valid.kind.name == "Location"
         ref = valid.ref.text
         self.refs[file, ref] += 1
         number = self.refs[file, ref]
@@ -375,17 +385,24 @@ class Reading:
             self.broken_files[file] = error.message
 
 
-def _known(start: Location) -> dict[bytes, tuple[str, int]]:
-    """The claims of a location that stand as they were read, by the digest of what they were read from.
+def claims_of(start: Location, part: frozenset[str] | None = None) -> QuerySet[Claim]:
+    """What a location says until now.
+
+    :param part: in these of its files alone.
+    """
+    rows = Claim.objects.filter(source__key=f"yaml:{start.text}")
+    return rows if part is None else rows.filter(place__file__in=sorted(part))
+
+
+def _known(claims: QuerySet[Claim]) -> dict[bytes, tuple[str, int]]:
+    """Those of some claims that stand as they were read, by the digest of what they were read from.
 
     :returns: their ids of the source's, and their entities'; no second claims of one name in one file.
     """
-    rows = Claim.objects.filter(source__key=f"yaml:{start.text}", stale_reason="")
+    rows = claims.filter(stale_reason="").values_list("read_digest", "external_id", "entity_id")
     return {
         bytes(digest): (external_id, entity_id)
-        for digest, external_id, entity_id in rows.values_list(
-            "read_digest", "external_id", "entity_id"
-        ).iterator()
+        for digest, external_id, entity_id in rows.iterator()
         if digest is not None and "~" not in external_id.rpartition("#")[2]
     }
 

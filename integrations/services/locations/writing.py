@@ -19,7 +19,7 @@ from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_sta
 from integrations.guard import is_much
 from integrations.models import CatalogLocation
 from integrations.services.locations.addresses import label_of, shown
-from integrations.services.locations.reading import Reading, first_id
+from integrations.services.locations.reading import Reading, claims_of, first_id
 from integrations.services.locations.removal import record_import
 from integrations.services.locations.summary import DocumentProblem
 from integrations.services.locations.turns import apart, parts
@@ -155,7 +155,7 @@ class Writing:
         return list(self._claims().values_list("external_id", flat=True))
 
     def _claims(self) -> QuerySet[Claim]:
-        return Claim.objects.filter(source__key=f"yaml:{self.start.text}")
+        return claims_of(self.start, self.reading.part)
 
     def _keep_last_good(self) -> None:
         """A document that no longer parses keeps its last good claim, marked stale."""
@@ -181,7 +181,9 @@ class Writing:
         gone = have - self.reading.seen - set(self.reading.stale)
         if not gone:
             return
-        if self.is_guarded and (not self.reading.seen or is_much(len(gone), len(have))):
+        is_all = self.reading.part is None
+        count = len(have) if is_all else claims_of(self.start).count()
+        if self.is_guarded and ((is_all and not self.reading.seen) or is_much(len(gone), count)):
             self.summary.problems.append(
                 DocumentProblem(
                     file=shown(self.start.target),
@@ -192,7 +194,7 @@ class Writing:
                         "%(gone)d of %(have)d documents are no longer there, more than usual. Nothing was removed; "
                         "import it by hand to remove them."
                     )
-                    % {"gone": len(gone), "have": len(have)},
+                    % {"gone": len(gone), "have": count},
                 )
             )
             return
@@ -205,6 +207,8 @@ class Writing:
     def _close(self, is_new: bool) -> None:
         """Note what came of it: on the location, as problems, in the audit log."""
         self._report()
+        if self.reading.part is not None:
+            return  # the numbers are those of the last reading of all
         location = CatalogLocation.objects.select_for_update().filter(address=self.start.text).first()
         if location is None or location.is_removed:
             return
@@ -224,7 +228,9 @@ class Writing:
     def _report(self) -> None:
         subject = problems.Subject(type="location", label=self.start.target)
         within = Q(type="refused-document")
-        if self.summary.unread:
+        if self.reading.part is not None:
+            within &= Q(detail__place__file__in=sorted(self.reading.part))
+        elif self.summary.unread:
             # Of files that were not read, nothing new is known.
             within &= Q(severity=Severity.FAIL) | Q(detail__place__file__in=sorted(self.reading.files))
         problems.sync(
