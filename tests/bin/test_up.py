@@ -150,8 +150,10 @@ def test_a_day_with_portico(up: Callable[..., Up], wait: Wait, running: Callable
     assert f"process {first.process.pid}" in second.said()
 
     # A child that is killed comes back, alone.
-    wait(lambda: any("celery" in line for line in family(first.process.pid).values()), 20, "workers run")
-    worker = next(pid for pid, line in family(first.process.pid).items() if "worker -n sync" in line)
+    wait(
+        lambda: any("portico-tasks" in line for line in family(first.process.pid).values()), 20, "workers run"
+    )
+    worker = next(pid for pid, line in family(first.process.pid).items() if "portico-sync" in line)
     os.kill(worker, signal.SIGKILL)
     wait(lambda: "sync     | was killed by SIGKILL" in first.said(), 10, "its death is told")
     assert first.answers()
