@@ -635,7 +635,9 @@ class Timeline(Widget[TimelineConfig]):
         page = paginate(rows, order=("-at", "-id"), limit=self.config.rows, cursor=cursor or None)
         if not page.rows and not wanted and not status:
             raise NothingToShow(
-                _("Nothing has happened yet. Connect a tool, and its runs and changes appear here."),
+                _("Nothing has happened yet. Connect a tool, and its runs and changes appear here.")
+                if context.entity is not None or not context.query
+                else _("Nothing has happened to what the query finds."),
                 icon="activity",
             )
         # Where all of it happened to the page's own entity, its name needs not be said.

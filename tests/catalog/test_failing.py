@@ -222,3 +222,55 @@ class TestBefore:
         with django_assert_num_queries(0):
             assert failing.failures_of(vic, Entity()) == []
             assert failing.before_it_failed(vic, Entity(), []) == []
+
+
+class TestAgreement:
+    """Whoever asks, and wherever, is told the same."""
+
+    GOOD = ("passed", "1", 5)
+    BAD = ("failed", "2", 9)
+
+    @pytest.mark.parametrize(
+        ("runs", "is_failing"),
+        [
+            ([GOOD, BAD], True),
+            ([GOOD, BAD, ("passed", "3", 12)], False),
+            ([BAD, ("cancelled", "3", 12)], True),
+            ([GOOD], False),
+            ([], False),
+        ],
+    )
+    def test_home_list_entity_activity_and_api_agree(
+        self,
+        pay: Any,
+        client: Client,
+        vic: User,
+        as_token: Callable[..., dict[str, str]],
+        runs: list[tuple[str, str, int]],
+        is_failing: bool,
+    ) -> None:
+        tell(*(run(status, id=id_, finished=at, about=(BUILD,)) for status, id_, at in runs))
+        tell(run("failed", id="of-a-change", finished=30, about=(BUILD,), is_change=True))
+        render_dirty(at=later(40))
+        headers, asked = as_token(vic), "kind:component is:failing"
+        listed = client.get("/api/v1/entities/", {"q": asked}, headers=headers).json()
+        told = client.get("/api/v1/entities/default/component/pay/failing/", headers=headers).json()
+        happened = client.get("/api/v1/activity/", {"q": "is:failing"}, headers=headers).json()
+        client.force_login(vic)
+
+        def page(path: str, **params: str) -> str:
+            return " ".join(re.sub(r"<[^>]+>", " ", client.get(path, params).content.decode()).split())
+
+        answers = {
+            "home": "Failing now pay Failed" in page("/"),
+            "list": "1-1 of 1" in page("/catalog", q=asked),
+            "entity": "Failing: 1 pipeline" in page("/catalog/default/component/pay"),
+            "activity": "build failed in build" in page("/activity", q="is:failing"),
+            "api": bool(listed["results"]),
+            "api, what fails": told["since"] is not None and bool(told["failures"]),
+            "api, activity": bool(happened["results"]),
+        }
+        assert answers == dict.fromkeys(answers, is_failing)
+        assert is_failing != (
+            "Nothing has happened to what the query finds." in page("/activity", q="is:failing")
+        )
