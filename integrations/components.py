@@ -120,8 +120,8 @@ def decide(
             connection=connection, type="repository", deleted_at=None, is_ignored=False
         )
         .order_by("external_id")
-        # A rule asks nothing of a README, and it is most of a record.
-        .annotate(facts=RawSQL("data - 'readme'", [], output_field=JSONField()))
+        # A rule asks nothing of a README and docs, and they are most of a record.
+        .annotate(facts=RawSQL("data - 'readme' - 'docs'", [], output_field=JSONField()))
         .values_list("external_id", "facts", "as_of")
     )
     if not rows:

@@ -150,8 +150,8 @@ def left_out(*, connection: Connection, rule: IgnoreRule) -> list[LeftOut]:
     if not asked:
         rows = rows.filter(is_ignored=True)
     found = []
-    # No pattern asks for a README, and it is most of a record.
-    facts = RawSQL("data - 'readme'", [], output_field=JSONField())
+    # No pattern asks for a README and docs, and they are most of a record.
+    facts = RawSQL("data - 'readme' - 'docs'", [], output_field=JSONField())
     for row in rows.order_by("resource", "external_id").defer("raw", "data").annotate(facts=facts).iterator():
         row.data = row.facts
         reason = asked.reason(row.resource, row.type, row.external_id, row.data.get)

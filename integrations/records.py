@@ -198,6 +198,11 @@ class Repository(EntityRecord):
     last_activity_at: Moment | None = None
     readme: Text = ""
     readme_path: Short = ""
+    docs: dict[Short, Text] = Field(
+        default_factory=dict,
+        max_length=300,
+        description="Markdown pages by path, and the mkdocs.yml that order them.",
+    )
     owners: list[Short] = Field(
         default_factory=list,
         description="Owners of the whole repository, as CODEOWNERS writes them (@org/team, @user, an e-mail).",

@@ -7,6 +7,7 @@ by an allow-list, code is escaped by the highlighter.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html import escape
 from urllib.parse import urljoin, urlsplit
 
@@ -14,7 +15,6 @@ import nh3
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -23,10 +23,11 @@ from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
 from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
+from base.markdown import LIMIT, headings_of, parser
+
 SCHEMES = {"http", "https", "mailto"}
 # Beyond this the highlighter would hold up a page; the text is shown plain.
 HIGHLIGHT_LIMIT = 200_000
-MARKDOWN_LIMIT = 500_000
 TAGS = {
     "a", "b", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3",
     "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp",
@@ -74,24 +75,17 @@ def safe_url(value: object, base: str = "") -> str:
     return text if re.match(r"/(?![/\\])|#|\?", text) else ""
 
 
-def _slug_headings(tokens: list[Token]) -> None:
+def _name_headings(tokens: list[Token]) -> None:
     """Give headings an id of their own space, so that it can never shadow one of the page's."""
-    seen: dict[str, int] = {}
-    for position, token in enumerate(tokens):
-        if token.type != "heading_open":
-            continue
-        slug = slugify(tokens[position + 1].content) or "section"
-        seen[slug] = seen.get(slug, 0) + 1
-        token.attrSet("id", f"md-{slug}" if seen[slug] == 1 else f"md-{slug}-{seen[slug] - 1}")
+    for heading in headings_of(tokens):
+        tokens[heading.position].attrSet("id", f"md-{heading.slug}")
 
 
 def _highlight_fence(text: str, language: str, _attributes: str) -> str:
     return f'<pre><code class="po-hl">{_highlight(text, language)}</code></pre>'
 
 
-_markdown = MarkdownIt("commonmark", {"html": True, "highlight": _highlight_fence}).enable(
-    ["table", "strikethrough"]
-)
+_markdown = parser(html=True, highlight=_highlight_fence)
 _IMAGE_OR_LINK = re.compile(r'<(?P<tag>/?a|img)\b(?P<attributes>(?:[^>"]|"[^"]*")*)>')
 
 
@@ -116,18 +110,24 @@ def _images_to_links(html: str) -> str:
     return _IMAGE_OR_LINK.sub(replace, html)
 
 
-def render_markdown(text: str, base_url: str = "") -> SafeString:
+def render_markdown(
+    text: str, base_url: str = "", *, links: Callable[[str], str] | None = None
+) -> SafeString:
     """Markdown as clean HTML, raw HTML kept as far as the allow-list goes.
 
     Relative links are resolved against `base_url`; without one they lead nowhere.
+
+    :param links: gives for the target of a link an address of this portal, or nothing.
     """
-    tokens = _markdown.parse(text[:MARKDOWN_LIMIT])
-    _slug_headings(tokens)
+    tokens = _markdown.parse(text[:LIMIT])
+    _name_headings(tokens)
 
     def attribute(tag: str, name: str, value: str) -> str | None:
         if name in {"href", "src"}:
             if name == "href" and value.startswith("#"):
                 return f"#md-{slugify(value[1:])}"
+            if name == "href" and links is not None and (ours := links(value)):
+                return ours
             url = safe_url(value, base_url)
             # A path of the text's own site would lead into this portal.
             return url if url and urlsplit(url).scheme else None

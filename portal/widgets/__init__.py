@@ -32,5 +32,5 @@ __all__ = [
 
 def load_widgets() -> None:
     """Make the widgets of the portal known, at start."""
-    for name in ("activity", "definition", "entity", "home", "listing", "people", "problems", "team"):
+    for name in ("activity", "definition", "docs", "entity", "home", "listing", "people", "problems", "team"):
         import_module(f"portal.widgets.{name}")

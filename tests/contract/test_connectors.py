@@ -231,6 +231,7 @@ ALLOWED = {
     "integrations.alerting",
     "integrations.contract",
     "integrations.records",
+    "integrations.docs",
     "integrations.documents",
     "integrations.packages",
     "integrations.repository_files",

@@ -37,7 +37,8 @@ from integrations.contract import (
     resource,
 )
 from integrations.contract import gettext as _
-from integrations.documents import records_of_repository, repository_id
+from integrations.docs import pages_of
+from integrations.documents import folder_of, records_of_repository, repository_id
 from integrations.records import Commit, Document, Repository, Version
 from integrations.repository_files import (
     CATALOG_FILES,
@@ -346,7 +347,9 @@ class Git(Connector[Config]):
     async def _describe(self, found: _Opened) -> Repository | Refused:
         clone = copy(found.clone)  # a copy keeps the list of files no longer than we do
         sizes = await _sizes(clone, found.head)
-        facts = await facts_of(sizes, partial(clone.read_many, found.head), readme=True)
+        read = partial(clone.read_many, found.head)
+        facts = await facts_of(sizes, read, readme=True)
+        declaring = catalog_files_of(sizes, self.config.catalog_files)
         year = datetime.now(UTC) - timedelta(days=365)
         committers = await clone.top_committers(found.head, since=year, limit=5) if found.head else []
         return record_or_refusal(
@@ -361,6 +364,7 @@ class Git(Connector[Config]):
             last_activity_at=await clone.last_commit_at(found.head) if found.head else None,
             top_committers=[f"{who.name} <{who.email}>"[:500] for who in committers],
             keys=[f"repo:{found.id}"],
+            docs=await pages_of(sizes, read, beside=map(folder_of, declaring)),
             **facts,
         )
 

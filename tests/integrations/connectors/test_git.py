@@ -77,6 +77,10 @@ def test_a_repository_says_what_it_is(work: Any, tmp_path: Path) -> None:
             "web/package.json": "{}",
             "web/node_modules/left/package.json": "{}",
             "Dockerfile": "FROM x",
+            "docs/use.md": "# Use",
+            "web/README.md": "no catalog file lies beside it",
+            "api/catalog-info.yaml": "",
+            "api/README.md": "# API",
             ".mailmap": "Ana Ruiz <ana@acme.example>\nAna Ruiz <ana@acme.example> <ana@laptop.example>\n",
         },
         "Begin",
@@ -105,6 +109,11 @@ def test_a_repository_says_what_it_is(work: Any, tmp_path: Path) -> None:
     )
     assert repository.languages == {"Python": 1001, "TypeScript": 500, "Dockerfile": 6}
     assert repository.build_files == ["Dockerfile", "pyproject.toml", "web/package.json"]
+    assert repository.docs == {
+        "README.md": repository.readme,
+        "docs/use.md": "# Use",
+        "api/README.md": "# API",
+    }
     assert repository.top_committers == ["Ana Ruiz <ana@acme.example>"]
 
 
