@@ -7,7 +7,7 @@ from django.db.models.functions import Upper
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("catalog", "0029_passages")]
+    dependencies = [("catalog", "0032_bulk_changes")]
 
     operations = [
         AddIndexConcurrently(
