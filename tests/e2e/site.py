@@ -355,9 +355,10 @@ import copy
 from datetime import timedelta
 from django.utils import timezone
 from access.models import User
-from access.services import create_group
+from access.services import create_group, invite
 from catalog.models import Entity, Kind
 from catalog.services import bulk_changes, kind_changes
+from catalog.services.people import say_who
 from integrations.models import Delivery, OperationRun
 from integrations.records import Pipeline
 from integrations.services.connections import create_connection, update_connection
@@ -396,6 +397,8 @@ place = "https://github.com/acme/" + "settlement-" * 8 + "service"
 RecordWriter(connection=hub, resource="workflows", by="Acme hub", now=now).write(
     [Pipeline(external_id="7", name="Nightly " + "settlement " * 17, url=place + "/actions/workflows/nightly.yaml")]
 )
+invite(name="Wilhelmina " * 9, email="w@acme.example", role="viewer", by=first)
+say_who(User.objects.get(username="vic"), Entity.objects.filter(kind="user", namespace="sample").earliest("ref"))
 create_group(name="Acme on call", members=User.objects.filter(username__in=["vic", "noa"]), by=first)
 edit_definition(
     kind="FieldDefinition", name="crowded", by="Ana Ruiz",
