@@ -123,7 +123,8 @@ class Docs:
     commit: str = ""
 
     def page(self, path: str) -> Page | None:
-        """The page of a path; of a folder its first page."""
+        """The page of a path, whatever heading it names; of a folder its first page."""
+        path = path.partition("#")[0]
         named = {page.path: page for page in self.pages}
         for name in (path, *(_below(path, one) for one in ("index.md", "README.md", "readme.md"))):
             if name in named:

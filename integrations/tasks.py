@@ -20,7 +20,7 @@ from catalog.services.people import tie_all_by_email
 from integrations import sync
 from integrations.git import GitClient
 from integrations.models import CatalogLocation, Connection, OperationRun, SyncRun
-from integrations.services import deliveries, locations, moving, muting, operations, removal, runs
+from integrations.services import deliveries, docs, locations, moving, muting, operations, removal, runs
 
 logger = logging.getLogger(__name__)
 
@@ -187,6 +187,12 @@ def tick(**_from_newer_release: Any) -> None:
     for location in locations.due_locations(now=now):
         task = remove_location if location.is_removed else read_location
         task.delay(location_id=location.pk)
+
+
+@shared_task(name="integrations.read_docs")
+def read_docs(**_from_newer_release: Any) -> None:
+    """Have the docs of repositories found by a search. It comes again, so a lost one is taken up."""
+    docs.read_docs()
 
 
 @shared_task(name="integrations.housekeeping")

@@ -204,6 +204,7 @@ CELERY_BEAT_SCHEDULE = {
     "render": {"task": "catalog.render_dirty", "schedule": 5.0, "options": {"expires": 5}},
     "bulk": {"task": "catalog.change_many", "schedule": 30.0, "options": {"expires": 20}},
     "kinds": {"task": "catalog.check_kind_changes", "schedule": 10.0, "options": {"expires": 5}},
+    "docs": {"task": "integrations.read_docs", "schedule": 20.0, "options": {"expires": 20}},
     "definitions": {"task": "catalog.read_definitions", "schedule": 10.0, "options": {"expires": 10}},
     "windows": {
         "task": "catalog.mark_what_time_changed",

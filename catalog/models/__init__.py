@@ -14,7 +14,6 @@ from catalog.models.claims import (
     Source,
     SourceType,
 )
-from catalog.models.definitions import ReadDefinition
 from catalog.models.entities import (
     Alias,
     ComputedValues,
@@ -30,6 +29,7 @@ from catalog.models.history import FeedItem, News, Revision
 from catalog.models.kinds import Kind, KindChange, KindField, RelationType
 from catalog.models.passages import Passage, PassageSort
 from catalog.models.problems import PROBLEM_TYPES, UNCLEAR, Problem, Severity
+from catalog.models.read import PassagesRead
 from catalog.models.touched import Touched
 
 __all__ = [
@@ -55,9 +55,9 @@ __all__ = [
     "News",
     "Passage",
     "PassageSort",
+    "PassagesRead",
     "Problem",
     "Rank",
-    "ReadDefinition",
     "Redirect",
     "RedirectedClaim",
     "Relation",

@@ -12,7 +12,7 @@ from django.db import connection
 from base.text import plain_markdown
 from catalog.definitions import DefinitionInvalid, format_of_definition, overview, parse_definition
 from catalog.models import PassageSort
-from catalog.services.passages import Part, replace_passages
+from catalog.services.passages import Part, note_read, replace_passages
 
 _RULE = b"\1"  # another one where operations are read otherwise, so that all are read anew
 _PAGE = 20  # definitions may have megabytes
@@ -35,7 +35,7 @@ def read_definitions(*, seconds: float = SECONDS) -> int:
         replace_passages(
             sort=PassageSort.OPERATION, passages={pk: _operations(document) for pk, _d, document in rows}
         )
-        _note([(pk, bytes(digest)) for pk, digest, _document in rows])
+        note_read(PassageSort.OPERATION, {pk: bytes(digest) for pk, digest, _document in rows})
         count += len(rows)
     return count
 
@@ -47,29 +47,15 @@ def _unread() -> Sequence[tuple[int, bytes, str]]:
             """
             SELECT e.id, %(rule)s::bytea || e.digest, s.document FROM catalog_entity e
             JOIN catalog_served s ON s.entity_id = e.id
-            LEFT JOIN catalog_readdefinition d ON d.entity_id = e.id
+            LEFT JOIN catalog_passagesread d ON d.entity_id = e.id
             WHERE e.kind = 'api' AND e.deleted_at IS NULL
-                AND d.digest IS DISTINCT FROM %(rule)s::bytea || e.digest
+                AND d.operations IS DISTINCT FROM %(rule)s::bytea || e.digest
                 AND NOT EXISTS (SELECT FROM catalog_dirtyentity m WHERE m.entity_id = e.id)
             ORDER BY e.id LIMIT %(page)s
             """,
             {"rule": _RULE, "page": _PAGE},
         )
         return cursor.fetchall()
-
-
-def _note(read: list[tuple[int, bytes]]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO catalog_readdefinition (entity_id, digest)
-            SELECT e.id, said.digest FROM unnest(%s::bigint[], %s::bytea[]) AS said(id, digest)
-            JOIN catalog_entity e ON e.id = said.id
-            ORDER BY e.id
-            ON CONFLICT (entity_id) DO UPDATE SET digest = excluded.digest
-            """,
-            [[pk for pk, _digest in read], [digest for _pk, digest in read]],
-        )
 
 
 def _operations(document: str) -> list[Part]:

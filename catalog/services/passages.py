@@ -77,6 +77,25 @@ def replace_passages(*, sort: PassageSort, passages: Mapping[int, Sequence[Part]
         return written + (_write(sort, changed) if changed else 0)
 
 
+_READ = {PassageSort.OPERATION: "operations", PassageSort.PAGE: "pages"}
+
+
+def note_read(sort: PassageSort, digests: Mapping[int, bytes | None]) -> None:
+    """Remember of what the passages of some entities were made, by the entity's id; None: they have none."""
+    column = _READ[sort]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO catalog_passagesread (entity_id, {column})
+            SELECT e.id, said.digest FROM unnest(%s::bigint[], %s::bytea[]) AS said(id, digest)
+            JOIN catalog_entity e ON e.id = said.id
+            ORDER BY e.id
+            ON CONFLICT (entity_id) DO UPDATE SET {column} = excluded.{column}
+            """,  # noqa: S608 - the column's name is ours
+            [list(digests), list(digests.values())],
+        )
+
+
 def _rows(entity_id: int, parts: Sequence[Part]) -> list[_Row]:
     found: dict[str, _Row] = {}
     for part in parts:
