@@ -35,6 +35,21 @@ _VERSIONED = re.compile(r"^((?:@[^@/\s]+/)?[^@=/\s]+)(?:@|==)v?\d[^@/\s]*$")
 _PURL = re.compile(r"^pkg:(npm|pypi|github)/(@?[^@?#\s]+)(?:[@?#]\S*)?$", re.IGNORECASE)
 
 
+# What stands around a thing where it is copied from: quotes, the brackets of mails, the command that fetches it.
+_AROUND = " \t\r\n<>\"'`"
+_COMMAND = re.compile(
+    r"^(?:\$ )?(?:git clone|(?:docker|podman|crane|skopeo) \w+|(?:npm|pnpm|yarn) (?:install|i|add)|pip3? install|image:)"
+    r"(?: -\S+)* +(\S+)$"
+)
+
+
+def bare(text: str) -> str:
+    """A pasted text without what stands around the thing that it names."""
+    text = text[: MAX_TEXT * 2].strip(_AROUND)
+    command = _COMMAND.match(text)
+    return command[1].strip(_AROUND) if command else text
+
+
 @dataclass(frozen=True)
 class Lookup:
     """What a text leads to.
@@ -55,7 +70,7 @@ class Lookup:
 
 def keys_of_text(text: str) -> list[str]:
     """The identity keys that a text may mean, likeliest first; a repository's with `#folder` if it names one."""
-    text = text.strip()
+    text = bare(text)
     found: list[str | None] = []
     scheme = _SCHEME.match(text)
     if scheme and scheme[1] in {"repo", "image", "image-digest", "commit", "npm", "pypi", "pipeline", "user"}:
@@ -103,7 +118,7 @@ def _repositories(text: str) -> list[str]:
 
 def look_up(viewer: Any, text: str) -> Lookup:
     """Find what a text leads to, of what the viewer may see."""
-    text = text.strip()[:MAX_TEXT].replace("\0", "")
+    text = bare(text)[:MAX_TEXT].replace("\0", "")
     if not text:
         return Lookup()
     if entity := _named(viewer, text):

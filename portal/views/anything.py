@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from catalog.lookup import MAX_TEXT, Lookup, keys_of_text, look_up
+from catalog.lookup import MAX_TEXT, Lookup, bare, keys_of_text, look_up
 from catalog.models import Entity
 from portal import events, links
 
@@ -28,13 +28,14 @@ _PASTED = re.compile(
 
 def is_pasted(text: str) -> bool:
     """Whether a text of the search box is an address, a digest or a commit, and no query."""
-    return bool(_PASTED.fullmatch(text.strip()))
+    return bool(_PASTED.fullmatch(bare(text)))
 
 
 def own_page(request: HttpRequest, text: str) -> str:
     """The page of this portal's catalog that a pasted address is, or nothing."""
     ours = links.absolute(request, "/catalog/")
-    return f"/catalog/{text.strip().removeprefix(ours)}" if text.strip().startswith(ours) else ""
+    text = bare(text)
+    return f"/catalog/{text.removeprefix(ours)}" if text.startswith(ours) else ""
 
 
 @login_required

@@ -131,6 +131,13 @@ GATEWAY = "component:default/pay-gateway"
         "pipeline:ci.acme.example/7",
         GATEWAY,
         "  https://git.acme.example/pay/gateway\n",
+        "<https://git.acme.example/pay/gateway>",
+        "'https://git.acme.example/pay/gateway'",
+        "git clone --depth=1 git@git.acme.example:pay/gateway.git",
+        "docker pull registry.acme.example/pay/gateway:1.2",
+        f'image: "registry.acme.example/pay/gateway@{DIGEST}"',
+        "$ npm install --save @acme/gateway",
+        "pip install acme-gateway==1.2",
     ],
 )
 def test_it_leads_to_the_component(

@@ -86,7 +86,7 @@ class GitHub(Connector[Config]):
         "deployments; starts, repeats and cancels runs"
     )
     if_refused = gettext_noop(
-        "Give a token that holds and may read this, or the App's own key and installation."
+        "Give a token that is valid and may read this, or the App's own key and installation."
     )
     if_elsewhere = gettext_noop(
         "Give the address of the API: https://api.github.com, or https://HOST/api/v3 of your own server."
