@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from base.pagination import Page
 from catalog.models import Entity
+from catalog.search.hits import Hit
 
 
 def entity_url(entity: Entity, tab: str = "") -> str:
@@ -34,6 +35,19 @@ def ref_url(ref: str) -> str:
     kind, _, rest = ref.partition(":")
     namespace, _, name = rest.partition("/")
     return f"/catalog/{quote(namespace)}/{quote(kind)}/{quote(name)}"
+
+
+def hit_url(hit: Hit) -> str:
+    """Where what a search found is shown."""
+    url = ref_url(hit.entity)
+    if hit.sort == "operation":
+        return f"{url}?{urlencode({'tab': 'definition', 'op': hit.key})}"
+    if hit.sort == "page":
+        path, _hash, heading = hit.key.partition("#")
+        return f"{url}?{urlencode({'tab': 'docs', 'page': path})}{f'#md-{quote(heading)}' if heading else ''}"
+    if hit.sort == "activity":
+        return f"{url}?tab=activity" if hit.entity else "/activity"
+    return url
 
 
 def catalog_url(query: str, **params: str) -> str:

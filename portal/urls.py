@@ -97,6 +97,7 @@ portal: tuple[list[Any], str] = (
         path("notices/<int:notice_id>/open", watches.open_notice, name="notice-open"),
         path("notices/<int:notice_id>/mark", watches.mark_notice, name="notice-mark"),
         path("shell/sync", pages.sync_state, name="shell-sync"),
+        path("search", search.page, name="search"),
         path("search/suggest", search.suggest, name="search-suggest"),
         path("search/terms", search.terms, name="search-terms"),
         path("search/refs", search.refs, name="search-refs"),

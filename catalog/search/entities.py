@@ -225,6 +225,12 @@ def _place(row: Row, asked: Asked) -> Place:
     tier, worth = TITLE, 0.0
     if wanted and title.startswith(wanted):
         worth = 1.0
+    # The more of what it is called was asked, the better it fits.
+    asked_length = sum(len(word.text) for word in asked.words)
+    for called in (row.name, row.title):
+        has = words_of(called)
+        if has and all(fit(word, has) for word in asked.words):
+            worth = max(worth, min(1.0, asked_length / sum(map(len, has))))
     left = list(asked.words)
     for at, words in (
         (TITLE, lambda: (*words_of(row.name), *words_of(row.title))),

@@ -80,10 +80,21 @@ def _search(
     meant: dict[str, tuple[str, ...]] = {}
     is_partly = False
     if asked.words and len(hits) < FEW and not any(hit.place.tier == EXACT for hit in hits):
-        if others := near.others(asked.words, look.rows, look.passages):
-            asked = asked.meaning(others)
-            hits = _together(hits, _lower(look.all(asked, is_second=True)))
-            meant = _meant(others, hits)
+        others: dict[str, tuple[str, ...]] = {}
+        for is_known_meant in (True, False):
+            more = near.others(
+                [word for word in asked.words if word.text not in others],
+                look.rows,
+                look.passages,
+                is_known_meant=is_known_meant,
+            )
+            if more:
+                others |= more
+                asked = asked.meaning(others)
+                hits = _together(hits, _lower(look.all(asked, is_second=True)))
+            if hits:
+                break
+        meant = _meant(others, hits)
         if not hits and len(asked.words) > 1:
             hits = look.partly(asked)
             is_partly = bool(hits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.contrib.postgres.search import TrigramWordSimilarity
@@ -24,16 +24,22 @@ _OTHERS = 4  # that one word may mean
 
 
 def others(
-    words: tuple[Word, ...], rows: QuerySet[Entity], passages: QuerySet[Passage]
+    words: Iterable[Word], rows: QuerySet[Entity], passages: QuerySet[Passage], *, is_known_meant: bool
 ) -> dict[str, tuple[str, ...]]:
     """What else words may mean, the likest first: one slip in a short word, two in a longer one.
 
     Both are found by indexes, and only so many are looked at. It takes a transaction.
+
+    :param is_known_meant: whether a word that something is called by is taken as it is typed.
     """
     found = {}
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('pg_trgm.word_similarity_threshold', %s, true)", [str(_ALIKE)])
-        unknown = [word for word in words if len(word.text) >= LEAST and not _is_known(word, rows, passages)]
+        unknown = [
+            word
+            for word in words
+            if len(word.text) >= LEAST and not (is_known_meant and _is_known(word, rows, passages))
+        ]
         for word in unknown[:MOST_WORDS]:
             near = _near(word, [*_alike(word, rows, "name", "title"), *_alike(word, passages, "title")])
             if near:

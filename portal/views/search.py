@@ -1,60 +1,50 @@
-"""What the search boxes suggest: entities, pages and actions, terms of a query, refs."""
+"""The search over everything, and what the search boxes suggest: hits, pages and actions, terms of a query, refs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.utils import timezone
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from base.text import whole_number
 from catalog import queries
-from catalog.lookup import MAX_TEXT, look_up
+from catalog.kinds import current_kinds
+from catalog.lookup import MAX_TEXT as MAX_PASTED
+from catalog.lookup import look_up
 from catalog.models import Entity
-from catalog.query import QueryError
 from catalog.query import suggest as suggest_terms
+from catalog.search.asked import MAX_TEXT
+from catalog.search.everything import MOST, search
+from catalog.search.hits import Hit, Sort
 from portal import links, shell
 from portal.bookmarks import bookmarks_of
 from portal.views.anything import is_pasted
 
 SHOWN = 8
 LATELY = 6
-LEAST_ALIKE = 4  # letters, below which all is like all
+AT_ONCE = 20
 
 
 @login_required
 @require_safe
 def suggest(request: HttpRequest) -> HttpResponse:
-    """Entities, pages and actions for a few letters: names that begin so first, then whatever the query finds.
-
-    Of that, what has just this title is first. Where there is nothing at all, names that are much alike are offered.
+    """The best hits for a few letters, and the pages and actions that hold them.
 
     Without a letter, what was viewed lately, favourites, and all pages and actions.
     """
-    pasted = request.GET.get("q", "").strip()[:MAX_TEXT]
+    pasted = request.GET.get("q", "").strip()[:MAX_PASTED]
     text = pasted[:200]
     first = look_up(request.user, pasted).entities[:SHOWN] if is_pasted(pasted) else []
-    if text and not first:
-        rows = queries.list_entities(request.user)
-        first = list(rows.filter(name__startswith=text.lower()).order_by("name")[:SHOWN])
-        if len(first) < SHOWN:
-            try:
-                found = queries.search_entities(request.user, text, now=timezone.now())
-                known = {entity.pk for entity in first}
-                found = found.alias(is_other=~Q(title__iexact=text)).order_by("is_other", "name")
-                first += [entity for entity in found[:SHOWN] if entity.pk not in known]
-            except QueryError:
-                pass
-        if not first and len(text) >= LEAST_ALIKE:
-            first = queries.near_names(request.user, kind="", name=text.replace(" ", "-"), limit=SHOWN)
+    hits = search(request.user, text, limit=SHOWN).hits if text and not first else []
     groups = [
-        {"label": _("Entities"), "items": _entities(first[:SHOWN])},
+        {"label": _("Entities"), "items": _entities(first)},
+        {"label": _("Best hits"), "items": [_suggested(hit) for hit in hits]},
         *([] if text else _kept(request)),
         {"label": _("Pages"), "items": _named(shell.context(request)["shell"], text)},
         {"label": _("Actions"), "items": [one for one in _actions(request) if _holds(one, text)]},
@@ -63,8 +53,115 @@ def suggest(request: HttpRequest) -> HttpResponse:
     return render(request, "search/suggest.html", values)
 
 
+_TABS: tuple[Sort, ...] = ("operation", "page", "activity")
+_ICONS = {"operation": "api", "page": "book", "activity": "activity"}
+
+
+@login_required
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    """What a text finds of everything; `in` narrows it to one sort, or to one kind of entity."""
+    text = " ".join(part.strip() for part in request.GET.getlist("q") if part.strip())[:MAX_TEXT]
+    wanted = request.GET.get("in", "")
+    kind = wanted.removeprefix("kind:") if wanted.startswith("kind:") else ""
+    sort = next((one for one in _TABS if one == wanted), None)
+    kinds = current_kinds()
+    if wanted and not sort and kind not in kinds:
+        return redirect(_search_url(text))
+    offset = whole_number(request.GET.get("from", ""), default=0) // AT_ONCE * AT_ONCE
+    everything = search(request.user, text, offset=0 if wanted else offset, limit=AT_ONCE)
+    found = everything
+    if wanted:
+        narrow: Sequence[Sort] = [sort] if sort else ["entity"]
+        found = search(
+            request.user, text, sorts=narrow, kinds=[kind] if kind else (), offset=offset, limit=AT_ONCE
+        )
+    if not found.hits and found.total:
+        return redirect(_search_url(text, wanted))
+    tabs = [("", _("Everything"), everything.total)]
+    tabs += [
+        (f"kind:{name}", kinds.by_name(name).definition.plural, count)
+        for name, count in everything.kinds.items()
+        if name in kinds
+    ]
+    tabs += [(one, _sort_label(one), everything.sorts[one]) for one in _TABS if one in everything.sorts]
+    if wanted and wanted not in [name for name, _label, _count in tabs]:
+        tabs.append(
+            (wanted, _sort_label(sort) if sort else kinds.by_name(kind).definition.plural, found.total)
+        )
+    owners = queries.titles_of(request.user, {hit.owner for hit in found.hits if hit.sort == "entity"})
+    values = {
+        "title": _("Search"),
+        "text": text,
+        "wanted": wanted,
+        "tabs": [
+            {"label": label, "count": count, "url": _search_url(text, name), "is_active": name == wanted}
+            for name, label, count in tabs
+        ],
+        "hits": [_shown(hit, owners) for hit in found.hits],
+        "meant": [{"typed": typed, "meant": ", ".join(meant)} for typed, meant in found.meant.items()],
+        "is_partly": found.is_partly,
+        "is_most": found.total >= MOST,
+        "list_url": links.catalog_url(text),
+        "page": {
+            "first": offset + 1,
+            "last": offset + len(found.hits),
+            "total": found.total,
+            "previous_url": _search_url(text, wanted, offset - AT_ONCE) if offset else "",
+            "next_url": _search_url(text, wanted, offset + AT_ONCE) if offset + AT_ONCE < found.total else "",
+        },
+    }
+    return render(request, "search/page.html", values)
+
+
+def _search_url(text: str, wanted: str = "", offset: int = 0) -> str:
+    given = {"q": text, "in": wanted, "from": str(offset) if offset > 0 else ""}
+    return "/search?" + urlencode({name: value for name, value in given.items() if value}, safe=":")
+
+
+def _sort_label(sort: Sort | None) -> str:
+    return {"operation": _("Operations"), "page": _("Docs"), "activity": _("Activity")}.get(sort or "", "")
+
+
+def _shown(hit: Hit, owners: dict[str, Entity]) -> dict[str, Any]:
+    """A hit as the page shows it."""
+    owner = owners.get(hit.owner)
+    return {
+        "hit": hit,
+        "kind": hit.type if hit.kind == "component" and hit.type in {"website", "library"} else hit.kind,
+        "icon": _ICONS.get(hit.sort, ""),
+        "url": links.hit_url(hit),
+        "sort": _sort_one(hit),
+        "of": hit.entity_title if hit.sort in ("operation", "page") else "",
+        "ref": hit.entity,
+        "owner": owner.title if owner else "",
+    }
+
+
+def _sort_one(hit: Hit) -> str:
+    """What a hit is, in a word or two."""
+    if hit.sort == "entity":
+        kinds = current_kinds()
+        title = kinds.by_name(hit.kind).title_case if hit.kind in kinds else hit.kind
+        return f"{title}: {hit.type}" if hit.type else title
+    return {"operation": _("Operation"), "page": _("Docs"), "activity": hit.type}[hit.sort]
+
+
 def _entities(found: Iterable[Entity]) -> list[dict[str, Any]]:
     return [{"chip": links.chip(e.ref, e), "text": e.kind, "url": links.entity_url(e)} for e in found]
+
+
+def _suggested(hit: Hit) -> dict[str, Any]:
+    """A hit as the box suggests it."""
+    shown = _shown(hit, {})
+    about = shown["of"] or (hit.kind if hit.sort == "entity" else _sort_one(hit))
+    return {
+        "title": hit.title,
+        "kind": shown["kind"] if hit.sort == "entity" else "",
+        "icon": shown["icon"],
+        "text": about,
+        "url": shown["url"],
+    }
 
 
 def _kept(request: HttpRequest) -> list[dict[str, Any]]:

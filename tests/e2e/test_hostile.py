@@ -253,6 +253,7 @@ PAGES = [
     "/connections/registry/records", "/connections/records/settings", "/connections/records/rules",
     "/connections/hub/deliveries", "/connections/import", "/settings/audit", "/settings/changes", "/settings/access",
     "/settings/access/groups", "/settings/access/sign-in", "/settings/who", "/views", "/settings/tell-me",
+    f"/search?q={quote(MARKUP)}", "/search?q=yaml",
     "/history?q=kind:component", "/catalog/fields?q=kind:component", "/catalog/owners?q=kind:component",
     "/catalog/unknown-owners", "/catalog?q=kind:component&group=odd", "/catalog/new?kind=component",
     "/settings/kinds/component", "/settings/fields/odd", "/settings/fields/odd/delete",

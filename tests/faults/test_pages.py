@@ -194,6 +194,7 @@ HOLES = [
     "/?q={}", "/catalog?q={}", "/catalog?cursor={}", "/catalog?order={}", "/catalog?limit={}", "/catalog?at={}",
     "/catalog?columns={}", "/activity?q={}", "/activity?type={}", "/activity?cursor={}", "/activity?after={}",
     "/activity?more={}", "/activity?status={}", "/problems?q={}", "/problems?type={}", "/search/suggest?q={}",
+    "/search?q={}", "/search?q=a&in={}", "/search?q=a&from={}",
     "/search/terms?q={}", "/search/terms?q=kind&cursor={}", "/search/refs?q={}&kinds={}",
     "/catalog/{}/component/x", "/catalog/default/{}/x", "/catalog/default/component/{}",
     "/catalog/default/component/comp-svc001?tab={}", "/catalog/default/component/comp-svc001/edit?field={}",

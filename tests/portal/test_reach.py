@@ -63,6 +63,7 @@ QUERIES = {
     ],
     "activity": ["", "?type=run", "?status=failed"],
     "problems": ["", "?type=missing-target", "?type=ambiguous-key", "?type=conflict"],
+    "search": ["?q=h", "?q=velvet", "?q=t&in=activity", "?q=kind:repository", "?q=velvte"],
     "search/suggest": ["?q=h", "?q=velvet", "?q=t", "?q=kind:repository"],
     "search/refs": ["?q=h", "?q=velvet", "?q=repository:h", "?q=component:t"],
     "search/terms": [
@@ -124,7 +125,7 @@ RAW = {
 }
 # Addresses that must tell a viewer of everything what they must not tell cleo: else this test shows nothing.
 TELLING = {
-    "", "catalog", "catalog/<str:namespace>/<str:kind>/<str:name>", "activity", "problems", "search/suggest",
+    "", "catalog", "catalog/<str:namespace>/<str:kind>/<str:name>", "activity", "problems", "search", "search/suggest",
     "search/refs", "search/terms", "widgets/<str:page>/<str:widget>", "ties/<int:tie_id>",
     "connections", "connections/<str:slug>",
     "connections/<str:slug>/runs/<int:run_id>", "connections/import",

@@ -214,7 +214,7 @@ def test_the_token_against_forgery_is_inherited_by_every_request():
 
 def test_the_shell_works_without_script():
     html = page(shell={"nav": [], "sign_out_url": "/sign-out"})
-    assert 'action="/catalog" method="get"' in html
+    assert 'action="/search" method="get"' in html
     assert 'class="po-skip" href="#main"' in html
     assert '<main class="po-sheet " id="main"' in html
     assert 'href="#po-side"' in html
