@@ -379,7 +379,7 @@ def test_what_was_recorded_is_what_the_cluster_says(cluster: Cluster, played: Pl
 def test_without_its_authority_a_cluster_is_not_trusted(cluster: Cluster) -> None:
     said = use(Kubernetes, cluster.settings("portico"), lambda made: made.check())
     assert "is not trusted" in said.checks[0].detail
-    assert "CA certificate under Network" in said.checks[0].remedy
+    assert "the authority that made it under Network" in said.checks[0].remedy
 
 
 class TestKubernetes(HttpConnectorContract):
