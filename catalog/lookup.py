@@ -38,7 +38,7 @@ _PURL = re.compile(r"^pkg:(npm|pypi|github)/(@?[^@?#\s]+)(?:[@?#]\S*)?$", re.IGN
 # What stands around a thing where it is copied from: quotes, the brackets of mails, the command that fetches it.
 _AROUND = " \t\r\n<>\"'`"
 _COMMAND = re.compile(
-    r"^(?:\$ )?(?:git clone|(?:docker|podman|crane|skopeo) \w+|(?:npm|pnpm|yarn) (?:install|i|add)|pip3? install|image:)"
+    r"^(?:\$ )?(?:git clone|(?:docker|podman) \w+|(?:npm|pnpm|yarn) (?:install|i|add)|pip3? install|image:)"
     r"(?: -\S+)* +(\S+)$"
 )
 
