@@ -17,6 +17,8 @@ PAGES = 100  # of one repository
 PAGE_BYTES = 200_000
 ALL_BYTES = 500_000  # of all pages of one repository together
 NAV = 500
+# What is looked at in a folder that is no repository.
+DOCS_PATTERNS = ("{README,Readme,readme}.{md,markdown}", "docs/**/*.{md,markdown}", "mkdocs.{yml,yaml}")
 _MARKDOWN = re.compile(r"\.(md|markdown)$", re.IGNORECASE)
 _README = re.compile(r"readme\.(md|markdown)$", re.IGNORECASE)
 _MKDOCS = ("mkdocs.yml", "mkdocs.yaml")
@@ -115,12 +117,14 @@ class Docs:
     """The pages that lie beside one thing's catalog file.
 
     :ivar repository: the web address of the repository; `branch` and `commit` as they were read.
+    :ivar web: the address of its web pages of files up to their paths, where that is known otherwise.
     """
 
     pages: list[Page] = field(default_factory=list)
     repository: str = ""
     branch: str = ""
     commit: str = ""
+    web: str = ""
 
     def page(self, path: str) -> Page | None:
         """The page of a path, whatever heading it names; of a folder its first page."""
@@ -212,3 +216,20 @@ def title_of(text: str, path: str) -> str:
         found = (heading[1] or heading[2]) if heading else ""
     found = re.sub(r"!?\[([^\]]*)\]\([^)]*\)|[*_`]|<[^>]*>", lambda m: m[1] or "", found).strip()
     return found[:200] or _MARKDOWN.sub("", posixpath.basename(path)).replace("-", " ").replace("_", " ")
+
+
+# --- of a location ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FoundDocs:
+    """What lies beside the catalog files of one repository, or in one folder of this machine.
+
+    :ivar top: what the paths are seen from, as a location's target.
+    :ivar web: the address of the repository's web pages of files, up to their paths.
+    """
+
+    top: str
+    texts: dict[str, str]
+    web: str = ""
+    commit: str = ""

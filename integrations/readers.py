@@ -15,9 +15,10 @@ import asyncio
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote, unquote, urlsplit
@@ -26,6 +27,8 @@ from django.utils.translation import gettext as _
 
 from base.limits import MAX_FILE_BYTES, check_size
 from catalog.documents.reader import Content, Location, Missing, resolve_target
+from integrations.docs import ALL_BYTES, DOCS_PATTERNS, PAGE_BYTES, FoundDocs, pages_of
+from integrations.documents import folder_of
 from integrations.errors import BadPayload, Misconfigured, NotThere, SourceError, SourceUnavailable
 from integrations.files import FileReader, has_glob, matches
 from integrations.git import Clone, GitClient, TreeFile
@@ -36,6 +39,7 @@ ALL_YAML = "**/*.{yaml,yml}"
 _FILE = re.compile(r"\.(ya?ml|json)$", re.IGNORECASE)
 _SAFE = "/*?{}[],!@+~:=&;()$'"
 _PREFETCH_BYTES = 64 * 1024 * 1024
+_FOLDERS = 200  # of this machine, beside whose catalog files docs are looked for
 
 # A Git host's page of a file or folder: GitHub's and GitLab's ways, Gitea's and Forgejo's, Bitbucket's.
 _PAGES = (
@@ -347,6 +351,46 @@ class CatalogReader:
         if sum(file.size for file in small) <= _PREFETCH_BYTES:
             contents = await clone.read_many(ref, [file.path for file in small], MAX_FILE_BYTES)
             self._prefetched |= {targets[path]: content for path, content in contents.items()}
+
+    async def docs_beside(self, targets: Iterable[str]) -> list[FoundDocs]:
+        """The Markdown beside catalog files: of the repositories that were fetched, and of folders of this machine.
+
+        Whose folder cannot be read has none.
+        """
+        fetched: dict[str, tuple[Clone, GitPlace, set[str]]] = {}
+        folders: set[str] = set()
+        for target in targets:
+            place = GitPlace.parse(target)
+            if place is not None and place.repository in self._clones:
+                clone, settled = await self._clone(place)
+                # As the claims of its files have it: a place without a ref stays one.
+                top = (settled if place.page else place).at("").target
+                fetched.setdefault(top, (clone, settled, set()))[2].add(folder_of(settled.path))
+            elif target.startswith("/"):
+                folders.add(folder_of(target))
+        found = [await self._docs_of_clone(top, *of) for top, of in sorted(fetched.items())]
+        for folder in sorted(folders)[:_FOLDERS]:
+            with suppress(SourceError):
+                found.append(FoundDocs(f"{folder}/", await self._docs_of_folder(folder)))
+        return [docs for docs in found if docs.texts]
+
+    async def _docs_of_clone(self, top: str, clone: Clone, place: GitPlace, folders: set[str]) -> FoundDocs:
+        files = await clone.files(place.ref)
+        sizes = {file.path: file.size for file in files if not file.is_link}
+        texts = await pages_of(sizes, partial(clone.read_many, place.ref), beside=folders)
+        web = f"{place.page}{quote(place.ref)}/" if place.page else ""
+        return FoundDocs(top, texts, web, await clone.head(place.ref) or "")
+
+    async def _docs_of_folder(self, folder: str) -> dict[str, str]:
+        async def read(paths: set[str]) -> dict[str, bytes]:
+            named = {posixpath.join(folder, path): path for path in sorted(paths)}
+            read = await self._files.read_many(named, limit=PAGE_BYTES, total=ALL_BYTES)
+            return {named[path]: content for path, content in read.items()}
+
+        found = await self._files.find(folder, DOCS_PATTERNS)
+        true = self._files.confine(folder)
+        sizes = {path.relative_to(true).as_posix(): path.stat().st_size for path in found.paths}
+        return await pages_of(sizes, read, beside=())
 
     def resolve(self, base: Location, target: str) -> Location:
         """What a file at `base` means by a target: an address, or a path from its folder.

@@ -2,7 +2,7 @@
 
 from integrations.models.connections import AllowedHost, Connection, RuleRevision
 from integrations.models.deliveries import Delivery
-from integrations.models.locations import CatalogLocation
+from integrations.models.locations import CatalogLocation, LocationDocs
 from integrations.models.operations import OperationRun
 from integrations.models.records import StoredRecord
 from integrations.models.runs import RecordOutcome, ResourceRun, ResourceState, RunState, SeenPage, SyncRun
@@ -12,6 +12,7 @@ __all__ = [
     "CatalogLocation",
     "Connection",
     "Delivery",
+    "LocationDocs",
     "OperationRun",
     "RecordOutcome",
     "ResourceRun",

@@ -63,3 +63,27 @@ class CatalogLocation(models.Model):
     def is_awaited(self) -> bool:
         """Whether its first reading, or one that a person asked for, is still to come."""
         return self.asked_at is not None and not self.is_removed
+
+
+class LocationDocs(models.Model):
+    """The Markdown beside catalog files of a location: of one repository, or of one folder of this machine.
+
+    :ivar top: what its paths are seen from, as a location's target: the repository's, or a folder with a `/` behind it.
+    :ivar texts: by path, with the `mkdocs.yml` that order them.
+    :ivar web: the address of the repository's web pages of files, up to their paths; empty if it has none.
+    """
+
+    location = models.ForeignKey(CatalogLocation, on_delete=models.CASCADE, related_name="docs")
+    top = models.TextField()
+    texts = models.JSONField()
+    web = models.TextField(blank=True)
+    commit = models.TextField(blank=True)
+    digest = models.BinaryField(max_length=16)
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "location docs"
+        constraints = [models.UniqueConstraint(fields=["location", "top"], name="location_docs_once")]
+
+    def __str__(self) -> str:
+        return f"docs of {self.top}"

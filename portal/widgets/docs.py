@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
@@ -60,7 +60,7 @@ class RepositoryDocs(Widget[WidgetConfig]):
             "count": len(docs.pages),
             "html": render_markdown(
                 page.text,
-                links.folder_url(docs.repository, docs.branch, page.path),
+                _folder(docs, page),
                 links=_links(context, docs, page),
             ),
             "commit": docs.commit[:12],
@@ -77,8 +77,16 @@ def _url(context: PageContext, page: Page, heading: str = "") -> str:
     return f"{url}#md-{slugify(heading)}" if heading else url
 
 
+def _folder(docs: Docs, page: Page) -> str:
+    """The web page of the folder that a page lies in, with a `/` behind it; empty if it has none."""
+    if docs.web:
+        folder = posixpath.dirname(page.path)
+        return docs.web + (f"{quote(folder)}/" if folder else "")
+    return links.folder_url(docs.repository, docs.branch, page.path)
+
+
 def _web(docs: Docs, page: Page) -> str:
-    folder = links.folder_url(docs.repository, docs.branch, page.path)
+    folder = _folder(docs, page)
     return folder + posixpath.basename(page.path) if folder else ""
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import marshal
 import os
 import posixpath
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +39,7 @@ from catalog.documents.refs import MAX_REF
 from catalog.kinds import current_kinds
 from catalog.models import Claim, Rank
 from catalog.services.ingest import ClaimIn
+from integrations.docs import FoundDocs
 from integrations.files import FileReader
 from integrations.git import GitClient
 from integrations.http import HttpClient
@@ -47,6 +49,8 @@ from integrations.services.locations.addresses import shown
 from integrations.services.locations.summary import DocumentProblem, ImportSummary
 from integrations.services.network import outbound_policy
 
+logger = logging.getLogger(__name__)
+
 MAX_ADDRESS = 2_000  # bytes; what is looked up by an index can be little longer
 MAX_BYTES = 512 * 1024 * 1024  # of documents in one location
 MAX_SECONDS = 1_800  # for reading one location
@@ -54,6 +58,7 @@ MAX_SECONDS = 1_800  # for reading one location
 _IN_MEMORY = 32 * 1024 * 1024
 _LENGTH = struct.Struct("I")
 _PAGE_BYTES = 8 * 1024 * 1024
+_DOCS_SECONDS = 60  # for reading what lies beside catalog files
 _AT_ONCE = 100  # documents that are taken from the event loop in one go
 # Another number, whenever the same text is read as another claim than before: then all is parsed once more.
 _READ_AS = 1
@@ -124,6 +129,16 @@ class ReadingLoop:
             if error is not None:
                 return
 
+    def docs(self, targets: Iterable[str]) -> list[FoundDocs]:
+        """The docs beside catalog files that were read."""
+
+        async def step() -> list[FoundDocs]:
+            async with asyncio.timeout(_DOCS_SECONDS):
+                return await self.reader.docs_beside(targets)
+
+        found: list[FoundDocs] = self.run(step())
+        return found
+
 
 class Shelf:
     """What was read and waits to be written: any number of claims in little memory."""
@@ -180,6 +195,7 @@ class Reading:
     :ivar leads_on: whether a document led to other files, of which a reading of some files knows nothing.
     :ivar seen: the ids of what is accepted; `stale`, `unknown` and `broken_files` say why the others are not: by id,
         by file and name of what is of no known kind, and by file of what names nothing.
+    :ivar docs: what lies beside its files; None if that is not known.
     :ivar kept: ids of the entities of which the very text was read before; no claims of them wait to be written.
     """
 
@@ -197,6 +213,7 @@ class Reading:
         self.broken_files: dict[str, str] = {}
         self.causes: dict[str, list[Unreadable]] = {}
         self.kept: set[int] = set()
+        self.docs: list[FoundDocs] | None = None
         self._known: dict[bytes, tuple[str, int]] = {}
         self._reading = self.kinds.digest + bytes([_READ_AS])
 
@@ -243,6 +260,11 @@ class Reading:
         self.stale = {key: why for key, why in self.stale.items() if key not in self.seen}
         for found in self.causes.values():
             self._report_unreadable(found)
+        if not self.dry_run and self.part is None and not self.summary.unread:
+            try:
+                self.docs = loop.docs(self.files)
+            except (DomainError, OSError, TimeoutError) as error:
+                logger.warning("The docs beside %s cannot be read: %s", shown(self.start.target), error)
 
     def _cut(self, why: str) -> None:
         self.summary.unread += 1

@@ -18,6 +18,7 @@ from catalog.services import problems
 from catalog.services.ingest import ClaimIn, apply_claims, drop_claims, mark_stale
 from integrations.guard import is_much
 from integrations.models import CatalogLocation
+from integrations.services.docs import keep_docs
 from integrations.services.locations.addresses import label_of, shown
 from integrations.services.locations.reading import Reading, claims_of, first_id
 from integrations.services.locations.removal import record_import
@@ -219,6 +220,8 @@ class Writing:
             location.read_at = self.now
             location.summary = {**self.summary.as_dict(), "problems": len(self.summary.problems)}
         location.save()
+        if self.reading.docs is not None:
+            keep_docs(location, self.reading.docs, now=self.now)
         numbers = {k: v for k, v in self.summary.as_dict().items() if k != "problems"}
         if is_new:
             record_import(location, by=self.by, now=self.now, numbers=numbers)
