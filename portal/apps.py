@@ -7,7 +7,7 @@ class PortalConfig(AppConfig):
     name = "portal"
 
     def ready(self) -> None:
-        from portal import pages, saved_views
+        from portal import pack_undo, pages, saved_views
         from portal.sample import undo
         from portal.widgets import load_widgets
 
@@ -15,3 +15,4 @@ class PortalConfig(AppConfig):
         pages.register_pages()
         saved_views.register_views()
         undo.register()
+        pack_undo.register()

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from access.definitions import Definition, DefinitionType, document_types
 from access.services.audit import Subject, differences, record_audit
+from access.services.undo import keep_for_undo
 from base.answers import names_state
 from base.errors import Conflict, DomainError, FieldError, InvalidInput, NotFound, PreconditionFailed
 from base.safe_yaml import parse_documents
@@ -171,12 +172,18 @@ def no_longer_in(documents: list[PackDocument], *, pack: str) -> list[Step]:
 
 
 def apply_packs(
-    folders: Sequence[Path], *, by: str, keep_edits: bool = False, prune: bool = False
+    folders: Sequence[Path],
+    *,
+    by: str,
+    keep_edits: bool = False,
+    prune: bool = False,
+    is_undoable: bool = False,
 ) -> list[Step]:
     """Apply packs wholly or not at all; of two definitions of one name the later pack's counts.
 
     :param keep_edits: leave what people composed on top; only the pristine copies are renewed.
     :param prune: take away what the packs brought once and do not hold any more.
+    :param is_undoable: whether it can be taken back; what each start applies would come again.
     :raises InvalidInput: when something of them is wrong; nothing is applied then.
     """
     types = document_types()
@@ -186,21 +193,23 @@ def apply_packs(
     for folder in folders if prune else ():
         steps += no_longer_in(documents, pack=folder.resolve().name)
     with transaction.atomic():
-        changed = False
-        transaction.on_commit(_forget_definitions)
+        kept: list[dict[str, Any]] = []
+        transaction.on_commit(forget_definitions)
         for document in documents:
+            before = _state_of(document)
             change = types[document.kind].apply(
                 document.name, document.spec, pack=document.pack, by=by, keep_edits=keep_edits
             )
-            changed = changed or change is not None
+            if change is not None:
+                kept.append(before | {"after": change.after})
         for step in steps:
             if step.action == Action.DELETE:
+                kept.append(_state_of(step.document) | {"after": None})
                 types[step.document.kind].delete(step.document.name)
-                changed = True
-        if changed:
+        if kept:
             names = [folder.resolve().name for folder in folders]
             told = {"created": Action.CREATE, "changed": Action.CHANGE, "deleted": Action.DELETE}
-            record_audit(
+            event = record_audit(
                 "pack.apply",
                 Subject("pack", names[-1], ", ".join(names)),
                 changes={
@@ -209,12 +218,27 @@ def apply_packs(
                     if (found := [step.document.name for step in steps if step.action == action])
                 },
             )
+            if is_undoable:
+                keep_for_undo(event, state={"definitions": kept})
     return steps
 
 
-def apply_pack(folder: Path, *, by: str, keep_edits: bool = False, prune: bool = False) -> list[Step]:
+def _state_of(document: PackDocument) -> dict[str, Any]:
+    """What is served in a document's place, as its undo needs it."""
+    rows = document_types()[document.kind].model._default_manager.filter(name=document.name)
+    row: Definition | None = rows.first()
+    return {
+        "kind": document.kind,
+        "name": document.name,
+        "before": row.spec if row else None,
+        "pack": row.pack if row else "",
+        "pristine": row.pristine if row else None,
+    }
+
+
+def apply_pack(folder: Path, *, by: str, **options: bool) -> list[Step]:
     """Apply one pack; see `apply_packs`."""
-    return apply_packs([folder], by=by, keep_edits=keep_edits, prune=prune)
+    return apply_packs([folder], by=by, **options)
 
 
 # --- out again --------------------------------------------------------------------------------------------
@@ -347,7 +371,7 @@ def restore_definition(*, kind: str, name: str, by: str) -> bool:
             _("There is no %(kind)s “%(name)s” that a pack shipped.") % {"kind": kind, "name": name}
         )
     with transaction.atomic():
-        transaction.on_commit(_forget_definitions)
+        transaction.on_commit(forget_definitions)
         change = document_type.edit(name, row.pristine, by=by)
         if change is not None:
             record_audit(
@@ -368,7 +392,7 @@ def edit_definition(*, kind: str, name: str, spec: Any, by: str, expected: str =
     document_type = document_types()[kind]
     rows = document_type.model.objects.select_for_update().filter(name=name)
     with transaction.atomic():
-        transaction.on_commit(_forget_definitions)
+        transaction.on_commit(forget_definitions)
         if expected:
             _check_expected(rows.first(), kind, name, expected)
         change = document_type.edit(name, spec, by=by)
@@ -390,7 +414,7 @@ def remove_definition(*, kind: str, name: str, by: str, expected: str = "") -> N
     """
     document_type = document_types()[kind]
     with transaction.atomic():
-        transaction.on_commit(_forget_definitions)
+        transaction.on_commit(forget_definitions)
         row = document_type.model.objects.select_for_update().filter(name=name).first()
         if row is None:
             raise NotFound(_("There is no %(kind)s “%(name)s”.") % {"kind": kind, "name": name})
@@ -426,7 +450,7 @@ def _check_expected(row: Definition | None, kind: str, name: str, expected: str)
         )
 
 
-def _forget_definitions() -> None:
+def forget_definitions() -> None:
     """Serve what was applied at once in this process; others notice within seconds."""
     forget_kinds()
     forget_directions()

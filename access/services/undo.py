@@ -25,7 +25,7 @@ from base.errors import Conflict, DomainError, NotFound
 
 STAYS = timedelta(days=30)
 # Whoever may do one of these at least somewhere may find something to undo.
-VERBS = ("entity.write", "tie.write", "connection.write", "kind.write")
+VERBS = ("entity.write", "tie.write", "connection.write", "kind.write", "pack.write")
 
 Thing = tuple[uuid.UUID, str]
 

@@ -101,6 +101,7 @@ def _change(
 @require_http_methods(["GET", "POST"])
 def change(request: HttpRequest, change_id: int) -> HttpResponse:
     """How far a change of many things is that a worker does."""
+    require(request.user, "entity.write")
     found = bulk_changes.change_of(person(request), change_id)
     error = ""
     if request.method == "POST":

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import AuditEvent, Undoable, User
-from access.services.undo import undo_change
+from access.services.undo import CannotUndo, undo_change
 from catalog.models import Kind, KindChange
 from catalog.services.kind_changes import check, due
 from catalog.services.render import render_dirty
@@ -152,6 +152,35 @@ def test_what_a_pack_holds_no_more_stays_until_it_is_pruned(write: Any) -> None:
     assert "- View two: delete" in pack("diff", folder, "--prune")
     pack("apply", folder, "--prune")
     assert [row.name for row in SavedView.objects.all()] == ["one"]
+
+
+def test_an_applied_pack_is_taken_back_as_one(write: Any, ana: User, client: Client) -> None:
+    pack("apply", write(KindDefinition_gadget=ONE, View_gone={"title": "Gone"}, View_same={"title": "Same"}))
+    edit_definition(kind="View", name="same", spec={"title": "Edited"}, by="ana")
+    folder = write(
+        KindDefinition_gadget={**ONE, "title": "Gizmo"},
+        View_same={"title": "Same"},
+        View_new={"title": "New"},
+    )
+    pack("apply", folder, "--prune")
+    undoable = Undoable.objects.latest("event_id")
+    client.force_login(ana)
+    shown = client.get(f"/settings/changes/{undoable.pk}").content.decode()
+    assert "Applied the pack acme" in shown
+    assert "1 definition is deleted." in shown
+    assert "3 definitions are as they were before." in shown
+    undo_change(change=undoable, user=ana)
+    forget_definitions()
+    views = {row.name: row.spec["title"] for row in SavedView.objects.all()}
+    assert views == {"gone": "Gone", "same": "Edited"}
+    assert SavedView.objects.get(name="same").is_edited
+    row = Kind.objects.get(name="gadget")
+    assert (row.spec, row.pristine, row.pack) == (ONE, ONE, "acme")
+    # What was changed since is not taken back over.
+    pack("apply", folder)
+    edit_definition(kind="View", name="new", spec={"title": "Ours"}, by="ana")
+    with pytest.raises(CannotUndo, match="View new was changed since"):
+        undo_change(change=Undoable.objects.latest("event_id"), user=ana)
 
 
 def test_what_was_composed_here_is_written_out_and_comes_back_the_same(tmp_path: Path, write: Any) -> None:

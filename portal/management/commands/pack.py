@@ -85,7 +85,11 @@ class Command(BaseCommand):
 
     def _apply(self, path: Path, options: Any) -> None:
         steps = apply_pack(
-            path, by=_("Command line"), keep_edits=options["keep_edits"], prune=options["prune"]
+            path,
+            by=_("Command line"),
+            keep_edits=options["keep_edits"],
+            prune=options["prune"],
+            is_undoable=True,
         )
         self._say(steps)
         if any(step.action == Action.CHECK for step in steps):
