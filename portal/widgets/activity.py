@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from pydantic import Field
 
+from access.permissions import can
 from base.pagination import paginate
 from catalog import failing, queries
 from catalog.models import Activity, Entity
@@ -635,9 +636,11 @@ class Timeline(Widget[TimelineConfig]):
         page = paginate(rows, order=("-at", "-id"), limit=self.config.rows, cursor=cursor or None)
         if not page.rows and not wanted and not status:
             raise NothingToShow(
-                _("Nothing has happened yet. Connect a tool, and its runs and changes appear here.")
-                if context.entity is not None or not context.query
-                else _("Nothing has happened to what the query finds."),
+                _("Nothing has happened to what the query finds.")
+                if context.entity is None and context.query
+                else _("Nothing has happened yet. Connect a tool, and its runs and changes appear here.")
+                if can(context.viewer, "connection.write")
+                else _("What happens in the connected tools appears here, as far as your roles reach it."),
                 icon="activity",
             )
         # Where all of it happened to the page's own entity, its name needs not be said.

@@ -16,7 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from access.models import User
+from access.models import ScopeType, User
 from access.services import grant
 from catalog.models import Rank
 from catalog.queries import forget_delivered_types
@@ -346,7 +346,10 @@ class TestGetStarted:
             for words in ("All is settled", "Nothing fails", "has an owner", "Connect a tool")
             if words in said
         ]
-        assert "as far as your roles reach it" in text(browse(cleo), "/catalog")
+        for url in ("/catalog", "/activity"):
+            assert "as far as your roles reach it" in text(browse(cleo), url), url
+        grant(role="viewer", user=cleo, scope_type=ScopeType.NAMESPACE, scope="elsewhere")
+        assert "No connection is here for you to see" in text(browse(cleo), "/connections")
         assert "Nothing here is for you" not in text(browse(vic), "/")
         assert "To see to" in text(browse(vic), "/")
 
