@@ -32,7 +32,7 @@ def among(values: Iterable[Any], cast: str = "bigint") -> RawSQL:
     """
     # As the array's text: the driver would look at each value.
     if cast == "text":
-        text = _array(list(values))
+        text = text_array(list(values))
     else:
         text = f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
     return RawSQL(f"SELECT unnest(%s::{cast}[])", [text])  # noqa: S611 - `cast` is ours
@@ -223,11 +223,11 @@ def _text(value: Any) -> str:
 
 
 def _texts(values: Sequence[str]) -> str:
-    return _text(_array(values))
+    return _text(text_array(values))
 
 
-def _array(values: Sequence[str]) -> str:
-    """Texts as PostgreSQL writes an array of them."""
+def text_array(values: Iterable[str]) -> str:
+    """Texts as PostgreSQL writes an array of them, for a parameter: the driver would look at each."""
     quoted = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
     return f'{{"{quoted}"}}' if values else "{}"
 

@@ -19,6 +19,7 @@ from base.limits import check_data
 from catalog.api.backstage.errors import InputError
 from catalog.api.backstage.parameters import at_least
 from catalog.api.backstage.predicates import Predicate, canonical
+from catalog.bulk import text_array
 from catalog.index import Index, index, sees_everything
 from catalog.index.fields import Place
 from catalog.index.statements import fetch
@@ -36,6 +37,9 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "group": ("type",),
 }
 _COLUMNS = ("type", "lifecycle", "owner")
+_OTHERS = {
+    kind: [f'"{name}":' for name in names if name not in _COLUMNS] for kind, names in _REQUIRED.items()
+}
 _BACKSTAGE = "backstage.io/"
 
 
@@ -127,7 +131,7 @@ def streamed_by_refs(
     yield b"["
     for start in range(0, len(refs), CHUNK):
         part = refs[start : start + CHUNK]
-        rows = [row for row in fetch(_BY_REFS, (list(set(part)),)) if found is None or row[0] in found]
+        rows = [row for row in fetch(_BY_REFS, (text_array(set(part)),)) if found is None or row[0] in found]
         known = dict(zip((row[1] for row in rows), _texts(seen, rows, fields), strict=True))
         yield (b"," if start else b"") + b",".join(known.get(ref, b"null") for ref in part)
     yield b"]"
@@ -138,6 +142,8 @@ def _complete(document: str, kind: str, *known: str) -> str:
 
     :param known: type, lifecycle and owner, as far as there are any.
     """
+    if all(known) and all(name in document for name in _OTHERS.get(kind, ())):
+        return document  # most are complete
     wanted = _REQUIRED.get(kind, ())
     has = dict(zip(_COLUMNS, known, strict=True))
     if all(has.get(name) or (name not in has and f'"{name}":' in document) for name in wanted):
