@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from django.db.models import Q
 from django.utils import timezone
@@ -31,7 +32,7 @@ _REF = re.compile(r"(?P<kind>[a-z0-9]+):[^\s:/]+/[^\s:/]+")
 _GAPS = re.compile(r"[\s_.\-/]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Word:
     """A word that has to be there.
 
@@ -44,12 +45,12 @@ class Word:
     written: tuple[str, ...]
     others: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def patterns(self) -> tuple[str, ...]:
         """All as which it is looked for in texts that are not folded."""
         return tuple(dict.fromkeys((*self.written, *self.others)))
 
-    @property
+    @cached_property
     def folded(self) -> dict[str, float]:
         """All as which it counts, folded, and how much: what was typed is worth most, then what is likest."""
         found = dict.fromkeys(map(fold, self.written), 1.0)
@@ -58,7 +59,7 @@ class Word:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """What is searched.
 
@@ -72,6 +73,11 @@ class Asked:
     words: tuple[Word, ...] = ()
     filters: Q | None = None
     names: tuple[str, ...] = ()
+
+    @cached_property
+    def squeezed(self) -> str:
+        """The text folded and without gaps."""
+        return squeezed(self.text)
 
     @property
     def is_empty(self) -> bool:

@@ -21,7 +21,7 @@ from catalog.search.hits import BEGINS, DESCRIPTION, EXACT, TAGS, TITLE, Hit, Pl
 from catalog.search.marks import Marked
 from catalog.search.words import is_unspaced, words_of
 
-MOST = 150  # rows that one statement looks for
+MOST = 100  # rows that one statement looks for
 _BEGINNING = 40
 _OWNING = ("group", "user", "system", "domain")
 # What people look for most, where several have one name.
@@ -205,7 +205,7 @@ def _is_called(asked: Asked) -> Q:
 
 def _place(row: Row, asked: Asked) -> Place:
     """How well an entity fits."""
-    wanted, name, title = squeezed(asked.text), squeezed(row.name), squeezed(row.title)
+    wanted, name, title = asked.squeezed, squeezed(row.name), squeezed(row.title)
     kind = _KINDS.index(row.kind) if row.kind in _KINDS else len(_KINDS)
     rest = (len(row.name), kind, row.namespace != "default", row.ref)
     if not asked.words:
@@ -227,13 +227,13 @@ def _place(row: Row, asked: Asked) -> Place:
         worth = 1.0
     # The more of what it is called was asked, the better it fits.
     asked_length = sum(len(word.text) for word in asked.words)
-    for called in (row.name, row.title):
-        has = words_of(called)
+    called = (words_of(row.name), words_of(row.title))
+    for has in called:
         if has and all(fit(word, has) for word in asked.words):
             worth = max(worth, min(1.0, asked_length / sum(map(len, has))))
     left = list(asked.words)
     for at, words in (
-        (TITLE, lambda: (*words_of(row.name), *words_of(row.title))),
+        (TITLE, lambda: (*called[0], *called[1])),
         (TAGS, lambda: _about(row)),
         (DESCRIPTION, lambda: tuple(words_of(row.description))),
     ):
@@ -256,7 +256,7 @@ def _about(row: Row) -> tuple[str, ...]:
 def fit(word: Word, has: Iterable[str]) -> float:
     """How well a word fits the best of some: it is one, one begins so, it stands in one."""
     best = 0.0
-    words = tuple(has)
+    words = has if isinstance(has, tuple | list) else tuple(has)
     for text, counts in word.folded.items():
         for one in words:
             if text in one:

@@ -25,6 +25,7 @@ from catalog.search.words import fold, words_of
 
 MOST = 100  # hits of each sort: who has not found it there asks otherwise
 FEW = 3  # so few, and more is tried
+_FEW_WORDS = 2
 _OF_ONE = 3  # passages of one entity before those of others
 
 
@@ -81,15 +82,16 @@ def _search(
     is_partly = False
     if asked.words and len(hits) < FEW and not any(hit.place.tier == EXACT for hit in hits):
         others: dict[str, tuple[str, ...]] = {}
-        for is_known_meant in (True, False):
+        # In a few words also one is looked at that stands somewhere, for it may stand there for something else.
+        for is_known_meant in (True, False) if len(asked.words) <= _FEW_WORDS else (True,):
             more = near.others(
                 [word for word in asked.words if word.text not in others],
                 look.rows,
                 look.passages,
                 is_known_meant=is_known_meant,
             )
-            if more:
-                others |= more
+            others |= more
+            if any(more.values()):
                 asked = asked.meaning(others)
                 hits = _together(hits, _lower(look.all(asked, is_second=True)))
             if hits:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.postgres.search import TrigramWordSimilarity
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, Q, QuerySet
 from django.db.models.functions import Greatest, Upper
 
 from catalog.models import Entity, Passage
@@ -17,9 +17,10 @@ from catalog.search.words import fold, words_in
 
 MOST_WORDS = 3  # of which others are looked for
 LEAST = 4  # letters, below which all is like all
-_ALIKE = 0.4  # of the groups of three letters
+_ALIKE = 0.3  # of the groups of three letters
 _LOOKED_AT = 500
 _BEST = 40
+_LONGEST_SWAPPED = 10
 _OTHERS = 4  # that one word may mean
 
 
@@ -31,28 +32,30 @@ def others(
     Both are found by indexes, and only so many are looked at. It takes a transaction.
 
     :param is_known_meant: whether a word that something is called by is taken as it is typed.
+    :returns: by the word, of all that were looked at.
     """
     found = {}
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('pg_trgm.word_similarity_threshold', %s, true)", [str(_ALIKE)])
-        unknown = [
-            word
-            for word in words
-            if len(word.text) >= LEAST and not (is_known_meant and _is_known(word, rows, passages))
-        ]
-        for word in unknown[:MOST_WORDS]:
+        # Another number is another thing, however like it is.
+        wanted = [word for word in words if len(word.text) >= LEAST and not word.text.isdigit()]
+        known = _known(wanted, rows, passages) if is_known_meant and wanted else set()
+        for word in [word for word in wanted if word not in known][:MOST_WORDS]:
             near = _near(word, [*_alike(word, rows, "name", "title"), *_alike(word, passages, "title")])
-            if near:
-                found[word.text] = near
+            found[word.text] = near
     return found
 
 
-def _is_known(word: Word, rows: QuerySet[Entity], passages: QuerySet[Passage]) -> bool:
-    """Whether something is called so: then the word is meant as it is typed."""
-    return (
-        rows.filter(holds(word, ("name", "title"))).exists()
-        or passages.filter(holds(word, ("title",))).exists()
-    )
+def _known(words: list[Word], rows: QuerySet[Entity], passages: QuerySet[Passage]) -> set[Word]:
+    """Words by which something is called: they are meant as they are typed."""
+    called = [
+        Exists(rows.filter(holds(word, ("name", "title"))).order_by())
+        | Exists(passages.filter(holds(word, ("title",))).order_by())
+        for word in words
+    ]
+    names = {f"known_{number}": condition for number, condition in enumerate(called)}
+    answer = Entity.objects.order_by("pk").annotate(**names).values_list(*names).first()
+    return {word for word, is_known in zip(words, answer or (), strict=False) if is_known}
 
 
 def _alike(word: Word, rows: QuerySet[Any], *columns: str) -> Iterator[str]:
@@ -75,8 +78,8 @@ def _alike(word: Word, rows: QuerySet[Any], *columns: str) -> Iterator[str]:
 
 
 def _swapped(text: str) -> Iterator[str]:
-    """A short word with two neighbouring letters swapped: of its groups of three letters none may be left."""
-    if len(text) < 6:
+    """A word with two neighbouring letters swapped: of its groups of three letters few or none are left."""
+    if len(text) <= _LONGEST_SWAPPED:
         for at in range(len(text) - 1):
             if text[at] != text[at + 1]:
                 yield text[:at] + text[at + 1] + text[at] + text[at + 2 :]

@@ -105,7 +105,7 @@ def _place(
     has: Sequence[bool],
     asked: Asked,
 ) -> Place:
-    wanted = squeezed(asked.text)
+    wanted = asked.squeezed
     around = tuple(words_of(f"{entity[0]} {entity[1]}"))
     heading = (*words_of(title), *words_of(key))
     missing = sum(not there and fit(word, around) < 0.5 for word, there in zip(asked.words, has, strict=True))
@@ -113,10 +113,9 @@ def _place(
     if wanted in (squeezed(title), squeezed(key), squeezed(title.rpartition(" — ")[2])):
         return Place(0, BEGINS, 0.4, rest)
     # Words of the entity count as there: `petstore delete pet`.
-    said = sum(fit(word, heading) for word in asked.words) / len(asked.words)
-    close = sum(fit(word, around) for word in asked.words) / len(asked.words)
-    worth = rank + said + close / 2
-    if not missing and all(max(fit(word, heading), fit(word, around)) >= 0.5 for word in asked.words):
+    fits = [(fit(word, heading), fit(word, around)) for word in asked.words]
+    worth = rank + sum(of_title + of_entity / 2 for of_title, of_entity in fits) / len(fits)
+    if not missing and all(max(both) for both in fits):
         return Place(missing, HEADING, worth, rest)
     return Place(missing, OPERATION if sort == "operation" else PAGE, worth, rest)
 

@@ -115,7 +115,7 @@ def questions(count: int, *, size: int, seed: int = 23) -> Iterator[tuple[str, s
             ("title", f"{one.capitalize()} {other} {rng.randrange(components)}"),
             ("operation", f"{rng.choice(VERBS).lower()} {one}s"),
             ("word of docs", rare),
-            ("words of docs", f"{rare} {words[rng.randrange(1, 40)]} {words[rng.randrange(1, 40)]}"),
+            ("words of docs", f"{rare} {words[rng.randrange(20, 400)]} {words[rng.randrange(20, 400)]}"),
             ("tag and owner", f"rust team-{rng.randrange(size * 3 // 100)}"),
             ("slip in a name", _slip(rng, name.replace("-", " "))),
             ("slip in a word", _slip(rng, one)),
