@@ -236,7 +236,9 @@ class Company:
             about = first.about if len(components) == 1 else _MONOREPOS[path]
             folders = [component.folder for component in components]
             row = _repository(path, first.language, about, owners, folders)
-            yield {**row, "readme": _readme(path, about, components, self.said), "readme_path": "README.md"}
+            readme = _readme(path, about, components, self.said)
+            docs = {"README.md": readme, **_docs(path.rpartition("/")[2], components)}
+            yield {**row, "readme": readme, "readme_path": "README.md", "docs": docs}
         for said in self.said["repositories"]:
             row = _repository(said["path"], said["language"], said["about"], said["owners"], [""])
             row["build_files"] = said.get("build_files", row["build_files"] if said["owners"] else [])
@@ -336,6 +338,18 @@ def _readme(path: str, about: str, components: list[Component], said: Row) -> st
     lines += ["", "## Worth knowing", ""]
     lines += [f"- Decisions about {topic} are in `docs/decisions`." for topic in first.topics[:2]]
     return "\n".join(lines) + "\n"
+
+
+def _docs(title: str, components: list[Component]) -> dict[str, str]:
+    """The pages below `docs/`: how it is run, and what was decided."""
+    first = components[0]
+    decided = "\n".join(f"- {topic}: as little of our own as there can be." for topic in first.topics[:2])
+    return {
+        "docs/running.md": f"# Running {title}\n\nFirst read [the README](../README.md).\n\n## Deploy\n\n"
+        "Merge, and the pipeline deploys to staging. A tag deploys to production.\n\n## Roll back\n\n"
+        "Deploy the tag before. What was decided about that is [written down](decisions/index.md).\n",
+        "docs/decisions/index.md": f"# Decisions\n\nWhat holds for {title}:\n\n{decided}\n",
+    }
 
 
 def _definition(name: str, api: Row) -> str:

@@ -77,6 +77,7 @@ PLACES = [
     Place("component-history", f"{E}/component/checkout-api?tab=history"),
     Place("component-restore", "/catalog/crowded/component/{long}/restore/1"),
     Place("component-source", f"{E}/component/checkout-api?tab=source"),
+    Place("component-docs", f"{E}/component/checkout-api?tab=docs&page=docs/running.md"),
     Place("entity-new", "/catalog/new"),
     Place("component-new", "/catalog/new?kind=component"),
     Place("user-new", "/catalog/new?kind=user", is_twin=True),
