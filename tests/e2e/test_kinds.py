@@ -98,3 +98,39 @@ def test_a_deletion_says_what_it_leaves_behind(tab: Tab) -> None:
     expect(tab.get_by_text("would lead nowhere").first).to_be_visible()
     expect(tab.get_by_text("What would belong nowhere any more")).to_be_visible()
     expect(tab.get_by_text("others say that it exists")).to_be_visible()
+
+
+def test_a_list_is_narrowed_by_a_filter_of_its_own_format(tab: Tab) -> None:
+    tab.goto("/catalog?q=kind:component")
+    tab.get_by_text("Add filter", exact=True).click()
+    tab.get_by_label("Field", exact=True).select_option("run")
+    tab.get_by_role("checkbox", name="Failed").check()
+    tab.get_by_role("button", name="Filter the list").click()
+    tab.wait_for_url("**run:failed**")
+    expect(tab.get_by_role("row").filter(has_text="Failed").first).to_be_visible()
+    tab.get_by_text("Add filter", exact=True).click()
+    tab.get_by_label("Field", exact=True).select_option("changed")
+    tab.locator("#filter-how").select_option("in the last days")
+    tab.get_by_label("Days").fill("3")
+    tab.get_by_role("button", name="Filter the list").click()
+    tab.wait_for_url("**changed:**")
+    assert "run:failed" in tab.url
+
+
+def test_a_worker_changes_all_that_a_query_finds_and_it_is_undone(tab: Tab) -> None:
+    tab.goto("/catalog/fields?q=namespace:sample")
+    tab.get_by_text("Another field, by its path").click()
+    tab.get_by_label("Path").fill("metadata.labels.round")
+    tab.get_by_label("Value").fill("spring")
+    tab.get_by_role("button", name="Preview").click()
+    tab.get_by_role("button", name="Change ").click()
+    tab.wait_for_url("**/catalog/changes/*")
+    expect(tab.get_by_text("entities are changed")).to_be_visible(timeout=2 * SOON)
+    tab.goto("/catalog?q=label.round:spring+kind:component")
+    expect(tab.get_by_role("row").nth(1)).to_be_visible()
+    tab.goto("/settings/changes")
+    tab.get_by_role("link", name="Undo: Set metadata.labels.round of").first.click()
+    with tab.expect_navigation():
+        tab.get_by_role("button", name="Undo it").click()
+    tab.goto("/catalog?q=label.round:spring")
+    expect(tab.get_by_text("Nothing matches")).to_be_visible()
