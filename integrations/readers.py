@@ -15,7 +15,7 @@ import asyncio
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -352,22 +352,21 @@ class CatalogReader:
             contents = await clone.read_many(ref, [file.path for file in small], MAX_FILE_BYTES)
             self._prefetched |= {targets[path]: content for path, content in contents.items()}
 
-    async def docs_beside(self, targets: Iterable[str]) -> list[FoundDocs]:
+    async def docs_beside(self, targets: Collection[str]) -> list[FoundDocs]:
         """The Markdown beside catalog files: of the repositories that were fetched, and of folders of this machine.
 
         Whose folder cannot be read has none.
         """
         fetched: dict[str, tuple[Clone, GitPlace, set[str]]] = {}
-        folders: set[str] = set()
+        local = {posixpath.dirname(target) for target in targets if target.startswith("/")}
+        folders = {folder_of(f"{folder}/_") for folder in local}
         for target in targets:
-            place = GitPlace.parse(target)
+            place = None if target.startswith("/") else GitPlace.parse(target)
             if place is not None and place.repository in self._clones:
                 clone, settled = await self._clone(place)
                 # As the claims of its files have it: a place without a ref stays one.
                 top = (settled if place.page else place).at("").target
                 fetched.setdefault(top, (clone, settled, set()))[2].add(folder_of(settled.path))
-            elif target.startswith("/"):
-                folders.add(folder_of(target))
         found = [await self._docs_of_clone(top, *of) for top, of in sorted(fetched.items())]
         for folder in sorted(folders)[:_FOLDERS]:
             with suppress(SourceError):

@@ -14,8 +14,8 @@ from django.utils.dateparse import parse_date
 from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
-from base.errors import DomainError
-from base.safe_yaml import parse_documents
+from catalog.definitions import DefinitionInvalid, language_of, overview
+from catalog.definitions.kept import data_of_definition
 from catalog.documents.formats import FORMATS, Format, format_of, seconds_of
 from catalog.documents.refs import InvalidRef, parse_ref
 from catalog.kinds import KindView
@@ -25,7 +25,6 @@ from portal.values import in_words
 
 Titles = Mapping[str, Entity]
 _INLINE_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+\Z")
-_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
 def show(
@@ -147,37 +146,29 @@ def _size(value: Any) -> str:
 
 def _definition(value: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    if schema.get("format") == "graphql":
-        types = len(re.findall(r"^\s*(?:type|interface|input|enum|union|scalar)\s+\w", text, re.MULTILINE))
-        summary = ngettext("GraphQL, %(n)d type", "GraphQL, %(n)d types", types) % {"n": types}
-        return {"text": text, "language": "graphql", "summary": summary}
-    return {
-        "text": text,
-        "language": "json" if text.lstrip().startswith("{") else "yaml",
-        "summary": _described(text, str(schema.get("format", ""))),
-    }
+    format_ = str(schema.get("format", ""))
+    return {"text": text, "language": language_of(text), "summary": _described(text, format_)}
 
 
 def _described(text: str, format_: str) -> str:
     """What an API's definition calls itself, and how much of it there is."""
-    name = str(FORMATS[format_].label) if format_ in FORMATS else ""
+    name = str(FORMATS[format_].label)
     try:
-        documents = parse_documents(text, name=name)
-    except DomainError:
+        data = data_of_definition(text, format_)
+    except DefinitionInvalid:
         return name
-    data = documents[0].data if documents and documents[0].error is None else None
-    if not isinstance(data, dict):
-        return name
-    info = data["info"] if isinstance(data.get("info"), dict) else {}
-    paths = data["paths"] if isinstance(data.get("paths"), dict) else {}
-    if format_ == "openapi":
-        n = sum(len(_METHODS & set(item)) for item in paths.values() if isinstance(item, dict))
-        size = ngettext("%(n)d operation", "%(n)d operations", n) % {"n": n}
+    found = overview(data, format_)
+    if format_ == "graphql":
+        types = len(data["types"])
+        size = ngettext("%(n)d type", "%(n)d types", types) % {"n": types}
+    elif format_ == "asyncapi":
+        channels = len({item.name for item in found.operations})
+        size = ngettext("%(n)d channel", "%(n)d channels", channels) % {"n": channels}
     else:
-        n = len(data["channels"]) if isinstance(data.get("channels"), dict) else 0
-        size = ngettext("%(n)d channel", "%(n)d channels", n) % {"n": n}
-    titled = " ".join(str(info[key]) for key in ("title", "version") if info.get(key))
-    return ", ".join(filter(None, [f"{name}: {titled}" if titled else name, size]))
+        operations = len(found.operations)
+        size = ngettext("%(n)d operation", "%(n)d operations", operations) % {"n": operations}
+    titled = " ".join(filter(None, (found.title, found.version)))
+    return f"{name}: {titled}, {size}" if titled else f"{name}, {size}"
 
 
 _FILLED: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = {

@@ -11,7 +11,7 @@ import posixpath
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -129,7 +129,7 @@ class ReadingLoop:
             if error is not None:
                 return
 
-    def docs(self, targets: Iterable[str]) -> list[FoundDocs]:
+    def docs(self, targets: Collection[str]) -> list[FoundDocs]:
         """The docs beside catalog files that were read."""
 
         async def step() -> list[FoundDocs]:
