@@ -70,7 +70,7 @@ def render_page(
     """A page from its definition: its tabs, and the widgets of the chosen one."""
     if not request.headers.get("HX-Request"):  # a page that is left open visits nobody
         note_visit(person(request), now=context.now)
-    available = context.cache.setdefault("delivered", queries.delivered_types())
+    available = context.delivered
     tabs = [tab for tab in served.spec.tabs if _shows(tab, context, available)]
     if not tabs:
         raise Http404
@@ -558,7 +558,7 @@ def widget(request: HttpRequest, page: str, widget: str) -> HttpResponse:
         except NotFound as error:
             raise Http404(error.message) from error
     context = make_context(request, entity=found, query=request.GET.get("q", ""))
-    available = context.cache.setdefault("delivered", queries.delivered_types())
+    available = context.delivered
     if not _shows(tab, context, available) or not _may_stand(spec, context, available):
         raise Http404
     filled = pages.placed(spec).fill(context, hide_empty=spec.hide_empty)

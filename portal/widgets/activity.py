@@ -52,7 +52,7 @@ def latest(context: PageContext, *kinds: str, limit: int) -> list[Activity]:
     """The entity's newest activities of some types, newest first."""
     if "latest" not in context.cache:
         uids = [uid for uid, _shared in reach(context)]
-        available = context.cache.setdefault("delivered", queries.delivered_types())
+        available = context.delivered
         types = [kind for kind in CARD_TYPES if kind in available]
         context.cache["latest"] = queries.latest_by_type(context.viewer, uids, types, limit=CARD_ROWS)
     rows = [activity for activity in context.cache["latest"] if activity.type in kinds]
@@ -620,7 +620,7 @@ class Timeline(Widget[TimelineConfig]):
     template = "widgets/timeline.html"
 
     def data(self, context: PageContext) -> dict[str, Any]:
-        available = context.cache.setdefault("delivered", queries.delivered_types())
+        available = context.delivered
         wanted = self._wanted(context, available)
         rows = queries.list_activity(context.viewer)
         if context.entity is not None:

@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy
 from pydantic import BaseModel, ConfigDict
 
 from base.errors import DomainError
+from catalog import queries
 from catalog.models import Entity
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,11 @@ class PageContext:
     cache: dict[str, Any] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     _refused: set[str] = field(default_factory=set)
+
+    @cached_property
+    def delivered(self) -> set[str]:
+        """The record types of activity that some connection has delivered."""
+        return queries.delivered_types()
 
     def refuse(self, parameter: str, sentence: str) -> None:
         """Go on as if a parameter of the address were not there, and say so above the page."""

@@ -300,7 +300,7 @@ class EntityList(Widget[EntityListConfig]):
     def _exists(self, context: PageContext, name: str) -> bool:
         """Whether a column or facet can hold anything: its records have been delivered."""
         record = FIELDS_OF_RECORDS.get(name)
-        available = context.cache.setdefault("delivered", queries.delivered_types())
+        available = context.delivered
         return record is None or record in available
 
     def _whole(self, text: str) -> str:
