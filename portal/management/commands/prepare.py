@@ -43,7 +43,7 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=0)
         settle_feed()
         self.stdout.write(_("The database is up to date."))
-        with acting_as(system("prepare")):
+        with acting_as(system(_("Start"))):
             try:
                 steps = apply_packs(installed_packs(), by=_("Start"), keep_edits=True)
                 changed = sum(step.action in {Action.CREATE, Action.CHANGE} for step in steps)
