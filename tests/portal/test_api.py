@@ -205,6 +205,7 @@ BODIES: dict[str, Any] = {
     "fields_write": {"spec": {"kinds": ["Component"], "field": "spec.tier", "format": "text"}},
     "kind_changes_apply": {"anyway": True},
     "kind_changes_cancel": None,
+    "kind_changes_check": None,
     "notices_update": {"is_read": True},
     "pages_reset": None,
     "pages_write": {"spec": PAGE},
@@ -723,6 +724,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "entity-new": ("entities_upsert",),
     "entity-restore": ("entities_restore",),
     "favourite": ("favourites_add", "favourites_remove"),
+    "bulk-change": ("entities_change_fields", "entities_set_owners"),  # whose answer a program waits for
     "fields": ("entities_change_fields",),
     "import": ("locations_preview", "locations_import"),
     "import-read": ("locations_read",),
@@ -748,7 +750,9 @@ PAGES: dict[str, tuple[str, ...]] = {
         "groups_partial_update", "groups_destroy", "grants_create", "grants_destroy",
     ),
     "settings-groups": ("groups_create",),
-    "settings-kind-change": ("kind_changes_retrieve", "kind_changes_apply", "kind_changes_cancel"),
+    "settings-kind-change": (
+        "kind_changes_retrieve", "kind_changes_apply", "kind_changes_cancel", "kind_changes_check",
+    ),
     "settings-kind-propose": ("kind_changes_propose",),
     "settings-outbound": ("allowed_hosts_allow",),
     "settings-outbound-withdraw": ("allowed_hosts_withdraw",),
