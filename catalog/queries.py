@@ -712,7 +712,7 @@ def problems_by_cause(viewer: Any, *, now: datetime | None = None) -> list[dict[
 
 def counts_by_kind(viewer: Any) -> dict[str, int]:
     """How many entities of each kind the viewer may see."""
-    rows = list_entities(viewer).values("kind").annotate(n=Count("id")).order_by("kind")
+    rows = list_entities(viewer).values("kind").annotate(n=Count("*")).order_by("kind")
     return {row["kind"]: row["n"] for row in rows}
 
 

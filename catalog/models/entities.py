@@ -82,7 +82,12 @@ class Entity(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["kind", "name", "uid"], name="entity_kind_name"),
+            # Of the living, so that they are counted by kind without a look at their rows.
+            models.Index(
+                fields=["kind", "name", "uid"],
+                name="entity_living_kind_name",
+                condition=models.Q(deleted_at__isnull=True),
+            ),
             models.Index(fields=["kind", "changed_at", "uid"], name="entity_kind_changed"),
             models.Index(fields=["name", "uid"], name="entity_name"),
             models.Index(Lower("title"), "uid", name="entity_title"),

@@ -99,7 +99,7 @@ def test_a_selective_query_reads_an_index_and_no_whole_table(catalog: None, text
 def test_a_page_by_name_stops_early(catalog: None) -> None:
     rows = Entity.objects.filter(compile_query("kind:component", now=NOW), deleted_at=None)
     indexes, whole = plan(rows.order_by(*order_by("name"))[:50])
-    assert indexes & {"entity_kind_name", "entity_name"}
+    assert indexes & {"entity_living_kind_name", "entity_name"}
     assert not whole
 
 
