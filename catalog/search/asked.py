@@ -112,11 +112,6 @@ def read(text: str, *, viewer: object = None) -> Asked:
     return _of(" ".join(item.value.text for item in free), filters)
 
 
-def word_of(text: str) -> Word:
-    """One folded word."""
-    return Word(text, tuple(_written(text, text)))
-
-
 def _of(text: str, filters: Q | None) -> Asked:
     plain = " ".join(text.split())
     typed = list(_words(plain))

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
-from operator import and_, or_
+from operator import and_
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, F, Func, Q, QuerySet
 from django.db.models.functions import Left, Lower
 
 from catalog import queries
 from catalog.models import Entity
-from catalog.query.conditions import NOTHING, escape_like, folded_like
+from catalog.query.conditions import escape_like
 from catalog.query.tokens import token
 from catalog.search.asked import Asked, Word, squeezed
 from catalog.search.hits import BEGINS, DESCRIPTION, EXACT, TAGS, TITLE, Hit, Place
@@ -139,14 +139,40 @@ def partly(rows: QuerySet[Entity], words: Iterable[Word]) -> list[Row]:
 
 def holds(word: Word, columns: Iterable[str]) -> Q:
     """The condition that a word is in one of some columns: anywhere, or if it is short where a word begins."""
-    found = NOTHING
-    for text in word.patterns:
+    return Q(AnyLike(*columns, patterns=tuple(_patterns(word.patterns))))
+
+
+def _patterns(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
         plain = escape_like(text)
         # The index of three letters each knows how words begin, and nothing of two letters within one.
-        is_whole = len(text) > 2 or is_unspaced(text)
-        patterns = [f"%{plain}%"] if is_whole else [f"{plain}%", f"%-{plain}%", f"% {plain}%"]
-        found |= reduce(or_, (folded_like(column, pattern) for column in columns for pattern in patterns))
-    return found
+        if len(text) > 2 or is_unspaced(text):
+            yield f"%{plain}%"
+        else:
+            yield from (f"{plain}%", f"%-{plain}%", f"% {plain}%")
+
+
+class AnyLike(Func):
+    """Whether one of some columns is like one of some patterns, whatever the case; one expression, for there are many.
+
+    The indexes are on UPPER.
+    """
+
+    output_field = BooleanField()
+
+    def __init__(self, *columns: str, patterns: tuple[str, ...]) -> None:
+        super().__init__(*map(F, columns))
+        self.patterns = patterns
+
+    def as_sql(self, compiler: Any, connection: Any, *_args: Any, **_context: Any) -> tuple[str, Any]:
+        parts: list[str] = []
+        parameters: list[Any] = []
+        for column in self.source_expressions:
+            sql, own = compiler.compile(column)
+            for pattern in self.patterns:
+                parts.append(f"UPPER({sql}) LIKE UPPER(%s)")
+                parameters += [*own, pattern]
+        return f"({' OR '.join(parts)})", parameters
 
 
 def _all(words: Iterable[Word], columns: Iterable[str], owning: dict[str, list[str]] | None = None) -> Q:

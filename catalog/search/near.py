@@ -11,8 +11,9 @@ from django.db.models import Exists, Q, QuerySet
 from django.db.models.functions import Greatest, Upper
 
 from catalog.models import Entity, Passage
-from catalog.search.asked import Word, word_of
-from catalog.search.entities import holds
+from catalog.query.conditions import escape_like
+from catalog.search.asked import Word
+from catalog.search.entities import AnyLike, holds
 from catalog.search.words import fold, words_in
 
 MOST_WORDS = 3  # of which others are looked for
@@ -65,8 +66,8 @@ def _alike(word: Word, rows: QuerySet[Any], *columns: str) -> Iterator[str]:
     typed = word.written[-1].upper()
     for column in uppers:
         condition |= Q(**{f"{column}__trigram_word_similar": typed})
-    for swapped in _swapped(word.text):
-        condition |= holds(word_of(swapped), columns)
+    if swapped := tuple(f"%{escape_like(one)}%" for one in _swapped(word.text)):
+        condition |= Q(AnyLike(*columns, patterns=swapped))
     some = rows.alias(**uppers).filter(condition).order_by().values("pk")[:_LOOKED_AT]
     likeness = [TrigramWordSimilarity(typed, Upper(column)) for column in columns]
     best = rows.model._default_manager.filter(pk__in=some)
