@@ -14,7 +14,7 @@ from catalog.definitions import DefinitionInvalid, format_of_definition, overvie
 from catalog.models import PassageSort
 from catalog.services.passages import Part, note_read, replace_passages
 
-_RULE = b"\1"  # another one where operations are read otherwise, so that all are read anew
+_RULE = b"\2"  # another one where operations are read otherwise, so that all are read anew
 _PAGE = 20  # definitions may have megabytes
 SECONDS = 20.0
 
@@ -74,8 +74,9 @@ def _operations(document: str) -> list[Part]:
     return [
         Part(
             key=item.label,
-            title=item.label,
-            text=" ".join(filter(None, (item.summary, plain_markdown(item.description), item.words))),
+            # What it says of itself in a line is what people look for as they do for a title.
+            title=" — ".join(filter(None, (item.label, item.summary))),
+            text=" ".join(filter(None, (plain_markdown(item.description), item.words))),
         )
         for item in found.operations
     ]

@@ -26,7 +26,7 @@ def api(text: Any, *, name: str = "pets", type_: str = "openapi", title: str = "
 
 def passages(name: str = "pets") -> list[tuple[str, str]]:
     found = Passage.objects.filter(entity__ref=f"api:default/{name}", sort="operation").order_by("position")
-    return list(found.values_list("key", "text"))
+    return list(found.values_list("title", "text"))
 
 
 def test_each_operation_is_one_with_its_words() -> None:
@@ -35,11 +35,11 @@ def test_each_operation_is_one_with_its_words() -> None:
     assert read_definitions() == 2
     assert passages() == [
         ("POST /shops", "Shops"),
-        ("GET /pets/{id}", "One pet readPet Pets"),
+        ("GET /pets/{id} — One pet", "readPet Pets"),
         ("DELETE /pets/{id}", "Pets"),
-        ("POST newPet", "A pet came"),
+        ("POST newPet — A pet came", ""),
     ]
-    assert ("query pets", "(first: Int, by: Filter!): [Pet!]! All pets first by") in passages("shop")
+    assert ("query pets — (first: Int, by: Filter!): [Pet!]!", "All pets first by") in passages("shop")
 
 
 def test_only_what_changed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +50,11 @@ def test_only_what_changed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> Non
     assert read_definitions() == 0
     api(PETS.replace("One pet", "A single pet"))
     assert read_definitions() == 1
-    assert ("GET /pets/{id}", "A single pet readPet Pets") in passages()
+    assert ("GET /pets/{id} — A single pet", "readPet Pets") in passages()
     assert list(Passage.objects.order_by("pk").values_list("pk", flat=True)) == kept
     api(PETS, title="Dogs")
     assert read_definitions() == 1
-    monkeypatch.setattr(definitions, "_RULE", b"\2")
+    monkeypatch.setattr(definitions, "_RULE", b"new")
     assert read_definitions() == 2  # by a new rule all are read
 
 
