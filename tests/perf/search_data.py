@@ -112,7 +112,7 @@ def questions(count: int, *, size: int, seed: int = 23) -> Iterator[tuple[str, s
             ("one common word", one),
             ("two words", f"{one} {other}"),
             ("two letters", one[:2]),
-            ("title", f"{one.capitalize()} {other} {rng.randrange(components)}"),
+            ("three words, one too many", f"{one.capitalize()} {other} {rng.randrange(components)}"),
             ("operation", f"{rng.choice(VERBS).lower()} {one}s"),
             ("word of docs", rare),
             ("words of docs", f"{rare} {words[rng.randrange(20, 400)]} {words[rng.randrange(20, 400)]}"),
