@@ -174,9 +174,11 @@ class TestSearchBox:
 
     def groups(self, client: Client, text: str = "") -> dict[str, list[str]]:
         shown = client.get("/search/suggest", {"q": text}).content.decode()
-        shown = shown.partition('<a class="po-item" role="option" href="/catalog?q=')[0]
+        shown = shown.partition('<a class="po-item" role="option" href="/search?q=')[0]
         return {
-            label: re.findall(r'<span class="po-cut">([^<]+)</span>', body)
+            label: [
+                re.sub("</?b>", "", name) for name in re.findall(r'<span class="po-cut">(.+?)</span>', body)
+            ]
             for label, body in re.findall(
                 r'<div role="group" aria-label="([^"]+)">(.*?)(?=<div role="group"|$)', shown, re.DOTALL
             )
@@ -203,7 +205,7 @@ class TestSearchBox:
         assert self.groups(browse(ana), "dark") == {"Actions": ["Theme: dark"]}
         assert self.groups(browse(ana), "connect")["Actions"] == ["Connect a tool"]
         assert "Actions" not in self.groups(browse(vic), "connect")
-        assert self.groups(browse(vic), "c07") == {"Entities": ["c07"]}
+        assert self.groups(browse(vic), "c07") == {"Best hits": ["c07"]}
 
     def test_costs_the_same_however_much_is_kept(
         self, browse: Callable[[User], Client], vic: User, things: list[Entity]
