@@ -21,7 +21,7 @@ from catalog.models import Entity
 from catalog.query import suggest as suggest_terms
 from catalog.search.asked import MAX_TEXT
 from catalog.search.everything import MOST, search
-from catalog.search.hits import Hit, Sort
+from catalog.search.hits import EXACT, Hit, Sort
 from portal import links, shell
 from portal.bookmarks import bookmarks_of
 from portal.views.anything import is_pasted
@@ -42,13 +42,20 @@ def suggest(request: HttpRequest) -> HttpResponse:
     text = pasted[:200]
     first = look_up(request.user, pasted).entities[:SHOWN] if is_pasted(pasted) else []
     hits = search(request.user, text, limit=SHOWN).hits if text and not first else []
-    groups = [
+    actions = [one for one in _actions(request) if _holds(one, text)]
+    named = [
+        {"label": _("Pages"), "items": _named(shell.context(request)["shell"], text)},
+        {"label": _("Actions"), "items": actions},
+    ]
+    best = [
         {"label": _("Entities"), "items": _entities(first)},
         {"label": _("Best hits"), "items": [_suggested(hit) for hit in hits]},
         *([] if text else _kept(request)),
-        {"label": _("Pages"), "items": _named(shell.context(request)["shell"], text)},
-        {"label": _("Actions"), "items": [one for one in _actions(request) if _holds(one, text)]},
     ]
+    # Who types how an action begins means it, unless something is called just so.
+    is_action = any(str(one["label"]).casefold().startswith(text.casefold()) for one in actions if text)
+    is_called_so = any(hit.place.tier == EXACT for hit in hits)
+    groups = named + best if is_action and not is_called_so else best + named
     values = {"groups": [group for group in groups if group["items"]], "text": text}
     return render(request, "search/suggest.html", values)
 
