@@ -70,7 +70,15 @@ def test_what_is_like_nothing_or_hidden_is_not_offered(suggest: Suggest, cleo: U
 
 def test_names_that_are_alike_are_found_by_an_index(ben: User) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute("SET LOCAL enable_indexscan = off")
+        cursor.execute(
+            """
+            INSERT INTO catalog_entity (uid, ref, kind, namespace, name, title, description, type, lifecycle, owner,
+                system, tags, sources, tokens, last_run, version, signals, digest, revision, created_at, changed_at)
+            SELECT gen_random_uuid(), 'component:default/thing-' || n, 'component', 'default', 'thing-' || n,
+                'Thing ' || n, '', '', '', '', '', '{}', '{}', '{}', '', '', '{}', '', 1, now(), now()
+            FROM generate_series(1, 3000) AS n
+            """
+        )
+        cursor.execute("ANALYZE catalog_entity")
     rows = queries.list_entities(ben).alias(upper=Upper("name")).filter(upper__trigram_similar="LEDGRE")
     assert "entity_text" in rows.explain()
