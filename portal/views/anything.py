@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -36,6 +36,13 @@ def own_page(request: HttpRequest, text: str) -> str:
     ours = links.absolute(request, "/catalog/")
     text = bare(text)
     return f"/catalog/{text.removeprefix(ours)}" if text.startswith(ours) else ""
+
+
+def way_on(request: HttpRequest, text: str) -> str:
+    """Where a text of the search box leads that is no query but pasted, and known; or nothing."""
+    if is_pasted(text) and (own_page(request, text) or look_up(request.user, text).entities):
+        return "/to?" + urlencode({"text": text})
+    return ""
 
 
 @login_required

@@ -23,7 +23,6 @@ from base.errors import NotFound
 from base.expressions import Context, ExpressionError, compile_expression
 from catalog import queries
 from catalog.kinds import current_kinds, tied_to
-from catalog.lookup import look_up
 from catalog.models import Entity
 from catalog.unknown import mentions_of
 from integrations.services.targets import operations_on
@@ -35,7 +34,7 @@ from portal.shell import favourites
 from portal.sources import connections_of, run_url
 from portal.tables import csv_response
 from portal.templatetags.foreign import safe_url
-from portal.views.anything import is_pasted, own_page
+from portal.views.anything import way_on
 from portal.views.saved import audience_of
 from portal.widgets import Filled, PageContext, delivered
 from portal.widgets.activity import reach
@@ -166,8 +165,8 @@ def catalog(request: HttpRequest) -> HttpResponse:
         params["columns"] = ",".join(request.GET.getlist("columns"))
         return redirect(f"{request.path}?{params.urlencode(safe=',:')}")
     query = _query(request)
-    if is_pasted(query) and (own_page(request, query) or look_up(request.user, query).entities):
-        return redirect("/to?" + urlencode({"text": query}))
+    if elsewhere := way_on(request, query):
+        return redirect(elsewhere)
     context = make_context(request, query=query)
     kind = kind_of(query)
     served = pages.page_for("list", kind=kind)

@@ -24,7 +24,7 @@ from catalog.search.everything import MOST, search
 from catalog.search.hits import EXACT, Hit, Sort
 from portal import links, shell
 from portal.bookmarks import bookmarks_of
-from portal.views.anything import is_pasted
+from portal.views.anything import is_pasted, way_on
 
 SHOWN = 8
 LATELY = 6
@@ -70,6 +70,8 @@ def page(request: HttpRequest) -> HttpResponse:
     """What a text finds of everything; `in` narrows it to one sort, or to one kind of entity."""
     text = " ".join(part.strip() for part in request.GET.getlist("q") if part.strip())[:MAX_TEXT]
     wanted = request.GET.get("in", "")
+    if not wanted and (elsewhere := way_on(request, text)):
+        return redirect(elsewhere)
     kind = wanted.removeprefix("kind:") if wanted.startswith("kind:") else ""
     sort = next((one for one in _TABS if one == wanted), None)
     kinds = current_kinds()

@@ -134,7 +134,7 @@ MUTATIONS = [
     Mutation(
         "sweep guard of catalog files",
         "integrations/services/locations/writing.py",
-        "        if self.is_guarded and (not self.reading.seen or is_much(len(gone), len(have))):\n",
+        "        if self.is_guarded and ((is_all and not self.reading.seen) or is_much(len(gone), count)):\n",
         "        if False:\n",
         ("tests/integrations/test_locations.py::TestLater",),
     ),
