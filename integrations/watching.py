@@ -13,7 +13,7 @@ from integrations.tasks import start_reading
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks
-SHARE = 0.005  # of a processor that looking may take, however many files there are
+SHARE = 0.01  # of a processor that looking may take, however many files there are
 
 
 def watch_files() -> None:

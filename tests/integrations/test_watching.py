@@ -32,6 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[CatalogLocation]:
 def watch(folder: Path, write: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
     """A watch over two files with three components, which has looked."""
     monkeypatch.setattr(Watch, "ASK_SECONDS", 0.0)
+    monkeypatch.setattr(Watch, "LIST_SECONDS", 0.0)
     for name, documents in {"a.yaml": ("one", "two"), "b.yaml": ("three",)}.items():
         old(write(name, *map(component, documents)))
     call_command("import_catalog", str(folder))
@@ -119,6 +120,18 @@ class TestSomeFiles:
         assert turn(watch) == [{"a.yaml"}]
         assert Entity.objects.get(name="one").type == "library"
         assert turns.alone is imports.alone
+
+    def test_files_that_are_known_are_looked_at_more_often_than_new_ones_are_looked_for(
+        self, watch: Watch, write: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Watch, "LIST_SECONDS", 60.0)
+        write("c.yaml", component("new"))
+        assert turn(watch) == []
+        write("a.yaml", component("one", type="library"), component("two"))
+        assert turn(watch) == [{"a.yaml"}]
+        (folder / "b.yaml").unlink()  # then all is listed
+        assert turn(watch) == [{"b.yaml", "c.yaml"}]
+        assert names() == {"one", "two", "new"}
 
 
 class TestTheWhole:

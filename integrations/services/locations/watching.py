@@ -27,12 +27,14 @@ Marks = dict[str, tuple[int, int, int]]
 class _Place:
     """A location as it was when it was last looked at.
 
-    :ivar led: the files that documents of it lead to.
+    :ivar led: the files that documents of it lead to; `own` those that it stands for, as listed at some time.
     :ivar marks: None until it was looked at.
     """
 
     location: CatalogLocation
     led: frozenset[str]
+    own: Collection[str] = ()
+    listed_at: float = float("-inf")
     marks: Marks | None = None
 
 
@@ -55,6 +57,7 @@ class Watch:
     """
 
     ASK_SECONDS = 5.0  # between two questions to the database which locations there are
+    LIST_SECONDS = 5.0  # between two looks for new files, which cost more than one at those that are known
 
     def __init__(self) -> None:
         self._places: dict[int, _Place] = {}
@@ -90,14 +93,12 @@ class Watch:
     def _look_at(self, place: _Place) -> Changed | None:
         location, before = place.location, place.marks
         assert location.read_at is not None
-        try:
-            files = FileReader([*settings.PORTICO_FILES_ALLOW, *location.roots])
-            own, unlisted = local_files(location.address.removeprefix("file:"), files)
-        except DomainError:
-            return None  # who reads it says why it cannot be read
-        if unlisted:
-            return None  # what lies there would seem to be gone
-        now = _marks([*own.values(), *place.led])
+        now = _marks([*place.own, *place.led])
+        # What seems to be gone may lie in a folder that cannot be listed now.
+        if time.monotonic() - place.listed_at >= self.LIST_SECONDS or not now.keys() >= (before or {}).keys():
+            if not self._list(place):
+                return None
+            now = _marks([*place.own, *place.led])
         place.marks = now
         if before is None:
             changed = {path for path, mark in now.items() if _is_after(mark[0], location.read_at)}
@@ -106,6 +107,19 @@ class Watch:
         if not changed:
             return None
         return Changed(location, None if changed & place.led else frozenset(changed))
+
+    @staticmethod
+    def _list(place: _Place) -> bool:
+        """Look which files a location stands for; says whether all could be listed."""
+        try:
+            files = FileReader([*settings.PORTICO_FILES_ALLOW, *place.location.roots])
+            own, unlisted = local_files(place.location.address.removeprefix("file:"), files)
+        except DomainError:
+            return False  # who reads it says why it cannot be read
+        if unlisted:
+            return False
+        place.own, place.listed_at = own.values(), time.monotonic()
+        return True
 
 
 def _led(location: CatalogLocation) -> frozenset[str]:
