@@ -18,13 +18,14 @@ SHARE = 0.01  # of a processor that looking may take, however many files there a
 
 def watch_files() -> None:
     """Look, and have read again what has changed, until the process ends."""
-    watch = locations.Watch()
+    watch, cost = locations.Watch(), 0.0
     while True:
         close_old_connections()
         begun = time.process_time()
         try:
             found = watch.look()
-            pause = max(LOOK_SECONDS, (time.process_time() - begun) / SHARE)
+            cost = 0.8 * cost + 0.2 * (time.process_time() - begun)  # now and then a look costs more
+            pause = max(LOOK_SECONDS, cost / SHARE)
             for changed in found:
                 read_again(watch, changed)
         except Error as error:

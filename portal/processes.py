@@ -10,7 +10,9 @@ import argparse
 import ctypes
 import importlib
 import os
+import select
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -103,7 +105,10 @@ class Child:
             os.setpgid(0, 0)
             os.dup2(self.voice, 1)
             os.dup2(self.voice, 2)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.set_wakeup_fd(-1)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             self.main()
             code = 0
         except SystemExit as end:
@@ -153,23 +158,42 @@ def keep(children: list[Child]) -> None:
 
     :raises SystemExit: if one of them cannot start.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signals = _Signals()
     try:
         for child in children:
             child.start()
-        while _signal_within(1.0) in (None, signal.SIGCHLD):
+        while not signals.stop_within(1.0):
             for child, status in _ended(children):
                 child.bury(status)
             for child in children:
                 if not child.pid and time.monotonic() >= child.start_at:
                     child.start()
     finally:
-        _end(children)
+        _end(children, signals)
 
 
-def _signal_within(seconds: float) -> int | None:
-    found = signal.sigtimedwait(_SIGNALS, seconds)
-    return found.si_signo if found else None
+class _Signals:
+    """Waits for signals. Python's `sigtimedwait` gives one that never came when the process was stopped meanwhile."""
+
+    def __init__(self) -> None:
+        self._is_to_stop = False
+        self._bell, bell = socket.socketpair()
+        for end in (self._bell, bell):
+            end.setblocking(False)
+        self._kept = bell  # it is written to as long as it is open
+        for number in _SIGNALS:
+            signal.signal(number, self._note)
+        signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self._is_to_stop |= number != signal.SIGCHLD
+
+    def stop_within(self, seconds: float) -> bool:
+        """Wait for a signal, at most so long; says whether it is time to stop."""
+        if select.select([self._bell], [], [], seconds)[0]:
+            with suppress(BlockingIOError):
+                self._bell.recv(4096)
+        return self._is_to_stop
 
 
 def _ended(children: list[Child]) -> list[tuple[Child, int]]:
@@ -182,14 +206,14 @@ def _ended(children: list[Child]) -> list[tuple[Child, int]]:
     return found
 
 
-def _end(children: list[Child]) -> None:
+def _end(children: list[Child], signals: _Signals) -> None:
     """End all of them, each as it likes it or, after a while, for certain."""
     for child in children:
         if child.pid:
             child.signal(signal.SIGTERM)
     end = time.monotonic() + _FAREWELL
     while any(child.pid for child in children) and time.monotonic() < end:
-        _signal_within(0.1)
+        signals.stop_within(0.1)
         for child, _status in _ended(children):
             child.signal(signal.SIGKILL)
             child.pid = 0

@@ -99,6 +99,22 @@ def test_the_end_of_the_first_is_the_end_of_all(keep: Callable[[str], subprocess
     os.killpg(children["portico-quiet"], signal.SIGKILL)  # a grandchild is for whoever runs the first
 
 
+def test_nobody_ends_because_all_were_stopped_for_a_while(
+    keep: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    parent = keep("time.sleep(600)")
+    await_(lambda: {"portico-quiet", "portico-other"} <= named(parent.pid).keys())
+    children = named(parent.pid)
+    parent.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)  # longer than it waits for a signal
+    parent.send_signal(signal.SIGCONT)
+    time.sleep(1.5)
+    assert parent.poll() is None
+    assert named(parent.pid) == children
+    parent.terminate()
+    parent.communicate(timeout=10)
+
+
 def test_one_that_does_not_end_is_killed(keep: Callable[[str], subprocess.Popen[str]]) -> None:
     parent = keep("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)")
     await_(lambda: {"portico-quiet", "portico-other"} <= named(parent.pid).keys())
