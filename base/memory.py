@@ -12,6 +12,9 @@ _RARE = (50_000, 20, 50)
 _lock = threading.Lock()
 _usual = gc.get_threshold()
 _blocks = 0  # that are going on, in whatever threads: the last of them brings back what is usual
+_has_frozen = (
+    False  # not where a process was forked from one that had: what is loaded stays shared with others
+)
 
 
 @contextmanager
@@ -21,12 +24,14 @@ def rare_collections() -> Iterator[None]:
     Bulk work makes hundreds of thousands of objects, hardly any of them in a cycle: looking through them again and
     again, and through all that the process has loaded, would take a good part of its time.
     """
-    global _blocks, _usual
+    global _blocks, _usual, _has_frozen
     with _lock:
         _blocks += 1
         if _blocks == 1:
             _usual = gc.get_threshold()
-            gc.freeze()
+            _has_frozen = not gc.get_freeze_count()
+            if _has_frozen:
+                gc.freeze()
             gc.set_threshold(*_RARE)
     try:
         yield
@@ -35,4 +40,5 @@ def rare_collections() -> Iterator[None]:
             _blocks -= 1
             if not _blocks:
                 gc.set_threshold(*_usual)
-                gc.unfreeze()
+                if _has_frozen:
+                    gc.unfreeze()

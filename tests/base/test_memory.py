@@ -19,3 +19,14 @@ def test_what_was_usual_is_so_again_however_blocks_overlap_and_end() -> None:
     assert not second.__exit__(ValueError, ValueError("failed"), None)
     assert gc.get_threshold() == usual
     assert gc.get_freeze_count() == 0
+
+
+def test_what_a_process_was_forked_with_stays_out_of_sight() -> None:
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        with rare_collections():
+            assert gc.get_freeze_count() == before
+        assert gc.get_freeze_count() == before
+    finally:
+        gc.unfreeze()
