@@ -7,7 +7,7 @@ rows. What must hold for them holds by constraint in the database, as ever.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from itertools import islice
 from operator import attrgetter
@@ -226,7 +226,7 @@ def _texts(values: Sequence[str]) -> str:
     return _text(text_array(values))
 
 
-def text_array(values: Iterable[str]) -> str:
+def text_array(values: Collection[str]) -> str:
     """Texts as PostgreSQL writes an array of them, for a parameter: the driver would look at each."""
     quoted = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
     return f'{{"{quoted}"}}' if values else "{}"

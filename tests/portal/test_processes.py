@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from portal import processes
+
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -28,6 +30,14 @@ def other():
 processes._FAREWELL = 1.0
 processes.keep([processes.Child("quiet", 1, quiet), processes.Child("other", 1, other)])
 """
+
+
+def test_bin_up_runs_all_of_them() -> None:
+    code = "import _processes; print(*_processes.NAMES)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "bin", capture_output=True, text=True, check=True
+    )
+    assert tuple(done.stdout.split()) == processes.NAMES
 
 
 def named(parent: int) -> dict[str, int]:
