@@ -155,15 +155,14 @@ def _step(document: PackDocument, kind: DefinitionType[Any], *, keep_edits: bool
     return Step(document, action, diff({"spec": row.spec}, {"spec": wanted}), row.is_edited)
 
 
-def no_longer_in(documents: list[PackDocument], *, pack: str) -> list[Step]:
+def no_longer_in(documents: list[PackDocument], *, pack: str, keep_edits: bool = False) -> list[Step]:
     """The definitions that a pack brought once and does not hold any more."""
     held = {(document.kind, document.name) for document in documents}
     return [
         Step(
             PackDocument(pack, kind, row.name, None, ""),
-            Action.DELETE,
-            diff({"spec": row.spec}, {}),
-            row.is_edited,
+            Action.KEEP if keep_edits and row.is_edited else Action.DELETE,
+            is_edited=row.is_edited,
         )
         for kind, document_type in reversed(document_types().items())
         for row in document_type.model._default_manager.filter(pack=pack).order_by("name")
@@ -181,7 +180,7 @@ def apply_packs(
 ) -> list[Step]:
     """Apply packs wholly or not at all; of two definitions of one name the later pack's counts.
 
-    :param keep_edits: leave what people composed on top; only the pristine copies are renewed.
+    :param keep_edits: leave what people edited, also of what is taken away; only the pristine copies are renewed.
     :param prune: take away what the packs brought once and do not hold any more.
     :param is_undoable: whether it can be taken back; what each start applies would come again.
     :raises InvalidInput: when something of them is wrong; nothing is applied then.
@@ -191,7 +190,7 @@ def apply_packs(
     documents = sorted(by_name.values(), key=lambda document: list(types).index(document.kind))
     steps = plan(documents, keep_edits=keep_edits)
     for folder in folders if prune else ():
-        steps += no_longer_in(documents, pack=folder.resolve().name)
+        steps += no_longer_in(documents, pack=folder.resolve().name, keep_edits=keep_edits)
     with transaction.atomic():
         kept: list[dict[str, Any]] = []
         transaction.on_commit(forget_definitions)

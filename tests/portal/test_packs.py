@@ -154,6 +154,17 @@ def test_what_a_pack_holds_no_more_stays_until_it_is_pruned(write: Any) -> None:
     assert [row.name for row in SavedView.objects.all()] == ["one"]
 
 
+def test_nor_is_pruned_what_people_edited_if_that_is_kept(write: Any) -> None:
+    pack("apply", write(View_one={"title": "One"}, View_two={"title": "Two"}))
+    edit_definition(kind="View", name="two", spec={"title": "Ours"}, by="ana")
+    folder = write(View_one={"title": "One"})
+    assert "= View two: keep (edited here)" in pack("diff", folder, "--prune", "--keep-edits")
+    pack("apply", folder, "--prune", "--keep-edits")
+    assert SavedView.objects.get(name="two").spec["title"] == "Ours"
+    assert "- View two: delete (edited here)" in pack("apply", folder, "--prune")
+    assert not SavedView.objects.filter(name="two").exists()
+
+
 def test_an_applied_pack_is_taken_back_as_one(write: Any, ana: User, client: Client) -> None:
     pack("apply", write(KindDefinition_gadget=ONE, View_gone={"title": "Gone"}, View_same={"title": "Same"}))
     edit_definition(kind="View", name="same", spec={"title": "Edited"}, by="ana")

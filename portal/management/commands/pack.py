@@ -70,9 +70,11 @@ class Command(BaseCommand):
 
     def _diff(self, path: Path, options: Any) -> None:
         documents = read_pack(path)
-        steps = plan(documents, keep_edits=options["keep_edits"])
-        gone = no_longer_in(documents, pack=path.resolve().name)
+        kept = {"keep_edits": options["keep_edits"]}
+        steps = plan(documents, **kept)
+        gone = no_longer_in(documents, pack=path.resolve().name, **kept)
         self._say(steps + gone if options["prune"] else steps)
+        gone = [step for step in gone if step.action == Action.DELETE]
         if gone and not options["prune"]:
             self.stdout.write(
                 ngettext(
