@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
 from access.definitions import Definition
-from base.answers import given, if_match, one_answer
+from base.answers import given, if_match, one_answer, plain
 from portal.packs import edit_definition, etag_of, remove_definition
 
 
@@ -44,7 +44,7 @@ class DefinitionDetail(View):
 
     def shape(self, row: Any) -> dict[str, Any]:
         """A definition as plain data."""
-        raise NotImplementedError
+        return plain(DefinitionOut, row)
 
     def get(self, request: Request, name: str) -> HttpResponse:
         return self._answer(request, self.find(request, name))

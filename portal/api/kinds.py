@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.permissions import View, person_of
-from access.definitions import Definition
 from access.permissions import visible
 from base.answers import given, one_answer, plain
 from base.openapi import FIELDS, IF_MATCH, IF_NONE_MATCH, PAGE, list_of, part_of
@@ -74,17 +73,14 @@ class KindFieldsOut(serializers.Serializer[Any]):
 FieldListOut = list_of("FieldListOut", FieldOut)
 
 
-def shape(row: Definition) -> dict[str, Any]:
-    """An added field as plain data."""
-    return plain(FieldOut, row)
-
-
 class FieldList(View):
     """The fields that packs and administrators added to kinds."""
 
     @extend_schema(parameters=[*PAGE], responses={200: FieldListOut, 304: None}, operation_id="fields_list")
     def get(self, request: Request) -> HttpResponse:
-        return rows_answer(request, visible(request.user, KindField.objects.all()), ("name", "id"), shape)
+        return rows_answer(
+            request, visible(request.user, KindField.objects.all()), ("name", "id"), partial(plain, FieldOut)
+        )
 
 
 @extend_schema_view(
@@ -116,9 +112,6 @@ class FieldDetail(DefinitionDetail):
 
     def find(self, request: Request, name: str) -> KindField:
         return get_field(request.user, name)
-
-    def shape(self, row: KindField) -> dict[str, Any]:
-        return shape(row)
 
 
 class FieldImpact(View):
@@ -346,6 +339,3 @@ class RelationTypeDetail(DefinitionDetail):
 
     def find(self, request: Request, name: str) -> RelationType:
         return get_relation_type(request.user, name)
-
-    def shape(self, row: RelationType) -> dict[str, Any]:
-        return shape(row)
