@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from base.errors import FieldError, InvalidInput
-from catalog.documents.fields import FieldDef
 from catalog.documents.formats import FORMATS, Format
 from catalog.kinds import KindView, current_kinds
 from catalog.query import QueryError, combine, compile_query, terms_of
 from catalog.query.parser import format_value, literal
 from catalog.statuses import RunStatus
-from portal.kinds import fields_of, format_at
+from portal.kinds import FieldOfKind, fields_of, relation_at
 from portal.templatetags.statuses import status_of
 
 LONGEST = 200
@@ -92,31 +91,24 @@ class ListField:
         return "/search/refs?kinds=" + ",".join(kind.lower() for kind in self.kinds)
 
 
-def of_field(kind: KindView, path: str, schema: Mapping[str, Any], title: str) -> ListField:
-    """A field of a kind."""
-    name = path.removeprefix("spec.")
-    format_ = format_at(kind, name, schema)
-    rule = next((rule for rule in kind.definition.relations if rule.path == ("spec", name)), None)
+def _of_field(kind: KindView, one: FieldOfKind) -> ListField:
+    schema = one.schema
+    rule = relation_at(kind, one.path.removeprefix("spec."))
     choices: tuple[tuple[str, str], ...] = ()
-    if format_.name == "boolean":
+    if one.format.name == "boolean":
         choices = (("true", _("Yes")), ("false", _("No")))
     elif isinstance(values := schema.get("enum"), list):
         labels = schema.get("labels") or {}
         choices = tuple((str(one), str(labels.get(one) or one)) for one in values if one is not None)
     return ListField(
-        name=rule.type if rule else path,  # a relation is followed by its former names too
-        label=_(title),
-        format=format_,
+        name=rule.type if rule else one.path,  # a relation is followed by its former names too
+        label=_(one.title),
+        format=one.format,
         schema=schema,
         choices=choices,
-        kinds=tuple(schema.get("targetKinds") or (rule.target_kinds if rule else ()) or format_.kinds),
-        below="url" if format_.name == "labelled-url" else "",
+        kinds=tuple(schema.get("targetKinds") or (rule.target_kinds if rule else ()) or one.format.kinds),
+        below="url" if one.format.name == "labelled-url" else "",
     )
-
-
-def added(one: FieldDef, kind: KindView) -> ListField:
-    """A field that is added to a kind."""
-    return of_field(kind, one.path, one.schema, one.title)
 
 
 def list_fields(kind: str) -> list[ListField]:
@@ -145,19 +137,19 @@ def list_fields(kind: str) -> list[ListField]:
     views = [kinds.by_name(kind)] if kind in kinds else sorted(kinds, key=lambda view: view.definition.title)
     for view in views:
         for one in fields_of(view):
-            made = of_field(view, one.path, one.schema, one.title)
+            made = _of_field(view, one)
             if made.name not in known:
                 known.add(made.name)
                 found.append(made)
     return found
 
 
-def find_field(name: str, kind: str) -> ListField:
-    """A field by its name; any path of the document is one, as text.
+def find_field(name: str, fields: Iterable[ListField]) -> ListField:
+    """One of some fields by its name; any path of the document is one, as text.
 
     :raises InvalidInput: if it is neither.
     """
-    for one in list_fields(kind):
+    for one in fields:
         if one.name.lower() == name.lower():
             return one
     if re.fullmatch(r"(?:spec|metadata|label|annotation)\.[^\s:,()\"]{1,190}", name):

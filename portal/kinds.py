@@ -16,6 +16,7 @@ from base.errors import NotFound
 from catalog import queries
 from catalog.documents.fields import FieldDef
 from catalog.documents.formats import Format, format_of
+from catalog.documents.kinds import RelationRule
 from catalog.kinds import KindView, current_kinds
 from catalog.models import KindChange, KindField, RelationType
 from catalog.query import token
@@ -66,9 +67,14 @@ def fields_of(kind: KindView) -> list[FieldOfKind]:
     ]
 
 
+def relation_at(kind: KindView, name: str) -> RelationRule | None:
+    """The rule by which a property below `spec` makes a relation, if it makes one."""
+    return next((rule for rule in kind.definition.relations if rule.path == ("spec", name)), None)
+
+
 def format_at(kind: KindView, name: str, schema: Mapping[str, Any]) -> Format:
     """The format of a property below `spec`; what makes a relation is a reference whatever its schema says."""
-    rule = next((rule for rule in kind.definition.relations if rule.path == ("spec", name)), None)
+    rule = relation_at(kind, name)
     if rule is not None and "format" not in schema:
         return format_of({"format": "entities" if rule.many else "entity"})
     return format_of(schema)

@@ -24,12 +24,12 @@ def filter_list(request: HttpRequest) -> HttpResponse:
     """Choose a field, say what of it, and see the list; `part` asks for the form alone."""
     query = " ".join(request.GET.getlist("q")).strip()[:2_000]
     kept = [(name, value) for name in _KEPT if (value := request.GET.get(name, "")[:1_000])]
-    kind = kind_of(query)
+    fields = list_fields(kind_of(query))
     name = (request.GET.get("path") or request.GET.get("field", "")).strip()[:200]
     chosen: ListField | None = None
     errors: dict[str, str] = {}
     try:
-        chosen = find_field(name, kind) if name else None
+        chosen = find_field(name, fields) if name else None
         if chosen is not None and request.GET.get("action") == "apply":
             found = narrowed(query, chosen, request.GET)
             return redirect("/catalog?" + urlencode([("q", found), *kept], safe=",:"))
@@ -38,7 +38,7 @@ def filter_list(request: HttpRequest) -> HttpResponse:
     values = {
         "q": query,
         "kept": kept,
-        "fields": [{"value": one.name, "label": one.label} for one in list_fields(kind)],
+        "fields": [{"value": one.name, "label": one.label} for one in fields],
         "errors": errors,
         "back_url": "/catalog?" + urlencode([("q", query), *kept], safe=",:"),
         "title": _("Filter the list"),
