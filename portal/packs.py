@@ -195,7 +195,7 @@ def apply_packs(
         kept: list[dict[str, Any]] = []
         transaction.on_commit(forget_definitions)
         for document in documents:
-            before = _state_of(document)
+            before = _state_of(document) if is_undoable else {}  # a start asks nothing that it does not need
             change = types[document.kind].apply(
                 document.name, document.spec, pack=document.pack, by=by, keep_edits=keep_edits
             )
@@ -299,7 +299,7 @@ def _write(file: Path, *documents: Any) -> None:
 
 
 def new_pack(folder: Path) -> list[Path]:
-    """Write a small pack to begin with: a kind with its page, and a view.
+    """Write a small pack to begin with: a kind and a view.
 
     :returns: the files.
     :raises Conflict: if something is there already.
