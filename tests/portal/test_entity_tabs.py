@@ -78,6 +78,9 @@ class TestTying:
         client = browse(ben)
         image = "/catalog/default/artifact/pay/tie"
         assert "It can be of these kinds: component, pipeline, repository, workload." in text(client, image)
+        untied = text(client, "/catalog/default/group/crew/tie")
+        assert "Nothing ties a thing of the kind group." in untied
+        assert "of these kinds" not in untied
         answer = client.post(image, {"target": "group:default/crew"})
         assert answer.status_code == 422
         assert "expected is one of: component, pipeline" in html.unescape(answer.content.decode())
