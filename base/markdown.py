@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from typing import NamedTuple
 
 from django.utils.text import slugify
@@ -13,7 +14,7 @@ LIMIT = 500_000
 
 
 class Heading(NamedTuple):
-    """A heading: where its token stands, its words as they are written, its level, and the line that it begins at.
+    """A heading: where its token stands, its words as they are written, and the line that it begins at.
 
     :ivar slug: unique in the text, what links within it name.
     """
@@ -21,13 +22,15 @@ class Heading(NamedTuple):
     position: int
     slug: str
     words: str
-    level: int
     line: int
 
 
 def parser(**options: object) -> MarkdownIt:
     """The one dialect: CommonMark with tables and struck out text."""
     return MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
+
+
+_PLAIN = parser()
 
 
 def headings_of(tokens: Sequence[Token]) -> list[Heading]:
@@ -41,7 +44,7 @@ def headings_of(tokens: Sequence[Token]) -> list[Heading]:
         slug = slugify(words) or "section"
         seen[slug] = seen.get(slug, 0) + 1
         name = slug if seen[slug] == 1 else f"{slug}-{seen[slug] - 1}"
-        found.append(Heading(position, name, words, int(token.tag[1:]), token.map[0] if token.map else 0))
+        found.append(Heading(position, name, words, token.map[0] if token.map else 0))
     return found
 
 
@@ -59,8 +62,8 @@ class Part(NamedTuple):
 def parts_of(text: str) -> list[Part]:
     """A text cut at its headings."""
     text = text[:LIMIT]
-    lines = text.splitlines(keepends=True)
-    headings = headings_of(parser().parse(text))
+    lines = StringIO(text, newline=None).readlines()  # for `splitlines` knows ends that the parser does not
+    headings = headings_of(_PLAIN.parse(text))
     starts = [heading.line for heading in headings] + [len(lines)]
     before = "".join(lines[: starts[0]])
     parts = [Part("", "", before)] if before.strip() else []
