@@ -110,7 +110,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "hits": [_shown(hit, owners) for hit in found.hits],
         "meant": [{"typed": typed, "meant": ", ".join(meant)} for typed, meant in found.meant.items()],
         "is_partly": found.is_partly,
-        "is_most": found.total >= MOST,
+        "is_most": any(count >= MOST for count in found.sorts.values()),
         "list_url": links.catalog_url(text),
         "page": {
             "first": offset + 1,

@@ -66,6 +66,19 @@ def test_pages_follow_one_another(look: Look, browse: Callable[[User], Client], 
     assert browse(vic).get("/search", {"q": "many", "in": "unicorns"}).status_code == 302
 
 
+def test_it_says_that_hits_are_left_out_only_where_some_are(look: Look) -> None:
+    said = "One counts a hundred hits of each sort."
+    say("yaml:many", *(component(f"many-{number:03}") for number in range(60)))
+    known = Entity.objects.get(name="many-000")
+    parts = [Part(f"GET /many/{number}", f"Many {number}") for number in range(60)]
+    replace_passages(sort=PassageSort.OPERATION, passages={known.pk: parts})
+    few = look(q="many")
+    assert "of 120" in few
+    assert said not in few
+    say("yaml:more", *(component(f"many-{number:03}") for number in range(60, 110)))
+    assert said in look(q="many", **{"from": "80"})
+
+
 def test_what_was_asked_is_marked_and_texts_of_others_stay_texts(look: Look) -> None:
     found = Entity.objects.get(name="basket")
     evil = "<script>alert(1)</script> wombat <b>"
