@@ -93,7 +93,8 @@ class Search(View):
         "typed wrongly are taken for what they are like.",
     )
     def get(self, request: Request) -> HttpResponse:
-        wanted: list[Sort] = [sort for sort in SORTS if sort in chosen(request, "sort", SORTS)]
+        named = chosen(request, "sort", SORTS)
+        wanted: list[Sort] = [sort for sort in SORTS if sort in named]
         limit = number(request, "limit", default=20, least=1, most=MOST)
         offset = number(request, "cursor", default=0, least=0, most=MOST * len(SORTS))
         found = search(

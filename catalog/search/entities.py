@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -82,8 +82,7 @@ def find(rows: QuerySet[Entity], asked: Asked, *, limit: int, is_second: bool = 
     found: dict[int, Row] = {}
 
     def take(these: QuerySet[Entity], most: int) -> None:
-        for values in these.annotate(said=Left("description", 1_000)).values_list(*_COLUMNS)[:most]:
-            found.setdefault(values[0], Row(*values))
+        found.update({row.pk: row for row in _read(these, most) if row.pk not in found})
 
     if not asked.words:
         if asked.filters is not None:
@@ -131,10 +130,13 @@ def partly(rows: QuerySet[Entity], words: Iterable[Word]) -> list[Row]:
     """Entities in whose name or title at least one of the words is, some for each."""
     found: dict[int, Row] = {}
     for word in words:
-        these = rows.filter(_all([word], ("name", "title")))
-        for values in these.annotate(said=Left("description", 1_000)).values_list(*_COLUMNS)[:100]:
-            found.setdefault(values[0], Row(*values))
+        found |= {row.pk: row for row in _read(rows.filter(_all([word], ("name", "title"))), MOST)}
     return list(found.values())
+
+
+def _read(rows: QuerySet[Entity], most: int) -> list[Row]:
+    columns = rows.annotate(said=Left("description", 1_000)).values_list(*_COLUMNS)
+    return [Row(*values) for values in columns[:most]]
 
 
 def holds(word: Word, columns: Iterable[str]) -> Q:
@@ -214,11 +216,17 @@ def _owning(rows: QuerySet[Entity], words: Iterable[Word]) -> dict[str, list[str
     return found
 
 
+def _parts(text: str) -> tuple[str, str, str]:
+    """Kind, namespace and name of a ref of which the first two may be left out."""
+    kind, _colon, rest = text.rpartition(":")
+    namespace, _slash, name = rest.rpartition("/")
+    return kind, namespace, name
+
+
 def _is_called(asked: Asked) -> Q:
     text = asked.text.lower()
     found = Q(name__in=asked.names) | Q(ref=text)
-    kind, _colon, rest = text.rpartition(":")
-    namespace, _slash, name = rest.rpartition("/")
+    kind, namespace, name = _parts(text)
     if name and (kind or namespace):
         within = Q(name=name)
         if kind:
@@ -261,12 +269,12 @@ def _place(row: Row, asked: Asked) -> Place:
     for at, words in (
         (TITLE, lambda: (*called[0], *called[1])),
         (TAGS, lambda: _about(row)),
-        (DESCRIPTION, lambda: tuple(words_of(row.description))),
+        (DESCRIPTION, lambda: words_of(row.description)),
     ):
         if not left:
             break
-        tier = at
-        fits = [(word, fit(word, has)) for has in (words(),) for word in left]
+        tier, there = at, words()
+        fits = [(word, fit(word, there)) for word in left]
         worth += sum(value for _word, value in fits)
         left = [word for word, value in fits if not value]
     return Place(len(left), tier, worth, rest)
@@ -279,12 +287,11 @@ def _about(row: Row) -> tuple[str, ...]:
     return tuple(word for text in (*texts, *of) for word in words_of(text))
 
 
-def fit(word: Word, has: Iterable[str]) -> float:
+def fit(word: Word, has: Collection[str]) -> float:
     """How well a word fits the best of some: it is one, one begins so, it stands in one."""
     best = 0.0
-    words = has if isinstance(has, tuple | list) else tuple(has)
     for text, counts in word.folded.items():
-        for one in words:
+        for one in has:
             if text in one:
                 best = max(best, counts * (1.0 if one == text else 0.8 if one.startswith(text) else 0.5))
     return best
@@ -292,8 +299,7 @@ def fit(word: Word, has: Iterable[str]) -> float:
 
 def _is_named(row: Row, text: str) -> bool:
     """Whether a text is a part of the ref that ends with the whole name, such as `api:pets` or `default/pets`."""
-    kind, _colon, rest = text.rpartition(":")
-    namespace, _slash, name = rest.rpartition("/")
+    kind, namespace, name = _parts(text)
     return (
         bool(kind or namespace)
         and name == row.name

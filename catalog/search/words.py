@@ -99,7 +99,7 @@ def _forms(word: str) -> tuple[str, ...]:
 
 def _cut(word: str) -> Iterator[str]:
     """A word; what is written without blanks as each two characters that follow one another."""
-    if word.isascii() or not _UNSPACED.search(word):
+    if not is_unspaced(word):
         yield word
         return
     for part in _UNSPACED.split(word):
