@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import QuerySet
 
 from catalog.models import Source
 from catalog.services.ingest import drop_claims
@@ -73,12 +73,8 @@ def _not_shown(row: ResourceRun) -> list[tuple[int, str, dict[str, str] | None]]
         for external_id, outcome in zip(page.ids, page.outcomes, strict=True)
         if outcome == RecordOutcome.REFUSED and "#" in external_id
     }
-    rows = StoredRecord.objects.filter(
-        Q(kept_at=None) | Q(kept_at__lt=F("touched_at")),
-        connection_id=row.run.connection_id,
-        resource=row.name,
-        deleted_at=None,
-        touched_at__lt=row.started_at,
+    rows = StoredRecord.objects.to_be_listed().filter(
+        connection_id=row.run.connection_id, resource=row.name, touched_at__lt=row.started_at
     )
     return [
         (pk, external_id, refused.get(external_id.partition("#")[0]))

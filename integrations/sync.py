@@ -351,7 +351,7 @@ class _Execution:
         if not missing:
             return
         records = StoredRecord.objects.filter(connection=self.connection, resource=row.name)
-        before = records.filter(deleted_at=None).count() - records.kept().count()
+        before = records.to_be_listed().count()
         is_empty = row.listed == 0
         if is_empty or is_much(missing, before):
             row.state = ResourceState.HELD

@@ -245,7 +245,7 @@ class Guard(View):
         request=shapes.GuardIn,
         responses=shapes.RemovedOut,
         operation_id="sync_runs_guard_decide",
-        description="Keep what the guard held back until the tool tells of it again, or have it removed.",
+        description="Keep what the guard held back until the tool lists it again, or have it removed.",
     )
     def post(self, request: Request, run_id: int, resource: str) -> Response:
         remove = given(request, shapes.GuardIn)["decision"] == "remove"

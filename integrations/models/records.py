@@ -17,6 +17,10 @@ class StoredRecordQuerySet(models.QuerySet["StoredRecord"]):
         """Those that stay by a person's word though the tool lists them no more."""
         return self.filter(kept_at__gte=F("touched_at"), deleted_at=None)
 
+    def to_be_listed(self) -> Self:
+        """Those that stay only while the tool lists them."""
+        return self.filter(Q(kept_at=None) | Q(kept_at__lt=F("touched_at")), deleted_at=None)
+
 
 class StoredRecord(models.Model):
     """The last form of one record.

@@ -399,9 +399,8 @@ def update_connection(
         before["visible_to"] = visible_to_of(connection)
         show_to(connection, visible_to, by=by)
         if sorted(visible_to) != sorted(before["visible_to"]):
-            apply_rules(
-                now=timezone.now()
-            )  # what it shows of others' repositories counts for more or fewer now
+            # What it shows of others' repositories counts for more or fewer now.
+            apply_rules(now=timezone.now())
     if label is not None:
         Source.objects.filter(key__startswith=f"connection:{connection.slug}/").update(label=label)
     record_audit(

@@ -103,7 +103,8 @@ def cancel_run(*, run: SyncRun) -> bool:
 def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
     """Answer the guard: keep what it held back, or remove it.
 
-    What is kept stays until the tool tells of it again, or somebody has it decided anew.
+    What is kept stays until the tool lists or tells of it again, the connection gets other settings, or somebody has
+    it decided anew.
 
     :returns: how many were removed.
     :raises Conflict: if it was decided already, or a later run has read the resource anew.
@@ -119,8 +120,9 @@ def decide_guard(*, resource: ResourceRun, remove: bool, by: str) -> int:
             run__connection=row.run.connection, name=row.name, run_id__gt=row.run_id
         ).exists():
             raise Conflict(_("A later run has read this anew; decide on that one."))
-        row.removed = remove_unseen(row, now=now, by=by) if remove else 0
-        if not remove:
+        if remove:
+            row.removed = remove_unseen(row, now=now, by=by)
+        else:
             unseen(row).update(kept_at=now)
         if row.removed:
             apply_rules(now=now, guarded=False)
