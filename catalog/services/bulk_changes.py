@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 State = BulkChange.State
 ATTEMPTS = 3
+MOST_WAITING = 10  # of one person
 STAY = timedelta(days=30)
 
 
@@ -47,8 +48,14 @@ def queue(
     :param what: of owners `owner`, its ref; of a field `path`, `action` and `value`.
     :param expected: the mark of the plan that the person saw.
     :param back: where the person came from: the query of a list.
+    :raises Conflict: if too many of theirs wait already.
     """
     require(user, "entity.write")
+    if BulkChange.objects.filter(user=user, state=State.QUEUED).count() >= MOST_WAITING:
+        raise Conflict(
+            _("%(n)d changes of yours wait for a worker. Wait until some are done.")
+            % {"n": MOST_WAITING}
+        )
     now = timezone.now()
     BulkChange.objects.filter(finished_at__lt=now - STAY).delete()  # who asks for one looks at no older one
     return BulkChange.objects.create(

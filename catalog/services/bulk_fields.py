@@ -108,7 +108,7 @@ def plan_fields(*, user: Any, entities: Sequence[Entity], change: Change) -> Fie
     :raises InvalidInput: if there are too many.
     """
     mine, ids = writable(user, entities), [entity.pk for entity in entities]
-    documents = dict(Served.objects.filter(entity_id__in=ids).values_list("entity_id", "document"))
+    documents = dict(Served.objects.filter(entity_id__in=among(ids)).values_list("entity_id", "document"))
     parts = parts_of(change.path)
     people, others = _voices(ids, parts)
     fits: dict[tuple[str, bytes], str] = {}
@@ -272,9 +272,8 @@ def _write(user: Any, plan: FieldPlan, reason: str) -> None:
         claim_ = next((c for c in known[row.entity.pk] if c.source_id == source.pk), None)
         document, reasons = (claim_.document, reasons_of(claim_)) if claim_ else ({}, {})
         reasons = without_reason(reasons, path)
-        if (
-            plan.change.action == "remove" and row.word is None
-        ):  # all of theirs went, of a list that others add to
+        if plan.change.action == "remove" and row.word is None:
+            # All of theirs went, of a list that others add to.
             document, _removed = without_value(document, parts)
         else:
             document = with_value(document, parts, row.word)

@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from access.permissions import visible
 from access.services.audit import Subject
 from base.errors import InvalidInput, PreconditionFailed
+from catalog.bulk import among
 from catalog.models import Entity
 from catalog.services.ingest import lock_entities
 
@@ -101,7 +102,7 @@ def writable(user: Any, entities: Sequence[Entity]) -> set[int]:
     :raises InvalidInput: if there are too many.
     """
     check_count(len(entities), MOST)
-    rows = Entity.objects.filter(pk__in=[entity.pk for entity in entities])
+    rows = Entity.objects.filter(pk__in=among(entity.pk for entity in entities))
     return set(visible(user, rows, "entity.write").values_list("pk", flat=True))
 
 

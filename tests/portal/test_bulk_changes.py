@@ -164,6 +164,16 @@ def test_it_can_be_let_be_until_it_is_done(editor: Client, ben: User) -> None:
     assert editor.post(f"/catalog/changes/{change.pk}").status_code == 409
 
 
+def test_so_many_of_ones_own_wait_and_no_more(editor: Client, ben: User, ana: User) -> None:
+    last = [queue(ben) for _n in range(bulk_changes.MOST_WAITING)][-1]
+    asked = {"action": "apply", "q": "kind:component", "field": "spec.lifecycle", "value": "retired"}
+    said = text(editor.post("/catalog/fields", asked), 422)
+    assert "10 changes of yours wait for a worker" in said
+    assert queue(ana).is_active
+    bulk_changes.cancel(user=ben, change=last)
+    assert queue(ben).is_active
+
+
 def test_nobody_sees_the_changes_of_others(client: Client, ben: User, ana: User) -> None:
     change = queue(ben)
     client.force_login(ana)
