@@ -53,8 +53,7 @@ def queue(
     require(user, "entity.write")
     if BulkChange.objects.filter(user=user, state=State.QUEUED).count() >= MOST_WAITING:
         raise Conflict(
-            _("%(n)d changes of yours wait for a worker. Wait until some are done.")
-            % {"n": MOST_WAITING}
+            _("%(n)d changes of yours wait for a worker. Wait until some are done.") % {"n": MOST_WAITING}
         )
     now = timezone.now()
     BulkChange.objects.filter(finished_at__lt=now - STAY).delete()  # who asks for one looks at no older one
