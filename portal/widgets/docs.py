@@ -87,7 +87,7 @@ def _folder(docs: Docs, page: Page) -> str:
 
 def _web(docs: Docs, page: Page) -> str:
     folder = _folder(docs, page)
-    return folder + posixpath.basename(page.path) if folder else ""
+    return folder + quote(posixpath.basename(page.path)) if folder else ""
 
 
 def _links(context: PageContext, docs: Docs, page: Page) -> Callable[[str], str]:

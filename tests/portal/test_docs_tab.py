@@ -114,6 +114,11 @@ def test_the_pages_beside_it_are_shown_and_lead_to_each_other(git: Connection, v
     assert 'href="#md-to-begin"' in guide
 
 
+def test_a_name_with_signs_of_addresses_leads_to_its_file(git: Connection, viewer: Client) -> None:
+    bring(git, "repositories", repository({"docs/how to?.md": "# How"}))
+    assert 'href="https://github.com/acme/pay/blob/main/docs/how%20to%3F.md"' in page(viewer, TAB)
+
+
 def test_nothing_in_them_can_act(git: Connection, viewer: Client) -> None:
     guide = page(viewer, f"{TAB}&page=docs/guide.md")
     assert "<script>alert" not in guide
