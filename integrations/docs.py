@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from base import safe_yaml
@@ -129,11 +130,14 @@ class Docs:
     def page(self, path: str) -> Page | None:
         """The page of a path, whatever heading it names; of a folder its first page."""
         path = path.partition("#")[0]
-        named = {page.path: page for page in self.pages}
         for name in (path, *(_below(path, one) for one in ("index.md", "README.md", "readme.md"))):
-            if name in named:
-                return named[name]
+            if name in self._by_path:
+                return self._by_path[name]
         return None
+
+    @cached_property
+    def _by_path(self) -> dict[str, Page]:
+        return {page.path: page for page in self.pages}
 
 
 def docs_beside(texts: Mapping[str, str], folder: str, *, techdocs: str = "") -> list[Page]:
