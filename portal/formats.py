@@ -155,9 +155,9 @@ def _described(text: str, format_: str) -> str:
     name = str(FORMATS[format_].label)
     try:
         data = data_of_definition(text, format_)
+        found = overview(data, format_)
     except DefinitionInvalid:
         return name
-    found = overview(data, format_)
     if format_ == "graphql":
         types = len(data["types"])
         size = ngettext("%(n)d type", "%(n)d types", types) % {"n": types}

@@ -88,17 +88,15 @@ def language_of(text: str) -> str:
 def parse_definition(text: str, format_: str) -> dict[str, Any]:
     """A definition's text as plain data.
 
-    :raises DefinitionInvalid: if it is not of the format; says where.
+    :raises DefinitionInvalid: if it cannot be read; says where.
     """
     try:
         limits.check_size(len(text), limits.MAX_STRING, what=_("The definition"))
-        data = graphql.parse_schema(text) if format_ == "graphql" else _data_of(text)
+        return graphql.parse_schema(text) if format_ == "graphql" else _data_of(text)
     except (limits.LimitExceeded, safe_yaml.YamlError) as error:
         reason = getattr(error, "reason", error.message)
         place = {name: getattr(error, name, 0) for name in ("line", "column")}
         raise DefinitionInvalid(reason, **place) from error
-    _FORMATS[format_].overview(data)  # so that what is no such definition is refused here
-    return data
 
 
 def _data_of(text: str) -> dict[str, Any]:
@@ -117,7 +115,10 @@ def _data_of(text: str) -> dict[str, Any]:
 
 
 def overview(data: dict[str, Any], format_: str) -> Definition:
-    """What the definition says of itself, and its items without their parts."""
+    """What the definition says of itself, and its items without their parts.
+
+    :raises DefinitionInvalid: if the data are not of the format.
+    """
     found: Definition = _FORMATS[format_].overview(data)
     return found
 

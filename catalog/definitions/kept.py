@@ -18,7 +18,7 @@ _VERSION = 1  # of what is kept: another one when parsing gives something else
 def data_of_definition(text: str, format_: str) -> dict[str, Any]:
     """The plain data of a definition's text.
 
-    :raises DefinitionInvalid: if it is not of the format; says where.
+    :raises DefinitionInvalid: if it cannot be read; says where.
     """
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     key = f"definition:{_VERSION}:{format_}:{digest}"

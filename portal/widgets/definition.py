@@ -56,9 +56,9 @@ class ApiDefinition(Widget[WidgetConfig]):
             return shown
         try:
             data = data_of_definition(text, format_)
+            found = overview(data, format_)
         except DefinitionInvalid as error:
             return shown | {"error": error}
-        found = overview(data, format_)
         shown["definition"] = found
         if context.params.get("show") != "text":
             shown |= self._items(context, found, data, format_)

@@ -388,7 +388,7 @@ def test_what_cannot_be_read_says_where(
     format_: str, text: str, line: int, column: int, message: str
 ) -> None:
     with pytest.raises(DefinitionInvalid) as caught:
-        parse_definition(text, format_)
+        read(text, format_)
     assert (caught.value.line, caught.value.column) == (line, column)
     assert message in caught.value.message
     assert caught.value.message

@@ -136,6 +136,10 @@ def test_what_cannot_be_read_says_where_and_the_text_stands(viewer: Client) -> N
     assert "The definition cannot be read" in said
     assert "Line 4, column 1 of the text below." in said
     assert "/a" in said
+    api("asyncapi: 2.0.0\n")
+    said = words(page(viewer))
+    assert "An OpenAPI description begins with “openapi” or “swagger”, and a version." in said
+    assert "2.0.0" in said
 
 
 def test_a_language_that_is_not_read_is_shown_as_code(viewer: Client) -> None:
