@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from django.views.decorators.http import require_GET, require_http_methods
 from pydantic import BaseModel, Field
 
-from access.permissions import require
+from access.permissions import require, visible
 from base.errors import DomainError
 from catalog import queries
 from catalog.documents.fields import SHOWN
@@ -77,7 +77,9 @@ def kind(request: HttpRequest, kind: str) -> HttpResponse:
                 if one.added is added
             ],
             "list_url": links.catalog_url(f"kind:{found.name}"),
-            "changes": KindChange.objects.filter(kind=found.name).order_by("-made_at")[:10],
+            "changes": visible(request.user, KindChange.objects.filter(kind=found.name), VERB).order_by(
+                "-made_at"
+            )[:10],
         },
     )
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, gettext_noop
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_GET, require_http_methods
 from pydantic import BaseModel, Field
 
@@ -26,6 +26,8 @@ from portal.packs import edit_definition, etag_of
 from portal.people import person
 from portal.views.settings import shell_of
 
+_MODES = {"off": gettext_noop("Off"), "warn": gettext_noop("Warn"), "enforce": gettext_noop("Enforce")}
+
 
 class RelationIn(BaseModel):
     """How relations of a type are checked."""
@@ -36,13 +38,7 @@ class RelationIn(BaseModel):
         description=gettext_noop(
             "Enforced, it is refused where people and programs edit; what files say is a problem."
         ),
-        json_schema_extra={
-            "labels": {
-                "off": gettext_noop("Off"),
-                "warn": gettext_noop("Warn"),
-                "enforce": gettext_noop("Enforce"),
-            }
-        },
+        json_schema_extra={"labels": {**_MODES}},
     )
     source_kinds: list[str] = Field(
         default_factory=list,
@@ -79,11 +75,11 @@ def relations(request: HttpRequest) -> HttpResponse:
         {
             "row": row,
             "inverse": row.spec["inverse"],
-            "mode": _MODES[row.spec.get("check", "off")],
+            "mode": _(_MODES[row.spec.get("check", "off")]),
             "count": counts.get(row.spec.get("type") or row.name, 0),
             "wrong": wrong.get(row.spec.get("type") or row.name, 0),
         }
-        for row in RelationType.objects.order_by("name")
+        for row in visible(request.user, RelationType.objects.order_by("name"))
     ]
     return render(
         request,
@@ -94,9 +90,6 @@ def relations(request: HttpRequest) -> HttpResponse:
 
 def _by(rows: QuerySet[Any], field: str) -> dict[str, int]:
     return dict(rows.order_by().values_list(field).annotate(n=Count("pk")))
-
-
-_MODES = {"off": gettext_lazy("Off"), "warn": gettext_lazy("Warn"), "enforce": gettext_lazy("Enforce")}
 
 
 @login_required
