@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -96,11 +97,17 @@ def owner_chip(ref: str, entity: Entity | None = None) -> dict[str, Any]:
     return chip(ref, entity) | ({} if entity else {"url": f"{ref_url(ref)}/unknown"})
 
 
-def icon_kind(entity: Entity) -> str:
+def owner_of(entity: Entity, owners: Mapping[str, Entity]) -> dict[str, Any] | None:
+    """The owner that an entity says it has, as its chip; None if it says none.
+
+    :param owners: those that the viewer sees, by their refs.
+    """
+    return owner_chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
+
+
+def icon_kind(one: Entity | Hit) -> str:
     """The word that picks an entity's icon: its type where that has one of its own."""
-    return (
-        entity.type if entity.kind == "component" and entity.type in {"website", "library"} else entity.kind
-    )
+    return one.type if one.kind == "component" and one.type in {"website", "library"} else one.kind
 
 
 def absolute(request: HttpRequest, path: str) -> str:

@@ -319,7 +319,7 @@ def tables(heading: str, columns: list[dict[str, Any]], rows: list[dict[str, Any
 
 def _row(node: graph.Node, how: str, owners: Mapping[str, Entity], asked: Asked) -> dict[str, Any]:
     entity = node.entity
-    owner = links.owner_chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
+    owner = links.owner_of(entity, owners)
     more: dict[str, Any] = {"text": ""}
     if entity.ref in asked.opened:
         more["html"] = format_html(

@@ -108,9 +108,7 @@ def history(request: HttpRequest) -> HttpResponse:
             "groups": [
                 {
                     "chip": links.chip(entity.ref, entity),
-                    "owner": links.owner_chip(entity.owner, owners.get(entity.owner))
-                    if entity.owner
-                    else None,
+                    "owner": links.owner_of(entity, owners),
                     "is_gone": not entity.is_alive,
                     "is_past": entity.uid in found.then and entity.is_alive,
                     "revisions": told[entity.uid],

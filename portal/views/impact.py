@@ -72,7 +72,7 @@ def impact(request: HttpRequest) -> HttpResponse:
 
 def _hit_row(hit: graph.Hit, owners: Mapping[str, Entity]) -> dict[str, Any]:
     entity = hit.entity
-    owner = links.owner_chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
+    owner = links.owner_of(entity, owners)
     return {
         "key": entity.ref,
         "cells": [

@@ -137,7 +137,7 @@ def _shown(hit: Hit, owners: dict[str, Entity]) -> dict[str, Any]:
     owner = owners.get(hit.owner)
     return {
         "hit": hit,
-        "kind": hit.type if hit.kind == "component" and hit.type in {"website", "library"} else hit.kind,
+        "kind": links.icon_kind(hit),
         "icon": _ICONS.get(hit.sort, ""),
         "url": links.hit_url(hit),
         "sort": _sort_one(hit),

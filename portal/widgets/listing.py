@@ -375,9 +375,8 @@ class EntityList(Widget[EntityListConfig]):
         cell: dict[str, Any] = {"css": _CSS.get(name, "")}
         match name:
             case "owner":
-                owner = links.owner_chip(entity.owner, owners.get(entity.owner)) if entity.owner else None
                 cell |= (
-                    {"owner": owner, "is_owner": True}
+                    {"owner": links.owner_of(entity, owners), "is_owner": True}
                     if entity.owner or entity.kind in _OWNED
                     else {"text": ""}
                 )
