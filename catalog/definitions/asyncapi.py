@@ -17,6 +17,7 @@ from catalog.definitions.structure import (
     Item,
     Section,
     Server,
+    inside,
     listing,
     mapping,
     words,
@@ -57,29 +58,24 @@ def sections(data: dict[str, Any], item: Item) -> list[Section]:
     """The parts of one of its items."""
     tree = Tree(data)
     if item.sort == TYPE:
-        found: Any = data
-        for part in item.key:
-            found = mapping(found).get(part)
+        found = inside(data, item.key)
         if item.key[1] == "messages":
             return [*_message(data, tree, found)]
         return [Section("", nodes=tree.nodes_of(found))]
     if item.key[0] == "operations":
         operation = resolved(data, mapping(data.get("operations")).get(item.key[1]))
         channel = resolved(data, operation.get("channel"))
-        messages = listing(operation.get("messages")) or [*mapping(channel.get("messages")).values()]
+        messages = _messages(operation, channel)
         reply = resolved(data, operation.get("reply"))
     else:
         channel = resolved(data, mapping(data.get("channels")).get(item.key[1]))
         operation = mapping(channel.get(item.verb))
-        messages = [*mapping(channel.get("messages")).values()] or _messages_of_two(data, operation)
+        messages = _messages({}, channel) or _messages_of_two(data, operation)
         reply = {}
     parts = [*_parameters(data, tree, channel)]
     for message in messages[:50]:
         parts += _message(data, tree, message)
-    for message in (
-        listing(reply.get("messages"))
-        or [*mapping(resolved(data, reply.get("channel")).get("messages")).values()]
-    )[:50]:
+    for message in _messages(reply, resolved(data, reply.get("channel")))[:50]:
         parts += _message(data, tree, message, title=_("Reply"))
     for what, bindings in (
         (_("Channel"), channel.get("bindings")),
@@ -114,7 +110,7 @@ def _of_three(data: dict[str, Any], channels: dict[str, dict[str, Any]]) -> Iter
         operation = resolved(data, found)
         channel_name = name_of(mapping(operation.get("channel")).get("$ref"))
         channel = channels.get(channel_name) or resolved(data, operation.get("channel"))
-        messages = listing(operation.get("messages")) or [*mapping(channel.get("messages")).values()]
+        messages = _messages(operation, channel)
         address = _address(channel_name or str(name), channel)
         verb = words(operation.get("action")) or "operation"
         item = _item(data, operation, verb, address, address, ("operations", str(name)), messages)
@@ -122,8 +118,8 @@ def _of_three(data: dict[str, Any], channels: dict[str, dict[str, Any]]) -> Iter
         used.get(channel_name, loose).append(item)
     for name, channel in channels.items():
         if not used[name]:
-            messages = [*mapping(channel.get("messages")).values()]
             address = _address(name, channel)
+            messages = _messages({}, channel)
             used[name].append(_item(data, channel, CHANNEL, address, address, ("channels", name), messages))
     for items in (*used.values(), loose):
         yield from items
@@ -154,6 +150,11 @@ def _item(
         words=" ".join([words(operation.get("operationId")), *named, *said]),
         is_deprecated=operation.get("deprecated") is True,
     )
+
+
+def _messages(named: dict[str, Any], channel: dict[str, Any]) -> list[Any]:
+    """Those that an operation or a reply names, else all of its channel."""
+    return listing(named.get("messages")) or [*mapping(channel.get("messages")).values()]
 
 
 def _messages_of_two(data: dict[str, Any], operation: dict[str, Any]) -> list[Any]:

@@ -17,6 +17,7 @@ from catalog.definitions.structure import (
     Item,
     Section,
     Server,
+    inside,
     listing,
     mapping,
     words,
@@ -58,9 +59,7 @@ def sections(data: dict[str, Any], item: Item) -> list[Section]:
     """The parts of one of its items."""
     tree = Tree(data)
     if item.sort == TYPE:
-        schema: Any = data
-        for part in item.key:
-            schema = mapping(schema).get(part)
+        schema = inside(data, item.key)
         return [Section("", nodes=tree.nodes_of(schema), example=as_example(mapping(schema).get("example")))]
     container = mapping(data.get(item.key[0]))
     path = resolved(data, container.get(item.key[1]))
@@ -107,10 +106,7 @@ def _in_groups(data: dict[str, Any], items: list[Item]) -> list[Item]:
 
 def _types(data: dict[str, Any]) -> Iterator[Item]:
     for way in _SCHEMAS:
-        found: Any = data
-        for part in way:
-            found = mapping(found).get(part)
-        for name, schema in mapping(found).items():
+        for name, schema in mapping(inside(data, way)).items():
             schema = mapping(schema)
             yield Item(
                 sort=TYPE,

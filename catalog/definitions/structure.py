@@ -161,6 +161,13 @@ class Definition:
 # --- what may stand anywhere in foreign data ---------------------------------------------------------------
 
 
+def inside(value: Any, key: Key) -> Any:
+    """What stands in objects within objects; None if it is not there."""
+    for name in key:
+        value = mapping(value).get(name)
+    return value
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """The value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
