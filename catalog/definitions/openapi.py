@@ -24,7 +24,6 @@ from catalog.definitions.structure import (
 )
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
-_PLACES = ("path", "query", "header", "cookie", "querystring")
 _SCHEMAS = (("components", "schemas"), ("definitions",))
 
 
@@ -199,8 +198,10 @@ def _parameters(
         "header": _("Parameters in headers"),
         "cookie": _("Parameters in cookies"),
         "querystring": _("The whole query"),
+        "formData": _("Body"),
     }
-    for place in _PLACES:
+    taken = ", ".join(_types_of(data, operation, "consumes"))
+    for place, label in labels.items():
         nodes = []
         for (where, name), parameter in found.items():
             if where == place:
@@ -214,22 +215,12 @@ def _parameters(
                 nodes.append(node)
         tree.grow()
         if nodes:
-            yield Section(labels[place], nodes=nodes)
-    form = [(name, one) for (where, name), one in found.items() if where == "formData"]
-    if form:
-        nodes = [
-            tree.node(
-                name, one, is_required=one.get("required") is True, description=words(one.get("description"))
-            )
-            for name, one in form
-        ]
-        tree.grow()
-        yield Section(_("Body"), note=", ".join(_types_of(data, operation, "consumes")), nodes=nodes)
+            yield Section(label, note=taken if place == "formData" else "", nodes=nodes)
     for (where, _name), one in found.items():
         if where == "body":
             yield Section(
                 _("Body"),
-                note=", ".join(_types_of(data, operation, "consumes")),
+                note=taken,
                 description=words(one.get("description")),
                 nodes=tree.nodes_of(one.get("schema")),
             )
