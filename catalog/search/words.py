@@ -20,9 +20,10 @@ _SPELLED = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ı": "i"}
 )
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
-# Signs that stand between letters in other scripts, such as the vowels of Devanagari, belong to the word.
+# Signs that stand between letters in other scripts, such as the vowels of Devanagari, belong to the word. An accent
+# by itself is none: folded, nothing of it is left.
 _WORD = re.compile(
-    r"(?:[^\W_]|[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u0670\u0900-\u0dff\u0e31-\u0e4e])+"
+    r"(?![\u0300-\u036f])(?:[^\W_]|[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u0670\u0900-\u0dff\u0e31-\u0e4e])+"
 )
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _UNSPACED = re.compile(

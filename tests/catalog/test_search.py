@@ -126,6 +126,8 @@ def test_a_colon_is_no_mistake(company: None, vic: User) -> None:
         "'",
         "owner:@me",
         "é" * 900,
+        "\u0301",
+        "pay \u0301",
     ):
         search(vic, text)
 
