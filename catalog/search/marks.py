@@ -82,7 +82,7 @@ def _best(text: str, words: list[Word], length: int) -> int:
     parts = [
         re.escape(one) if len(one) > 3 else rf"\b{re.escape(one)}" for word in words for one in word.folded
     ]
-    if not parts:
+    if not parts or not folded:
         return 0
     places = [(match.start(), match[0]) for match in islice(re.finditer("|".join(parts), folded), _LOOKED_AT)]
     best, most = 0, 0

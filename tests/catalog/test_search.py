@@ -194,6 +194,7 @@ def test_a_long_text_is_shown_where_it_says_most() -> None:
     assert "signing keys" in shown.text
     assert (shown.text[:1], shown.text[-1:]) == ("…", "…")
     assert [shown.text[a:b] for a, b in shown.spans] == ["signing", "keys"]
+    assert snippet("\u0301" * 500, words).spans == ()
     assert mark("<b>keys</b>", words).pieces == [("<b>", False), ("keys", True), ("</b>", False)]
 
 
