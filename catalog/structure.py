@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +169,11 @@ def ownerless(viewer: Any) -> QuerySet[Entity]:
     ]
     there = Relation.objects.filter(source=OuterRef("pk"), type="ownedBy", target__isnull=False).order_by()
     return list_entities(viewer).filter(~Exists(there), kind__in=owned)
+
+
+LONELY: Mapping[str, Callable[[Any], QuerySet[Entity]]] = {"alone": alone, "ownerless": ownerless}
+DANGLING = "dangling"
+ORPHANS = (*LONELY, DANGLING)  # what hangs on nothing, as one chooses among it
 
 
 def dangling(viewer: Any) -> QuerySet[Relation]:

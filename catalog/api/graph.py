@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpResponse
@@ -243,7 +242,7 @@ class Orphans(View):
 
     @extend_schema(
         parameters=[
-            choice("type", ["alone", "ownerless", "dangling"]),
+            choice("type", structure.ORPHANS),
             OpenApiParameter("kind", str, description="Only of these kinds, with commas between them."),
             *PAGE,
         ],
@@ -253,13 +252,12 @@ class Orphans(View):
         "have an owner and has none that exists. `dangling`: relations to what nothing declares.",
     )
     def get(self, request: Request) -> HttpResponse:
-        wanted = (chosen(request, "type", ["alone", "ownerless", "dangling"]) or ["alone"])[0]
+        wanted = (chosen(request, "type", structure.ORPHANS) or structure.ORPHANS)[0]
         named = kinds(request)
-        if wanted == "dangling":
+        if wanted == structure.DANGLING:
             edges = structure.dangling(request.user)
             edges = edges.filter(source__kind__in=named) if named else edges
             return rows_answer(request, edges, ("id",), _leading_nowhere)
-        make: Callable[[Any], Any] = structure.alone if wanted == "alone" else structure.ownerless
-        rows = make(request.user)
+        rows = structure.LONELY[wanted](request.user)
         rows = rows.filter(kind__in=named) if named else rows
         return rows_answer(request, rows.only(*queries.LIGHT), ("ref",), _lonely)

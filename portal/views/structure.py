@@ -30,7 +30,7 @@ ORPHANS = {
         gettext_lazy("No owner"),
         gettext_lazy("These could have an owner, and have none that exists."),
     ),
-    "dangling": (gettext_lazy("Lead nowhere"), gettext_lazy("These name what nothing declares.")),
+    structure.DANGLING: (gettext_lazy("Lead nowhere"), gettext_lazy("These name what nothing declares.")),
 }
 
 
@@ -68,7 +68,7 @@ def orphans(request: HttpRequest) -> HttpResponse:
     wanted = given if given in ORPHANS else "alone"
     columns = [{"label": _("Name")}, {"label": _("Kind"), "css": "po-col-m po-keep"}]
     rows: list[dict[str, Any]]
-    if wanted == "dangling":
+    if wanted == structure.DANGLING:
         edges, page = page_of(
             request, structure.dangling(request.user).order_by("source__ref", "type", "target_ref"), SHOWN
         )
@@ -93,8 +93,8 @@ def orphans(request: HttpRequest) -> HttpResponse:
             for edge in edges
         ]
     else:
-        make = structure.alone if wanted == "alone" else structure.ownerless
-        found, page = page_of(request, make(request.user).only(*queries.LIGHT).order_by("ref"), SHOWN)
+        lonely = structure.LONELY[wanted](request.user)
+        found, page = page_of(request, lonely.only(*queries.LIGHT).order_by("ref"), SHOWN)
         columns += [{"label": _("Named as"), "css": "po-col-auto"}]
         rows = [
             {
