@@ -30,7 +30,7 @@ from base.text import whole_number
 from integrations import queries
 from integrations.contract import Connector
 from integrations.ignoring import ACTIVITY
-from integrations.models import Connection, ResourceRun, RunState, SyncRun
+from integrations.models import Connection, ResourceRun, RunState, StoredRecord, SyncRun
 from integrations.network import Network
 from integrations.records import Repository
 from integrations.registry import connectors
@@ -237,9 +237,7 @@ def held_banners(request: HttpRequest, resources: Iterable[ResourceRun]) -> list
         connection = resource.run.connection
         gone = queries.held_records(request.user, resource)
         may_read = can(request.user, "raw.read", connection)
-        named = [
-            record_name(row.data, row.external_id) if may_read else row.external_id for row in gone[:NAMED]
-        ]
+        named = _named(gone[:NAMED], may_read=may_read)
         found.append(
             {
                 "resource": resource,
@@ -255,18 +253,19 @@ def held_banners(request: HttpRequest, resources: Iterable[ResourceRun]) -> list
     return found
 
 
+def _named(rows: Iterable[StoredRecord], *, may_read: bool) -> list[str]:
+    """What some records are called, for those who may not read them by their ids."""
+    return [record_name(row.data, row.external_id) if may_read else row.external_id for row in rows]
+
+
 def _kept(request: HttpRequest, connection: Connection) -> dict[str, Any]:
     """What stays by a person's word, in numbers and with the first names."""
     rows = queries.kept_records(request.user, connection)
     count = rows.count()
-    may_read = count and can(request.user, "raw.read", connection)
+    may_read = can(request.user, "raw.read", connection)
     return {
         "count": count,
-        "names": [
-            record_name(row.data, row.external_id) if may_read else row.external_id for row in rows[:NAMED]
-        ]
-        if count
-        else [],
+        "names": _named(rows[:NAMED], may_read=may_read) if count else [],
         "more": max(0, count - NAMED),
         "url": f"{connection_url(connection)}/records?kept=1" if may_read else "",
     }

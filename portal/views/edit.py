@@ -98,7 +98,6 @@ def edit_field(request: HttpRequest, namespace: str, kind: str, name: str) -> Ht
             )
         except DomainError as failure:
             error = failure.in_full
-    entity.refresh_from_db()
     claims = queries.claims_on(request.user, entity)
     sources = queries.provenance_of(claims)
     known = list(
