@@ -150,14 +150,8 @@ def _auth(data: dict[str, Any]) -> Iterator[Auth]:
 
 def auth_of(name: str, scheme: dict[str, Any]) -> Auth:
     """A way to sign in, as OpenAPI and AsyncAPI describe it alike."""
-    facts = []
-    if words(scheme.get("name")) or words(scheme.get("in")):
-        place = {"in": words(scheme.get("in")), "name": words(scheme.get("name"))}
-        facts.append(" ".join(filter(None, (place["in"], place["name"]))))
-    if words(scheme.get("bearerFormat")):
-        facts.append(words(scheme["bearerFormat"]))
-    if words(scheme.get("openIdConnectUrl")):
-        facts.append(words(scheme["openIdConnectUrl"]))
+    place = " ".join(filter(None, (words(scheme.get("in")), words(scheme.get("name")))))
+    facts = [*filter(None, (place, words(scheme.get("bearerFormat")), words(scheme.get("openIdConnectUrl"))))]
     flows = mapping(scheme.get("flows")) or (
         {words(scheme.get("flow")): scheme} if scheme.get("flow") else {}
     )
