@@ -38,12 +38,12 @@ async def pages_of(sizes: Mapping[str, int], read: Read, *, beside: Iterable[str
     orders = [path for path in _in_order(sizes) if posixpath.basename(path) in _MKDOCS][:PAGES]
     texts = _decoded(await read({path for path in orders if sizes[path] <= PAGE_BYTES})) if orders else {}
     folders = {"", *beside, *(posixpath.dirname(path) for path in texts)}
-    homes = {_below(folder, _docs_folder(folder, texts)) for folder in folders}
+    homes = {_below(folder, _docs_folder(_order_of(folder, texts))) for folder in folders}
     wanted: set[str] = set()
     left = ALL_BYTES
     for path in _in_order(sizes):
         is_readme = _README.match(posixpath.basename(path)) and posixpath.dirname(path) in folders
-        if not (is_readme or (_MARKDOWN.search(path) and any(_is_in(path, home) for home in homes))):
+        if not (is_readme or (_MARKDOWN.search(path) and not homes.isdisjoint(_folders_of(path)))):
             continue
         size = max(sizes[path], 0)
         if size > PAGE_BYTES or size > left:
@@ -74,8 +74,10 @@ def _below(folder: str, path: str) -> str:
     return posixpath.normpath(posixpath.join("/", folder, path)).lstrip("/")
 
 
-def _is_in(path: str, folder: str) -> bool:
-    return not folder or path.startswith(f"{folder}/")
+def _folders_of(path: str) -> set[str]:
+    """All that a path lies in, the top included."""
+    parts = path.split("/")
+    return {"/".join(parts[:n]) for n in range(len(parts))}
 
 
 def _order_of(folder: str, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -91,8 +93,8 @@ def _order_of(folder: str, texts: Mapping[str, str]) -> dict[str, Any]:
     return {}
 
 
-def _docs_folder(folder: str, texts: Mapping[str, str]) -> str:
-    said = _order_of(folder, texts).get("docs_dir")
+def _docs_folder(order: Mapping[str, Any]) -> str:
+    said = order.get("docs_dir")
     return said if isinstance(said, str) and said.strip() else _FOLDER
 
 
@@ -146,15 +148,16 @@ def docs_beside(texts: Mapping[str, str], folder: str, *, techdocs: str = "") ->
     :param techdocs: what the entity says of its documentation: `dir:.`, `dir:./handbook`.
     """
     base = _below(folder, techdocs.removeprefix("dir:")) if techdocs.startswith("dir:") else folder
-    home = _below(base, _docs_folder(base, texts))
-    named = {entry.path: entry for entry in _entries(_order_of(base, texts).get("nav"), home)}
+    said = _order_of(base, texts)
+    home = _below(base, _docs_folder(said))
+    named = {entry.path: entry for entry in _entries(said.get("nav"), home)}
     order = {path: n for n, path in enumerate(named)}
     found = [
         path
         for path in texts
         if _MARKDOWN.search(path)
         and (
-            _is_in(path, home)
+            home in _folders_of(path)
             or (_README.match(posixpath.basename(path)) and posixpath.dirname(path) in {folder, base})
         )
     ]
