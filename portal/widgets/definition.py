@@ -87,7 +87,6 @@ class ApiDefinition(Widget[WidgetConfig]):
         return {
             "groups": _grouped(context, found, rows, chosen),
             "parts": sections(data, format_, chosen) if chosen is not None else [],
-            "chosen": chosen,
             "find": wanted,
             "hidden": {"tab": context.params.get("tab", "")},
             "find_url": context.url(find=None, op=None, start=None),
