@@ -94,7 +94,7 @@ def propose_shipped(*, name: str, spec: Any, pack: str, by: str, again: bool) ->
     )
     if same.filter(state=State.CHECKING).exists():
         return
-    if same.filter(state=State.CHECKED).update(state=State.CHECKING, report=[], breaks=0):
+    if _look_again(same):
         return
     if not again and same.filter(state=State.CANCELLED).exists():
         return
@@ -152,9 +152,13 @@ def check_again(*, user: Any, change: KindChange) -> None:
     :raises Conflict: if it is not checked, or over.
     """
     require(user, VERB)
-    checked = KindChange.objects.filter(pk=change.pk, state=State.CHECKED)
-    if not checked.update(state=State.CHECKING, report=[], breaks=0, done=0):
+    if not _look_again(KindChange.objects.filter(pk=change.pk)):
         raise Conflict(_("Only what is checked and waits can be checked again."))
+
+
+def _look_again(changes: QuerySet[KindChange]) -> int:
+    """Let what is checked wait for its check as when it was new; returns how many these are."""
+    return changes.filter(state=State.CHECKED).update(state=State.CHECKING, report=[], breaks=0, done=0)
 
 
 def _check(change: KindChange, mine: QuerySet[KindChange]) -> None:
