@@ -280,7 +280,7 @@ class _Workout:
         return [_without(one_, self.kinds.hidden_from(one, one_["kind"].lower())) for one_ in documents]
 
     def _activity(self, count: CountActivity, ids: list[int]) -> dict[int, int]:
-        by_audience: dict[frozenset[int] | None, set[int]] = defaultdict(set)
+        by_audience: dict[Groups, set[int]] = defaultdict(set)
         for pk in ids:
             by_audience[self.audiences[pk]].add(pk)
         found = dict.fromkeys(ids, 0)
