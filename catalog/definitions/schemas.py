@@ -16,8 +16,10 @@ NODES = 800
 DEPTH = 16
 _HOPS = 20
 _PARTS = 100
+_LOOKS = 200_000
 _EXAMPLE = 4_000
 
+_HOLDS = ("properties", "required", "allOf", "oneOf", "anyOf", "patternProperties", "additionalProperties")
 _BOUNDS = (
     ("minimum", "maximum"),
     ("exclusiveMinimum", "exclusiveMaximum"),
@@ -92,6 +94,7 @@ class Tree:
     def __init__(self, root: Any, *, limit: int = NODES) -> None:
         self._root = root
         self.left = limit
+        self._looks = _LOOKS  # at what may stand below nodes, so that no definition takes a page minutes
         self._waiting: deque[tuple[Node, Any, tuple[str, ...]]] = deque()
 
     def node(
@@ -137,9 +140,9 @@ class Tree:
         """Give all nodes what is below them, as far as there is room."""
         while self._waiting:
             node, schema, trail = self._waiting.popleft()
-            below = self._below(schema)
+            below, is_all = self._below(schema)
             room = max(self.left, 0) if len(trail) < DEPTH else 0
-            if len(below) > room:
+            if len(below) > room or not is_all:
                 node.note = _("There is more than fits here; the whole definition has it.")
             for name, child, is_required in below[:room]:
                 node.children.append(self.node(name, child, is_required=is_required, trail=(*trail, "")))
@@ -184,21 +187,29 @@ class Tree:
         whole = resolved(self._root, schema)
         return whole.get("type") == "array" or "items" in whole
 
-    def _below(self, schema: Any) -> list[tuple[str, Any, bool]]:
-        """The names, schemas and obligations of what stands below a schema, that of its parts included."""
+    def _below(self, schema: Any) -> tuple[list[tuple[str, Any, bool]], bool]:
+        """The names, schemas and obligations of what stands below a schema, that of its parts included.
+
+        :returns: with them whether these are all.
+        """
         whole = self._innermost(resolved(self._root, schema))
         found: dict[str, Any] = {}
         required: set[str] = set()
         more: list[tuple[str, Any, bool]] = []
         parts = [whole]
-        seen = 0
-        while parts and seen < _PARTS:
-            part = parts.pop(0)
-            seen += 1
+        followed: set[str] = set()
+        for part in parts:  # to which those within are added
+            self._looks -= sum(len(part[key]) for key in _HOLDS if isinstance(part.get(key), (dict, list)))
+            if self._looks < 0:
+                break
             for name, inner in mapping(part.get("properties")).items():
                 found.setdefault(str(name), inner)
             required |= {name for name in listing(part.get("required")) if isinstance(name, str)}
-            parts += [resolved(self._root, one) for one in listing(part.get("allOf"))]
+            for one in listing(part.get("allOf")):
+                ref = words(mapping(one).get("$ref"))
+                if len(parts) < _PARTS and ref not in followed:
+                    followed |= {ref} if ref else set()
+                    parts.append(resolved(self._root, one))
             for key in ("oneOf", "anyOf"):
                 options = listing(part.get(key))
                 more += [
@@ -211,7 +222,8 @@ class Tree:
                 more.append((_("any other name"), others, False))
             for pattern, inner in mapping(part.get("patternProperties")).items():
                 more.append((str(pattern), inner, False))
-        return [(name, inner, name in required) for name, inner in found.items()] + more
+        below = [(name, inner, name in required) for name, inner in found.items()] + more
+        return below, self._looks >= 0 or not any(key in whole for key in _HOLDS)
 
     def _below_is_worth(self, option: Any) -> bool:
         """Whether an option says more than its type's name, which stands there already."""

@@ -399,6 +399,25 @@ def bomb() -> str:
     return f"openapi: 3.0.0\nl0: &l0 [a]\n{levels}\n"
 
 
+def wide(**said: Any) -> str:
+    """Many properties, each of a schema that consists of itself many times over."""
+    ref = {"$ref": "#/components/schemas/Wide"}
+    schemas = {
+        "Wide": {"allOf": [ref] * 2000, **said},
+        "Top": {"properties": {f"p{n}": {"allOf": [ref]} for n in range(NODES - 1)}},
+    }
+    return json.dumps({"openapi": "3.0.0", "components": {"schemas": schemas}})
+
+
+@pytest.mark.parametrize("said", [{}, {"oneOf": [{"properties": {}}] * 2000}])
+def test_what_is_meant_to_hold_up_a_page_is_cut(said: dict[str, Any]) -> None:
+    began = time.perf_counter()
+    nodes = parts(wide(**said), "schema-top")[0].nodes
+    assert time.perf_counter() - began < 10
+    assert len(nodes) == NODES - 1
+    assert "more than fits" in nodes[-1].note or not said
+
+
 HOSTILE = {
     "bomb": ("openapi", bomb()),
     "deep YAML": ("openapi", "openapi: 3.0.0\nx: " + "[" * 100_000),
