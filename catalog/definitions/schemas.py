@@ -46,18 +46,23 @@ def at_pointer(root: Any, ref: str) -> Any:
 
 def resolved(root: Any, value: Any) -> dict[str, Any]:
     """An object, or what it refers to by `$ref`, however many steps away; what stands beside a reference counts."""
-    beside: dict[str, Any] = {}
+    passed: list[dict[str, Any]] = []
     for _hop in range(_HOPS):
         value = mapping(value)
         ref = value.get("$ref")
         if not isinstance(ref, str):
-            return {**value, **beside}
-        beside = {**{key: item for key, item in value.items() if key != "$ref"}, **beside}
-        target = at_pointer(root, ref)
-        if not isinstance(target, dict):
-            return beside
-        value = target
-    return beside
+            break
+        passed.append(value)
+        value = at_pointer(root, ref)
+    else:
+        value = {}
+    if not passed:
+        return mapping(value)
+    found = {**mapping(value)}
+    for one in reversed(passed):
+        found.update(one)
+    del found["$ref"]
+    return found
 
 
 def name_of(ref: Any) -> str:
