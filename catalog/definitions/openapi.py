@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from catalog.definitions.schemas import Tree, as_example, resolved
+from catalog.definitions.schemas import NODES, Tree, as_example, resolved
 from catalog.definitions.structure import (
     OPERATION,
     TYPE,
@@ -183,7 +183,7 @@ def _parameters(
     data: dict[str, Any], tree: Tree, path: dict[str, Any], operation: dict[str, Any]
 ) -> Iterator[Section]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for one in [*listing(path.get("parameters")), *listing(operation.get("parameters"))]:
+    for one in [*listing(path.get("parameters")), *listing(operation.get("parameters"))][:NODES]:
         parameter = resolved(data, one)
         found[words(parameter.get("in")), words(parameter.get("name"))] = parameter
     labels = {
@@ -285,7 +285,7 @@ def _answers(data: dict[str, Any], tree: Tree, operation: dict[str, Any]) -> Ite
         if headers:
             nodes = [
                 tree.node(str(name), _schema_of(header), description=words(header.get("description")))
-                for name, header in ((name, resolved(data, one)) for name, one in headers.items())
+                for name, header in ((name, resolved(data, one)) for name, one in list(headers.items())[:100])
             ]
             tree.grow()
             yield Section(title, note=_("headers"), nodes=nodes)

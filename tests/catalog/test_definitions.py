@@ -418,6 +418,14 @@ def test_what_is_meant_to_hold_up_a_page_is_cut(said: dict[str, Any]) -> None:
     assert "more than fits" in nodes[-1].note or not said
 
 
+def test_an_operation_has_room_for_so_many_parameters_and_headers() -> None:
+    many = [{"in": "query", "name": f"p{n}"} for n in range(NODES + 1)]
+    headers = {f"h{n}": {} for n in range(101)}
+    operation = {"parameters": many, "responses": {"200": {"headers": headers}}}
+    text = json.dumps({"openapi": "3.0.0", "paths": {"/a": {"get": operation}}})
+    assert [len(part.nodes) for part in parts(text, "get-a")] == [NODES, 0, 100]
+
+
 HOSTILE = {
     "bomb": ("openapi", bomb()),
     "deep YAML": ("openapi", "openapi: 3.0.0\nx: " + "[" * 100_000),
