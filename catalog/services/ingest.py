@@ -585,9 +585,8 @@ class _Page:
         """
         refused: dict[int, str] = {}
         wishes: dict[str, Entity] = {}
-        new = {
-            entity.ref for entity in entities.values() if entity.revision == 0
-        }  # whom the database does not know
+        # Whom the database does not know yet.
+        new = {entity.ref for entity in entities.values() if entity.revision == 0}
         for entity in entities.values():
             document = merged_of[entity.id]
             metadata = (document or {}).get("metadata") or {}
@@ -602,7 +601,7 @@ class _Page:
             else:
                 wishes[ref] = entity
         if not wishes:
-            return {}, {}
+            return {}, refused
         renamed: dict[int, str] = {}
         aliases = []
         for holder in Entity.objects.filter(ref__in=among(wishes, "text")).defer("tokens"):

@@ -70,6 +70,11 @@ class TestNames:
         assert entity("component:default/two").type == "website"
         assert queries.Entity.objects.filter(deleted_at=None).count() == 1
 
+    def test_so_is_a_name_that_a_new_thing_brings_at_the_same_time(self) -> None:
+        say("yaml:a", component("one", id="1"))
+        say("yaml:a", component("two", id="2"), component("two", id="1"), minute=1)
+        assert open_problems("name-taken") == ["component:default/one"]
+
     def test_what_was_dead_and_gave_its_name_up_can_still_return(self) -> None:
         say("yaml:a", component("one", id="1"), component("two", id="2"))
         gone = entity("component:default/two").uid
