@@ -34,7 +34,8 @@ class Found:
     """What a search found.
 
     :ivar hits: so many as were asked for, the best first.
-    :ivar total: how many there are; `MOST` of a sort is as far as one counts.
+    :ivar total: how many there are; `MOST` of a sort is as far as one counts, and entities that fit less well are not
+        looked for while those that fit better fill what was asked for.
     :ivar sorts: how many of each sort; `kinds`: of the entities among them, of each kind.
     :ivar meant: words as typed, and what was searched besides.
     :ivar is_partly: whether only what has some of the words was found.
@@ -76,7 +77,8 @@ def search(
 def _search(
     viewer: Any, asked: Asked, sorts: Collection[Sort], kinds: Collection[str], offset: int, limit: int
 ) -> Found:
-    look = _Look(viewer, asked, sorts, kinds, min(offset + limit, MOST))
+    # One more than is shown, so that a page that is just full does not pass for the last.
+    look = _Look(viewer, asked, sorts, kinds, min(offset + limit + 1, MOST))
     hits = look.all(asked)
     meant: dict[str, tuple[str, ...]] = {}
     is_partly = False

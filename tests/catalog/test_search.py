@@ -167,6 +167,13 @@ def test_pages_follow_one_another(company: None, vic: User) -> None:
     )
 
 
+def test_a_page_that_is_just_full_is_not_the_last_while_there_is_more(company: None, vic: User) -> None:
+    say("yaml:many", *(component(f"wombat-{number}") for number in range(5)), component("burrow"))
+    Entity.objects.filter(name="burrow").update(description="Where a wombat lives.")
+    assert search(vic, "wombat", limit=5).total == 6
+    assert names(search(vic, "wombat", offset=5, limit=5)) == ["component:default/burrow"]
+
+
 def test_many_passages_of_one_do_not_hide_those_of_others(company: None, vic: User) -> None:
     ids = dict(Entity.objects.values_list("name", "pk"))
     said = [Part(f"p{n}.md", f"Zeppelin {n}", "zeppelin") for n in range(40)]
