@@ -26,6 +26,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.integrations.listening import Listening, listening
+
 
 @dataclass(frozen=True)
 class Request:
@@ -78,36 +80,18 @@ class Server:
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     _routes: dict[str, list[Reply]] = field(default_factory=dict)
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop, repr=False)
-    _listening: list[asyncio.Server] = field(default_factory=list, repr=False)
+    _place: Listening | None = field(default=None, repr=False)
 
     def listen(self, tls: ssl.SSLContext | None = None) -> int:
         """Listen on one more port, and return it."""
-
-        async def start() -> int:
-            self._listening.append(await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=tls))
-            return self._listening[-1].sockets[0].getsockname()[1]
-
-        return asyncio.run_coroutine_threadsafe(start(), self._loop).result(10)
+        assert self._place is not None
+        return self._place.listen(self.serve, tls)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._loop.run_forever)
-        thread.start()
-        self.port = self.listen()
-        yield
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        thread.join()
-        self._loop.close()
-
-    async def _close(self) -> None:
-        for listening in self._listening:
-            listening.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        with listening() as self._place:
+            self.port = self.listen()
+            yield
 
     @property
     def url(self) -> str:

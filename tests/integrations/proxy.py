@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+
+from tests.integrations.listening import listening
 
 
 @dataclass
@@ -74,27 +75,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextmanager
 def run_proxy(proxy: Proxy, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
     """Run the proxy until the end of the block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def start() -> asyncio.Server:
-        return await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
-
-    async def stop() -> None:
-        listening.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.05)  # what was closed has to hear of it while there is a loop
-
-    listening = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
-    proxy.port = listening.sockets[0].getsockname()[1]
-    try:
+    with listening() as place:
+        proxy.port = place.listen(proxy.serve, tls)
         yield proxy
-    finally:
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
