@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -13,12 +15,16 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from base.errors import DomainError
+from base.text import whole_number
 from catalog import graph, queries
 from catalog.documents import InvalidRef
 from catalog.models import Entity
 from portal import links
 from portal.templatetags.portico import num
-from portal.views.graph import around, away, begin, tables
+from portal.views.graph import ROWS, around, away, begin
+
+OWNERS = 50
+T = TypeVar("T")
 
 
 @login_required
@@ -34,8 +40,11 @@ def impact(request: HttpRequest) -> HttpResponse:
         return begin(request, [error.message], active="impact", text=text, status=404)
     found = graph.impact_of(request.user, entity)
     owners = {owner.ref: owner.entity for owner in found.owners if owner.entity}
+    told, owners_page = _page(request, found.owners, "owners", OWNERS)
+    hits_shown, hits_page = _page(request, found.hits, "hits", ROWS)
+    in_level = Counter(hit.level for hit in found.hits)
     by_level: dict[int, list[graph.Hit]] = {}
-    for hit in found.hits:
+    for hit in hits_shown:
         by_level.setdefault(hit.level, []).append(hit)
     columns = [
         {"label": _("Name")},
@@ -43,9 +52,18 @@ def impact(request: HttpRequest) -> HttpResponse:
         {"label": _("Why"), "css": "po-col-auto"},
         {"label": _("Owner")},
     ]
-    groups: list[dict[str, Any]] = []
-    for level, hits in by_level.items():
-        groups += tables(away(level), columns, [_hit_row(hit, owners) for hit in hits])
+    groups = [
+        {
+            "heading": away(level),
+            "count": in_level[level],
+            "table": {
+                "caption": away(level),
+                "columns": columns,
+                "rows": [_hit_row(hit, owners) for hit in hits],
+            },
+        }
+        for level, hits in by_level.items()
+    ]
     return render(
         request,
         "graph/impact.html",
@@ -55,6 +73,8 @@ def impact(request: HttpRequest) -> HttpResponse:
             "found": found,
             "missing_part": len(found.hits) - found.broken,
             "groups": groups,
+            "hits_page": hits_page,
+            "owners_page": owners_page,
             "owners": {
                 "caption": _("Owners to tell"),
                 "columns": [
@@ -63,11 +83,35 @@ def impact(request: HttpRequest) -> HttpResponse:
                     {"label": _("Of theirs"), "css": "po-col-auto"},
                     {"label": _("Things"), "css": "po-num"},
                 ],
-                "rows": [_owner_row(owner) for owner in found.owners],
+                "rows": [_owner_row(owner) for owner in told],
             },
             "copy": _as_text(request, found),
         },
     )
+
+
+def _page(
+    request: HttpRequest, found: Sequence[T], parameter: str, size: int
+) -> tuple[Sequence[T], dict[str, Any] | None]:
+    """The part of a list that the address asks for, and the way to the others; None if it is all."""
+    if len(found) <= size:
+        return found, None
+    start = whole_number(request.GET.get(parameter, "")) // size * size
+    if start >= len(found):
+        start = 0
+
+    def url(at: int) -> str:
+        params = {name: value for name, value in request.GET.items() if name != parameter}
+        return f"{request.path}?{urlencode(params | {parameter: str(at)})}#{parameter}-title"
+
+    end = min(start + size, len(found))
+    return found[start:end], {
+        "first": start + 1,
+        "last": end,
+        "total": len(found),
+        "previous_url": url(start - size) if start else "",
+        "next_url": url(end) if end < len(found) else "",
+    }
 
 
 def _hit_row(hit: graph.Hit, owners: Mapping[str, Entity]) -> dict[str, Any]:

@@ -148,6 +148,25 @@ class TestImpact:
         ]
         assert copied.splitlines()[-1].endswith("/graph/impact?entity=resource:default/db")
 
+    def test_of_very_much_it_shows_a_part_at_a_time_and_copies_all(self, visit: Visit) -> None:
+        many = [component(f"c{n:03d}", owner=f"t{n:03d}", dependsOn=["resource:db"]) for n in range(120)]
+        say("yaml:b", *many, component("far", owner="t000", dependsOn=["component:c119"]))
+        page = visit("/graph/impact?entity=resource:default/db")
+        assert "1-50 of 121" in words(page)
+        assert "1-100 of 124" in words(page)
+        assert "1 step away 121" in words(page)
+        assert "2 steps away" not in words(page)
+        assert page.count("<tr>") < 160
+        assert "component:default/far" in page  # in what is copied
+        link = unescape(next(link for link in re.findall(r'href="([^"]*hits=100[^"]*)"', page)))
+        following = words(visit(link.partition("#")[0]))
+        assert "101-124 of 124" in following
+        assert "1 step away 121" in following
+        assert "2 steps away" in following
+        assert "far Breaks depends on c119" in following
+        assert "1-50 of 121" in following
+        assert "1-50 of 121" in words(visit("/graph/impact?entity=resource:default/db&owners=9999"))
+
     def test_it_says_that_nothing_breaks(self, visit: Visit) -> None:
         assert "Nothing breaks that you may see" in words(
             visit("/graph/impact?entity=component:default/lone")
