@@ -18,33 +18,22 @@ from portal.views.errors import domain_error, unknown_host
 
 # Nothing but what is named: no inline script, no inline style, no other host. Images may stand in the page
 # itself (`data:`), since a stylesheet draws some.
-POLICY: dict[str, str] = {
-    "default-src": "'none'",
-    "script-src": "'self'",
-    "style-src": "'self'",
-    "font-src": "'self'",
-    "connect-src": "'self'",
-    "img-src": "'self' data:",
-    "worker-src": "'self'",
-    "manifest-src": "'self'",
-    "form-action": "'self'",
-    "base-uri": "'none'",
-    "frame-ancestors": "'none'",
-}
-# The exceptions, by the start of the path: what a page made by others needs.
-EXCEPTIONS: dict[str, dict[str, str]] = {
-    # Swagger UI writes style attributes into the page.
-    "/api/v1/docs/": {"style-src": "'self' 'unsafe-inline'"},
-}
-
-
-def policy_for(path: str) -> str:
-    """The content policy of a page."""
-    rules = dict(POLICY)
-    for start, exception in EXCEPTIONS.items():
-        if path.startswith(start):
-            rules |= exception
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
+POLICY = "; ".join(
+    f"{name} {value}"
+    for name, value in {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "font-src": "'self'",
+        "connect-src": "'self'",
+        "img-src": "'self' data:",
+        "worker-src": "'self'",
+        "manifest-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }.items()
+)
 
 
 class ProxyMiddleware:
@@ -107,7 +96,7 @@ class SecurityHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", policy_for(request.path_info))
+        response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         response.headers.setdefault(
             "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"

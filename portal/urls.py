@@ -6,12 +6,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 
 from integrations.api.hooks import Hook
 from portal.views import (
     accounts,
     anything,
+    api_docs,
     bulk,
     connections,
     definitions,
@@ -122,7 +123,7 @@ api: list[Any] = [
     path("", include("integrations.api.urls")),
     path("", include("portal.api.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("docs/", api_docs.api_docs, name="docs"),
 ]
 
 urlpatterns = [

@@ -61,49 +61,45 @@ class ApiDefinition(Widget[WidgetConfig]):
             return shown | {"error": error}
         shown["definition"] = found
         if context.params.get("show") != "text":
-            shown |= self._items(context, found, data, format_)
+            shown |= items_of(context, found, data, format_)
         return shown
 
-    def _items(
-        self, context: PageContext, found: Definition, data: dict[str, Any], format_: str
-    ) -> dict[str, Any]:
-        wanted = context.params.get("find", "").strip()[:200]
-        words = wanted.casefold().split()[:WORDS]
-        matching = [item for item in found.items if item.has(words)] if words else found.items
-        asked = context.params.get("op", "")
-        chosen = found.item(asked) if asked else None
-        if asked and chosen is None:
-            context.refuse(
-                "op", _("There is no operation “%(name)s” in this definition.") % {"name": asked[:80]}
-            )
-        start = whole_number(context.params.get("start", "")) // ROWS * ROWS
-        if chosen is not None and chosen in matching:
-            start = matching.index(chosen) // ROWS * ROWS
-        if start >= len(matching):
-            start = 0
-        rows = matching[start : start + ROWS]
-        if chosen is not None and chosen not in rows:
-            rows = [chosen, *rows]
-        return {
-            "groups": _grouped(context, found, rows, chosen),
-            "parts": sections(data, format_, chosen) if chosen is not None else [],
-            "find": wanted,
-            "hidden": {"tab": context.params.get("tab", "")},
-            "find_url": context.url(find=None, op=None, start=None),
-            "clear_url": context.url(find=None, op=None, start=None) if wanted else "",
-            "count": _count(found, matching),
-            "page": {
-                "first": start + 1,
-                "last": min(start + ROWS, len(matching)),
-                "total": len(matching),
-                "previous_url": context.url(start=str(start - ROWS), op=None) if start else "",
-                "next_url": context.url(start=str(start + ROWS), op=None)
-                if start + ROWS < len(matching)
-                else "",
-            }
-            if len(matching) > ROWS
-            else None,
+
+def items_of(context: PageContext, found: Definition, data: dict[str, Any], format_: str) -> dict[str, Any]:
+    """The operations and types that the address asks for, of which one may be unfolded, as the template shows them."""
+    wanted = context.params.get("find", "").strip()[:200]
+    words = wanted.casefold().split()[:WORDS]
+    matching = [item for item in found.items if item.has(words)] if words else found.items
+    asked = context.params.get("op", "")
+    chosen = found.item(asked) if asked else None
+    if asked and chosen is None:
+        context.refuse("op", _("There is no operation “%(name)s” in this definition.") % {"name": asked[:80]})
+    start = whole_number(context.params.get("start", "")) // ROWS * ROWS
+    if chosen is not None and chosen in matching:
+        start = matching.index(chosen) // ROWS * ROWS
+    if start >= len(matching):
+        start = 0
+    rows = matching[start : start + ROWS]
+    if chosen is not None and chosen not in rows:
+        rows = [chosen, *rows]
+    return {
+        "groups": _grouped(context, found, rows, chosen),
+        "parts": sections(data, format_, chosen) if chosen is not None else [],
+        "find": wanted,
+        "hidden": {"tab": context.params.get("tab", "")},
+        "find_url": context.url(find=None, op=None, start=None),
+        "clear_url": context.url(find=None, op=None, start=None) if wanted else "",
+        "count": _count(found, matching),
+        "page": {
+            "first": start + 1,
+            "last": min(start + ROWS, len(matching)),
+            "total": len(matching),
+            "previous_url": context.url(start=str(start - ROWS), op=None) if start else "",
+            "next_url": context.url(start=str(start + ROWS), op=None) if start + ROWS < len(matching) else "",
         }
+        if len(matching) > ROWS
+        else None,
+    }
 
 
 def _grouped(
@@ -116,12 +112,18 @@ def _grouped(
                 "item": item,
                 "url": context.url(op=item.anchor, start=None),
                 "is_open": item is chosen,
+                "summary": item.summary or _first_line(item.description),
             }
         )
     return [
         {"label": name, "description": found.groups.get(name, ""), "rows": items}
         for name, items in groups.items()
     ]
+
+
+def _first_line(description: str) -> str:
+    """What stands for a summary where there is none, without the marks of a heading or of code."""
+    return description.strip().partition("\n")[0].lstrip("#> ").replace("`", "")[:200]
 
 
 def _count(found: Definition, matching: list[Item]) -> str:

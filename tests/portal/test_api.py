@@ -107,6 +107,24 @@ class TestDescription:
         assert answer.json()["paths"].keys() == description["paths"].keys()
         assert client.get("/api/v1/docs/", headers=headers).status_code == 200
 
+    def test_it_is_read_as_a_page_that_unfolds_what_is_asked_for(
+        self, client: Client, browse: Callable[[User], Client], ben: User
+    ) -> None:
+        reader = browse(ben)
+        alone = client.get("/api/v1/docs/?find=entities").content.decode()
+        assert "po-plain-page" in alone
+        assert "Entities in pages, as the viewer may see them." in alone
+        assert "/api/v1/audit/" not in alone
+        assert "If-None-Match" not in alone
+        page = reader.get("/api/v1/docs/?find=entities&op=get-api-v1-entities").content.decode()
+        assert 'id="po-side"' in page
+        assert "If-None-Match" in page
+        assert 'href="/api/v1/schema/?download=1"' in page
+        wrong = reader.get("/api/v1/docs/?op=get-nothing")
+        assert "There is no operation “get-nothing”" in wrong.content.decode()
+        assert "1-100 of" in wrong.content.decode()
+        assert reader.post("/api/v1/docs/").status_code == 405
+
 
 class _Braces(dict[str, Any]):
     def get(self, name: Any, default: Any = None) -> Any:

@@ -19,7 +19,7 @@ from integrations.contract import Category
 from integrations.records import AlertStatus, CheckStatus, DeploymentStatus, RunStatus
 from portal import links
 from portal.icons import icon_names
-from portal.middleware import policy_for
+from portal.middleware import POLICY
 from portal.templatetags import foreign, portico
 from portal.templatetags.charts import nice_ticks
 from portal.templatetags.foreign import code_lines, render_markdown, safe_url
@@ -781,7 +781,7 @@ def parts(page, context):
         if path.startswith("/static/"):
             file = STATIC / path.removeprefix("/static/")
             return route.fulfill(body=file.read_bytes(), content_type=TYPES[file.suffix])
-        headers = {"Content-Security-Policy": policy_for(path)}
+        headers = {"Content-Security-Policy": POLICY}
         if path.startswith("/search/"):
             html_of = '<a role="option" class="po-option" href="/ledger">ledger</a>'
             term = '<div role="option" class="po-option" data-value="owner:payments">owner:payments</div>'
