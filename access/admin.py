@@ -22,6 +22,7 @@ from base.errors import DomainError
 
 admin.site.site_title = gettext_lazy("Portico")
 admin.site.site_header = gettext_lazy("Portico administration")
+admin.site.enable_nav_sidebar = False  # it comes by script after the page, which jumps then
 admin.site.unregister(DjangoGroup)  # grants say who may do what
 
 
@@ -126,7 +127,6 @@ class GroupAdmin(AuditedAdmin):
     changing = keeping_an_administrator
     list_display = ["name"]
     search_fields = ["name"]
-    autocomplete_fields = ["members"]
 
 
 class GrantForm(forms.ModelForm):
@@ -151,7 +151,6 @@ class GrantAdmin(AuditedAdmin):
     list_display = ["user", "group", "role", "scope_type", "scope"]
     list_filter = ["role", "scope_type"]
     list_select_related = ["user", "group", "role"]
-    autocomplete_fields = ["user", "group"]
 
 
 @admin.register(Role)

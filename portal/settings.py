@@ -23,7 +23,6 @@ CSRF_TRUSTED_ORIGINS = env.origins(url=PORTICO_URL)
 SECURE = PORTICO_URL.startswith("https://")
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -37,6 +36,7 @@ INSTALLED_APPS = [
     "catalog",
     "integrations",
     "portal",
+    "django.contrib.admin",  # last: the portal's style of its pages comes before its own
 ]
 
 MIDDLEWARE = [
