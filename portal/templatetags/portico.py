@@ -614,10 +614,13 @@ def _items(value: Any) -> list[str]:
 
 @register.inclusion_tag("components/pagination.html")
 def pagination(page: Any) -> dict[str, Any]:
-    """Where one is in a list. `page` has first, last, total, previous_url, next_url, updated_at."""
+    """Where one is in a list. `page` has first, last, total, previous_url, next_url, updated_at.
+
+    Where a page has several, each has a `label` of its own.
+    """
     return {
         name: _get(page, name)
-        for name in ("first", "last", "total", "previous_url", "next_url", "updated_at")
+        for name in ("first", "last", "total", "previous_url", "next_url", "updated_at", "label")
     }
 
 

@@ -40,8 +40,8 @@ def impact(request: HttpRequest) -> HttpResponse:
         return begin(request, [error.message], active="impact", text=text, status=404)
     found = graph.impact_of(request.user, entity)
     owners = {owner.ref: owner.entity for owner in found.owners if owner.entity}
-    told, owners_page = _page(request, found.owners, "owners", OWNERS)
-    hits_shown, hits_page = _page(request, found.hits, "hits", ROWS)
+    told, owners_page = _page(request, found.owners, "owners", OWNERS, _("Pages of owners"))
+    hits_shown, hits_page = _page(request, found.hits, "hits", ROWS, _("Pages of what is hit"))
     in_level = Counter(hit.level for hit in found.hits)
     by_level: dict[int, list[graph.Hit]] = {}
     for hit in hits_shown:
@@ -91,7 +91,7 @@ def impact(request: HttpRequest) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest, found: Sequence[T], parameter: str, size: int
+    request: HttpRequest, found: Sequence[T], parameter: str, size: int, label: str
 ) -> tuple[Sequence[T], dict[str, Any] | None]:
     """The part of a list that the address asks for, and the way to the others; None if it is all."""
     if len(found) <= size:
@@ -109,6 +109,7 @@ def _page(
         "first": start + 1,
         "last": end,
         "total": len(found),
+        "label": label,
         "previous_url": url(start - size) if start else "",
         "next_url": url(end) if end < len(found) else "",
     }

@@ -154,6 +154,9 @@ class TestImpact:
         page = visit("/graph/impact?entity=resource:default/db")
         assert "1-50 of 121" in words(page)
         assert "1-100 of 124" in words(page)
+        assert (
+            page.count('aria-label="Pages of owners"') == page.count('aria-label="Pages of what is hit"') == 1
+        )
         assert "1 step away 121" in words(page)
         assert "2 steps away" not in words(page)
         assert page.count("<tr>") < 160
