@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -86,8 +86,10 @@ def visible_connections(request: HttpRequest) -> list[Any]:
     return seen
 
 
-def tied_badges(context: PageContext, names: Iterable[str]) -> list[dict[str, Any]]:
+def tied_badges(context: PageContext, names: Collection[str]) -> list[dict[str, Any]]:
     """The monograms of what speaks of things that are tied to an entity: of what the viewer may look into."""
+    if not names:
+        return []
     seen = {row.slug for row in visible_connections(context.request)}
     hidden = set(connections_of(context.request)) - seen
     return badges(context, [name for name in names if name not in hidden])

@@ -46,6 +46,7 @@ ATTRIBUTES = {
     "td": {"colspan", "rowspan"},
     **{f"h{level}": {"id"} for level in range(1, 7)},
 }
+_PLAIN = re.compile(r"/(?!/)[\w./?=&%:,+~-]*", re.ASCII)
 # What the highlighter writes; anything else could dress foreign text up as part of the portal.
 CODE_CLASS = re.compile(r"po-hl|[a-z][a-z0-9]{0,2}|language-[\w+-]{1,30}")
 
@@ -56,6 +57,8 @@ def safe_url(value: object, base: str = "") -> str:
     Allowed are http, https and mailto addresses and paths of this site. With `base`, an http or https
     address, a relative one is resolved against it.
     """
+    if not base and isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value  # most are paths of ours
     # Browsers drop control characters before they read the scheme, and take a backslash for a slash.
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", "", str(value or "")).strip().replace(" ", "%20")
     if base and text:

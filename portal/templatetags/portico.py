@@ -18,6 +18,7 @@ from django.template.context import RequestContext
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.dates import MONTHS_3
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -70,15 +71,19 @@ DENSITIES = ("compact", "normal", "touch")
 # -- icons and colours ------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=8)
-def _sprite(_static_url: str, _storage: str) -> str:
-    return static("portico/icons.svg")
+# The same few pieces stand on every page. Typed, for what is safe is equal to the text that is not.
+_kept = lru_cache(maxsize=4_096, typed=True)
 
 
 @register.simple_tag
 def icon(name: str, title: str = "", css: str = "") -> SafeString:
     """An icon of the sprite; one that is not in it becomes a plain box. With a title it speaks, else not."""
-    sprite = _sprite(settings.STATIC_URL, settings.STORAGES["staticfiles"]["BACKEND"])
+    return _icon(name, title, css, settings.STATIC_URL, settings.STORAGES["staticfiles"]["BACKEND"])
+
+
+@_kept
+def _icon(name: str, title: str, css: str, _static_url: str, _storage: str) -> SafeString:
+    sprite = static("portico/icons.svg")
     known = name if name in icon_names() else FALLBACK_KIND[0]
     classes = f"po-i {css}" if css else "po-i"
     if title:
@@ -119,6 +124,7 @@ def _letters(name: str) -> str:
 
 
 @register.simple_tag
+@_kept
 def avatar(name: str, shape: str = "person", css: str = "") -> SafeString:
     """Two letters on the name's own colour; round for a person, square for a `team`."""
     if not name:
@@ -134,6 +140,7 @@ def avatar(name: str, shape: str = "person", css: str = "") -> SafeString:
 
 
 @register.simple_tag
+@_kept
 def monogram(
     label: str, letters: str = "", category: str = "", size: int = 16, title: str = ""
 ) -> SafeString:
@@ -232,10 +239,10 @@ def entity_chip(
         picture = kind_icon(kind, icon_name, colour)
     css = "po-chip po-chip-missing" if missing else "po-chip"
     tip = ref if not missing else _("%(ref)s is not in the catalog.") % {"ref": ref or text}
-    address = safe_url(url)
+    address, more = safe_url(url), safe_url(card)
     if address:
         extra = format_html(' data-tip="{}"', tip) if missing else ""
-        extra = format_html(' data-card="{}"', safe_url(card)) if safe_url(card) else extra
+        extra = format_html(' data-card="{}"', more) if more else extra
         return format_html(
             '<a class="{}" href="{}"{}>{}<span>{}</span></a>', css, address, extra, picture, text
         )
@@ -245,7 +252,9 @@ def entity_chip(
 @register.simple_tag
 def owner_chip(owner: Any = None, **more: Any) -> SafeString:
     """An owner's chip, or "No owner". `owner` is a mapping or object with title, ref, kind, url, missing."""
-    values = {name: _get(owner, name) for name in ("title", "ref", "kind", "url", "missing", "card")} | more
+    values = {
+        name: said_of(owner, name) for name in ("title", "ref", "kind", "url", "missing", "card")
+    } | more
     if not (values.get("title") or values.get("ref")):
         return format_html('<span class="po-chip po-2">{}<span>{}</span></span>', avatar(""), _("No owner"))
     return entity_chip(**{name: value for name, value in values.items() if value})
@@ -291,7 +300,7 @@ def action(action: Any) -> dict[str, Any]:
     """A button for one act: label, url, icon, primary, danger, small, disabled (why not); a GET link, or with
     method "post" a form, with `items` a menu, with `dialog` the opener of a dialog."""
     # A mapping's own method `items` would answer a template that looks for an absent entry.
-    return {"action": action, "entries": _get(action, "items") if isinstance(action, Mapping) else None}
+    return {"action": action, "entries": said_of(action, "items") if isinstance(action, Mapping) else None}
 
 
 # -- times and numbers ------------------------------------------------------------------------------------
@@ -330,7 +339,7 @@ def age_text(age: timedelta) -> str:
 def exact_time(value: datetime) -> str:
     """A moment to the minute, with its zone: "24 Nov 2026, 14:02 UTC"."""
     local = timezone.localtime(value)
-    return f"{date_format(local, 'j M Y, H:i')} {local.tzname()}"
+    return f"{local.day} {MONTHS_3[local.month].title()} {local.year}, {local:%H:%M} {local.tzname()}"
 
 
 @register.simple_tag
@@ -343,19 +352,22 @@ def ago(value: object, words: str = "") -> SafeString:
     if moment is None:
         return SafeString()
     age = timezone.now() - moment
-    days = (timezone.localtime().date() - timezone.localtime(moment).date()).days
     if abs(age) < timedelta(seconds=45):
         text = _("now")
     elif age < timedelta():
         # What was just set a week ahead is a week ahead, not six days.
         text = _("in %(age)s") % {"age": age_text(age - timedelta(seconds=59))}
-    elif days == 1 and age >= timedelta(hours=12) and words != "short":
+    elif words != "short" and timedelta(hours=12) <= age < timedelta(days=2) and _days_since(moment) == 1:
         text = _("yesterday")
     elif words == "ago":
         text = _("%(age)s ago") % {"age": age_text(age)}
     else:
         text = age_text(age)
     return _time(moment, text)
+
+
+def _days_since(moment: datetime) -> int:
+    return (timezone.localtime().date() - timezone.localtime(moment).date()).days
 
 
 @register.simple_tag
@@ -449,16 +461,16 @@ def bar_chart(chart: Any) -> dict[str, Any]:
     """Stacked bars with legend and table. `chart` has title, labels and series of name, values, colour."""
     series = [
         {
-            "name": str(_get(one, "name")),
-            "values": list(_get(one, "values")),
-            "colour": _get(one, "colour") or f"c{n}",
+            "name": str(said_of(one, "name")),
+            "values": list(said_of(one, "values")),
+            "colour": said_of(one, "colour") or f"c{n}",
         }
-        for n, one in enumerate(_get(chart, "series") or [], 1)
+        for n, one in enumerate(said_of(chart, "series") or [], 1)
     ]
-    labels = [str(label) for label in _get(chart, "labels") or []]
+    labels = [str(label) for label in said_of(chart, "labels") or []]
     return {
-        "title": _get(chart, "title"),
-        "svg": charts.bar_chart(labels, series, str(_get(chart, "title") or "")),
+        "title": said_of(chart, "title"),
+        "svg": charts.bar_chart(labels, series, str(said_of(chart, "title") or "")),
         "series": series,
         "rows": [(label, [one["values"][n] for one in series]) for n, label in enumerate(labels)],
     }
@@ -473,21 +485,21 @@ def relation_graph(graph: Any) -> dict[str, Any]:
     """
     sides = {}
     for side in ("incoming", "outgoing"):
-        nodes, more = list(_get(graph, side) or []), int(_get(graph, f"more_{side}") or 0)
+        nodes, more = list(said_of(graph, side) or []), int(said_of(graph, f"more_{side}") or 0)
         sides[side] = {"nodes": [_node(node) for node in nodes], "more": more}
         sides[side]["lines"] = charts.curves(len(nodes) + bool(more), outward=side == "outgoing")
-    return {"centre": _node(_get(graph, "centre")), "url": safe_url(_get(graph, "url")), **sides}
+    return {"centre": _node(said_of(graph, "centre")), "url": safe_url(said_of(graph, "url")), **sides}
 
 
 def _node(node: Any) -> dict[str, Any]:
-    own_icon, own_colour = KINDS.get(str(_get(node, "kind") or "").lower(), FALLBACK_KIND)
-    colour = _get(node, "colour")
+    own_icon, own_colour = KINDS.get(str(said_of(node, "kind") or "").lower(), FALLBACK_KIND)
+    colour = said_of(node, "colour")
     return {
-        "title": _get(node, "title"),
-        "sub": _get(node, "sub"),
-        "url": safe_url(_get(node, "url")),
-        "missing": bool(_get(node, "missing")),
-        "icon": _get(node, "icon") or own_icon,
+        "title": said_of(node, "title"),
+        "sub": said_of(node, "sub"),
+        "url": safe_url(said_of(node, "url")),
+        "missing": bool(said_of(node, "missing")),
+        "icon": said_of(node, "icon") or own_icon,
         "colour": colour if colour in COLOURS else own_colour,
     }
 
@@ -525,7 +537,7 @@ def query_tokens(tokens: Iterable[Any]) -> dict[str, Any]:
     """The finished terms of a query; a token has text, remove_url and error."""
     rows = []
     for token in tokens or ():
-        text = str(_get(token, "text") or token)
+        text = str(said_of(token, "text") or token)
         bare = text.removeprefix("-")
         field, colon, value = bare.partition(":")
         rows.append(
@@ -534,49 +546,11 @@ def query_tokens(tokens: Iterable[Any]) -> dict[str, Any]:
                 "sign": "-" if bare != text else "",
                 "field": f"{field}{colon}" if colon else "",
                 "value": value if colon else bare,
-                "remove_url": safe_url(_get(token, "remove_url")),
-                "error": _get(token, "error"),
+                "remove_url": safe_url(said_of(token, "remove_url")),
+                "error": said_of(token, "error"),
             }
         )
     return {"tokens": rows}
-
-
-# What a table's column looks like for what its cells hold, and whether it stays where room is short.
-_COLUMNS = {
-    "owner": "po-owner po-col-owner po-keep",
-    "is_owner": "po-owner po-col-owner po-keep",
-    "status": "po-col-status po-keep",
-    "time": "po-num po-col-s po-keep",
-    "mono": "po-col-s",
-    "sources": "po-col-m",
-}
-_TEXT_COLUMN = "po-col-m"
-
-
-@register.simple_tag
-def table_layout(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table's columns and rows with their classes: first the name, the others by what they hold."""
-    columns, rows = table.get("columns") or [], table.get("rows") or []
-    classes = []
-    for n, column in enumerate(columns):
-        cells = [row["cells"][n] for row in rows[:20]]
-        own = column.get("css") or ""
-        held = next((css for name, css in _COLUMNS.items() if any(cell.get(name) for cell in cells)), "")
-        if n == 0:
-            held = "po-name"
-        elif not held and "po-col-" not in own:
-            held = _TEXT_COLUMN
-        classes.append(f"{held} {own}".strip())
-    return {
-        "columns": list(zip(columns, classes, strict=True)),
-        "rows": [(row, _dressed(row["cells"], classes)) for row in rows],
-    }
-
-
-def _dressed(cells: Sequence[Any], classes: Sequence[str]) -> list[tuple[Any, str]]:
-    return [
-        (cell, f"{css} {cell.get('css') or ''}".strip()) for cell, css in zip(cells, classes, strict=True)
-    ]
 
 
 @register.inclusion_tag("components/diff.html")
@@ -587,7 +561,7 @@ def diff(rows: Iterable[Any]) -> dict[str, Any]:
     """
     shown = []
     for row in rows or ():
-        old, new = _get(row, "old"), _get(row, "new")
+        old, new = said_of(row, "old"), said_of(row, "new")
         gone, come = _items(old), _items(new)
         if isinstance(old, list) and isinstance(new, list) and set(gone) != set(come):
             gone, come = (
@@ -597,7 +571,7 @@ def diff(rows: Iterable[Any]) -> dict[str, Any]:
         signs = [(text, False) for text in gone] + [(text, True) for text in come]
         shown.append(
             {
-                "path": _get(row, "path"),
+                "path": said_of(row, "path"),
                 "signs": signs[:DIFF_ITEMS],
                 "more": signs[DIFF_ITEMS:],
                 "is_swap": [is_new for _text, is_new in signs] == [False, True],
@@ -619,7 +593,7 @@ def pagination(page: Any) -> dict[str, Any]:
     Where a page has several, each has a `label` of its own.
     """
     return {
-        name: _get(page, name)
+        name: said_of(page, name)
         for name in ("first", "last", "total", "previous_url", "next_url", "updated_at", "label")
     }
 
@@ -651,7 +625,8 @@ def chosen(context: RequestContext | Mapping[str, Any], cookie: str, value: str,
     return "checked" if (cookies.get(cookie) or default) == value else ""
 
 
-def _get(thing: Any, name: str) -> Any:
+def said_of(thing: Any, name: str) -> Any:
+    """What a mapping or an object has of a name; None where it has nothing."""
     if thing is None:
         return None
     return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.template.backends.django import DjangoTemplates
 from django.test import RequestFactory
 from django.utils import timezone
+from django.utils.safestring import mark_safe
 
 from integrations.contract import Category
 from integrations.records import AlertStatus, CheckStatus, DeploymentStatus, RunStatus
@@ -563,6 +564,41 @@ def test_a_table_lays_out_its_columns_by_what_they_hold():
     assert "No owner" in html
 
 
+def test_whatever_a_cell_holds_is_shown_and_escaped():
+    cells = [
+        {"chip": {"title": EVIL, "ref": "component:default/x", "url": "javascript:alert(1)"}},
+        {"owner": {"title": EVIL, "ref": "group:default/x", "missing": True, "url": "/x/unknown"}},
+        {"status": {"domain": "run", "state": "failed", "at": timezone.now(), "detail": EVIL}},
+        {"sources": [{"label": EVIL, "letters": "Gh", "category": "git"}, {"label": "Files"}]},
+        {"tag": EVIL, "url": "/tags"},
+        {"tags": [EVIL, "go"]},
+        {"mono": EVIL},
+        {"url": "javascript:alert(1)", "text": EVIL},
+        {"html": mark_safe("<i>made here</i>"), "css": "po-num"},
+        {"html": EVIL},
+        {"text": EVIL},
+        {"text": 0},
+        {"text": None},
+    ]
+    table = {
+        "select": "ref",
+        "form": EVIL,
+        "columns": [{"label": EVIL} for _cell in cells],
+        "rows": [
+            {"key": EVIL, "label": EVIL, "cells": cells, "group": {"cell": {"text": EVIL}, "count": 1204}}
+        ],
+    }
+    html = partial("table", table=table)
+    assert "<script" not in html
+    assert "javascript" not in html
+    assert html.count("&lt;script&gt;") > len(cells)
+    assert '<td class="po-col-m po-num"><i>made here</i></td>' in html
+    assert '<td class="po-col-m">0</td>' in html
+    assert '<td class="po-col-m"></td>' in html
+    assert '<span class="po-count">1,204</span>' in html
+    assert "Failed" in html
+
+
 def test_query_terms_are_tokens_that_the_form_sends_again():
     query = {
         "action": "/catalog",
@@ -926,16 +962,14 @@ def test_a_banner_does_not_take_the_title_of_its_page():
 def test_every_component_is_documented():
     text = (ROOT / "docs/ui-components.md").read_text()
     inner = {
-        "action", "bar_chart", "breadcrumbs", "card_error", "cell", "code", "diff", "diff_sign",
+        "action", "bar_chart", "breadcrumbs", "card_error", "code", "diff", "diff_sign",
         "field_aria",
         "field_list_row", "field_map_row", "graph_more", "graph_node", "menu", "pagination", "provenance",
         "query_tokens", "relation_graph", "skeleton", "timeline_item",
     }  # fmt: skip
     public = {path.stem for path in (ROOT / "portal/templates/components").glob("*.html")} - inner
     assert [name for name in sorted(public) if f"`{name}`" not in text] == []
-    tags = {
-        name for name in portico.register.tags if name not in {"html_attributes", "chosen", "table_layout"}
-    }
+    tags = {name for name in portico.register.tags if name not in {"html_attributes", "chosen"}}
     assert [name for name in sorted(tags) if f"{{% {name} " not in text] == []
     assert [name for name in portico.register.filters if f"|{name}" not in text.replace("\\|", "|")] == []
 
