@@ -26,6 +26,7 @@ from catalog.models import Entity
 from catalog.query import (
     FACETS,
     Facet,
+    FacetValue,
     QueryError,
     facets,
     field_facets,
@@ -137,7 +138,8 @@ class EntityList(Widget[EntityListConfig]):
         counted = self._counted(context, text)
         if not context.params.get("columns"):
             shown = [n for n in _filled(shown, counted, page.rows) if n not in read or said[n]]
-        named = {v.value for f in counted for v in f.values if ":" in v.value}
+        shown_values = {f.field: _shown_values(context, f) for f in counted}
+        named = {v.value for values in shown_values.values() for v in values if ":" in v.value}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
         sizes = _sizes(found, group, page.rows) if group else {}
         for name, column in read.items():
@@ -171,7 +173,7 @@ class EntityList(Widget[EntityListConfig]):
             "query": query,
             "table": self._table(context, page.rows, owners, order_text, shown, own, said, group, sizes)
             | ({"select": "entity", "form": BULK} if may_write and page.rows else {}),
-            "facets": self._facets(context, text, counted, owners),
+            "facets": self._facets(context, text, counted, shown_values, owners),
             "more_filters": self._more_filters(text, filter_url),
             "total": total,
             "tell_me": links.tell_me(query=self._whole(text)),
@@ -430,14 +432,18 @@ class EntityList(Widget[EntityListConfig]):
         ]
 
     def _facets(
-        self, context: PageContext, text: str, counted: list[Facet], titles: dict[str, Entity]
+        self,
+        context: PageContext,
+        text: str,
+        counted: list[Facet],
+        shown_values: dict[str, list[FacetValue]],
+        titles: dict[str, Entity],
     ) -> list[dict[str, Any]]:
         shown = []
         for found in counted:
             if not found.values or _says_nothing(found):
                 continue
-            is_open = context.params.get("more") == found.field
-            values = [v for n, v in enumerate(found.values) if is_open or n < FEW_VALUES or v.is_on]
+            values = shown_values[found.field]
             shown.append(
                 {
                     "name": found.field,
@@ -788,6 +794,12 @@ def _tokens(context: PageContext, text: str) -> tuple[list[dict[str, Any]], str]
     if any(mark in text for mark in "()") or " OR " in text:
         return [], text
     return tokens, " ".join(rest)
+
+
+def _shown_values(context: PageContext, found: Facet) -> list[FacetValue]:
+    """The values of a facet that a page shows: few, unless more are asked for."""
+    is_open = context.params.get("more") == found.field
+    return [v for n, v in enumerate(found.values) if is_open or n < FEW_VALUES or v.is_on]
 
 
 def _facet_value(
