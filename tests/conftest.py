@@ -30,8 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def shut_sockets() -> Iterator[None]:
-    """Let tests reach Unix sockets and loopback only: no test may depend on another machine."""
+    """Let tests reach Unix sockets and loopback only: no test may depend on another machine, or wait for its names."""
     patch = pytest.MonkeyPatch()
+    patch.setattr(socket, "getaddrinfo", _knowing_this_machine(socket.getaddrinfo))
     for name in ("connect", "connect_ex"):
         patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
     yield
@@ -51,6 +52,24 @@ def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
         return connect(self, address)
 
     return guarded
+
+
+def _knowing_this_machine(look_up: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(host: Any, *args: Any, **more: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host or "localhost"
+        if name.lower() not in {"localhost", socket.gethostname().lower()} and not _is_address(name):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *args, **more)
+
+    return guarded
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -72,6 +72,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One request to the forge."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the receipt of its headers
     forge: Forge
 
     def do_GET(self) -> None:

@@ -228,6 +228,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One connection to the tool."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the receipt of its headers
     tool: ClassVar[Upstream]
 
     def do_GET(self) -> None:

@@ -317,6 +317,7 @@ def serve_git(served: GitServer, tls: ssl.SSLContext | None = None) -> Iterator[
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each body waits 40 ms for the receipt of its headers
 
         def do_GET(self) -> None:
             address = urlsplit(self.path)  # one who takes it for a proxy gives the host too
