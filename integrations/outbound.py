@@ -13,9 +13,9 @@ import os
 import re
 import socket
 import ssl
+import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -38,6 +38,7 @@ IPNetwork = IPv4Network | IPv6Network
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 RESOLVE_TIMEOUT = 10.0
+UNKNOWN_FOR = 60.0  # seconds for which a name that only a proxy knows is not looked up again
 
 
 class OutboundRefused(Misconfigured):
@@ -414,14 +415,14 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._limits = limits
         self._route = route or Route()
         self._transports: dict[str, httpx.AsyncHTTPTransport] = {}
+        self._unknown: dict[str, float] = {}
         self._through("")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = self._policy.check_url(str(request.url))
         proxy = self._route.proxy or proxy_for(target)
         if proxy:
-            with suppress(NameNotFound):  # behind a proxy, names are often the proxy's alone to know
-                await self._policy.resolve(target.host, target.port)
+            await self._judge_what_is_known(target)
         try:
             return await self._through(proxy).handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -430,6 +431,15 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             # What a proxy cannot reach it says in an answer, so it is the proxy that was not reached.
             place = where(proxy)
             raise ProxyUnreachable(f"{place.host}:{place.port}") from error
+
+    async def _judge_what_is_known(self, target: Target) -> None:
+        """Behind a proxy, names are often the proxy's alone to know, and to learn that may take until a timeout."""
+        if self._unknown.get(target.host, 0.0) > time.monotonic():
+            return
+        try:
+            await self._policy.resolve(target.host, target.port)
+        except NameNotFound:
+            self._unknown[target.host] = time.monotonic() + UNKNOWN_FOR
 
     def _through(self, proxy: str) -> httpx.AsyncHTTPTransport:
         found = self._transports.get(proxy)

@@ -223,6 +223,31 @@ class TestHttp:
                 await http.get(f"http://{NAME}/x")
         assert len(proxy.asked) == 1
 
+    async def test_a_name_that_only_the_proxy_knows_is_not_looked_up_for_each_request(
+        self, server: Server, make_answer: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known: dict[str, str] = {}
+        asked: list[str] = []
+
+        async def look_up(host: str, port: int) -> list[str]:
+            asked.append(host)
+            return await names(**known)(host, port)
+
+        server.on("*", make_answer(json=1))
+        proxy.knows = {NAME: server.port}
+        policy = OutboundPolicy(["127.0.0.1"], resolver=look_up)
+        async with client(policy, proxy=f"http://127.0.0.1:{proxy.port}") as http:
+            for _turn in range(3):
+                assert await http.json(f"http://{NAME}/x") == 1
+            assert asked == [NAME]
+        # Once that is too long ago, it is judged again.
+        monkeypatch.setattr("integrations.outbound.UNKNOWN_FOR", 0.0)
+        async with client(policy, proxy=f"http://127.0.0.1:{proxy.port}") as http:
+            assert await http.json(f"http://{NAME}/x") == 1
+            known["tool_acme_example"] = "10.2.3.4"
+            with pytest.raises(OutboundRefused):
+                await http.json(f"http://{NAME}/x")
+
     async def test_what_is_wrong_with_the_proxy_is_said_of_the_proxy(self, proxy: Proxy) -> None:
         policy = OutboundPolicy(["127.0.0.1"], resolver=names())
         async with client(policy, proxy="http://ana:hunter2hunter2@127.0.0.1:9") as http:
