@@ -143,6 +143,8 @@ def loaded(core_pack: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def run_queued() -> None:
     for run in SyncRun.objects.filter(state=RunState.QUEUED).order_by("id"):
         sync.execute_run(run_id=run.pk, now=timezone.now())
+        with connection.cursor() as cursor:  # as the server does by itself for what is committed
+            cursor.execute("ANALYZE")
     report_runs(now=timezone.now())
 
 
