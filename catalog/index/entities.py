@@ -441,11 +441,29 @@ def _put(ids: BitMap, pk: int, is_in: bool) -> None:
         ids.discard(pk)
 
 
+# Who has a relation or tie to a ref, now or as it was written, with who has that ref; and back. The ids stand in an
+# array, so that each way of finding a row has its index: joined, all relations of the type would be looked at.
+_TO_TARGETS = """
+    SELECT source_id, target_id FROM catalog_relation WHERE type = %(type)s
+    AND (target_ref = %(ref)s OR target_id = ANY(ARRAY(SELECT id FROM catalog_entity WHERE ref = %(ref)s)))
+    UNION ALL SELECT source_id, target_id FROM catalog_tie WHERE type = %(type)s AND state <> 'forbidden'
+    AND target_id = ANY(ARRAY(SELECT id FROM catalog_entity WHERE ref = %(ref)s AND deleted_at IS NULL))
+"""
+_TO_SOURCES = """
+    SELECT target_id, source_id FROM catalog_relation WHERE type = %(type)s AND target_id IS NOT NULL
+    AND source_id = ANY(ARRAY(SELECT id FROM catalog_entity WHERE ref = %(ref)s))
+    UNION ALL SELECT target_id, source_id FROM catalog_tie WHERE type = %(type)s AND state <> 'forbidden'
+    AND source_id = ANY(ARRAY(SELECT id FROM catalog_entity WHERE ref = %(ref)s AND deleted_at IS NULL))
+"""
+
+
 def _ends(name: str, ref: str, batch: int, *, hidden: BitMap | None = None) -> _Kept:
     """Who has a relation of this name to a ref, and who is at its other end, of those that are not hidden."""
     found = _Kept(BitMap(), batch)
     for way in directions_called(name):
-        for near, far in way.ends(ref):
+        for near, far in fetch(
+            _TO_SOURCES if way.is_inverse else _TO_TARGETS, {"type": way.type, "ref": ref}
+        ):
             if far is None:
                 found.dangling.add(near)
             elif hidden is None or far not in hidden:

@@ -55,20 +55,6 @@ class Direction:
         first, *others = (rows.order_by().values(f"{near}_id") for rows in found)
         return Q(pk__in=first.union(*others, all=True))
 
-    def ends(self, ref: str) -> list[tuple[int, int | None]]:
-        """The entities with such a relation or tie to one of this ref, now or as it was written, and that one."""
-        near, far = ("target", "source") if self.is_inverse else ("source", "target")
-        named = Q(**{f"{far}__ref": ref})
-        relations = Relation.objects.filter(
-            named if self.is_inverse else named | Q(target_ref=ref), type=self.type
-        )
-        if self.is_inverse:
-            relations = relations.filter(target__isnull=False)
-        ties = Tie.objects.filter(named, type=self.type, **{f"{far}__deleted_at": None})
-        ties = ties.exclude(state=TieState.FORBIDDEN)
-        columns = (f"{near}_id", f"{far}_id")
-        return [*relations.values_list(*columns), *ties.values_list(*columns)]
-
 
 def _matching(column: str, patterns: Sequence[RefPattern]) -> Q:
     exact = [ref for pattern in patterns if (ref := pattern.exact) is not None]

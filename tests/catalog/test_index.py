@@ -18,6 +18,7 @@ from catalog.index import Index, entities, forget_index, index
 from catalog.index.fields import Field, parse_values, path_of
 from catalog.index.statements import fetch
 from catalog.models import Entity, Served, Touched
+from catalog.query.refs import RefPattern
 from catalog.query.relations import directions_called
 from catalog.query.tokens import token
 from catalog.services.render import render_dirty
@@ -92,7 +93,7 @@ def check(viewers: list[Any]) -> None:
 def _related(name: str, ref: str) -> Q:
     found = Q(pk__in=[])
     for way in directions_called(name):
-        found |= Q(pk__in=[near for near, _far in way.ends(ref)])
+        found |= way.entities([RefPattern.of(ref)])
     return found
 
 
