@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,7 +42,8 @@ class Listening:
         await asyncio.gather(*tasks, return_exceptions=True)
         # A task that never began, or a client that does not read, leaves its socket open.
         for writer in self._accepted:
-            writer.transport.abort()
+            with suppress(AttributeError):  # of a TLS transport that is gone already
+                writer.transport.abort()
         await asyncio.sleep(0.02)  # what was closed has to hear of it while there is a loop
 
 
