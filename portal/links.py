@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -82,6 +82,23 @@ def pages_around(page: Page[Any], **kept: str) -> dict[str, str]:
     return {
         name: "?" + urlencode({**params, "cursor": cursor}) if cursor else ""
         for name, cursor in (("previous_url", page.previous), ("next_url", page.next))
+    }
+
+
+def places_around(
+    url: Callable[[int], str], *, start: int, shown: int, total: int, size: int
+) -> dict[str, Any]:
+    """Where one is in a list that is counted, as the pagination component takes it.
+
+    :param url: the address at which the list begins with so many left out.
+    :param start: how many are left out now; `shown`: how many stand there; `size`: how many may.
+    """
+    return {
+        "first": start + 1 if shown else 0,
+        "last": start + shown,
+        "total": total,
+        "previous_url": url(max(start - size, 0)) if start else "",
+        "next_url": url(start + size) if start + size < total else "",
     }
 
 

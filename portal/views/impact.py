@@ -104,15 +104,9 @@ def _page(
         params = {name: value for name, value in request.GET.items() if name != parameter}
         return f"{request.path}?{urlencode(params | {parameter: str(at)})}#{parameter}-title"
 
-    end = min(start + size, len(found))
-    return found[start:end], {
-        "first": start + 1,
-        "last": end,
-        "total": len(found),
-        "label": label,
-        "previous_url": url(start - size) if start else "",
-        "next_url": url(end) if end < len(found) else "",
-    }
+    part = found[start : start + size]
+    shown = links.places_around(url, start=start, shown=len(part), total=len(found), size=size)
+    return part, shown | {"label": label}
 
 
 def _hit_row(hit: graph.Hit, owners: Mapping[str, Entity]) -> dict[str, Any]:

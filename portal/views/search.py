@@ -112,13 +112,13 @@ def page(request: HttpRequest) -> HttpResponse:
         "is_partly": found.is_partly,
         "is_most": any(count >= MOST for count in found.sorts.values()),
         "list_url": links.catalog_url(text),
-        "page": {
-            "first": offset + 1,
-            "last": offset + len(found.hits),
-            "total": found.total,
-            "previous_url": _search_url(text, wanted, offset - AT_ONCE) if offset else "",
-            "next_url": _search_url(text, wanted, offset + AT_ONCE) if offset + AT_ONCE < found.total else "",
-        },
+        "page": links.places_around(
+            lambda at: _search_url(text, wanted, at),
+            start=offset,
+            shown=len(found.hits),
+            total=found.total,
+            size=AT_ONCE,
+        ),
     }
     return render(request, "search/page.html", values)
 

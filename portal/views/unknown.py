@@ -63,13 +63,7 @@ def index(request: HttpRequest) -> HttpResponse:
             ],
             "mapped": [{"alias": one, "chip": links.chip(one.entity.ref, one.entity)} for one in mapped],
             "made": [links.chip(e.ref, e) | {"uid": e.uid} for e in made_by_hand(request.user)[:SETTLED]],
-            "page": {
-                "first": at + 1 if found else 0,
-                "last": at + len(found),
-                "total": total,
-                "previous_url": f"?at={max(at - ROWS, 0)}" if at else "",
-                "next_url": f"?at={at + ROWS}" if at + ROWS < total else "",
-            },
+            "page": links.places_around("?at={}".format, start=at, shown=len(found), total=total, size=ROWS),
             "breadcrumbs": [
                 {"label": _("Catalog"), "url": "/catalog"},
                 {"label": _("Unknown owners"), "url": ""},

@@ -90,13 +90,13 @@ def items_of(context: PageContext, found: Definition, data: dict[str, Any], form
         "find_url": context.url(find=None, op=None, start=None),
         "clear_url": context.url(find=None, op=None, start=None) if wanted else "",
         "count": _count(found, matching),
-        "page": {
-            "first": start + 1,
-            "last": min(start + ROWS, len(matching)),
-            "total": len(matching),
-            "previous_url": context.url(start=str(start - ROWS), op=None) if start else "",
-            "next_url": context.url(start=str(start + ROWS), op=None) if start + ROWS < len(matching) else "",
-        }
+        "page": links.places_around(
+            lambda at: context.url(start=str(at), op=None),
+            start=start,
+            shown=len(matching[start : start + ROWS]),
+            total=len(matching),
+            size=ROWS,
+        )
         if len(matching) > ROWS
         else None,
     }
