@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import orjson
 from django.conf import settings
@@ -14,26 +15,25 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 
-from catalog.definitions import overview
-from catalog.definitions.kept import data_of_definition
+from catalog.definitions import Definition, overview, parse_definition
 from portal.views.pages import make_context
 from portal.widgets.definition import items_of
 
 FORMAT = "openapi"
 
 
-@lru_cache(maxsize=8)
-def _description(language: str) -> str:
-    """The description as text, the same until the program ends; its sentences are in a language."""
+@lru_cache(maxsize=4)
+def _described(_language: str) -> tuple[dict[str, Any], Definition]:
+    """The description's data and what they say, the same until the program ends; its sentences are in a language."""
     described = SchemaGenerator().get_schema(request=None, public=True)
-    return orjson.dumps(described, option=orjson.OPT_NON_STR_KEYS).decode()
+    data = parse_definition(orjson.dumps(described, option=orjson.OPT_NON_STR_KEYS).decode(), FORMAT)
+    return data, overview(data, FORMAT)
 
 
 @require_safe
 def api_docs(request: HttpRequest) -> HttpResponse:
     """Every operation with its parameters, bodies and answers; for everybody, as the description itself is."""
-    data = data_of_definition(_description(get_language() or settings.LANGUAGE_CODE), FORMAT)
-    found = overview(data, FORMAT)
+    data, found = _described(get_language() or settings.LANGUAGE_CODE)
     context = make_context(request)
     shown = {
         "card": {"id": "api", "title": found.title},
