@@ -127,6 +127,7 @@ class GroupAdmin(AuditedAdmin):
     changing = keeping_an_administrator
     list_display = ["name"]
     search_fields = ["name"]
+    raw_id_fields = ["members"]  # looked up: a list of all accounts is long
 
 
 class GrantForm(forms.ModelForm):
@@ -151,6 +152,7 @@ class GrantAdmin(AuditedAdmin):
     list_display = ["user", "group", "role", "scope_type", "scope"]
     list_filter = ["role", "scope_type"]
     list_select_related = ["user", "group", "role"]
+    raw_id_fields = ["user", "group"]
 
 
 @admin.register(Role)
