@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ time.sleep(600)
 
 def run() -> int:
     folder = Path(sys.argv[1])
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, which a supervisor honours
     supervisor = Supervisor(Console(sys.stdout), Home())
     try:
         for name, code in {"polite": POLITE, "stubborn": STUBBORN}.items():
