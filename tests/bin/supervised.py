@@ -24,8 +24,8 @@ def note(name, pid):
     os.replace(f"{where}/.{name}", f"{where}/{name}")
 near = subprocess.Popen(["sleep", "600"])
 far = subprocess.Popen(["sleep", "600"], start_new_session=True)
+print("Grüße", flush=True)  # before the notes, at which the tests begin to kill
 note("near", near.pid); note("far", far.pid); note("polite", os.getpid())
-print("Grüße", flush=True)
 time.sleep(600)
 """
 STUBBORN = """

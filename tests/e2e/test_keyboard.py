@@ -319,6 +319,18 @@ def test_dialogs_and_menus_give_the_focus_back(tab: Tab) -> None:
     expect(account).to_be_focused()
 
 
+def test_open_suggestions_are_no_stop_of_their_own(tab: Tab) -> None:
+    tab.goto("/")
+    search = tab.locator("#po-search")
+    search.focus()
+    expect(tab.get_by_role("listbox")).to_be_visible()
+    assert tab.get_by_role("listbox").evaluate("one => one.scrollHeight > one.clientHeight")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate(FOCUS)["isVisible"], tab.evaluate(FOCUS)["what"]
+    tab.keyboard.press("Shift+Tab")
+    expect(search).to_be_focused()
+
+
 def test_every_key_that_is_listed_works(tab: Tab) -> None:
     def where() -> str:
         return urlsplit(tab.url).path
