@@ -327,7 +327,7 @@
       const list = document.createElement("div");
       list.className = "po-listbox";
       list.role = "listbox";
-      list.tabIndex = -1; // Tab would stop at a box that scrolls, which hides as it leaves the input
+      list.tabIndex = -1; // or Tab stops at it, as it scrolls
       list.id = `po-options-${Math.random().toString(36).slice(2, 8)}`;
       list.setAttribute("aria-label", input.getAttribute("aria-label") ?? input.labels?.[0]?.textContent ?? "");
       list.hidden = true;
