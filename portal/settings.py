@@ -5,6 +5,7 @@ What people change while the portal runs is a row, not a setting. `PORTICO_*` na
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from portal import environment as env
@@ -100,6 +101,10 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "portal:sign-in"
 LOGIN_REDIRECT_URL = "portal:home"
 
+# Browsers keep cookies by host, whatever the port: two portals on one host must not overwrite each other's.
+_PORTAL = hashlib.sha256(b"cookies of " + SECRET_KEY.encode()).hexdigest()[:8]
+SESSION_COOKIE_NAME = f"portico_session_{_PORTAL}"
+CSRF_COOKIE_NAME = f"portico_csrf_{_PORTAL}"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

@@ -99,10 +99,10 @@ def as_person(portico: Portico) -> Asking:
     """The administrator, signed in as browsers are."""
     script = (
         "from django.test import Client; from access.models import User; c = Client(); "
-        "c.force_login(User.objects.get(username='admin')); print(c.cookies['sessionid'].value)"
+        "c.force_login(User.objects.get(username='admin')); print(*(f'{k}={v.value}' for k, v in c.cookies.items()))"
     )
     session = portico.manage("shell", "-v", "0", "-c", script).strip().splitlines()[-1]
-    return Asking(portico, {"Cookie": f"sessionid={session}"})
+    return Asking(portico, {"Cookie": session})
 
 
 @contextmanager

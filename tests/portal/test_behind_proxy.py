@@ -239,7 +239,7 @@ def test_signing_in_through_nginx(
         settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     status, headers, page = ask(nginx, "GET", "/sign-in")
     assert status == 200
-    (cookie,) = [one for one in headers["set-cookie"] if one.startswith("csrftoken=")]
+    (cookie,) = [one for one in headers["set-cookie"] if one.startswith(f"{settings.CSRF_COOKIE_NAME}=")]
     assert "Secure" in cookie
     token = page.split('name="csrfmiddlewaretoken" value="', 1)[1].split('"', 1)[0]
     form = urlencode({"username": "ana", "password": PASSWORD, "csrfmiddlewaretoken": token})
@@ -254,7 +254,7 @@ def test_signing_in_through_nginx(
     assert refused == 403
     status, headers, _page = ask(nginx, "POST", "/sign-in", body=form, Origin=f"https://{NAME}", **given)
     assert (status, headers["location"]) == (302, ["/"])
-    (session,) = [one for one in headers["set-cookie"] if one.startswith("sessionid=")]
+    (session,) = [one for one in headers["set-cookie"] if one.startswith(f"{settings.SESSION_COOKIE_NAME}=")]
     assert "Secure" in session
     came_from = "127.0.0.1" if trusted else PROXY
     assert AuditEvent.objects.get(verb="session.start").ip == came_from, "whatever the client says of itself"

@@ -74,6 +74,24 @@ def test_what_is_right_passes_with_its_servers() -> None:
     assert (done.returncode, done.stdout) == (0, ""), done
 
 
+def test_two_portals_on_one_host_keep_their_cookies_apart() -> None:
+    """Browsers do not tell ports apart, so that signing in here would sign out there."""
+    script = "from portal import settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
+    names = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PORTICO_SECRET_KEY": letter * 60},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for letter in "aba"
+    ]
+    assert names[0] == names[2]
+    assert len({*names[0], *names[1]}) == 4
+
+
 def test_a_key_may_be_as_short_here_as_where_it_is_used() -> None:
     assert secrets._MIN_KEY_LENGTH == startup.SHORTEST_KEY
 
