@@ -58,6 +58,8 @@ def _pytest(supervisor: Supervisor, environment: dict[str, str]) -> int:
     pytest = [str(PYTHON), "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
     # Else what a failing example was is kept in the current folder, which may be anybody's.
     environment.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".hypothesis"))
+    # Else every program that a test starts compiles all of Portico anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
         [*pytest, *tier, *spread, *given, *([] if names_tests else [str(ROOT / "tests")])],
         cwd=None if names_tests else ROOT,

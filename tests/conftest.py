@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import shutil
@@ -23,9 +24,34 @@ pytest_plugins = [
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# Of those with a browser, what takes long: the others fill the time until both of two workers are done.
+LONG = ("e2e/test_pages.py", "e2e/test_three_tools.py", "e2e/test_first_hour.py", "e2e/test_hostile.py")
+
+gc.disable()  # all that is imported stays
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the browser for last: once it is started its event loop stays, and no other can run beside it."""
-    items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
+    """Leave the browser for last: once it is started its event loop stays, and no other can run beside it.
+
+    A file goes to one worker as a whole, so one test with a browser makes the whole file late.
+    """
+
+    def has_browser(item: pytest.Item) -> bool:
+        return "playwright" in getattr(item, "fixturenames", ())
+
+    late = {item.path for item in items if has_browser(item)}
+    rank = {ROOT / "tests" / name: place for place, name in enumerate(LONG, start=-len(LONG))}
+    files = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(
+        key=lambda item: (item.path in late, rank.get(item.path, 0), files[item.path], has_browser(item))
+    )
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector all that was imported and collected; looking at it took a sixth of the time."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

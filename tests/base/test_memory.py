@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+
+import pytest
 
 from base.memory import rare_collections
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    """As in a process that has frozen nothing, which the one that runs the tests has."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 def test_what_was_usual_is_so_again_however_blocks_overlap_and_end() -> None:
