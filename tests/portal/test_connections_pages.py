@@ -1027,6 +1027,20 @@ class TestCatalogFiles:
         assert "Try again" in words
         assert "What it declared before stays until all of it can be read again." in words
 
+    def test_a_place_that_cannot_be_read_is_named_before_what_is_refused(
+        self, admin: Client, folder: Path
+    ) -> None:
+        (folder / "a.yaml").write_text(COMPONENT.format(name="Bad Name"))
+        (folder / "b.yaml").write_text(
+            "apiVersion: backstage.io/v1alpha1\nkind: Location\nmetadata: {name: more}\n"
+            "spec: {type: url, target: 'http://169.254.169.254/latest/catalog.yaml'}\n"
+        )
+        self.ask(admin, "/connections/import", address=str(folder), action="import")
+        location = CatalogLocation.objects.get()
+        assert location.summary["refused"], "there are other problems, and they stand before it"
+        assert "169.254.169.254 is a cloud metadata address" in location.message
+        assert "letters, digits" not in location.message
+
 
 # --- who may ----------------------------------------------------------------------------------------------------
 

@@ -196,6 +196,7 @@ class Reading:
     :ivar seen: the ids of what is accepted; `stale`, `unknown` and `broken_files` say why the others are not: by id,
         by file and name of what is of no known kind, and by file of what names nothing.
     :ivar docs: what lies beside its files; None if that is not known.
+    :ivar why_unread: of what could not be read and may still be there, the first cause.
     :ivar kept: ids of the entities of which the very text was read before; no claims of them wait to be written.
     """
 
@@ -212,6 +213,7 @@ class Reading:
         self.unknown: dict[str, str] = {}
         self.broken_files: dict[str, str] = {}
         self.causes: dict[str, list[Unreadable]] = {}
+        self.why_unread = ""
         self.kept: set[int] = set()
         self.docs: list[FoundDocs] | None = None
         self._known: dict[bytes, tuple[str, int]] = {}
@@ -274,11 +276,10 @@ class Reading:
             else _("%(why)s What was read until then is taken in; import it in parts.")
         ) % {"why": why}
         self.summary.problems.append(DocumentProblem(shown(self.start.target), 0, 0, "", message))
+        self.why_unread = message
 
     def _unreadable(self, item: Unreadable) -> None:
-        if item.declared_by is None or item.location.is_pattern or not isinstance(item.error, Missing):
-            # What cannot be read is not known to be gone.
-            self.summary.unread += 1
+        self.summary.unread += _may_still_be_there(item)
         place = GitPlace.parse(item.location.target)
         is_of_repository = place is not None and place.path not in item.error.message
         self.causes.setdefault(
@@ -298,6 +299,8 @@ class Reading:
                 " (And %(count)d more that cannot be read for this reason.)",
                 others,
             ) % {"count": others}
+        if any(map(_may_still_be_there, found)):
+            self.why_unread = self.why_unread or message
         if where is None:
             self.summary.problems.append(DocumentProblem(target, 0, 0, "", message))
             return
@@ -405,6 +408,10 @@ class Reading:
             }
         else:
             self.broken_files[file] = error.message
+
+
+def _may_still_be_there(item: Unreadable) -> bool:
+    return item.declared_by is None or item.location.is_pattern or not isinstance(item.error, Missing)
 
 
 def claims_of(start: Location, part: frozenset[str] | None = None) -> QuerySet[Claim]:

@@ -215,7 +215,7 @@ class Writing:
             return
         location.asked_at = None
         location.due_at = self.now + timedelta(seconds=location.interval)
-        location.message = self.summary.problems[0].message if self.summary.unread else ""
+        location.message = self.reading.why_unread
         if self.reading.was_read:
             location.read_at = self.now
             location.summary = {**self.summary.as_dict(), "problems": len(self.summary.problems)}
