@@ -301,7 +301,10 @@ def user(row: Row, at: datetime) -> User | Refused:
 
 def refused_token(token: str) -> Check:
     """Why GitHub may have refused a token; it says no more than 401."""
-    if not TOKEN.fullmatch(token):
+    if token.startswith(("ghp_", "github_pat_")) and not TOKEN.fullmatch(token):
+        detail = _("The token is cut off or mistyped: it is too short, or holds characters that none has.")
+        remedy = _("Copy the token again, whole.")
+    elif not TOKEN.fullmatch(token):
         detail = _("This is no token of GitHub's: those begin with github_pat_ or ghp_.")
         remedy = _("Copy the token again, whole: GitHub shows it once, when it is made.")
     elif token.startswith("ghp_") and not _is_whole(token):
