@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.db.models import Q
 from django.db.models.fields.json import KT
@@ -32,22 +32,24 @@ _NPM_PAGE = re.compile(r"^(?:www\.)?npmjs\.com/package/((?:@[^/]+/)?[^/]+)")
 _PYPI_PAGE = re.compile(r"^pypi\.org/project/([^/]+)")
 # A package with its version, as lock files and bills of materials have it: name@1.2, name==1.2, pkg:npm/name@1.2.
 _VERSIONED = re.compile(r"^((?:@[^@/\s]+/)?[^@=/\s]+)(?:@|==)v?\d[^@/\s]*$")
-_PURL = re.compile(r"^pkg:(npm|pypi|github)/(@?[^@?#\s]+)(?:[@?#]\S*)?$", re.IGNORECASE)
+_PURL = re.compile(r"^pkg:(npm|pypi|github|oci|docker)/(@?[^@?#\s]+)(?:[@?#]\S*)?$", re.IGNORECASE)
 
 
 # What stands around a thing where it is copied from: quotes, the brackets of mails, the command that fetches it.
 _AROUND = " \t\r\n<>\"'`"
 _COMMAND = re.compile(
-    r"^(?:\$ )?(?:git clone|(?:docker|podman) \w+|(?:npm|pnpm|yarn) (?:install|i|add)|pip3? install|image:)"
-    r"(?: -\S+)* +(\S+)$"
+    r"^(?:\$ )?(?:git (?:clone|show|checkout)|commit|(?:docker|podman) \w+|(?:npm|pnpm|yarn) (?:install|i|add)"
+    r"|pip3? install|image:)(?: -\S+)* +(\S+)$"
 )
+# How clusters and tools for images say that an address is one of an image.
+_TRANSPORT = re.compile(r"^(?:docker|docker-pullable|oci)://", re.IGNORECASE)
 
 
 def bare(text: str) -> str:
     """A pasted text without what stands around the thing that it names."""
     text = text[: MAX_TEXT * 2].strip(_AROUND)
     command = _COMMAND.match(text)
-    return command[1].strip(_AROUND) if command else text
+    return _TRANSPORT.sub("", command[1].strip(_AROUND) if command else text)
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,11 @@ def keys_of_text(text: str) -> list[str]:
         found.append(identity.normalise(text))
     if package := _PURL.match(text):
         kind, name = package[1].lower(), unquote(package[2])
+        if kind in {"oci", "docker"}:
+            return _image_of_a_bill(text, name)
         key_of = {"npm": identity.npm_key, "pypi": identity.pypi_key, "github": _on_github}[kind]
         return [key for key in [key_of(name)] if key]
-    found.append(identity.digest_key(text))
+    found += [identity.digest_key(text), identity.digest_key(f"sha256:{text}")]
     if "://" in text or re.match(r"^[\w.+-]+@[\w.-]+:", text):
         address = re.sub(r"^[a-z+]+://", "", text.split("?")[0].split("#")[0])
         for pattern, key_of in ((_NPM_PAGE, identity.npm_key), (_PYPI_PAGE, identity.pypi_key)):
@@ -99,6 +103,15 @@ def keys_of_text(text: str) -> list[str]:
         found.append(identity.image_key(text))
     found.append(identity.user_key(text))
     return list(dict.fromkeys(key for key in found if key))
+
+
+def _image_of_a_bill(text: str, name: str) -> list[str]:
+    """The keys of an image as bills of materials have it: by its digest, and by its registry if that is told."""
+    _name, _at, version = text.partition("?")[0].partition("@")
+    place = parse_qs(urlsplit(text).query).get("repository_url", [""])[0].strip("/")
+    addresses = [place, f"{place}/{name}"] if place else [name]
+    keys = [identity.digest_key(unquote(version)), *(identity.image_key(address) for address in addresses)]
+    return [key for key in keys if key]
 
 
 def _on_github(path: str) -> str | None:
