@@ -11,7 +11,8 @@ from access.models import Undoable, User
 from access.permissions import Viewer, can
 from access.services.undo import CannotUndo, Preview, Undo, later_changes, register_undo
 from catalog.audience import hidden_names
-from catalog.models import Entity, Source
+from catalog.models import AsideClaim, Entity, FormerKey, Source
+from catalog.services.homes import claim_key
 from integrations.models import CatalogLocation, Connection
 from integrations.services import locations, removal
 from integrations.services.locations.removal import spoken_of
@@ -23,8 +24,6 @@ from integrations.tasks import (
     start_removal,
     start_restoring,
 )
-
-MOST_LATER = 1_000  # entities whose later changes are looked for
 
 
 def may_change_connections(viewer: Viewer) -> Q:
@@ -92,6 +91,8 @@ def _undo_import(change: Undoable, user: User) -> None:
 def _preview_location_removal(change: Undoable, _user: User) -> Preview:
     _check_address_is_free(change)
     removed = change.event.changes.get("entities", 0)
+    source = Source(key=CatalogLocation(address=change.state["address"]).source_key)
+    declared = FormerKey.objects.filter(key__startswith=claim_key(source, ""))
     return Preview(
         steps=[
             _("%(address)s is read again, now and from then on.") % {"address": _address(change)},
@@ -103,7 +104,9 @@ def _preview_location_removal(change: Undoable, _user: User) -> Preview:
                 removed,
             )
             % {"n": removed},
-        ]
+        ],
+        later=_later_of(change, Entity.objects.filter(pk__in=declared.values("entity"))),
+        of_later=_("What they said of the same things stays, beside what the files say again."),
     )
 
 
@@ -131,14 +134,17 @@ def _moved(change: Undoable) -> CatalogLocation:
     return found
 
 
-def _preview_move(change: Undoable, _user: User) -> Preview:
-    _moved(change)
+def _preview_move(change: Undoable, user: User) -> Preview:
+    location = _moved(change)
     before = locations.shown(str(change.state["before"]).partition(":")[2])
+    touched, _kept = spoken_of(Source.objects.filter(key=location.source_key), user)
     return Preview(
         steps=[
             _("%(before)s is read again instead of %(address)s; what is declared there alone goes.")
             % {"before": before, "address": _address(change)}
-        ]
+        ],
+        later=_later_of(change, touched),
+        of_later=_("What people said of what goes waits, should it ever return; of what stays, it stays."),
     )
 
 
@@ -192,7 +198,12 @@ def _preview_removal(change: Undoable, _user: User) -> Preview:
     ]
     if change.state["with_secrets"]:
         steps.append(_("Its secrets were forgotten with it: enter them again before it can be read."))
-    return Preview(steps=steps)
+    spoken = AsideClaim.objects.filter(source__in=sources_of(connection)).values("entity")
+    return Preview(
+        steps=steps,
+        later=_later_of(change, Entity.objects.filter(pk__in=spoken)),
+        of_later=_("What they said of the same things stays, beside what the connection says again."),
+    )
 
 
 def _undo_removal(change: Undoable, user: User) -> None:
@@ -227,8 +238,7 @@ def _going(entities: int) -> str:
 
 
 def _later_of(change: Undoable, entities: QuerySet[Entity]) -> list[Undoable]:
-    uids = entities.order_by("pk").values_list("uid", flat=True)[:MOST_LATER]
-    return later_changes(change, uids=uids, any_aspect=True)
+    return later_changes(change, uids=entities.order_by().values_list("uid", flat=True), any_aspect=True)
 
 
 def register() -> None:

@@ -136,11 +136,11 @@ def later_changes(
 ) -> list[Undoable]:
     """What was changed since, and not undone, of the same things; newest first.
 
-    :param uids: of these things instead.
+    :param uids: of these things instead; a query of many is left to the database.
     :param any_aspect: whatever of them was changed; else only the same, or a part or the whole of it.
     """
     mine = list(change.things.values_list("uid", "aspect"))
-    wanted = list(uids) if uids is not None else [uid for uid, _aspect in mine]
+    wanted = uids if uids is not None else [uid for uid, _aspect in mine]
     rows = UndoableThing.objects.filter(uid__in=wanted, undoable__event_id__gt=change.pk)
     rows = rows.filter(undoable__undone_at=None, undoable__expires_at__gt=timezone.now())
     found = {

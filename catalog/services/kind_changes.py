@@ -22,7 +22,7 @@ from access.definitions import document_types
 from access.models import Undoable, User
 from access.permissions import Viewer, can, require
 from access.services.audit import Subject, differences, record_audit
-from access.services.undo import CannotUndo, Preview, Undo, keep_for_undo, register_undo
+from access.services.undo import CannotUndo, Preview, Undo, keep_for_undo, later_changes, register_undo
 from base.errors import Conflict, FieldError, InvalidInput, NotFound
 from catalog.audience import audiences
 from catalog.bulk import among
@@ -344,7 +344,9 @@ def _preview(undoable: Undoable, _user: User) -> Preview:
         steps=[
             _("%(kind)s is again as it was defined in version %(version)d.") % words,
             _("Its entities follow in the background, from what their sources say: nothing of that is lost."),
-        ]
+        ],
+        later=later_changes(undoable, uids=_entities_of(change).values("uid"), any_aspect=True),
+        of_later=_("What they said of these entities stays, also of fields that only the newer version has."),
     )
 
 

@@ -53,7 +53,7 @@ def create_owner(
             check_free(one, user=user)
         entity, event = declare_by_hand(user=user, ref=wanted, document=document, name=mentioned.text)
         if mentioned.text != entity.ref:
-            _lead(user, mentioned.text, entity, reason="")
+            _lead(user.label, mentioned.text, entity, reason="")
         keep_created(event, entity, name=mentioned.text, by=user.label)
     render_dirty(at=timezone.now(), limit=A_WHILE)
     return entity
@@ -150,8 +150,11 @@ def map_name(*, user: Any, ref: str, target: Entity, reason: str = "") -> Alias:
     return alias
 
 
-def map_apart(*, user: Any, ref: str, target: Entity, reason: str) -> Alias:
-    """The same for a caller who renders what it changed."""
+def map_apart(*, user: Any, ref: str, target: Entity, reason: str, by: str = "") -> Alias:
+    """The same for a caller who renders what it changed.
+
+    :param by: who said so first, if it is only said again.
+    """
     name = parse_ref(ref).text
     require(user, "entity.write", Planned(name))
     if target.kind not in OWNERS:
@@ -160,7 +163,7 @@ def map_apart(*, user: Any, ref: str, target: Entity, reason: str) -> Alias:
         )
     with transaction.atomic():
         check_free(name, user=user)
-        alias = _lead(user, name, target, reason=reason)
+        alias = _lead(by or user.label, name, target, reason=reason)
         event = record_audit("entity.map", target, changes={"name": name, "reason": reason})
         _keep_name(event, alias)
         note_undone(verb="entity.unmap", state={"name": name}, by=user.label, now=timezone.now())
@@ -169,11 +172,11 @@ def map_apart(*, user: Any, ref: str, target: Entity, reason: str) -> Alias:
 
 def _keep_name(event: AuditEvent, alias: Alias) -> None:
     target = alias.entity.uid
-    state = {"name": alias.ref, "target": str(target), "reason": alias.reason}
+    state = {"name": alias.ref, "target": str(target), "reason": alias.reason, "by": alias.decided_by}
     keep_for_undo(event, state=state, things=[(target, f"name {alias.ref}")])
 
 
-def _lead(user: Any, name: str, target: Entity, *, reason: str) -> Alias:
+def _lead(by: str, name: str, target: Entity, *, reason: str) -> Alias:
     target = lock_entities({target.pk}).get()
     if not target.is_alive:
         raise Conflict(_("%(ref)s is gone meanwhile.") % {"ref": target.ref})
@@ -182,7 +185,7 @@ def _lead(user: Any, name: str, target: Entity, *, reason: str) -> Alias:
         ref=name,
         defaults={
             "entity": target,
-            "decided_by": user.label,
+            "decided_by": by,
             "decided_at": timezone.now(),
             "reason": reason,
         },

@@ -181,7 +181,7 @@ def of_entity(
                     type="shadowed",
                     severity=Severity.WARN,
                     cause=_("Declared in more than one place"),
-                    message=_("%(ref)s is also declared in %(place)s; the earlier declaration counts.")
+                    message=_("%(ref)s is also declared in %(place)s; the older source counts.")
                     % {"ref": entity.ref, "place": place},
                     remedy=_("Rename one of them or remove it."),
                     discriminator=f"{claim.source_id}/{claim.external_id}",

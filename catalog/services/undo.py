@@ -435,8 +435,6 @@ def _preview_map(change: Undoable, _user: User) -> Preview:
     return Preview(
         steps=[_("%(name)s means nothing any more, wherever it is mentioned.") % {"name": alias.ref}],
         differences={alias.ref: [{"path": _("means"), "old": alias.entity.ref}]},
-        later=later_changes(change),
-        of_later=_("They decided on the same name since, and are undone with it."),
     )
 
 
@@ -463,8 +461,13 @@ def _preview_unmap(change: Undoable, user: User) -> Preview:
 
 
 def _undo_unmap(change: Undoable, user: User) -> None:
+    state = change.state
     naming.map_apart(
-        user=user, ref=change.state["name"], target=_target(change), reason=change.state["reason"]
+        user=user,
+        ref=state["name"],
+        target=_target(change),
+        reason=state["reason"],
+        by=state.get("by", ""),  # older ones noted nobody
     )
     _render_soon()
 
@@ -579,7 +582,7 @@ def register() -> None:
             _undo_bulk_edit,
         ),
         Undo("tie.decide", _of_tie, "link", within("tie.write"), _preview_tie, _undo_tie, takes_later=True),
-        Undo("entity.map", _of_name, "users", _names_within, _preview_map, _undo_map, takes_later=True),
+        Undo("entity.map", _of_name, "users", _names_within, _preview_map, _undo_map),
         Undo("entity.unmap", _of_name, "users", _names_within, _preview_unmap, _undo_unmap),
         Undo("entity.create", _of_name, "plus", _names_within, _preview_create, _undo_create),
         Undo(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import QuerySet
+
 from catalog.audience import Groups, is_for_all
 from catalog.bulk import among
 from catalog.kinds import KindView
-from catalog.models import Claim, ClaimMode, Entity, Rank, RedirectedClaim
+from catalog.models import Claim, ClaimMode, Entity, Rank, RedirectedClaim, Source
 from catalog.services.merge import Said, in_common
 
 
@@ -18,6 +20,19 @@ def claims_of(entity: Entity) -> list[Claim]:
     for claim in claims:
         claim.entity = entity
     return sorted(claims, key=lambda claim: (claim.is_shadowed, claim.rank, claim.source_id, claim.id))
+
+
+_COLUMNS = ("pk", "type", "key", "name", "label", "connector")
+
+
+def ages_of(sources: QuerySet[Source]) -> list[dict[str, Any]]:
+    """What it takes to have some sources again that are to go, as plain data: see `as_old_as_before`."""
+    return list(sources.values(*_COLUMNS))
+
+
+def as_old_as_before(kept: Iterable[dict[str, Any]]) -> None:
+    """Have sources again that went, unless they are here: of equals the older counts more, so their age matters."""
+    Source.objects.bulk_create([Source(**row) for row in kept], ignore_conflicts=True)
 
 
 def guests_of(entity_ids: Iterable[int]) -> set[int]:
@@ -74,11 +89,14 @@ def _document_of(claim: Claim, guests: set[int], kind: KindView) -> dict[str, An
 
 
 def _effective(claims: list[Claim], known: dict[str, frozenset[int]], changes: list[Claim]) -> list[Claim]:
-    """The claims that count: those for all for whom the entity is; of several YAML locations the first."""
+    """The claims that count: those for all for whom the entity is; of several YAML locations the oldest.
+
+    Not what was declared first: a file that is moved, or taken back by an undo, is declared anew.
+    """
     audience = audience_of(claims, known)
     first_yaml: Claim | None = None
     effective = []
-    for claim in claims:
+    for claim in sorted(claims, key=lambda claim: (claim.source_id, claim.id)):
         shadowed = not is_for_all(known.get(claim.source.name), audience)
         if not shadowed and claim.rank == Rank.YAML and claim.mode == ClaimMode.ASSERT:
             if first_yaml is None:

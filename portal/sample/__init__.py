@@ -59,7 +59,8 @@ def load_sample(*, now: datetime | None = None, is_undo: bool = False) -> None:
     ]
     if not missing:
         return
-    for tool, rows in History(Company(), now or timezone.now()).write().items():
+    moment = now or timezone.now()
+    for tool, rows in History(Company(), moment).write().items():
         _write(folder / f"{tool}.jsonl", rows)
     with transaction.atomic():
         for tool, (label, category) in CONNECTIONS.items():
@@ -74,6 +75,8 @@ def load_sample(*, now: datetime | None = None, is_undo: bool = False) -> None:
                 interval=WEEK,
                 is_sample=True,
             )
+            # What else they would be from a moment later on, should its removal be undone.
+            Connection.objects.filter(pk=connection.pk).update(created_at=moment)
             start_sync(connection=connection, by=_("The sample company"))
         if not is_undo:
             forget_changes(verb="sample.remove", state={})
@@ -112,7 +115,7 @@ def remove_sample(*, by: str = "") -> Removal:
         activities=Activity.objects.filter(connection__in=slugs).count(),
         runs=len(runs),
     )
-    kept = undo.keep(entities=ids, connections=connections)
+    kept = undo.keep(entities=ids, connections=connections, sources=sources)
     Revision.objects.filter(entity_uid__in=uids).delete()
     FeedItem.objects.filter(entity_uid__in=uids).delete()
     User.objects.filter(entity_uid__in=uids).update(entity_uid=None)

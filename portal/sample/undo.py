@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
@@ -40,6 +40,7 @@ from catalog.services.edit import (
     say_words,
 )
 from catalog.services.homes import claim_key
+from catalog.services.voices import ages_of, as_old_as_before
 from integrations.models import Connection
 from integrations.undo import may_change_connections
 from portal import sample
@@ -48,7 +49,9 @@ from portal.sample.company import NAMESPACE
 _COLUMNS = ("uid", "ref", "kind", "namespace", "name", "title", "revision", "created_at")
 
 
-def keep(*, entities: Iterable[int], connections: list[Connection]) -> dict[str, Any]:
+def keep(
+    *, entities: Iterable[int], connections: list[Connection], sources: QuerySet[Source]
+) -> dict[str, Any]:
     """What cannot be written anew of these entities, as plain data, and as of when the rest was."""
     ids = among(entities)
     rows = {row["pk"]: row for row in Entity.objects.filter(pk__in=ids).values("pk", *_COLUMNS)}
@@ -75,6 +78,7 @@ def keep(*, entities: Iterable[int], connections: list[Connection]) -> dict[str,
     decided = Tie.objects.filter(Q(source__in=ids) | Q(target__in=ids)).exclude(state=TieState.AUTO)
     return {
         "at": min(connection.created_at for connection in connections).isoformat() if connections else None,
+        "sources": ages_of(sources),
         "entities": [[str(row[name]) for name in _COLUMNS] for row in rows.values()],
         "keys": [[kind, key, uids[pk]] for (kind, key), pk in keys.items() if pk in uids],
         "words": [word for word in words if word[1]],
@@ -102,6 +106,7 @@ def give_back(kept: dict[str, Any], *, by: str, now: datetime) -> None:
         for row in kept["entities"]
         if not taken & {row[0], row[1]}
     )
+    as_old_as_before(kept.get("sources", ()))  # older removals noted none
     uids = [row[0] for row in kept["entities"]]
     uids += [uid for tie in kept["ties"] for uid in (tie[0], tie[2])]
     entities = {str(entity.uid): entity for entity in Entity.objects.filter(uid__in=among(uids, "uuid"))}

@@ -36,6 +36,11 @@ def section(name: str, title: str) -> str:
     return text[start.end() : end.start() if end else len(text)]
 
 
+def second_cells(text: str) -> list[str]:
+    """What stands in code in the second cell of each row of a table."""
+    return first_cells(re.sub(r"^\| [^|\n]* (?=\|)", "", text, flags=re.MULTILINE))
+
+
 def first_cells(text: str) -> list[str]:
     """What stands in code in the first cell of each row of a table."""
     rows = re.findall(r"^\| ((?:[^|\n]|\\\|)*?) \|", text, re.MULTILINE)

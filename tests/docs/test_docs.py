@@ -23,14 +23,14 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import Role, User
-from access.services import create_token
+from access.services import create_token, undo
 from access.verbs import EVERYTHING, VERBS
 from catalog.models import Rank, Source, SourceType
 from catalog.services.ingest import ClaimIn, apply_claims
 from portal.packs import apply_packs, installed_packs
 from portal.widgets import widget_types
 from tests.catalog_data import forget_definitions
-from tests.docs.pages import DOCS, ROOT, block, first_cells, page, section
+from tests.docs.pages import DOCS, ROOT, block, first_cells, page, second_cells, section
 
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 OURS = ("base", "access", "catalog", "integrations", "portal", "plugins", "bin")
@@ -121,6 +121,10 @@ def test_every_widget_and_its_settings_are_documented() -> None:
         if names := first_cells(line):
             rows[names[0]] = set(re.findall(r"`([^`]+)`", line.split(" | ")[2]))
     assert rows == {slug: set(widget.Config.model_fields) for slug, widget in widget_types().items()}
+
+
+def test_every_sort_of_change_that_can_be_undone_is_documented() -> None:
+    assert sorted(second_cells(section("user-guide.md", "Undo"))) == sorted(undo._undos)
 
 
 def test_every_verb_is_documented() -> None:

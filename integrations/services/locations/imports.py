@@ -25,6 +25,7 @@ from base.memory import rare_collections
 from catalog.documents import Location
 from catalog.models import Problem, Source
 from catalog.services.render import render_dirty
+from catalog.services.voices import as_old_as_before
 from integrations.models import CatalogLocation
 from integrations.outbound import mask_url
 from integrations.services.locations.addresses import is_local, label_of, root_of
@@ -182,6 +183,7 @@ def restore_location(*, state: Mapping[str, Any], by: str, now: datetime) -> Cat
             "asked_at": now,
         },
     )
+    as_old_as_before(state.get("source", ()))  # older removals noted none
     record_import(location, by=by, now=now)
     return location
 

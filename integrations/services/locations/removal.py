@@ -23,6 +23,7 @@ from catalog.audience import hidden_names
 from catalog.models import Claim, ClaimMode, Entity, Problem, Source
 from catalog.services.ingest import drop_claims
 from catalog.services.render import render_dirty
+from catalog.services.voices import ages_of
 from integrations.models import CatalogLocation
 from integrations.services.locations import turns
 from integrations.services.locations.turns import REGISTERED_FOR, LocationBusy, alone, apart
@@ -92,7 +93,8 @@ def request_removal(*, location: CatalogLocation, by: str, now: datetime) -> boo
         if is_news:
             numbers = {"entities": removal.entities, "amended": removal.amended}
             event = record_audit("catalog.location-remove", location, changes=numbers)
-            keep_for_undo(event, state=_kept_of(location))
+            source = Source.objects.filter(key=location.source_key)
+            keep_for_undo(event, state={**_kept_of(location), "source": ages_of(source)})
             note_undone(verb="catalog.import", state={"address": location.address}, by=by, now=now)
     return bool(is_news)
 
