@@ -31,6 +31,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -557,10 +558,16 @@ class WebhookSpec:
     headers: tuple[str, ...]
     id_header: str
     event_header: str
+    asking: frozenset[str]
 
 
 def webhook(
-    *, verify: Verify, headers: tuple[str, ...] = (), id_header: str = "", event_header: str = ""
+    *,
+    verify: Verify,
+    headers: tuple[str, ...] = (),
+    id_header: str = "",
+    event_header: str = "",
+    asking: Collection[str] = (),
 ) -> Callable[[Handler], Handler]:
     """Mark an async generator `async def name(self, request: WebhookRequest)` that turns a delivery into records.
 
@@ -572,6 +579,8 @@ def webhook(
     :param id_header: the header with the delivery's own id, for the list of deliveries. What comes twice is known by
         its body, since that alone is proved.
     :param event_header: the header that says what happened, for the list of deliveries.
+    :param asking: events that bear no time, of which the handler believes nothing and asks the tool how it is now.
+        Their bodies say the same again when the same happens again, so they come in once for each id.
     """
 
     def decorate(method: Handler) -> Handler:
@@ -581,6 +590,7 @@ def webhook(
             headers=headers,
             id_header=id_header,
             event_header=event_header,
+            asking=frozenset(asking),
         )
         return method
 

@@ -12,7 +12,8 @@ from integrations.models.connections import Connection
 class Delivery(models.Model):
     """One delivery whose signature was right. It is acknowledged once this row is stored.
 
-    :ivar digest: SHA-256 of the body, which is what the signature proves: the same comes in once.
+    :ivar digest: SHA-256 of the body, which is what the signature proves: the same comes in once. Of what only has
+        the tool asked how it is now, of the body and the id.
     :ivar delivery_id: the tool's own id of it, for people; nothing proves it.
     :ivar headers: those that its connector asks for; never a signature.
     :ivar lease_until: until when the worker that took it has time.

@@ -114,11 +114,13 @@ def accept_delivery(
             _("The signature is missing or wrong. The secret at the tool must be the one of the connection.")
         )
     named = headers.get(spec.id_header, "") if spec.id_header else ""
+    event = headers.get(spec.event_header, "") if spec.event_header else ""
+    once = body + b"\0" + named.encode() if event in spec.asking else body
     delivery = Delivery(
         connection=connection,
-        digest=hashlib.sha256(body).hexdigest(),
+        digest=hashlib.sha256(once).hexdigest(),
         delivery_id=printable(named)[:200],
-        event=printable(headers.get(spec.event_header, ""))[:100] if spec.event_header else "",
+        event=printable(event)[:100],
         headers={name: printable(headers[name]) for name in spec.headers if name in headers},
         body=body,
         received_at=now,

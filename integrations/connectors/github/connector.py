@@ -76,6 +76,7 @@ QUIET = 100  # repositories without news that are asked for runs at a time
 TAGS = 10  # without a release; each costs a request for its date
 SCOPE = ("owners", "include", "exclude", "topics", "days")  # with others, news are read anew
 TROUBLE = 3  # repositories in a row that cannot be read: then it is not the repositories
+OF_PEOPLE = {"team", "membership", "organization"}  # who is in and who is not bears no time
 OVER = tuple(status for status in RunStatus if status not in (RunStatus.QUEUED, RunStatus.RUNNING))
 
 
@@ -216,6 +217,7 @@ class GitHub(Connector[Config]):
         headers=("x-github-event",),
         id_header="x-github-delivery",
         event_header="x-github-event",
+        asking=OF_PEOPLE,
     )
     async def told(self, request: WebhookRequest) -> AsyncIterator[Told]:
         """What a delivery says, in the records of the lists."""
@@ -230,10 +232,10 @@ class GitHub(Connector[Config]):
             if not isinstance(item, Mark | Expect):
                 yield item
 
-    async def as_it_is(self, path: str) -> tuple[Row | None, datetime]:
+    async def as_it_is(self, path: str, *, known_by: str = "id") -> tuple[Row | None, datetime]:
         """What GitHub has at a path, and as of when: a delivery that bears no time of its own may come late."""
         answer = await self.api.get(path, accept=(200, 404))
-        return (answer.row("id") if answer.status == 200 else None), answer.sent_at
+        return (answer.row(known_by) if answer.status == 200 else None), answer.sent_at
 
     async def told_of_repository(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
         if said["action"] == "deleted":
@@ -314,10 +316,14 @@ class GitHub(Connector[Config]):
     told_of_membership = told_of_team
 
     async def told_of_organization(self, said: Row, repo: Row | None, at: datetime) -> AsyncIterator[Told]:
-        if said["action"] == "member_added":
-            yield await self.user(said["membership"]["user"]["login"])
-        elif said["action"] == "member_removed":
-            yield Gone(of=User, external_id=str(said["membership"]["user"]["id"]), as_of=at)
+        if said["action"] in ("member_added", "member_removed"):
+            org, user = said["organization"]["login"], said["membership"]["user"]
+            path = f"orgs/{org}/memberships/{quote(user['login'], safe='')}"
+            found, now = await self.as_it_is(path, known_by="state")
+            if found and found["state"] == "active":
+                yield await self.user(user["login"])
+            else:
+                yield Gone(of=User, external_id=str(user["id"]), as_of=now)
 
     # --- operations ---------------------------------------------------------------------------------------
 
@@ -667,9 +673,6 @@ class Files:
             if said["type"] == "file" and said["encoding"] == "base64" and said["size"] <= limit:
                 found[path] = b64decode(said["content"])
         return found
-
-
-OF_PEOPLE = {"team", "membership", "organization"}
 
 
 def _is_open_run(row: Row) -> bool:

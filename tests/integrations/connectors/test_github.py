@@ -268,6 +268,8 @@ def stand_in(hub: played.GitHub, said: dict[str, Any]) -> None:
     user = {**hub.has["/user"], "id": 7}
     if member := (said.get("membership") or {}).get("user"):
         hub.has[f"/users/{member['login']}"] = {**user, **member}
+        is_in = {"state": "active", "role": "member"} if said["action"] == "member_added" else None
+        hub.has[f"/orgs/{org}/memberships/{member['login']}"] = is_in
     team = said.get("team") or {}
     hub.has |= {f"/users/{org}": {"login": org, "type": "Organization"}, f"/orgs/{org}/teams": []}
     hub.has[f"/orgs/{org}/teams/{team.get('slug')}/members"] = [user]
@@ -419,6 +421,43 @@ def test_a_delivery_that_comes_late_tells_what_is_there_now(hub: played.GitHub) 
     assert [item.description for item in tell(hub, "team", said)] == ["as it is"]
     del hub.has[path]
     assert tell(hub, "team", said) == []
+
+
+@pytest.mark.django_db
+def test_who_joins_leaves_and_joins_again_is_in_though_the_first_words_and_the_last_are_the_same(
+    hub: played.GitHub, settings: Any, core_pack: None
+) -> None:
+    settings.PORTICO_OUTBOUND_ALLOW = ["127.0.0.1"]
+    connection = create_connection(
+        slug="gh", label="GitHub", connector="github", config={**hub.settings, "webhook_secret": "s"}
+    )
+    joined = {**examples("organization")[0], "action": "member_added"}
+    left = {**joined, "action": "member_removed"}
+
+    def deliver(said: dict[str, Any], id: str) -> bool:
+        """Whether it came before."""
+        body = json.dumps(said).encode()
+        signature = "sha256=" + hmac.new(b"s", body, hashlib.sha256).hexdigest()
+        headers = {
+            "x-github-event": "organization",
+            "x-github-delivery": id,
+            "x-hub-signature-256": signature,
+        }
+        answer = Client().post("/hooks/gh", body, content_type="application/json", headers=headers)
+        return bool(answer.json()["repeated"])
+
+    def is_in() -> bool:
+        process_deliveries(connection_id=connection.pk)
+        return Entity.objects.filter(kind="user", deleted_at=None).exists()
+
+    for id, said in (("1", joined), ("2", left), ("3", joined)):
+        stand_in(hub, said)
+        assert not deliver(said, id)
+        assert is_in() == (said is joined)
+        assert deliver(said, id), "the same once more"
+    # Of what comes late, or is sent again by whoever has overheard it, GitHub is asked.
+    assert not deliver(left, "4")
+    assert is_in()
 
 
 def test_what_is_not_selected_or_not_handled_is_passed_over(hub: played.GitHub) -> None:
