@@ -6,16 +6,19 @@ namespace `elsewhere` alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from django.core.cache import cache as django_cache
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from access import permissions
+from access.definitions import Definition
 from access.models import Role, User
 from access.roles import ROLES
 from access.services import create_token, create_user, grant
@@ -32,12 +35,48 @@ def access_cache() -> Iterator[permissions.AccessCache]:
     permissions.cache.clear()
 
 
+class Definitions:
+    """What packs bring, written by the statements that wrote it first: applying a pack is dear."""
+
+    def __init__(self) -> None:
+        self._statements: dict[str, str] = {}
+
+    def write(self, what: str, apply: Callable[[], object], models: Sequence[type[Definition]]) -> None:
+        """Write the definitions that something applies, but for those that are there."""
+        if what not in self._statements:
+            self._statements[what] = self._statements_of(apply, models)
+        with connection.cursor() as cursor:
+            cursor.execute(self._statements[what])
+
+    def _statements_of(self, apply: Callable[[], object], models: Sequence[type[Definition]]) -> str:
+        with transaction.atomic():
+            apply()
+            found = {model: list(model._default_manager.filter(pack="core")) for model in models}
+            with CaptureQueriesContext(connection) as written:
+                for model, rows in found.items():
+                    for row in rows:
+                        row.pk = None
+                    model._default_manager.bulk_create(rows, ignore_conflicts=True)
+            transaction.set_rollback(True)
+        return ";".join(one["sql"] for one in written if one["sql"].startswith("INSERT"))
+
+
+@pytest.fixture(scope="session")
+def definitions() -> Definitions:
+    return Definitions()
+
+
 @pytest.fixture
-def roles(db: Any) -> dict[str, Role]:
+def roles(db: Any, definitions: Definitions) -> dict[str, Role]:
     """The roles that ship."""
+    definitions.write("roles", _apply_roles, [Role])
+    permissions.cache.clear()
+    return {role.name: role for role in Role.objects.all()}
+
+
+def _apply_roles() -> None:
     for document in yaml.safe_load_all(ROLES_FILE.read_text()):
         ROLES.apply(document["metadata"]["name"], document["spec"], pack="core", by="tests")
-    return {role.name: role for role in Role.objects.all()}
 
 
 def _person(username: str, name: str) -> User:
