@@ -69,7 +69,8 @@ def wait_for_mail(watch: Watch, *, now: datetime) -> Mail | None:
 
 
 def _next_morning(now: datetime) -> datetime:
-    morning = timezone.localtime(now).replace(hour=HOUR_OF_THE_DAY, minute=0, second=0, microsecond=0)
+    clock = timezone.get_default_timezone()
+    morning = timezone.localtime(now, clock).replace(hour=HOUR_OF_THE_DAY, minute=0, second=0, microsecond=0)
     return morning if morning > now else morning + timedelta(days=1)
 
 

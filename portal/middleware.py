@@ -6,10 +6,12 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from base.errors import BadRequest, FieldError
@@ -116,6 +118,27 @@ class RefuseHostMiddleware:
         except DisallowedHost:
             return unknown_host(request)
         return self.get_response(request)
+
+
+class ZoneMiddleware:
+    """Writes times in pages as the clock of whoever reads them shows them; its zone the browser says in a cookie.
+
+    APIs answer alike whoever asks.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        name = request.COOKIES.get("po_zone", "")
+        if not name or request.path_info.startswith("/api/"):
+            return self.get_response(request)
+        try:
+            zone = ZoneInfo(name[:64])
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            return self.get_response(request)
+        with timezone.override(zone):
+            return self.get_response(request)
 
 
 class RefuseNulMiddleware:

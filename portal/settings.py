@@ -53,6 +53,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "access.middleware.RequestContextMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "portal.middleware.ZoneMiddleware",
     "portal.middleware.RefuseNulMiddleware",
     "portal.middleware.RefuseUnknownParametersMiddleware",
     "portal.views.errors.DomainErrorMiddleware",

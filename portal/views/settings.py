@@ -338,7 +338,7 @@ def about(request: HttpRequest) -> HttpResponse:
                 {"label": "Django", "value": django.__version__},
                 {"label": "PostgreSQL", "value": server},
                 {"label": _("Address"), "value": django_settings.PORTICO_URL or _("not set (PORTICO_URL)")},
-                {"label": _("Time"), "value": timezone.localtime().strftime("%Y-%m-%d %H:%M %Z")},
+                {"label": _("Time"), "value": timezone.now().strftime("%Y-%m-%d %H:%M %Z")},
             ],
             "parts": [
                 {"label": _("Database"), "ok": "database" not in missing},

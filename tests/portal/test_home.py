@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -30,6 +30,7 @@ from tests.catalog.saying import claim, component, document, entity, say
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("core_pack")]
 
 TOOL = {"rank": Rank.CONNECTION}
+LATE = datetime(2026, 1, 30, 23, 30, tzinfo=UTC)
 
 
 def card(client: Client, id: str, url: str = "/") -> str:
@@ -319,3 +320,35 @@ def test_stale_connections_stand_before_the_others_and_are_counted(viewer: Clien
     assert re.findall(r"/connections/([a-z-]+)", said) == ["c-failed", "b-stale", "a-fresh"]
     assert "Synced, stale 40 min" in said
     assert "3 connections, 1 stale" in said
+
+
+def test_pages_tell_times_by_the_clock_of_whoever_reads_them(viewer: Client) -> None:
+    say("yaml:a", component("pay"))
+    apply_activity(
+        connection_slug="ci",
+        connector="ci",
+        items=[
+            ActivityIn(
+                type="alert", external_id="1", event="alert.firing", title="Slow", status="firing",
+                about=("component:default/pay",), at=LATE, as_of=LATE,
+            )
+        ],
+    )  # fmt: skip
+    queries.forget_delivered_types()
+
+    def shown(zone: str) -> tuple[str, str, bytes]:
+        viewer.cookies["po_zone"] = zone
+        page, api = viewer.get("/activity"), viewer.get("/api/v1/activity/")
+        assert (page.status_code, api.status_code) == (200, 200)
+        found = re.search(r'<time[^>]* title="([^"]+)"[^>]*>(\d\d:\d\d)</time>', page.content.decode())
+        assert found is not None
+        return found[1], found[2], api.content
+
+    exact, clock, told = shown("UTC")
+    assert (exact, clock) == ("30 Jan 2026, 23:30 UTC", "23:30")
+    there, clock_there, told_there = shown("Asia/Kolkata")
+    assert (there, clock_there) == ("31 Jan 2026, 05:00 IST", "05:00")
+    assert told == told_there, "programs are told the same, whoever asks"
+    for nonsense in ("Nowhere/Nothing", "../../etc/passwd", "/etc/passwd", "a" * 5_000, "é", "Europe"):
+        assert shown(nonsense)[0] == exact
+    assert timezone.get_current_timezone_name() == "UTC", "and the next request begins anew"

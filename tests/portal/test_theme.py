@@ -98,7 +98,7 @@ def test_every_token_that_is_used_exists():
 
 def test_the_style_sheet_and_script_stay_small():
     assert len(gzip.compress(CSS.encode(), 9)) < 13_000
-    assert len(gzip.compress((PORTAL / "static/portico/portico.js").read_bytes(), 9)) < 8_300
+    assert len(gzip.compress((PORTAL / "static/portico/portico.js").read_bytes(), 9)) < 8_350
     assert len(gzip.compress((PORTAL / "static/portico/icons.svg").read_bytes(), 9)) < 8_000
 
 

@@ -96,10 +96,11 @@
     box.style.top = `${below + box.offsetHeight > innerHeight ? Math.max(8, at.top - box.offsetHeight - 6) : below}px`;
   };
   let tip, tipped, card, cardTimer;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  remember("po_zone", zone); // pages come with the times of this clock
   const exact = (time) => {
     const moment = new Date(time.dateTime);
     const local = moment.toLocaleString(root.lang || undefined, { dateStyle: "medium", timeStyle: "medium" });
-    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
     return `${local} ${zone}\n${moment.toISOString().slice(0, 19).replace("T", " ")} UTC`;
   };
   const hideTip = () => { if (tip?.matches(":popover-open")) tip.hidePopover(); tipped?.removeAttribute("aria-describedby"); tipped = null; };
