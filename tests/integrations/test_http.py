@@ -9,6 +9,7 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -40,12 +41,16 @@ pytestmark = pytest.mark.anyio
 QUICK = HttpLimits(
     connect=2, read=1, total=2, stream_total=2, patience=1, attempts=3, backoff=0.01, body=100_000, line=1000
 )
+# For what comes, however busy the machine is.
+PATIENT = replace(QUICK, connect=20, read=20, total=60, stream_total=60)
+quick = pytest.mark.parametrize("http", [QUICK], indirect=True, ids=["quick"])
 
 
 @pytest.fixture
-async def http(server: Any) -> AsyncIterator[HttpClient]:
+async def http(server: Any, request: pytest.FixtureRequest) -> AsyncIterator[HttpClient]:
     """A client that may reach the server of the test and knows no Redis."""
-    async with HttpClient(policy=OutboundPolicy(["127.0.0.1"]), limits=QUICK, redis=AWAY) as client:
+    limits = getattr(request, "param", PATIENT)
+    async with HttpClient(policy=OutboundPolicy(["127.0.0.1"]), limits=limits, redis=AWAY) as client:
         yield client
 
 
@@ -248,7 +253,15 @@ async def test_a_call_may_expect_a_status(http: HttpClient, server: Any) -> None
 # Failures that may pass
 
 
-@pytest.mark.parametrize("failure", [cut, "500", "truncated", "half-chunk", "half-gzip", "hang"])
+@pytest.mark.parametrize(
+    ("failure", "http"),
+    [
+        *((failure, PATIENT) for failure in (cut, "500", "truncated", "half-chunk", "half-gzip")),
+        ("hang", QUICK),
+    ],
+    ids=["cut", "500", "truncated", "half-chunk", "half-gzip", "hang"],
+    indirect=["http"],
+)
 async def test_a_failure_is_tried_again_and_never_a_short_success(
     failure: Any, http: HttpClient, server: Any, make_answer: Any
 ) -> None:
@@ -303,6 +316,7 @@ async def test_nothing_listening_is_an_outage(http: HttpClient, server: Any) -> 
         await http.get("http://127.0.0.1:1/")
 
 
+@quick
 async def test_a_server_that_drips_is_cut_off_in_the_end(http: HttpClient, server: Any) -> None:
     server.on("/x", chunked(b" ", then="again", pause=0.1))
     began = time.monotonic()
@@ -677,6 +691,7 @@ async def test_lines_are_cut_wherever_the_chunks_end(http: HttpClient, server: A
     assert await collect(http.stream_lines(f"{server.url}/gz")) == [b"line"] * 100_000
 
 
+@quick
 async def test_a_cut_or_endless_stream_is_an_error_after_its_whole_lines(
     http: HttpClient, server: Any, make_answer: Any
 ) -> None:
@@ -698,6 +713,7 @@ async def test_a_cut_or_endless_stream_is_an_error_after_its_whole_lines(
     assert len(server.asked("/away")) == 3
 
 
+@quick
 async def test_a_slow_reader_of_lines_is_not_held_against_the_tool(http: HttpClient, server: Any) -> None:
     server.on("/x", chunked(b"1\n" * 5))
     seen = []

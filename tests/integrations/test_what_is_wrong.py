@@ -61,9 +61,11 @@ async def hang(request: Any, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second stands for the time after which one gives up."""
-    http, git = HttpLimits(connect=2, read=1, total=3, attempts=1), GitLimits(network=2)
+def impatient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Where nothing ever comes, moments stand for the time after which one gives up."""
+    is_silent = getattr(request.node, "callspec", None) and "silence" in request.node.callspec.params.values()
+    read, network = (0.3, 1) if is_silent else (15, 30)
+    http, git = HttpLimits(connect=5, read=read, total=3 * read, attempts=1), GitLimits(network=network)
     monkeypatch.setattr("integrations.http.HttpLimits", lambda: http)
     monkeypatch.setattr("integrations.git.client.GitLimits", lambda: git)
     monkeypatch.setattr(connections, "CHECK_HTTP", http)

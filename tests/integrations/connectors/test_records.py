@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from integrations.contract import (
     SourceUnavailable,
 )
 from integrations.records import RECORD_TYPES, ActivityRecord, EntityRecord, Record, Step
-from tests.integrations.reading import read, use
+from tests.integrations.reading import QUICK, read, use
 
 README = Path(module.__file__).with_name("README.md").read_text("utf-8")
 REPOSITORY = {"type": "repository", "external_id": "pay", "name": "pay", "path": "acme/pay"}
@@ -63,7 +64,9 @@ def at(location: Any, **more: Any) -> dict[str, Any]:
     return {"location": str(location), **more}
 
 
-def read_until_error(config: dict[str, Any], resource: str) -> tuple[list[Any], SourceError | None]:
+def read_until_error(
+    config: dict[str, Any], resource: str, **limits: float
+) -> tuple[list[Any], SourceError | None]:
     """All that a resource yields, and what it ends with."""
     items: list[Any] = []
 
@@ -75,7 +78,7 @@ def read_until_error(config: dict[str, Any], resource: str) -> tuple[list[Any], 
             return error
         return None
 
-    return items, use(Records, config, go)
+    return items, use(Records, config, go, limits=replace(QUICK, **limits))
 
 
 # --- what is read -------------------------------------------------------------------------------------------
@@ -298,7 +301,7 @@ def test_an_answer_that_is_cut_is_an_error_and_no_short_list(
     cut = make_answer(text[:-20], length=length, headers={"connection": "close"})
     server.on("/export", cut)
     for resource in ("entities", "activity"):
-        items, error = read_until_error(at(f"{server.url}/export"), resource)
+        items, error = read_until_error(at(f"{server.url}/export"), resource, read=0.5)
         assert isinstance(error, BadPayload if length is None else SourceUnavailable)
         assert {item.external_id for item in items if isinstance(item, Record)} <= {"pay", "web"}
 
