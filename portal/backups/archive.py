@@ -130,6 +130,10 @@ class Writer:
         self._zip.writestr(_MANIFEST, manifest.model_dump_json(indent=1))
         self._zip.close()
 
+    def give_up(self) -> None:
+        """Write no more: else an end would be written when the file is closed already."""
+        self._zip.fp = None
+
 
 class _Counted:
     def __init__(self, stream: IO[bytes]) -> None:
@@ -165,15 +169,17 @@ def writing(path: Path, *, force: bool) -> Iterator[Writer]:
                 _("Another backup is being written to %(path)s. Wait for it, or choose another name.")
                 % {"path": path}
             ) from error
+        writer = Writer(stream)
         try:
             os.fchmod(number, 0o600)
             stream.truncate()  # what a killed one left
-            yield Writer(stream)
+            yield writer
             stream.flush()
             os.fsync(number)
             _refuse_existing(path, force)
             part.replace(path)
         except BaseException:
+            writer.give_up()
             part.unlink(missing_ok=True)
             raise
     _sync_folder(path.parent)
@@ -182,6 +188,8 @@ def writing(path: Path, *, force: bool) -> Iterator[Writer]:
 def _refuse_existing(path: Path, force: bool) -> None:
     if path.is_dir():
         raise BackupError(_("%(path)s is a folder. Name a file in it.") % {"path": path})
+    if path.exists() and not path.is_file():
+        raise BackupError(_("%(path)s is a device or the like. Name a file.") % {"path": path})
     if path.exists() and not force:
         raise BackupError(
             _("There is a file %(path)s already. Choose another name, or replace it with --force.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import getpass
 import json
 import os
@@ -23,7 +25,7 @@ import redis
 from django.test import override_settings
 
 from access.secrets import unseal
-from portal.backups.archive import Archive, BackupError, SealedKeys
+from portal.backups.archive import Archive, BackupError, SealedKeys, Table, writing
 from portal.backups.passphrase import read_new_passphrase, read_passphrase
 from tests.faults.running import PG_DUMP, ROOT
 from tests.portal.filled import PASSWORD
@@ -249,6 +251,25 @@ def test_a_file_that_is_there_is_kept_unless_forced(filled: Portal, backup: Path
     assert zipfile.is_zipfile(tmp_path / "mine")
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
     assert "no folder" in filled.manage("backup", tmp_path / "none" / "x", code=1)
+    os.mkfifo(tmp_path / "pipe")
+    assert "Name a file" in filled.manage("backup", "--force", tmp_path / "pipe", code=1)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_backup_that_fails_says_why_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    also: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", also.append)
+    row = Table(name="t", columns=["c"], rows=1, size=0, sha256="")
+
+    with contextlib.suppress(OSError), writing(tmp_path / "x", force=False) as writer:
+        with writer.table(row) as table:
+            table.write(b"row")
+        raise OSError("No space left on device")
+    del writer, table
+    gc.collect()
+    assert (also, list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.parametrize(
