@@ -282,7 +282,10 @@ class GitHub(Connector[Config]):
 
     async def told_of_delete(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
         if said["ref_type"] == "tag":
-            yield Gone(of=Version, external_id=reading.version_id(repo, said["ref"]), as_of=at)
+            ref = quote(f"tags/{said['ref']}", safe="")
+            found, now = await self.as_it_is(f"repos/{repo['full_name']}/git/ref/{ref}", known_by="ref")
+            if not found:  # else it was made again since
+                yield Gone(of=Version, external_id=reading.version_id(repo, said["ref"]), as_of=now)
 
     async def told_of_workflow_run(self, said: Row, repo: Row, at: datetime) -> AsyncIterator[Told]:
         if said.get("workflow"):

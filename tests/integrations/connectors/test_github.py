@@ -414,6 +414,13 @@ def test_a_delivery_that_comes_late_tells_what_is_there_now(hub: played.GitHub) 
     assert tell(hub, "release", said) == []
     assert [type(item) for item in tell(hub, "release", late)] == [Gone]
 
+    said = examples("delete")[0]
+    path = f"/repos/{said['repository']['full_name']}/git/ref/tags%2F{said['ref']}"
+    hub.has[path] = {"ref": f"refs/tags/{said['ref']}", "object": {"type": "commit", "sha": "1" * 40}}
+    assert tell(hub, "delete", said) == []
+    del hub.has[path]
+    assert [type(item) for item in tell(hub, "delete", said)] == [Gone]
+
     said = next(one for one in examples("team") if one["action"] == "edited")
     stand_in(hub, said)
     path = f"/orgs/{said['organization']['login']}/teams/{said['team']['slug']}"
