@@ -50,9 +50,10 @@ def run() -> int:
             seconds=20,
             what="No start",
         )
-        assert supervisor._watcher
-        (folder / "watcher").write_text(str(supervisor._watcher.pid))
         while not supervisor.stops_asked:
+            if supervisor._watcher:
+                (folder / ".watcher").write_text(str(supervisor._watcher.pid))
+                (folder / ".watcher").replace(folder / "watcher")
             supervisor.turn(0.5)
     finally:
         supervisor.stop()

@@ -22,8 +22,8 @@ SCRIPT = """
 import os, subprocess, sys, time
 from portal import processes
 def quiet():
+    print("Grüße", flush=True)  # before the child, at which the tests begin to kill
     subprocess.Popen(["sleep", "600"])
-    print("Grüße", flush=True)
     time.sleep(600)
 def other():
     exec(sys.argv[1])
@@ -52,6 +52,11 @@ def named(parent: int) -> dict[str, int]:
         if above == parent:
             found[name] = int(folder.name)
     return found
+
+
+def ignores(process: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{process}/status").read_text()
+    return bool(int(status.partition("SigIgn:")[2].split()[0], 16) >> number - 1 & 1)
 
 
 def await_(condition: Callable[[], object], seconds: float = 15) -> None:
@@ -93,6 +98,7 @@ def test_who_is_killed_is_started_again_without_what_they_had_started(
     await_(lambda: named(parent.pid).get("portico-quiet", first["portico-quiet"]) != first["portico-quiet"])
     assert named(parent.pid)["portico-other"] == first["portico-other"]
     await_(lambda: not Path(f"/proc/{child}").exists())
+    await_(lambda: "sleep" in named(named(parent.pid)["portico-quiet"]))
     parent.terminate()
     said, _ = parent.communicate(timeout=10)
     assert "was killed by SIGKILL; starting it again in 0.5 s" in said
@@ -128,7 +134,7 @@ def test_nobody_ends_because_all_were_stopped_for_a_while(
 def test_one_that_does_not_end_is_killed(keep: Callable[[str], subprocess.Popen[str]]) -> None:
     parent = keep("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)")
     await_(lambda: {"portico-quiet", "portico-other"} <= named(parent.pid).keys())
-    time.sleep(0.5)
+    await_(lambda: ignores(named(parent.pid)["portico-other"], signal.SIGTERM))
     parent.terminate()
     said, _ = parent.communicate(timeout=10)
     assert "did not end in time and was killed" in said
