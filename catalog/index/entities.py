@@ -7,15 +7,18 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
+from psycopg.types.numeric import Int2, Int4, Int8
 from pyroaring import BitMap
 
 from access.permissions import cache, visible
+from catalog.index.columns import COLUMNS, Column, Value, read_columns
 from catalog.index.fields import Field, Values, parse_values, path_of
 from catalog.index.statements import fetch
 from catalog.kinds import current_kinds
@@ -26,6 +29,7 @@ from catalog.query.tokens import MAX_KEY, MAX_VALUE
 # Anybody who may read asks for any set or field, so what is kept has a size and not a number.
 MOST_BYTES = 64 * 1024 * 1024  # of sets, as they were when they were made
 MOST_VALUES = 1_000_000  # of all fields; each takes some hundred bytes
+MOST_COLUMN_VALUES = 50_000  # different ones of all columns; each takes a set
 MOST_VIEWERS = 1_000
 MOST_REFS = 100_000
 MOST_CHANGES = 2_000  # more, and reading anew is less work; so many rows are remembered
@@ -48,6 +52,7 @@ class _Row:
     tokens: frozenset[int]
     namespace: str
     document: Any
+    columns: tuple[Value, ...]
 
 
 @dataclass(slots=True)
@@ -123,6 +128,7 @@ class Index:
         self._sets: dict[Key, _Kept] = {}
         self._bytes = 0
         self._fields: dict[str, tuple[Field, int]] = {}
+        self._columns: dict[str, tuple[Column, int]] = {}
         self._sights: dict[Hashable, _Sight] = {}
 
     # --- following ----------------------------------------------------------------------------------------
@@ -166,17 +172,18 @@ class Index:
         return self
 
     def _take_in(self, ids: list[int]) -> None:
-        if not (self._sets or self._fields or self._refs) and self._everything is None:
+        if not (self._sets or self._fields or self._columns or self._refs) and self._everything is None:
             return
-        rows = dict.fromkeys(ids, _Row("", "", frozenset(), "", None))
-        for pk, uid, ref, tokens, namespace, document in fetch(
-            """
-            SELECT e.id, e.uid::text, e.ref, e.tokens, e.namespace, s.document FROM catalog_entity e
+        rows = dict.fromkeys(ids, _Row("", "", frozenset(), "", None, ()))
+        for pk, uid, ref, tokens, namespace, document, *columns in fetch(
+            f"""
+            SELECT e.id, e.uid::text, e.ref, e.tokens, e.namespace, s.document, {_COLUMNS} FROM catalog_entity e
             LEFT JOIN catalog_served s ON s.entity_id = e.id WHERE e.id = ANY(%s::bigint[]) AND e.deleted_at IS NULL
-            """,
+            """,  # noqa: S608 - names from COLUMNS
             (ids,),
         ):
-            rows[pk] = _Row(uid, ref, frozenset(tokens), namespace, orjson.loads(document or "{}"))
+            document = orjson.loads(document or "{}")
+            rows[pk] = _Row(uid, ref, frozenset(tokens), namespace, document, tuple(columns))
         edges = _edges_of(ids) if any(key[0] == "edge" for key in self._sets) else ()
         self._batches.append(_Batch(rows, frozenset(edges)))
         if self._everything is not None:
@@ -227,9 +234,12 @@ class Index:
             sql, parameters = rows.order_by().values_list("pk").query.sql_with_params()
         except EmptyResultSet:
             return BitMap()
-        return self._where(sql, tuple(parameters))
+        return self._where(sql, parameters)
 
-    def _where(self, sql: str, parameters: tuple[Any, ...]) -> BitMap:
+    def _where(self, sql: str, given: Iterable[Any]) -> BitMap:
+        # Django takes tokens in an array for numbers of 32 bits, to which the server would cut them.
+        parameters = tuple(int(one) if type(one) in _NUMBERS else one for one in given)
+
         def asked(only: list[int] | None = None) -> BitMap:
             among = "TRUE" if only is None else "id = ANY(%s::bigint[])"
             given = parameters if only is None else (*parameters, only)
@@ -239,6 +249,8 @@ class Index:
 
         if sql.upper().count("SELECT") > 1:
             return asked()  # others' rows decide, and they are not followed
+        if any(isinstance(value, datetime) for value in parameters):
+            return asked()  # what is asked next time counts from another moment
         # A statement may name thousands of values, and many are kept.
         key = ("where", blake2b(f"{sql}{parameters!r}".encode(), digest_size=16).digest())
         known = self._sets.get(key)
@@ -363,6 +375,27 @@ class Index:
         self._fields[name] = field, self._now
         return field
 
+    def columns(self, names: Iterable[str]) -> dict[str, Column]:
+        """Who has which value of some columns, of `COLUMNS`."""
+        found: dict[str, Column] = {}
+        for name in names:
+            known = self._columns.pop(name, None)
+            batches = self._since(known[1]) if known is not None else None
+            if known is not None and batches is not None:
+                found[name], _batch = known
+                if touched := {pk: row for batch in batches for pk, row in batch.rows.items()}:
+                    at = COLUMNS.index(name)
+                    found[name].put(
+                        [(pk, row.columns[at] if row.uid else None) for pk, row in touched.items()]
+                    )
+        found |= read_columns([name for name in names if name not in found])
+        room = MOST_COLUMN_VALUES - sum(len(column.having) for column in found.values())
+        while self._columns and sum(len(kept.having) for kept, _batch in self._columns.values()) > room:
+            self._columns.pop(next(iter(self._columns)))
+        if room >= 0:
+            self._columns |= {name: (column, self._now) for name, column in found.items()}
+        return found
+
     def _value_in(self, name: str, row: _Row) -> Values | None:
         if name == "metadata.uid":
             return row.uid
@@ -440,6 +473,9 @@ def _put(ids: BitMap, pk: int, is_in: bool) -> None:
     else:
         ids.discard(pk)
 
+
+_NUMBERS = (Int2, Int4, Int8)
+_COLUMNS = ", ".join(f"e.{name}" for name in COLUMNS)
 
 # Who has a relation or tie to a ref, now or as it was written, with who has that ref; and back. The ids stand in an
 # array, so that each way of finding a row has its index: joined, all relations of the type would be looked at.

@@ -3,7 +3,7 @@
 from catalog.query.compile import compile_query
 from catalog.query.editing import Term, combine, terms_of, toggle_term, without
 from catalog.query.errors import QueryError
-from catalog.query.facets import Facet, FacetValue, facets
+from catalog.query.facets import Facet, FacetValue
 from catalog.query.field_facets import field_facets
 from catalog.query.fields import FACETS, FIELDS
 from catalog.query.mine import register_own_refs
@@ -27,7 +27,6 @@ __all__ = [
     "Term",
     "combine",
     "compile_query",
-    "facets",
     "field_facets",
     "format_query",
     "is_field",

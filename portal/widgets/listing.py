@@ -7,7 +7,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 import orjson
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -18,6 +18,7 @@ from base.errors import BadRequest
 from base.pagination import BadCursor, Page, paginate, read_limit
 from base.text import whole_number
 from catalog import queries
+from catalog.counting import counting
 from catalog.documents.fields import FILTER, FieldDef
 from catalog.documents.formats import FORMATS
 from catalog.documents.kinds import Column as KindColumn
@@ -28,10 +29,10 @@ from catalog.query import (
     Facet,
     FacetValue,
     QueryError,
-    facets,
     field_facets,
     is_field,
     order_by,
+    parse,
     sortable,
     suggest,
     terms_of,
@@ -124,6 +125,7 @@ class EntityList(Widget[EntityListConfig]):
         query: dict[str, Any] = {"action": "/catalog", "keep": keep}
         query["clear_url"] = context.url(q=None, cursor=None, at=None) if text else ""
         try:
+            parse(text)  # alone: as a part of the whole its brackets might be closed by another's
             found = queries.search_entities(context.viewer, self._whole(text), now=context.now)
         except QueryError as error:
             # As it was typed, for it is to be mended.
@@ -133,15 +135,17 @@ class EntityList(Widget[EntityListConfig]):
         read = _read(shown, own)
         page = self._page(context, _rows(found, read, ordering), ordering, limit)
         said = _said(read, page.rows)
-        total = found.order_by().count()
+        with counting(context.viewer, now=context.now, within=self.config.query) as counts:
+            total = counts.total(text)
+            counted = counts.facets(text, self._facet_names(context), limit=MOST_VALUES)
+            sizes = counts.sizes(text, GROUPS[group]) if group else {}
+        counted += self._added_facets(context, text)
         at = whole_number(context.params.get("at", ""))
-        counted = self._counted(context, text)
         if not context.params.get("columns"):
             shown = [n for n in _filled(shown, counted, page.rows) if n not in read or said[n]]
         shown_values = {f.field: _shown_values(context, f) for f in counted}
         named = {v.value for values in shown_values.values() for v in values if ":" in v.value}
         named |= {ref for entity in page.rows for ref in (entity.owner, entity.system)}
-        sizes = _sizes(found, group, page.rows) if group else {}
         for name, column in read.items():
             if column.is_reference:
                 named |= {ref for refs in said[name].values() for ref in refs}
@@ -318,7 +322,7 @@ class EntityList(Widget[EntityListConfig]):
         own: dict[str, KindColumn],
         said: dict[str, dict[int, Any]],
         group: str,
-        sizes: dict[Any, int],
+        sizes: dict[str, int],
     ) -> dict[str, Any]:
         labels = _labels(own)
         kinds, kind = current_kinds(), kind_of(context.query) or kind_of(self.config.query)
@@ -358,7 +362,7 @@ class EntityList(Widget[EntityListConfig]):
         group: str,
         entity: Entity,
         owners: dict[str, Entity],
-        sizes: dict[Any, int],
+        sizes: dict[str, int],
     ) -> dict[str, Any]:
         """What stands above the first row of a group."""
         value = _of_group(group, entity)
@@ -407,16 +411,14 @@ class EntityList(Widget[EntityListConfig]):
                 cell["text"] = getattr(entity, name)
         return cell
 
-    def _counted(self, context: PageContext, text: str) -> list[Facet]:
+    def _facet_names(self, context: PageContext) -> list[str]:
+        return [name for name in self.config.facets if name in FACETS and self._exists(context, name)]
+
+    def _added_facets(self, context: PageContext, text: str) -> list[Facet]:
         def found(query: str) -> QuerySet[Entity]:
             return queries.search_entities(context.viewer, self._whole(query), now=context.now)
 
-        added = self._as_filters(text)
-        names = [name for name in self.config.facets if name in FACETS and self._exists(context, name)]
-        return [
-            *facets(found, text, names, limit=MOST_VALUES),
-            *field_facets(found, text, added, limit=MOST_VALUES),
-        ]
+        return field_facets(found, text, self._as_filters(text), limit=MOST_VALUES)
 
     def _as_filters(self, text: str) -> list[FieldDef]:
         """The added fields that the list is narrowed by."""
@@ -506,14 +508,6 @@ def _grouped(group: str, order: str) -> tuple[str, ...]:
 
 def _of_group(group: str, entity: Entity) -> Any:
     return getattr(entity, GROUPS[group])
-
-
-def _sizes(found: QuerySet[Entity], group: str, rows: list[Entity]) -> dict[Any, int]:
-    """How many things are in the groups of some rows, also on other pages."""
-    column = GROUPS[group]
-    values = {_of_group(group, entity) for entity in rows}
-    counted = found.filter(**{f"{column}__in": values}).order_by().values(column).annotate(n=Count("id"))
-    return dict(counted.values_list(column, "n"))
 
 
 def _save_view(query: str, kept: Mapping[str, str]) -> dict[str, Any]:

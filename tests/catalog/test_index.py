@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -13,15 +15,20 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
 from access.models import User
+from access.permissions import visible
 from access.services import grant
-from catalog.index import Index, entities, forget_index, index
+from catalog.counting import counting
+from catalog.index import Index, columns, entities, forget_index, index
+from catalog.index.columns import COLUMNS
 from catalog.index.fields import Field, parse_values, path_of
-from catalog.index.statements import fetch
+from catalog.index.statements import each, fetch
 from catalog.models import Entity, Served, Touched
+from catalog.query import FACETS
 from catalog.query.refs import RefPattern
 from catalog.query.relations import directions_called
 from catalog.query.tokens import token
 from catalog.services.render import render_dirty
+from tests.catalog.counted import check_counts
 from tests.catalog.saying import START, claim, say, unsay
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,8 +72,7 @@ def check(viewers: list[Any]) -> None:
             alive.filter(name__startswith="c1")
         )
         for viewer in viewers:
-            fresh = Index().come_up()
-            assert set(kept.seen_by(viewer)) == set(fresh.seen_by(viewer))
+            assert set(kept.seen_by(viewer)) == ids(visible(viewer, alive))
             for name, ref in EDGES:
                 rows = alive.filter(_related(name, ref))
                 if viewer is viewers[0]:
@@ -88,6 +94,20 @@ def check(viewers: list[Any]) -> None:
             assert field.order == fresh.order
             assert field.counts(kept.everything) == fresh.counts(kept.everything)
             assert set(kept.containing(name, "e")) == set(Index().come_up().containing(name, "e"))
+        for name, column in kept.columns(COLUMNS).items():
+            having = defaultdict(set)
+            for pk, value in alive.values_list("pk", name):
+                for one in [value] if isinstance(value, str) else value:
+                    having[one].add(pk)
+            assert {value: set(found) for value, found in column.having.items()} == having
+    for viewer in viewers:
+        for text in (
+            "",
+            "type:service -tag:java",
+            "dependsOn:c2 OR c1",
+            "ownedBy:* owner:team-1 changed:<7d",
+        ):
+            check_counts(viewer, text, now=START + timedelta(days=1))
 
 
 def _related(name: str, ref: str) -> Q:
@@ -138,7 +158,8 @@ def write(chance: random.Random, minute: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_it_follows_whatever_is_written(seed: int, vic: User) -> None:
     third = User.objects.create(username="third")
-    grant(user=third, role="viewer", scope_type="query", scope="owner:group:default/team-1")
+    for scope in ("owner:group:default/team-1", "type:library tag:java", "type:website,none"):
+        grant(user=third, role="viewer", scope_type="query", scope=scope)
     chance = random.Random(seed)
     for minute in range(12):
         write(chance, minute)
@@ -158,6 +179,36 @@ def test_a_write_costs_one_look_at_what_it_touched(vic: User) -> None:
     assert len(asked) == 0  # what it asks is prepared, and counted nowhere
     assert len(kept._batches) == 1
     assert len(kept._batches[0].rows) == 1
+
+
+def test_what_was_counted_a_moment_ago_is_counted_again_by_one_small_statement(
+    vic: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(entities, "fetch", lambda sql, *given: asked.append(sql) or fetch(sql, *given))
+    monkeypatch.setattr(columns, "each", lambda sql, *given: asked.append(sql) or each(sql, *given))
+
+    def counted(text: str) -> int:
+        with counting(vic, now=START) as counts:
+            facets = counts.facets(text, FACETS)
+            assert [facet.field for facet in facets] == list(FACETS)
+            assert sum(counts.sizes(text, "type").values()) == counts.total(text)
+            return counts.total(text)
+
+    say("yaml:a", *(claim(f"component:c{number}", {"type": "service"}) for number in range(50)))
+    assert counted("kind:component type:service c4") == 11
+    (of_columns,) = [sql for sql in asked if "GROUPING" in sql]
+    assert all(name in of_columns for name in COLUMNS)
+    asked.clear()
+    assert counted("kind:component type:service c4") == 11
+    assert len(asked) == 1
+    asked.clear()
+    assert counted("kind:component -type:service OR c4") == 11
+    assert len(asked) == 1  # of other mixes of the same terms nothing is looked up either
+    say("yaml:a", claim("component:c7", {"type": "library"}, minute=1))
+    asked.clear()
+    assert counted("type:service") == 49
+    assert len(asked) == 2  # what was touched, and how it is now
 
 
 def test_what_could_not_be_read_is_read_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +321,7 @@ def _fail(*_given: Any) -> None:
 def test_what_is_kept_is_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entities, "MOST_BYTES", 2_000)
     monkeypatch.setattr(entities, "MOST_VALUES", 5)
+    monkeypatch.setattr(entities, "MOST_COLUMN_VALUES", 5)
     say("yaml:a", *(claim(f"component:c{number}", {"type": f"t{number}"}) for number in range(3)))
     with index() as kept:
         for number in range(20):
@@ -279,3 +331,8 @@ def test_what_is_kept_is_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> Non
         for name in ("metadata.name", "spec.type", "kind"):
             assert len(kept.field(name).values) == 3
         assert list(kept._fields) == ["kind"]
+        for name in ("kind", "type", "namespace", "owner"):
+            assert len(kept.columns([name])[name].having) == (3 if name == "type" else 1)
+        assert list(kept._columns) == ["type", "namespace", "owner"]
+        assert len(kept.columns(COLUMNS)["type"].having) == 3
+        assert list(kept._columns) == []

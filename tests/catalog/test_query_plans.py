@@ -13,9 +13,11 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from pytest_django.plugin import DjangoDbBlocker
 
+from access.models import User
 from base.pagination import paginate
+from catalog.counting import counting
 from catalog.models import Entity, Relation
-from catalog.query import compile_query, facets, order_by, sortable
+from catalog.query import compile_query, order_by, sortable
 from catalog.query.relations import forget_directions
 from tests.catalog.query_samples import NOW, Sample, remove, store
 
@@ -122,15 +124,14 @@ def test_a_page_by_title_stops_early_and_so_does_the_one_after_it(
     assert read <= 150  # of 5,000; half of them are components
 
 
-def test_queries_and_facets_answer_at_once(catalog: None) -> None:
+def test_queries_and_facets_answer_at_once(catalog: None, vic: User) -> None:
     def search(text: str) -> QuerySet[Entity]:
         return Entity.objects.filter(compile_query(text, now=NOW), deleted_at=None)
 
     assert search("kind:component dependsOn:thing* -owner:team-7").count() > 1_000
-    found = {
-        facet.field: facet
-        for facet in facets(search, "payments", ["kind", "type", "lifecycle", "owner", "tag"])
-    }
+    with counting(vic, now=NOW) as counts:
+        counted = counts.facets("payments", ["kind", "type", "lifecycle", "owner", "tag"])
+    found = {facet.field: facet for facet in counted}
     assert sum(value.count for value in found["kind"].values) == COUNT // 4
     assert len(found["tag"].values) == 20
     assert Relation.objects.count() == COUNT
