@@ -41,9 +41,11 @@ def readable_size(count: int) -> str:
 def check_size(count: int, limit: int, *, what: _StrOrPromise) -> None:
     """:raises LimitExceeded: if `what` has more bytes than `limit`."""
     if count > limit:
+        size, most = readable_size(count), readable_size(limit)
+        # What is larger by little, or was read no further, is as large in words.
         raise LimitExceeded(
             _("%(what)s has %(size)s; at most %(limit)s are accepted.")
-            % {"what": what, "size": readable_size(count), "limit": readable_size(limit)}
+            % {"what": what, "size": _("more than %s") % most if size == most else size, "limit": most}
         )
 
 
