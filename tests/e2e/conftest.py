@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.site import MANY, Visitors, crowd
 from tests.e2e.stack import Portal, redis_program, run_portal
 from tests.perf.generate import write
+
+expect.set_options(timeout=30_000)  # as long as for all else, however busy the machine is
 
 
 @pytest.fixture(scope="session")

@@ -211,10 +211,10 @@ async def test_globs(pattern: str, path: str, fits: bool) -> None:
 
 
 async def test_no_glob_takes_long() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for pattern in ("*a" * 30 + "b", "**/" * 30 + "b", "{a,b}" * 30, "{" * 1000 + "}" * 1000):
         assert not matches("/".join(["a" * 200] * 20), [pattern])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 async def test_a_folder_that_holds_the_portals_own_does_not_open_it(tmp_path: Path, settings: Any) -> None:

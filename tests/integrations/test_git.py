@@ -389,15 +389,15 @@ async def test_a_command_has_limits_of_time_and_output(
     with pytest.raises(SourceUnavailable, match="within 1 seconds"):
         await make_git(local=1).mirror(str(work.folder))
     task = asyncio.create_task(make_git().mirror(str(work.folder)))
-    await asyncio.sleep(0.5)
+    while len(pids := (fake.parent / "pids").read_text().split()) < 4:
+        assert time.monotonic() - began < 15
+        await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - began < 5
-    pids = (fake.parent / "pids").read_text().split()
-    assert len(pids) == 4
+    assert time.monotonic() - began < 20
     while any(is_running(pid) for pid in pids):  # what is killed takes a moment
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25
         await asyncio.sleep(0.05)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Misconfigured, match="not installed"):
