@@ -157,8 +157,9 @@ class World:
             moving.settle_connection(connection_id=one.pk)
         for run in SyncRun.objects.filter(state=RunState.QUEUED).order_by("id"):
             sync.execute_run(run_id=run.pk, now=timezone.now())
-            with connection.cursor() as cursor:  # as the server does by itself for what is committed
-                cursor.execute("ANALYZE")
+            if run.connection.is_sample:
+                with connection.cursor() as cursor:  # as the server does by itself for what is committed
+                    cursor.execute("ANALYZE")
         for location in CatalogLocation.objects.exclude(removal_at=None):
             locations.remove_location(location_id=location.pk)
         for change_id in kind_changes.due(now=timezone.now()):
