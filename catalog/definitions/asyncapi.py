@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -24,6 +25,7 @@ from catalog.definitions.structure import (
 )
 
 CHANNEL = "channel"
+_MESSAGES = 50  # of one operation: thousands of operations may name one channel of thousands of messages
 
 
 def overview(data: dict[str, Any]) -> Definition:
@@ -73,9 +75,9 @@ def sections(data: dict[str, Any], item: Item) -> list[Section]:
         messages = _messages({}, channel) or _messages_of_two(data, operation)
         reply = {}
     parts = [*_parameters(data, tree, channel)]
-    for message in messages[:50]:
+    for message in messages:
         parts += _message(data, tree, message)
-    for message in _messages(reply, resolved(data, reply.get("channel")))[:50]:
+    for message in _messages(reply, resolved(data, reply.get("channel"))):
         parts += _message(data, tree, message, title=_("Reply"))
     for what, bindings in (
         (_("Channel"), channel.get("bindings")),
@@ -153,8 +155,9 @@ def _item(
 
 
 def _messages(named: dict[str, Any], channel: dict[str, Any]) -> list[Any]:
-    """Those that an operation or a reply names, else all of its channel."""
-    return listing(named.get("messages")) or [*mapping(channel.get("messages")).values()]
+    """Those that an operation or a reply names, else those of its channel."""
+    own = listing(named.get("messages"))
+    return own[:_MESSAGES] or [*islice(mapping(channel.get("messages")).values(), _MESSAGES)]
 
 
 def _messages_of_two(data: dict[str, Any], operation: dict[str, Any]) -> list[Any]:
@@ -162,7 +165,7 @@ def _messages_of_two(data: dict[str, Any], operation: dict[str, Any]) -> list[An
     if message is None:
         return []
     options = listing(resolved(data, message).get("oneOf"))
-    return options or [message]
+    return options[:_MESSAGES] or [message]
 
 
 def _name_of_message(data: dict[str, Any], message: Any) -> str:

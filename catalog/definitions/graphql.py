@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -148,7 +149,7 @@ def sections(data: dict[str, Any], item: Item) -> list[Section]:
 def _takes(tree: Tree, field: dict[str, Any], title: str = "") -> list[Section]:
     nodes = [
         tree.node(name, one, is_required=words(one.get("x-type")).endswith("!") and "default" not in one)
-        for name, one in mapping(field.get("arguments")).items()
+        for name, one in islice(mapping(field.get("arguments")).items(), tree.left)
     ]
     tree.grow()
     return [Section(title or _("Arguments"), nodes=nodes)] if nodes else []

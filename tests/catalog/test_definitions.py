@@ -426,6 +426,16 @@ def test_an_operation_has_room_for_so_many_parameters_and_headers() -> None:
     assert [len(part.nodes) for part in parts(text, "get-a")] == [NODES, 0, 100]
 
 
+def test_an_operation_has_room_for_so_many_messages_and_arguments() -> None:
+    channels = {"c": {"messages": {f"m{n}": {"summary": f"s{n}"} for n in range(60)}}}
+    operations = {"o": {"action": "send", "channel": {"$ref": "#/channels/c"}}}
+    text = json.dumps({"asyncapi": "3.0.0", "channels": channels, "operations": operations})
+    (item,) = (one for one in read(text, "asyncapi")[1].items if one.verb == "send")
+    assert len([part for part in parts(text, item.anchor, "asyncapi") if part.title]) == 50
+    takes = ", ".join(f"a{n}: Int" for n in range(NODES + 1))
+    assert len(parts(f"type Query {{ f({takes}): Int }}", "query-f", "graphql")[0].nodes) == NODES
+
+
 HOSTILE = {
     "bomb": ("openapi", bomb()),
     "deep YAML": ("openapi", "openapi: 3.0.0\nx: " + "[" * 100_000),
