@@ -260,8 +260,8 @@ MUTATIONS = [
     Mutation(
         "deliveries: the same comes in once",
         "integrations/services/deliveries.py",
-        "        digest=hashlib.sha256(body).hexdigest(),\n",
-        "        digest=hashlib.sha256(body + str(now).encode()).hexdigest(),\n",
+        "        digest=hashlib.sha256(once).hexdigest(),\n",
+        "        digest=hashlib.sha256(once + str(now).encode()).hexdigest(),\n",
         (f"{DELIVERIES}::TestOnce",),
     ),
     Mutation(
