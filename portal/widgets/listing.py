@@ -125,7 +125,6 @@ class EntityList(Widget[EntityListConfig]):
         query: dict[str, Any] = {"action": "/catalog", "keep": keep}
         query["clear_url"] = context.url(q=None, cursor=None, at=None) if text else ""
         try:
-            parse(text)  # alone: as a part of the whole its brackets might be closed by another's
             found = queries.search_entities(context.viewer, self._whole(text), now=context.now)
         except QueryError as error:
             # As it was typed, for it is to be mended.
@@ -310,6 +309,11 @@ class EntityList(Widget[EntityListConfig]):
         return record is None or record in available
 
     def _whole(self, text: str) -> str:
+        """The page's own query with what is asked beside it.
+
+        :raises QueryError: if that is wrong alone: as a part of the whole its brackets might be closed by another's.
+        """
+        parse(text)
         return f"({self.config.query}) ({text})" if self.config.query and text else self.config.query or text
 
     def _table(

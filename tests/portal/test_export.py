@@ -19,6 +19,7 @@ from django.utils import timezone
 from access import definitions, permissions
 from access.models import User
 from catalog.models import Entity, Served
+from portal.packs import edit_definition
 from portal.tables import inert
 from portal.widgets import listing
 from tests.catalog.saying import claim, component, say
@@ -93,6 +94,24 @@ class TestAFile:
             ["component:default/here", "component:elsewhere/there"],
             ["component:elsewhere/there"],
         ]
+
+    def test_of_a_page_with_a_query_of_its_own_nobody_gets_out_of_it(
+        self, browse: Callable[[User], Client], vic: User
+    ) -> None:
+        say("yaml:a", component("pay", owner="payments"), component("other", owner="x"))
+        config = {"query": "owner:payments"}
+        spec = {
+            "slot": "list",
+            "tabs": [{"widgets": [{"id": "list", "type": "entity-list", "config": config}]}],
+        }
+        edit_definition(kind="Page", name="list", spec=spec, by="ana")
+        assert [row[1] for row in read(browse(vic), "/catalog.csv")[1:]] == ["component:default/pay"]
+        for path in ("/catalog.csv", "/catalog"):
+            answer = browse(vic).get(path, {"q": "pay) OR (other"})
+            shown = answer.getvalue() if answer.streaming else answer.content
+            assert b"component:default/other" not in shown
+            assert b"default/component/other" not in shown
+        assert browse(vic).get("/catalog.csv", {"q": "pay) OR (other"}).status_code == 400
 
     def test_needs_an_account(self, client: Client) -> None:
         assert client.get("/catalog.csv").status_code == 302
