@@ -232,7 +232,7 @@ def _seen(viewer: Any, entity: Entity, expected: Expected) -> Iterator[Finding]:
         yield Finding("seen", message % {"source": source}, Place.of(first.place) if first else None, entity)
     for claim in claims:
         if claim.is_shadowed:
-            message = _("%(source)s declares it too, which does not count: the earlier declaration does.")
+            message = _("%(source)s declares it too, which does not count: the older source does.")
             yield Finding("shadowed", message % {"source": claim.source.label}, Place.of(claim.place), entity)
         if claim.stale_reason:
             message = _(
