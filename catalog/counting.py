@@ -32,6 +32,7 @@ class Counting:
         self._context = Context(now=now, viewer=viewer)
         self._within = parse(within)
         self._living = Entity.objects.filter(deleted_at=None)
+        # Anew, not as the index knew a moment ago: who is denied something does not find it counted.
         seen = visible(viewer, self._living)
         self._seen = entities.everything if seen is self._living else entities.where(seen)
         self._terms: dict[Term, BitMap] = {}

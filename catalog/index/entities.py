@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -375,7 +375,7 @@ class Index:
         self._fields[name] = field, self._now
         return field
 
-    def columns(self, names: Iterable[str]) -> dict[str, Column]:
+    def columns(self, names: Sequence[str]) -> dict[str, Column]:
         """Who has which value of some columns, of `COLUMNS`."""
         found: dict[str, Column] = {}
         for name in names:

@@ -51,7 +51,8 @@ class Facet:
 
 
 def facet_fields(names: Sequence[str]) -> list[Field]:
-    """
+    """The fields of some facets.
+
     :raises QueryError: if one is no facet.
     """
     found = []
