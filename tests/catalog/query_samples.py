@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from pytest_django.plugin import DjangoDbBlocker
 
 from catalog.models import (
     Claim,
@@ -27,6 +29,7 @@ from catalog.models import (
     TieState,
 )
 from catalog.query import nodes, tokens_of
+from catalog.query.relations import forget_directions
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 RELATIONS = {
@@ -320,6 +323,18 @@ def remove() -> None:
     """Take everything out of the database that `store` put in."""
     for model in (RelationType, Entity, Problem, Source):
         model._default_manager.all().delete()
+
+
+@contextmanager
+def in_database(blocker: DjangoDbBlocker) -> Iterator[list[Sample]]:
+    """The samples, in the database for all tests of the block."""
+    found = samples()
+    with blocker.unblock():
+        store(found)
+        forget_directions()
+        yield found
+        remove()
+        forget_directions()
 
 
 class Evaluator:

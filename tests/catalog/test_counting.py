@@ -16,23 +16,17 @@ from catalog.counting import counting
 from catalog.models import Audience, Entity
 from catalog.query import QueryError, format_query, mine
 from catalog.query.nodes import Node
-from catalog.query.relations import forget_directions
 from tests.catalog.counted import check_counts
-from tests.catalog.query_samples import MINE, NOW, Sample, remove, samples, store
+from tests.catalog.query_samples import MINE, NOW, Sample, in_database
 from tests.catalog.test_query_semantics import ALL, trees
 
 
 @pytest.fixture(scope="module")
 def catalog(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Sample]]:
     """The samples, in the database for this module."""
-    found = samples()
-    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
-        store(found)
-        forget_directions()
+    with in_database(django_db_blocker) as found, pytest.MonkeyPatch.context() as patch:
         patch.setattr(mine, "_resolvers", [lambda viewer: MINE if viewer else ()])
         yield found
-        remove()
-        forget_directions()
 
 
 @pytest.fixture

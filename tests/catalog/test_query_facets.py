@@ -16,8 +16,7 @@ from access.services import grant
 from catalog.counting import counting
 from catalog.models import Entity
 from catalog.query import FACETS, Facet, QueryError, compile_query, parse, suggest, toggle_term
-from catalog.query.relations import forget_directions
-from tests.catalog.query_samples import NOW, Sample, remove, samples, store
+from tests.catalog.query_samples import NOW, Sample, in_database
 
 pytestmark = pytest.mark.django_db
 
@@ -33,13 +32,8 @@ VALUES = {
 @pytest.fixture(scope="module")
 def catalog(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Sample]]:
     """The samples, in the database for this module."""
-    found = samples()
-    with django_db_blocker.unblock():
-        store(found)
-        forget_directions()
+    with in_database(django_db_blocker) as found:
         yield found
-        remove()
-        forget_directions()
 
 
 def search(text: str) -> QuerySet[Entity]:

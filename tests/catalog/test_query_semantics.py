@@ -16,8 +16,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from catalog.models import Entity
 from catalog.query import QueryError, compile_query, format_query, mine, parse, sight
 from catalog.query.nodes import And, Filter, Node, Not, Or, Value, Words, terms
-from catalog.query.relations import forget_directions
-from tests.catalog.query_samples import MINE, NOW, Evaluator, Sample, remove, samples, store
+from tests.catalog.query_samples import MINE, NOW, Evaluator, Sample, in_database
 
 VIEWER = object()
 
@@ -82,15 +81,10 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(scope="module")
 def catalog(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Sample]]:
     """The samples, in the database for this module."""
-    found = samples()
-    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
-        store(found)
-        forget_directions()
+    with in_database(django_db_blocker) as found, pytest.MonkeyPatch.context() as patch:
         patch.setattr(mine, "_resolvers", [lambda viewer: MINE if viewer is VIEWER else ()])
         patch.setattr(sight, "_sights", [])
         yield found
-        remove()
-        forget_directions()
 
 
 def find(query: str | Node) -> set[str]:
