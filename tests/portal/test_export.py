@@ -19,7 +19,7 @@ from django.utils import timezone
 from access import definitions, permissions
 from access.models import User
 from catalog.models import Entity, Served
-from portal.packs import edit_definition
+from portal.packs import edit_definition, forget_definitions
 from portal.tables import inert
 from portal.widgets import listing
 from tests.catalog.saying import claim, component, say
@@ -105,6 +105,7 @@ class TestAFile:
             "tabs": [{"widgets": [{"id": "list", "type": "entity-list", "config": config}]}],
         }
         edit_definition(kind="Page", name="list", spec=spec, by="ana")
+        forget_definitions()
         assert [row[1] for row in read(browse(vic), "/catalog.csv")[1:]] == ["component:default/pay"]
         for path in ("/catalog.csv", "/catalog"):
             answer = browse(vic).get(path, {"q": "pay) OR (other"})
